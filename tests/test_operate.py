@@ -326,26 +326,28 @@ def test_what_is_no_slo_is_refused(text):
         parse_slo(text)
 
 
+def episodes(rows):
+    """An episode for each row of latencies (s)."""
+    return [Episode({}, range(len(row)), row, np.zeros(len(row))) for row in rows]
+
+
 def test_failed_requests_break_the_slo():
-    episodes = [Episode({}, range(100), np.full(100, 0.01), [14] * 5 + [0] * 95)] * 4
-    verdict = parse_slo("p99<50ms").judge(episodes)
+    parts = [Episode({}, range(100), np.full(100, 0.01), [14] * 5 + [0] * 95)] * 4
+    verdict = parse_slo("p99<50ms").judge(parts)
     assert (verdict["word"], verdict["value_s"]) == ("missed", 10.0)
-    assert parse_slo("p99<50ms").late(episodes[0]) == 0.05
+    assert parse_slo("p99<50ms").late(parts[0]) == 0.05
 
 
 def test_requests_that_are_late_together_count_as_few():
     """Independent requests of the same distribution decide what clusters of them do not."""
-    rng = np.random.default_rng(0)
-    latency = np.where(rng.random(4000) < 0.002, 0.1, 0.01)
-    slo = parse_slo("p99<50ms")
-    mixed = [Episode({}, range(100), part, np.zeros(100)) for part in latency.reshape(40, 100)]
-    together = [Episode({}, range(100), part, np.zeros(100)) for part in np.full((40, 100), 0.01)]
-    together[7] = Episode({}, range(100), np.full(100, 0.1), np.zeros(100))  # 2.5 %, in one
-    assert slo.judge(mixed)["word"] == "met"
-    assert slo.judge(together)["word"] == "undecided"
+    rng, slo = np.random.default_rng(0), parse_slo("p99<50ms")
+    mixed = np.where(rng.random(4000) < 0.002, 0.1, 0.01).reshape(40, 100)
+    together = np.where(np.arange(40) == 7, 0.1, 0.01)[:, None].repeat(100, axis=1)  # 2.5 %, in one
     spread = np.where(np.arange(4000) % 40 == 7, 0.1, 0.01).reshape(40, 100)  # the same 2.5 %
-    alone = [Episode({}, range(100), part, np.zeros(100)) for part in spread]
-    assert slo.judge(alone)["word"] == "missed"
+    words = [slo.judge(episodes(rows))["word"] for rows in (mixed, together, spread)]
+    assert words == ["met", "undecided", "missed"]
+    few = slo.judge(episodes(mixed[:1, :50]))  # too few for a tail
+    assert (few["word"], few["high_s"]) == ("undecided", None)
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 5])
@@ -353,8 +355,7 @@ def test_a_mean_at_its_target_is_seldom_called_met_or_missed(rounds):
     rng, slo, wrong = np.random.default_rng(0), parse_slo("mean<100ms"), 0
     for _ in range(400):
         means = 0.1 * rng.normal(1, 0.25, rounds).clip(0.01)
-        episodes = [Episode({}, range(5), np.full(5, mean), np.zeros(5)) for mean in means]
-        verdict = slo.judge(episodes)
+        verdict = slo.judge(episodes(np.full((5, rounds), means).T))
         assert verdict["low_s"] <= verdict["value_s"]
         wrong += verdict["word"] != "undecided"
     assert wrong <= (0 if rounds == 1 else 0.05 * 400 + 3 * np.sqrt(0.05 * 400))
@@ -366,12 +367,6 @@ def test_an_slo_needs_all_rounds(tmp_path):
         mine, server, both = table_job(0.4, 0.1, slo=slo, rounds=12)
         records = operate(mine, server, both, tmp_path / str(count))
         assert summarise(mine, records)["compared"] == count
-
-
-def test_too_few_requests_decide_nothing_about_a_tail():
-    episodes = [Episode({}, range(50), np.full(50, 0.01), np.zeros(50))]
-    verdict = parse_slo("p99<50ms").judge(episodes)
-    assert (verdict["word"], verdict["high_s"]) == ("undecided", None)
 
 
 def test_flags_are_those_of_the_launcher_or_none(tmp_path):

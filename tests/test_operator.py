@@ -85,39 +85,39 @@ def test_a_saved_model_tells_its_signatures_as_a_server_does(model, tmp_path):
         saved_inputs(tmp_path, "serving_default")
 
 
+def npz(name, shape):
+    """What writes a sample with one array."""
+    return lambda path: np.savez(path, **{name: np.zeros(shape, np.float32)})
+
+
 @pytest.mark.parametrize(
-    ("sample", "code", "message"),
+    ("make", "code", "message"),
     [
-        ({"x": np.zeros((0, 2), np.float32)}, 3, "a request without an example"),
-        ({"x": np.zeros((1, 3), np.float32)}, 4, "the model needs: x float32 (-1, 2)"),
-        ({"y": np.zeros((1, 2), np.float32)}, 4, "the sample has the inputs y; the model needs"),
-        (None, 3, "a folder; give a file"),
+        (npz("x", (0, 2)), 3, "a request without an example"),
+        (npz("x", (1, 3)), 4, "the model needs: x float32 (-1, 2)"),
+        (npz("y", (1, 2)), 4, "the sample has the inputs y; the model needs"),
+        (Path.mkdir, 3, "a folder; give a file"),
     ],
 )
-def test_a_sample_that_does_not_fit_starts_no_server(
-    sample, code, message, model, tmp_path, capsys
-):
-    path = tmp_path / "sample.npz"
-    path.mkdir() if sample is None else np.savez(path, **sample)
+def test_a_sample_that_does_not_fit_starts_no_server(make, code, message, model, tmp_path, capsys):
+    make(path := tmp_path / "sample.npz")
     assert main(tuning(model, tmp_path / "out", "--sample", str(path))) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "out").exists()
 
 
-def test_the_folder_of_a_version_is_told_from_that_of_a_model(model, tmp_path, capsys):
-    assert main(tuning(model / "1", tmp_path / "out")) == 3
-    assert "a version of a model; give the folder that contains it" in capsys.readouterr().err
+def test_a_folder_that_is_no_model_is_told_from_one(model, tmp_path, capsys):
     shutil.copytree(model / "1", exported := tmp_path / "exported")
-    assert main(tuning(exported, tmp_path / "out")) == 3
-    assert f"without a number; move what is in it to {exported}/1/" in capsys.readouterr().err
-
-
-def test_an_empty_version_is_named(tmp_path, capsys):
-    (tmp_path / "mine" / "1").mkdir(parents=True)
-    assert main(tuning(tmp_path / "mine", tmp_path / "out")) == 3
-    (line,) = capsys.readouterr().err.splitlines()
-    assert f"{tmp_path / 'mine' / '1'}: this version of the model is empty" in line
+    (empty := tmp_path / "mine" / "1").mkdir(parents=True)
+    for path, message in (
+        (model / "1", "a version of a model; give the folder that contains it"),
+        (exported, f"without a number; move what is in it to {exported}/1/"),
+        (empty.parent, f"{empty}: this version of the model is empty"),
+    ):
+        assert main(tuning(path, tmp_path / "out")) == 3
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
 
 
 def test_a_full_disk_is_said_before_a_server_starts(model, tmp_path, monkeypatch, capsys):
