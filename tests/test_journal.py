@@ -68,7 +68,6 @@ def test_every_cut_of_the_last_line_is_recovered(tmp_path):
         path.write_bytes(whole[:end])
         with Journal(tmp_path, SETTINGS) as journal:
             assert len(journal.records) == 2
-            assert journal.recovered == (end > start)
             journal.append({"episode": 2, "cost": 0.3})
         assert path.read_bytes() == whole
 

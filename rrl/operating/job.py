@@ -13,7 +13,6 @@ from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.core.warm_start import WarmStart
 from rrl.support.errors import UsageError
-from rrl.tuning.episode import Episode, Status
 from rrl.tuning.objective import Objective
 from rrl.tuning.slo import SLO
 from rrl.workloads.trace import Trace
@@ -97,13 +96,6 @@ class Job:
 
         if self.agent not in AGENTS:
             raise UsageError(f"unknown agent {self.agent!r}; known: {', '.join(AGENTS)}")
-
-    @property
-    def failure_cost(self) -> float:
-        """The cost of an episode in which no request is answered."""
-        n = self.requests
-        failed = np.full(n, Status.UNKNOWN.value)
-        return self.objective(Episode({}, np.arange(n, dtype=float), np.zeros(n), failed))
 
     @property
     def may_settle(self) -> bool:

@@ -107,8 +107,6 @@ class Journal:
     ----------
     records : list of dict
         The records of the journal, in order.
-    recovered : bool
-        Whether the last line was cut off, by a kill or a full disk, and was removed.
 
     Raises
     ------
@@ -138,7 +136,6 @@ class Journal:
         self.folder = Path(folder)
         self.path = self.folder / JOURNAL
         self.records: list[Record] = []
-        self.recovered = False
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.path.is_symlink():
             raise DataError(f"{self.path}: it is a link; remove it, or choose another folder")
@@ -163,9 +160,7 @@ class Journal:
     def _open(self, header: Record) -> None:
         remove_leftovers(self.folder, *_WRITTEN)
         with open(os.dup(self._file), "rb") as file:
-            content = file.read()
-        records, whole = read_records(self.path, content)
-        self.recovered = whole < len(content)
+            records, whole = read_records(self.path, file.read())
         error = _difference(self.path, records[0], header) if records else None
         if error and len(records) > 1:
             raise error

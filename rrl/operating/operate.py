@@ -63,11 +63,7 @@ def on_one_server(server: Server) -> Contestants:
 
 
 @contextmanager
-def open_run(
-    job: Job,
-    folder: str | os.PathLike[str],
-    refuses: Callable[[Configuration], bool] | None = None,
-) -> Iterator[Run]:
+def open_run(job: Job, folder: str | os.PathLike[str]) -> Iterator[Run]:
     """Open the journal of a job and play it to a new run, before any server is touched.
 
     Raises
@@ -82,7 +78,7 @@ def open_run(
                 f"{journal.path} has {known} episodes: give --episodes {known} or more, "
                 "or choose another folder"
             )
-        run = Run(job, journal, make_guard(job, refuses))
+        run = Run(job, journal, make_guard(job))
         run.play()
         yield run
 
@@ -102,17 +98,11 @@ def make_agent(job: Job) -> Agent:
     return maker(job.agent, **settings)(job.space, job.rng(0))
 
 
-def make_guard(job: Job, refuses: Callable[[Configuration], bool] | None = None) -> Guard | None:
-    """Make a job's guard; None if it has no budget of bad requests.
-
-    `refuses` says whether a configuration would refuse requests that are served today.
-    """
+def make_guard(job: Job) -> Guard | None:
+    """Make a job's guard; None if it has no budget of bad requests."""
     if job.budget is None:
         return None
-    late_s = job.slo.target_s if job.slo else None
-    return Guard(
-        job.space, job.default, job.budget, late_s, refuses=refuses, refused_cost=job.failure_cost
-    )
+    return Guard(job.space, job.default, job.budget, job.slo.target_s if job.slo else None)
 
 
 def operate(
@@ -283,8 +273,6 @@ class Run:
             If a server fails permanently.
         """
         self._others = others
-        if self.journal.recovered:
-            LOG.info("the last line of the journal was cut off; that episode is measured again")
         if self.records:
             done = len(learned(self.records)), len(compared(self.records))
             path = self.journal.path

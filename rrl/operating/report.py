@@ -191,19 +191,18 @@ def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
     costs = scale * np.array([record["cost"] for record in tuned])
     ended = np.array([ending(record) for record in tuned])
     _draw_costs(axes[0], number, costs, ended)
-    best = scale * best_so_far(tuned)
-    axes[0].step(number, best, "-", color="C1", where="post", label="best so far")
-    shown = [costs[ended == ""], best[np.isfinite(best) & (ended == "")]]
+    axes[0].step(number, scale * best_so_far(tuned), color="C1", where="post", label="best so far")
     if job.slo and job.objective == job.slo.statistic:
         target = MS * job.slo.target_s
         axes[0].axhline(target, ls="--", lw=1, color="0.25", label=f"SLO {job.slo}")
-        shown.append(np.array([target]))
     if isinstance(job.objective, Constrained):
         axes[0].axhline(1, ls="--", lw=1, color="0.25", label="above it the SLO is broken")
-        shown.append(np.ones(1))
     unit = " (ms)" if is_latency else ""
     axes[0].set(ylabel=f"{job.objective}{' latency' if is_latency else ''}{unit}")
-    _scale(axes[0], np.concatenate(shown))
+    whole = costs[ended == ""]
+    if len(whole) and whole.max() > WIDE * whole.min() > 0:
+        axes[0].set_yscale("log")
+        plain_log_ticks(axes[0].yaxis)
     if job.slo:
         late = 100 * np.array([record["late"] for record in tuned])
         axes[1].bar(number, late, width=0.8, color="C2")
@@ -228,18 +227,3 @@ def _draw_costs(ax: Axes, number: np.ndarray, costs: np.ndarray, ended: np.ndarr
                 number[of_kind], edge, marker, ms=6, color=colour, label=label, clip_on=False,
                 transform=ax.get_xaxis_transform(),
             )  # fmt: skip
-
-
-def _scale(ax: Axes, shown: np.ndarray) -> None:
-    """Choose the limits of the costs and a scale whose ticks can be read."""
-    if not len(shown):
-        return
-    low, high = shown.min(), shown.max()
-    if low > 0 and high > WIDE * low:
-        ax.set_yscale("log")
-        plain_log_ticks(ax.yaxis)
-        ax.set_ylim(low / 1.2, high * 1.4)
-    else:
-        margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
-        ax.set_ylim(max(low - margin, 0.0 if low >= 0 else low - margin), high + 2 * margin)
-        ax.yaxis.set_major_locator(MaxNLocator(6))

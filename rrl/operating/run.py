@@ -8,9 +8,8 @@ import os
 import shutil
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rrl.operating.job import Job
 from rrl.operating.log import LOG
@@ -104,9 +103,9 @@ def load_words(job: Job) -> str:
     return f"{words}: {duration(count * job.requests / rate)} of load"
 
 
-def plan_lines(job: Job, note: str, refuses: Callable[[Any], bool]) -> list[str]:
+def plan_lines(job: Job, note: str) -> list[str]:
     """Say what a job may do to a service, for `--dry-run`."""
-    tried = [one for one in job.space if one != dict(job.default) and not refuses(one)]
+    tried = [one for one in job.space if one != dict(job.default)]
     lines = ["dry run: nothing was started or changed"]
     lines.append(f"default, which serves first: {in_words(job.default)}")
     if job.fixed:

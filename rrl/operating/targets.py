@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,17 +48,6 @@ def open_servers(
     """Open the servers of a run; at a port, one goes on at the end with the one to keep."""
     what = options, job, folder, requests
     return _local(*what) if options.port is None else _at_port(*what)
-
-
-def refuses_batches(job: Job, largest: int) -> Callable[[Configuration], bool]:
-    """Make the rule for batches: a batch that is too small for a request refuses it."""
-
-    def refuses(configuration: Configuration) -> bool:
-        values = {**job.fixed, **configuration}
-        batches = bool(values.get("batch_threads"))
-        return batches and int(values.get("max_batch_size", 1)) < largest
-
-    return refuses
 
 
 @contextmanager

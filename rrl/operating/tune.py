@@ -28,7 +28,7 @@ from rrl.operating.options import (
 )
 from rrl.operating.requests import Requests, about, read_requests, this_machine
 from rrl.operating.run import load_words, no_room, plan_lines, run
-from rrl.operating.targets import command_here, open_servers, own_server, refuses_batches
+from rrl.operating.targets import command_here, open_servers, own_server
 from rrl.serving.client_traffic import ClientTraffic
 from rrl.serving.detached import end_tuner, port_folder, stop_service
 from rrl.serving.launcher import find_executable, kind_of
@@ -178,9 +178,8 @@ def _tune(options: Namespace) -> int:
     refuse_without_effect(options)
     requests = read_requests(options)
     job, folder = _job(options, requests)
-    refuses = refuses_batches(job, requests.largest)
     if options.dry_run:
-        print("\n".join(plan_lines(job, requests.note, refuses)))
+        print("\n".join(plan_lines(job, requests.note)))
         return 0
     with ExitStack() as stack:
         if other := stack.enter_context(announced()):
@@ -189,7 +188,7 @@ def _tune(options: Namespace) -> int:
             LOG.info(note)
         if full := no_room(folder):
             raise full
-        opened = stack.enter_context(open_run(job, folder, refuses))
+        opened = stack.enter_context(open_run(job, folder))
         LOG.info(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
         servers = stack.enter_context(open_servers(options, job, folder, requests.inputs))
         stack.enter_context(metrics_at(options.metrics_port, opened.guard))
