@@ -19,7 +19,7 @@ import pytest
 from rrl import ConfigSpace, Knob, MeanLatency, Poisson
 from rrl.cli import main
 from rrl.operating.job import Job
-from rrl.operating.journal import JOURNAL, decode, encode
+from rrl.operating.journal import JOURNAL
 from rrl.operating.metrics import HOST, metrics_at
 from rrl.operating.operate import on_one_server, open_run, operate
 from rrl.operating.other_work import BUSY, OtherWork, busy_line
@@ -146,7 +146,7 @@ def test_what_rrl_cancels_is_no_failure_and_has_no_latency(model, tmp_path, caps
     assert "10000" not in out + err
     assert " failed |" not in err
     assert "random values of x float32 (1, 2)" in err
-    records = [decode(line) for line in (tmp_path / JOURNAL).read_bytes().splitlines()]
+    records = [json.loads(line) for line in (tmp_path / JOURNAL).read_bytes().splitlines()]
     answers = [answer for record in records for answer in record.get("answers", ())]
     ended = [answer for answer in answers if "aborted" in answer.get("info", {})]
     assert ended
@@ -339,7 +339,7 @@ REPLAY = [
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     assert main([*REPLAY, str(folder)]) in (0, 5)
-    return [decode(line) for line in (folder / JOURNAL).read_bytes().splitlines()]
+    return [json.loads(line) for line in (folder / JOURNAL).read_bytes().splitlines()]
 
 
 def with_(name, value):
@@ -372,7 +372,7 @@ def answer_with(name, value):
 def test_a_crafted_record_is_one_line_and_exit_3(line, change, whole, tmp_path, capsys):
     records = json.loads(json.dumps(whole))
     change(records[line - 1])
-    text = "".join(map(encode, records))
+    text = "".join(f"{json.dumps(record)}\n" for record in records)
     (tmp_path / JOURNAL).write_text(text)
     assert main([*REPLAY, str(tmp_path)]) == 3
     (message,) = capsys.readouterr().err.splitlines()
@@ -395,7 +395,7 @@ def test_a_crafted_journal_is_no_warm_start(whole, tmp_path, capsys):
     records[2]["answers"][0]["latency_s"] = {"a": 1}
     earlier = tmp_path / "earlier"
     earlier.mkdir()
-    (earlier / JOURNAL).write_text("".join(map(encode, records)))
+    (earlier / JOURNAL).write_text("".join(f"{json.dumps(record)}\n" for record in records))
     arguments = [word for word in REPLAY if word not in ("--agent", "rrl")]
     assert main([*arguments, str(tmp_path / "out"), "--warm-start", str(earlier)]) == 3
     assert "line 3: damaged, or no journal; restore" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from rrl.core.gaussian_process import GaussianProcess, Hyperparameters
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.core.warm_start import Earlier, SlopeProcess, transfer
-from rrl.operating.journal import JOURNAL, decode, encode
+from rrl.operating.journal import JOURNAL
 from rrl.studies.problems import open_scenario
 from rrl.studies.warm_start import FIRST_SEED, SEEDS, earlier, misleading, study, write_warm_start
 from rrl.tuning.recommended import recommended
@@ -212,8 +212,8 @@ def source_of(name, journal, folder):
     if not name.isupper():
         return name
     folder.mkdir()
-    damaged = journal[1].replace(b"cost", b"cast", 1)
-    old = encode(decode(journal[0]) | {"journal": 2}).encode()
+    damaged = journal[1].replace(b":", b"", 1)
+    old = (json.dumps(json.loads(journal[0]) | {"journal": 2}) + "\n").encode()
     lines = {
         "DAMAGED": [journal[0], damaged, *journal[2:]],
         "OLD": [old, *journal[1:]],

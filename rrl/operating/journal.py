@@ -1,9 +1,9 @@
 """The journal of a tuning run: it stores all measurements, so a run can stop at any moment.
 
-The journal is a folder with a file `journal.jsonl` that grows by one line per episode. Each line
-has a checksum and is on disk before the run continues. The first line holds the settings, and the
-version of the agent. Nothing else is saved: the same loop with the same answers reaches the same
-state (:mod:`rrl.operating.operate`).
+The journal is a folder with a file `journal.jsonl` that grows by one line of JSON per episode. Each
+line is on disk before the run continues. The first line holds the settings, and the version of the
+agent. Nothing else is saved: the same loop with the same answers reaches the same state
+(:mod:`rrl.operating.operate`), and a line from which another cost follows is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 from rrl.operating.records import Record
 from rrl.support.errors import DataError, RRLError, UsageError, shown
@@ -30,38 +29,7 @@ OTHER_VERSION = (
 )
 """What to do with a journal that this version cannot continue."""
 _WRITTEN = ("result.json", "batching.txt", "tuning.*")  # each as a whole
-_MARK = ',"crc32":"'
 _HEADER = b'{"journal":'  # how the first line begins
-
-
-def encode(record: Record) -> str:
-    r"""Return a record as one line of JSON that ends with the checksum of the text before it.
-
-    Examples
-    --------
-    >>> encode({"episode": 0, "cost": 0.1})
-    '{"episode":0,"cost":0.1,"crc32":"8331ff01"}\n'
-    """
-    body = json.dumps(record, separators=(",", ":"), allow_nan=False)[:-1]
-    return f'{body}{_MARK}{crc32(body.encode()):08x}"}}\n'
-
-
-def decode(line: bytes) -> Record | None:
-    """Return the record of a line; None if the line is cut off or damaged.
-
-    Examples
-    --------
-    >>> decode(encode({"episode": 0}).encode())
-    {'episode': 0}
-    >>> decode(b'{"episode":1,"crc32":"00000000"}')
-    """
-    body, mark, end = line.rstrip(b"\r\n").rpartition(_MARK.encode())
-    if not mark or end != b'%08x"}' % crc32(body):
-        return None
-    try:
-        return json.loads(body + b"}")
-    except (ValueError, RecursionError):  # rrl does not write such lines
-        return None
 
 
 def read_records(path: Path, content: bytes) -> tuple[list[Record], int]:
@@ -75,20 +43,31 @@ def read_records(path: Path, content: bytes) -> tuple[list[Record], int]:
         If it is no journal, or if another line than the last one is damaged.
     """
     lines = content.splitlines(keepends=True)
-    decoded = [decode(line) for line in lines]
-    if lines and not _is_header(lines[0], decoded[0]):
-        raise DataError(
-            f"{path}, line 1: not the first line of a journal; "
-            "restore the file, or choose another folder"
-        )
-    if lines and (decoded[-1] is None or not lines[-1].endswith(b"\n")):
-        lines, decoded = lines[:-1], decoded[:-1]
-    if None in decoded:
-        raise DataError(
-            f"{path}, line {decoded.index(None) + 1}: damaged (its checksum does not "
-            "match); restore the file, or remove it to start a new run"
-        )
-    return [record for record in decoded if record is not None], sum(map(len, lines))
+    records: list[Record] = []
+    for number, line in enumerate(lines, 1):
+        record = _record(line)
+        if number == 1 and not _is_header(line, record):
+            raise DataError(
+                f"{path}, line 1: not the first line of a journal; "
+                "restore the file, or choose another folder"
+            )
+        if number == len(lines) and (record is None or not line.endswith(b"\n")):
+            return records, len(content) - len(line)
+        if record is None:
+            raise DataError(
+                f"{path}, line {number}: damaged; restore the file, or remove it to start a new run"
+            )
+        records.append(record)
+    return records, len(content)
+
+
+def _record(line: bytes) -> Record | None:
+    """Return the record of a line; None if the line is cut off or damaged."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 class Journal:
@@ -178,7 +157,7 @@ class Journal:
         self.records.append(record)
 
     def _write(self, record: Record) -> None:
-        data = encode(record).encode()
+        data = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         end = os.lseek(self._file, 0, os.SEEK_END)
         try:
             written = 0
