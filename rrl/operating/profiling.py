@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.knob import Configuration
 from rrl.operating.knob_options import read_knobs
 from rrl.operating.log import LOG
 from rrl.operating.options import (
@@ -79,7 +78,7 @@ def add_parsers(commands: Any) -> None:
     add_server_options(profile)
     profile.add_argument(
         "--rates",
-        default="",
+        type=_loads,
         help="loads, comma-separated: requests/s (20,60), or percentages (40%%,85%%) of the rate "
         "that the machine sustains, which is measured first",
     )
@@ -175,79 +174,63 @@ def _duration(plan: Plan) -> str:
     return f"about {duration(grid)} for the grid{more}, and more if a load is too high to serve"
 
 
-def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
-    """Return the plan, and what the recording needs to serve one's own model."""
-    if options.model in PLANS:
-        names = ("knob", "rates", "requests", "passes", "seed")
-        refuse(options, (*names, *_CALLS), "on a named plan: name a model for your own plan")
-        return PLANS[options.model], {}
-    if options.model not in MODELS and not Path(options.model).exists():
-        raise UsageError(
-            f"unknown plan or model {options.model!r}; known: {', '.join((*PLANS, *MODELS))}; "
-            "or give a SavedModel's base path"
-        )
-    rates, fractions = _loads(options)
-    knobs, fixed, about, own = _own(options)
-    plan = Plan(
-        about.pop("name"),
-        knobs,
-        rates,
-        requests=options.requests,
-        passes=options.passes,
-        fixed=fixed,
-        seed=options.seed,
-        about=about or None,
-        shares=fractions,
-    )
-    return plan, own
+def _loads(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Read loads in requests/s, or as fractions of the rate that the machine sustains.
+
+    Examples
+    --------
+    >>> _loads("20,60"), _loads("40%,80%")
+    (((20.0, 60.0), ()), ((), (0.4, 0.8)))
+    """
+    words = text.split(",")
+    percent = all(word.endswith("%") for word in words)
+    try:
+        loads = tuple(float(word.removesuffix("%") if percent else word) for word in words)
+    except ValueError:
+        raise ArgumentTypeError(
+            f"{text!r}: write requests/s as 50,100, or percentages as 40%,85%"
+        ) from None
+    if len(set(loads)) < len(loads):
+        raise ArgumentTypeError(f"{text!r} has a rate twice; write each once")
+    return ((), tuple(load / 100 for load in loads)) if percent else (loads, ())
 
 
 _CALLS = ("sample", "signature", "deadline")
 
 
-def _loads(options: Namespace) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the loads in requests/s, or as fractions of the rate that the machine sustains."""
-    if not options.rates:
-        raise UsageError("give the loads: --rates 20,60 (requests/s), or --rates 40%,85%")
-    words = options.rates.split(",")
-    percent = all(word.endswith("%") for word in words)
-    try:
-        loads = tuple(float(word.removesuffix("%") if percent else word) for word in words)
-    except ValueError:
-        raise UsageError(
-            f"--rates {options.rates!r}: write requests/s as 50,100, or percentages as 40%,85%"
-        ) from None
-    if len(set(loads)) < len(loads):
-        raise UsageError(f"--rates {options.rates} has a rate twice; write each once")
-    return ((), tuple(load / 100 for load in loads)) if percent else (loads, ())
-
-
-def _own(
-    options: Namespace,
-) -> tuple[dict[str, Any], Configuration, dict[str, Any], dict[str, Any]]:
-    """Return knobs, fixed settings, what identifies the model, and what the recording needs."""
+def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
+    """Return the plan, and what the recording needs to serve one's own model."""
     known = options.model in MODELS
+    if options.model in PLANS:
+        names = ("knob", "rates", "requests", "passes", "seed")
+        refuse(options, (*names, *_CALLS), "on a named plan: name a model for your own plan")
+        return PLANS[options.model], {}
+    if not known and not Path(options.model).exists():
+        raise UsageError(
+            f"unknown plan or model {options.model!r}; known: {', '.join((*PLANS, *MODELS))}; "
+            "or give a SavedModel's base path"
+        )
     if known:
         refuse(options, _CALLS, "with a known model, which has its own requests")
-    else:
-        model_path(options.model)
     requests, largest, _ = read_requests(options)
-    given, fixed = read_knobs(options, largest)
-    fixed |= {
-        n: levels[0] for n, levels in given.items() if is_process_knob(n) and len(levels) == 1
-    }
-    knobs = {name: levels for name, levels in given.items() if name not in fixed}
+    knobs, fixed = read_knobs(options, largest)
+    for name in list(knobs):
+        if is_process_knob(name) and len(knobs[name]) == 1:
+            (fixed[name],) = knobs.pop(name)
     if not knobs:
         raise UsageError("give the grid, at least one knob: --knob inter_op=1,2")
-    if known:
-        return knobs, fixed, {"name": options.model}, {}
-    base = model_path(options.model)
-    sample = options.sample and f"{options.sample.name} ({checksum(options.sample)})"
-    what = {"name": base.resolve().name, "sample": sample, **about(options)}
-    own = {
-        "base": base,
-        "inputs": requests,
-        "signature": options.signature,
-        "timeout_s": options.deadline,
-    }
-    return knobs, fixed, what, own
+    if options.rates is None:
+        raise UsageError("give the loads: --rates 20,60 (requests/s), or --rates 40%,85%")
+    name, what, own = options.model, None, {}
+    if not known:
+        base = model_path(options.model)
+        sample = options.sample and f"{options.sample.name} ({checksum(options.sample)})"
+        name, what = base.resolve().name, {"sample": sample, **about(options)}
+        own = {"base": base, "inputs": requests, "signature": options.signature}
+        own["timeout_s"] = options.deadline
+    rates, fractions = options.rates
+    plan = Plan(
+        name, knobs, rates, requests=options.requests, passes=options.passes, fixed=fixed,
+        seed=options.seed, about=what, shares=fractions,
+    )  # fmt: skip
+    return plan, own
