@@ -246,7 +246,7 @@ def guarded_job(**changes):
 
 
 @contextmanager
-def contestants(recommended):
+def contestants():
     yield {"default": Hostile(4), "recommended": Hostile(4)}
 
 

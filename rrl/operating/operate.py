@@ -50,16 +50,15 @@ from rrl.tuning.objective import suited
 from rrl.tuning.presets import THREADS
 from rrl.workloads.workload import Times
 
-Contestants = Callable[[Configuration], AbstractContextManager[Mapping[str, Server]]]
-"""Takes a recommendation and opens the servers "default" and "recommended" of the comparison."""
-
+Contestants = Callable[[], AbstractContextManager[Mapping[str, Server]]]
+"""Opens the servers "default" and "recommended" of the comparison."""
 
 SETTLED = "no trial is worth its price any more: the tuning ends early"
 
 
 def on_one_server(server: Server) -> Contestants:
     """Compare on one server, which switches between the two configurations."""
-    return lambda recommended: nullcontext({"default": server, "recommended": server})
+    return lambda: nullcontext({"default": server, "recommended": server})
 
 
 @contextmanager
@@ -279,7 +278,7 @@ class Run:
             LOG.info(f"continuing after {done[0]} episodes and {done[1]} rounds in {path}")
         self._learn(server)
         if self._why_no_round() is None:
-            with contestants(self.second) as servers:
+            with contestants() as servers:
                 self._compare(servers)
         return self.records
 

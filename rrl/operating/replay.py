@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace, RawDescriptionHelpFormatter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,27 +68,15 @@ def add_parsers(commands: Any) -> None:
     replay.set_defaults(run=_replay)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """What is replayed: its server, its name, its unit, and its load if that is known."""
-
-    server: Server
-    what: str
-    unit: str = "s"
-    rate: float | None = None
-
-
 def _replay(options: Namespace) -> int:
-
-    source = _open(options)
-    server = source.server
+    server, what, rate = _open(options)
     default = dict(serving_default(server.space))
     if options.default:
         default = setting(options.default, server.space.knobs)
     server.space.index(default)
     job, folder = read_job(
-        options, source.what, options.source, server.space, default, rate=source.rate,
-        unit=source.unit,
+        options, what, options.source, server.space, default, rate=rate,
+        unit="" if isinstance(server, TableServer) else "s",
     )  # fmt: skip
     server = _suited(server, job.objective)
     with open_run(job, folder) as opened:
@@ -116,8 +103,8 @@ def _suited(server: Server, objective: Objective) -> Server:
     return RecordedServer(server.profile)
 
 
-def _open(options: Namespace) -> _Source:
-
+def _open(options: Namespace) -> tuple[Server, str, float | None]:
+    """Return the server of a source, its name, and its load if that is known."""
     path = Path(options.source)
     if path.suffix.lower() == ".csv":
         refuse(options, ("rate", "trace"), "on a table: its costs are of one load")
@@ -127,10 +114,10 @@ def _open(options: Namespace) -> _Source:
         if len(server.space) < 2:
             raise DataError(f"{path}: it has one configuration only, so there is nothing to tune")
         what = f"{path.name} ({checksum(path)}): {options.cost}"
-        return _Source(server, what, unit="", rate=1.0)
+        return server, what, 1.0
     refuse(options, ("cost", "knobs"), "without a .csv file")
     if options.source in TESTBEDS:
-        return _Source(testbed(options.source), f"testbed {options.source}")
+        return testbed(options.source), f"testbed {options.source}", None
     folder = next((f for f in (path, DATA / path) if f.is_dir()), None)
     if folder is None:
         profiles = sorted(f.parent.name for f in DATA.glob("*/profile.json"))
@@ -141,7 +128,7 @@ def _open(options: Namespace) -> _Source:
     return _profile(folder, options)
 
 
-def _profile(folder: Path, options: Namespace) -> _Source:
+def _profile(folder: Path, options: Namespace) -> tuple[Server, str, float | None]:
     """Open a profile at one of its loads, or at all of them if a trace gives the load."""
     profile = read_profile(folder)
     if not profile.description["complete"]:
@@ -153,4 +140,4 @@ def _profile(folder: Path, options: Namespace) -> _Source:
         rate = rates[len(rates) // 2]
     server = RecordedServer(profile, rate)
     what = f"profile {folder.name} ({checksum(folder / EPISODES)})"
-    return _Source(server, what, rate=rate)
+    return server, what, rate

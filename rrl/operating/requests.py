@@ -7,7 +7,6 @@ import os
 import subprocess
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -164,23 +163,17 @@ def model_digest(version: Path) -> str:
     return f"sha256 {digest.hexdigest()[:12]}"
 
 
-@cache
-def _said(command: tuple[str, ...]) -> str:
-    """Return what a command prints; nothing if it does not start or does not end."""
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=60, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout
-
-
 def server_version(command: Sequence[str]) -> str:
     """Return the version of the server that a command of `find_executable` starts."""
     if kind_of(command) == LOCAL:
         from importlib.metadata import version
 
         return f"local server on TensorFlow {version('tensorflow')}"
-    lines = _said((*command, "--version")).splitlines()
-    return next((line.strip() for line in lines if line.strip()), "unknown")
+    try:
+        done = subprocess.run(
+            [*command, "--version"], capture_output=True, text=True, errors="replace", timeout=60,
+            check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return next((line.strip() for line in done.stdout.splitlines() if line.strip()), "unknown")

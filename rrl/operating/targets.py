@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.knob import Configuration, Knob
+from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.operating.job import Job
 from rrl.operating.log import LOG
@@ -38,7 +38,7 @@ from rrl.tuning.presets import in_words
 PORT = 8500  # TensorFlow Serving's own
 
 
-Servers = tuple["Server", "Contestants"]
+Servers = tuple[Server, Contestants]
 """The server to tune, and those of the comparison (:data:`rrl.operating.operate.Contestants`)."""
 
 
@@ -46,16 +46,30 @@ def open_servers(
     options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
 ) -> AbstractContextManager[Servers]:
     """Open the servers of a run; at a port, one goes on at the end with the one to keep."""
-    what = options, job, folder, requests
-    return _local(*what) if options.port is None else _at_port(*what)
+    base = model_path(options.model)
+    own = options.signature == SIGNATURE
+    if requests is None and options.model in models.MODELS and own:
+        requests = [models.sample(options.model, job.rng(4))]
+    given = {
+        "inputs": requests,
+        "executable": options.executable,
+        "fixed": job.fixed,
+        "version": newest_version(base),
+        "timeout_s": options.deadline,
+        "signature": options.signature,
+        "start_timeout_s": options.start_timeout,
+        "logs": folder / "logs",
+    }
+    if options.port is None:
+        return _local(job, base, given)
+    names = ("port", "rest_port", "bind", "traffic", "canary")
+    given |= {name: getattr(options, name) for name in names}
+    return _at_port(job, base, given | {"max_request": options.max_request * 2**20})
 
 
 @contextmanager
-def _local(
-    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
-) -> Iterator[Servers]:
+def _local(job: Job, base: Path, given: dict[str, Any]) -> Iterator[Servers]:
     """Open a server that only this run uses."""
-    base, given = _given(options, job, folder, requests)
 
     class InTurns(LiveServer):
         """A server that uses no processor while the other one of a comparison has its turn."""
@@ -67,7 +81,7 @@ def _local(
                 self.pause()
 
     @contextmanager
-    def contestants(recommended: Configuration) -> Iterator[Mapping[str, Server]]:
+    def contestants() -> Iterator[Mapping[str, Server]]:
         server.close()
         one, two = (InTurns(base, with_default(job), **given) for _ in range(2))
         with closing(one), closing(two):
@@ -78,15 +92,9 @@ def _local(
 
 
 @contextmanager
-def _at_port(
-    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
-) -> Iterator[Servers]:
+def _at_port(job: Job, base: Path, given: dict[str, Any]) -> Iterator[Servers]:
     """Serve at a port while tuning; at the end the kept configuration goes on there."""
-    base, given = _given(options, job, folder, requests)
-    names = ("port", "rest_port", "bind", "traffic", "canary")
-    live = {name: getattr(options, name) for name in names}
-    live["max_request"] = options.max_request * 2**20
-    with HandoverServer(base, with_default(job), **live, **given) as server:
+    with HandoverServer(base, with_default(job), **given) as server:
         server.keep(job.default)
         try:
             server.configure(job.default, job.rng(5))
@@ -103,26 +111,6 @@ def _at_port(
             yield server, on_one_server(server)
         finally:
             leave_running(server)
-
-
-def _given(
-    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
-) -> tuple[Path, dict[str, Any]]:
-    """Return the model's base path, and the options that all servers of a run share."""
-    base = model_path(options.model)
-    own = options.signature == SIGNATURE
-    if requests is None and options.model in models.MODELS and own:
-        requests = [models.sample(options.model, job.rng(4))]
-    return base, {
-        "inputs": requests,
-        "executable": options.executable,
-        "fixed": job.fixed,
-        "version": newest_version(base),
-        "timeout_s": options.deadline,
-        "signature": options.signature,
-        "start_timeout_s": options.start_timeout,
-        "logs": folder / "logs",
-    }
 
 
 def with_default(job: Job) -> ConfigSpace:

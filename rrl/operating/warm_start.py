@@ -59,44 +59,37 @@ def read_warm_start(
         return None, {}
     if options.agent != "rrl-gp":
         refuse(options, ["warm_start"], f"on the agent {options.agent}, only on rrl")
-    path = _found(options)
-    if path.resolve() in {out.resolve(), (out / JOURNAL).resolve()}:
+    file, episodes = _source(options.warm_start)
+    if file.parent.resolve() == out.resolve():
         raise UsageError(
-            f"--warm-start {path}: that is this run's own folder; choose another --out"
+            f"--warm-start {options.warm_start}: that is this run's own folder; choose another "
+            "--out"
         )
-    file, episodes = _episodes(path)
     earlier = _summary(file, episodes, objective)
     try:
         start = transfer(space, earlier, fixed)
     except ValueError as error:
-        raise UsageError(f"--warm-start {path}: {error}; leave it out") from None
+        raise UsageError(f"--warm-start {file.parent}: {error}; leave it out") from None
     LOG.info(f"warm start from {file.parent}: {start}")
     return start, {"warm_start": f"{file.parent.name} ({checksum(file)})"}
-
-
-def _found(options: Namespace) -> Path:
-    """Return the path of the source: as it is given, or the name of a profile."""
-    given = options.warm_start
-    for path in (given, DATA / given):
-        if path.is_file() or (path / DESCRIPTION).is_file() or (path / JOURNAL).is_file():
-            return path
-    raise UsageError(
-        f"--warm-start {given}: neither a profile nor the journal of a tuning; give the folder of "
-        f"`rrl profile` (with {DESCRIPTION}) or of `rrl tune` (with {JOURNAL})"
-    )
 
 
 _Episodes = Iterable[tuple[Mapping[str, Any], float, Episode]]
 """Configurations with the fixed settings, a load (requests/s), and an episode of them."""
 
 
-def _episodes(path: Path) -> tuple[Path, _Episodes]:
+def _source(given: Path) -> tuple[Path, _Episodes]:
     """Return the file with the measurements, and its episodes."""
-    if path.is_file():
-        path = path if path.name == JOURNAL else path.parent
-    if (path / DESCRIPTION).is_file():
-        return path / EPISODES, _of_profile(path)
-    return (file := path if path.is_file() else path / JOURNAL), _of_journal(file)
+    for path in (given, DATA / given):
+        folder = path.parent if path.is_file() else path
+        if (folder / DESCRIPTION).is_file():
+            return folder / EPISODES, _of_profile(folder)
+        if (folder / JOURNAL).is_file():
+            return folder / JOURNAL, _of_journal(folder / JOURNAL)
+    raise UsageError(
+        f"--warm-start {given}: neither a profile nor the journal of a tuning; give the folder of "
+        f"`rrl profile` (with {DESCRIPTION}) or of `rrl tune` (with {JOURNAL})"
+    )
 
 
 def _of_profile(folder: Path) -> _Episodes:
