@@ -61,15 +61,6 @@ def test_a_run_that_measured_nothing_may_be_corrected(tmp_path):
         Journal(tmp_path, SETTINGS)
 
 
-def test_a_cut_first_line_is_an_empty_journal(tmp_path):
-    path = fill(tmp_path, costs=())
-    whole = path.read_bytes()
-    path.write_bytes(whole[:20])
-    with Journal(tmp_path, SETTINGS) as journal:
-        assert journal.records == []
-    assert path.read_bytes() == whole
-
-
 @pytest.mark.parametrize("line", [0, 1, 2])
 def test_a_damaged_earlier_line_is_named(tmp_path, line):
     path = fill(tmp_path)
@@ -80,12 +71,6 @@ def test_a_damaged_earlier_line_is_named(tmp_path, line):
     with pytest.raises(DataError, match=rf"{JOURNAL}, line {line + 1}: {which}"):
         Journal(tmp_path, SETTINGS)
     assert path.read_bytes() == before
-
-
-def test_other_settings_are_refused_by_name(tmp_path):
-    fill(tmp_path)
-    with pytest.raises(UsageError, match="seed 1, not 2"):
-        Journal(tmp_path, {**SETTINGS, "seed": 2})
 
 
 @pytest.mark.parametrize(

@@ -390,17 +390,6 @@ def test_a_journal_that_is_a_link_is_not_followed(tmp_path, capsys):
     assert not victim.exists()
 
 
-def test_a_crafted_journal_is_no_warm_start(whole, tmp_path, capsys):
-    records = json.loads(json.dumps(whole))
-    records[2]["answers"][0]["latency_s"] = {"a": 1}
-    earlier = tmp_path / "earlier"
-    earlier.mkdir()
-    (earlier / JOURNAL).write_text("".join(f"{json.dumps(record)}\n" for record in records))
-    arguments = [word for word in REPLAY if word not in ("--agent", "rrl")]
-    assert main([*arguments, str(tmp_path / "out"), "--warm-start", str(earlier)]) == 3
-    assert "line 3: damaged, or no journal; restore" in capsys.readouterr().err
-
-
 def test_the_report_is_printed_even_if_no_file_can_be_written(tmp_path, capsys):
     (tmp_path / "result.json").mkdir()
     assert main([*REPLAY, str(tmp_path)]) == 3

@@ -213,9 +213,12 @@ def source_of(name, journal, folder):
         return name
     folder.mkdir()
     damaged = journal[1].replace(b":", b"", 1)
+    crafted = json.loads(journal[2])
+    crafted["answers"][0]["latency_s"] = {"a": 1}
     old = (json.dumps(json.loads(journal[0]) | {"journal": 2}) + "\n").encode()
     lines = {
         "DAMAGED": [journal[0], damaged, *journal[2:]],
+        "CRAFTED": [*journal[:2], json.dumps(crafted).encode() + b"\n"],
         "OLD": [old, *journal[1:]],
         "EMPTY": [],
         "SHORT": journal[:2],
@@ -231,6 +234,7 @@ def source_of(name, journal, folder):
         ("OUT", [], 2, "that is this run's own folder"),
         (str(ROOT / "data/keyword-threads"), ["--agent", "random"], 2, "no effect on the agent"),
         ("DAMAGED", [], 3, "line 2: damaged"),
+        ("CRAFTED", [], 3, "line 3: damaged, or no journal; restore"),
         ("OLD", [], 3, "was written by another version of rrl"),
         ("EMPTY", [], 3, "fewer than two configurations were measured"),
         ("STRANGE", [], 2, "shares no two configurations"),
