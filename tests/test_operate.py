@@ -206,6 +206,13 @@ def test_verdicts(costs, verdict, slo, tmp_path):
     assert (result["verdict"], result["slo"]["word"]) == (verdict, slo)
 
 
+def test_a_default_that_stays_is_measured_once_if_no_slo_is_judged(tmp_path):
+    mine, server, both = table_job(0.1, 0.4, slo=None)
+    result = summarise(mine, operate(mine, server, both, tmp_path))
+    assert (result["verdict"], result["compared"]) == ("the default", 1)
+    assert operate(mine, Mortal(0), None, tmp_path)  # and no more if the run is continued
+
+
 def test_a_recommendation_that_is_worse_is_called_so(tmp_path):
     """The load of the comparison differs from that of the tuning, which nobody foresaw."""
     mine, server, _ = table_job(0.4, 0.1, slo=None)

@@ -317,6 +317,8 @@ class Run:
             return f"all {job.rounds} rounds are measured"
         if decided(job, self.records):
             return "the answer is clear: no more rounds are needed"
+        if rounds and job.slo is None and self.second == dict(job.default):
+            return "the default is recommended, and no SLO is to be judged"
         if rounds and guard is not None and not guard.admits(self.second):
             if guard.charge(self.second) is None:
                 return "the budget of late or failed requests is used up (--budget)"
