@@ -36,7 +36,7 @@ from rrl.serving.loadgen import Client
 
 MS = 1000.0
 SMALL, LARGE = 128, 2**20  # rows of two float32: 1 kB and 8 MB
-LATE_S = 0.5  # `--late`; a call that a trial holds for four times as long is sent to the kept one
+LATE_S = 0.5  # by `--slo`; a call that a trial holds for four times as long is sent to the kept one
 EPISODES = 6  # of which at least one is a trial that goes wrong
 
 OFF_OR_ON = ["--knob", "batch_threads=0,2", "--knob"]
@@ -175,8 +175,8 @@ def main() -> int:
     options = parser.parse_args()
     port, rest_port, failed = free_port(), free_port(), 0
     folder = port_folder(port)
-    always = ["--rest-port", str(rest_port), "--rate", "20", "--late", f"{LATE_S}s", "--requests"]
-    always += ["20", "--agent", "random", "--budget", "unlimited", "--episodes"]
+    always = ["--rest-port", str(rest_port), "--rate", "20", "--slo", f"p99<{LATE_S}s"]
+    always += ["--requests", "20", "--agent", "random", "--budget", "unlimited", "--episodes"]
     print(f"{'fault':28s} {'clients':12s}  calls failed   late  longest (ms)", flush=True)
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -187,15 +187,6 @@ def test_a_late_generator_shuns_nobody_and_ends_the_run():
     assert not guard.shunned
 
 
-def test_configurations_that_would_refuse_what_is_served_today_never_serve():
-    guard = Guard(SPACE, DEFAULT, 10_000, LATE_S, refuses=lambda c: c["batch"] == 8)
-    server, agent = Hostile(1), AGENTS["random"](SPACE, np.random.default_rng(0))
-    rng = np.random.default_rng(1)
-    for step in guarded(server, agent, guard, 60, rng):
-        assert step.recommended["batch"] != 8
-    assert all(configuration["batch"] != 8 for configuration, _ in server.served)
-
-
 @pytest.mark.parametrize("end", ["crashed", "aborted"])
 def test_an_incumbent_that_fails_in_the_rest_of_an_episode_is_shunned_too(end):
     good, bad = {"threads": 1, "batch": 1}, {"threads": 2, "batch": 1}
@@ -245,7 +236,7 @@ def guarded_job(**changes):
 
 
 @contextmanager
-def contestants(recommended):
+def contestants():
     yield {"default": Hostile(4), "recommended": Hostile(4)}
 
 

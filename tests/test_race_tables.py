@@ -124,13 +124,8 @@ def test_a_table_that_an_agent_cannot_take_is_one_line_and_the_others_go_on(
     ("text", "code", "message"),
     [
         (None, 3, "mine: no .csv file in it"),
-        (LINE, 3, "no column 'cost', it has delay, ms; name yours with --cost"),
-        ("a,cost\n1,2\n2,-3\n", 3, "line 3: cost is '-3': it must be a number from 0"),
-        ("a,cost\n1,2\n2,nan\n", 3, "line 3: cost is 'nan'"),
-        ("a,cost\n1,2\n2,fast\n", 3, "line 3: cost is 'fast'"),
         ("a,cost\n1,0\n2,1\n", 3, "its lowest cost is 0"),
         ("a,cost\n1,2\n", 3, "one configuration only"),
-        ("cost\n1\n2\n", 3, "it has the cost only"),
     ],
 )
 def test_a_bad_folder_is_one_line(text, code, message, tmp_path, monkeypatch, capsys):

@@ -45,7 +45,7 @@ def arguments(model, folder, *words, port):
     """Those of `rrl tune` of a model at a port."""
     return [
         "tune", str(model), "--executable", "local", "--port", str(port), "--out", str(folder),
-        "--requests", "10", "--episodes", "4", "--rounds", "2", "--late", "60s", *words,
+        "--requests", "10", "--episodes", "4", "--rounds", "2", "--slo", "p99<60s", *words,
     ]  # fmt: skip
 
 

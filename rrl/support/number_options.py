@@ -17,7 +17,7 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     """
 
     def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text[:20]) <= most:
+        if not (text.isascii() and text.isdecimal()) or not least <= int(text[:20]) <= most:
             raise ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
         return int(text)
 
