@@ -49,5 +49,5 @@ def _finite(text: str, accepts: Callable[[float], bool], words: str) -> float:
     return value
 
 
-COUNT = whole(1, 10**6)
-"""For the options of a study: how many runs or episodes."""
+COUNT, SEED = whole(1, 10**6), whole(0, 2**63 - 1)
+"""How many runs or episodes, and the first seed."""
