@@ -185,7 +185,7 @@ FIND_PYTHON = for python in \
 
 # $(call alone,LOCK,COMMAND) becomes the command, or says so and stops if another make holds the lock.
 # The command inherits the open file, and the lock lasts until it ends.
-alone = mkdir -p build && exec 9>>build/$(1).lock && { flock --nonblock 9 || { \
+alone = mkdir -p build && exec 9>>build/$(1).lock && { flock -n 9 || { \
     echo "rrl: another make is at this already; wait for it or stop it" >&2; exit 2; }; } && exec $(2)
 
 set-up:
