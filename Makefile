@@ -184,9 +184,9 @@ FIND_PYTHON = for python in \
         "install one (or say where: make PYTHON=...), or use environment.yml" >&2; exit 2; }
 
 # $(call alone,LOCK,COMMAND) becomes the command, or says so and stops if another make holds the lock.
-alone = mkdir -p build; flock --nonblock build/$(1).lock true || { \
-    echo "rrl: another make is at this already; wait for it or stop it" >&2; exit 2; }; \
-    exec flock --nonblock --no-fork build/$(1).lock $(2)
+# The command inherits the open file, and the lock lasts until it ends.
+alone = mkdir -p build && exec 9>>build/$(1).lock && { flock -n 9 || { \
+    echo "rrl: another make is at this already; wait for it or stop it" >&2; exit 2; }; } && exec $(2)
 
 set-up:
 	@! $(CURRENT) || exit 0; set -e; rm -f "$(ENVIRONMENT)/rrl-stamp"; \

@@ -102,11 +102,15 @@ def test_a_table_that_an_agent_cannot_take_is_one_line_and_the_others_go_on(
 ):
     def fussy(name):
         def make(space, rng):
+            agent = maker(name)(space, rng)
             if name == "random" and "mode" in space.names:
-                raise ValueError("no text,\nplease")
-            return maker(name)(space, rng)
+                agent.tell = refuse  # so it has already chosen once
+            return agent
 
         return make
+
+    def refuse(*_):
+        raise ValueError("no text,\nplease")
 
     monkeypatch.setattr(table_races, "maker", fussy)
     assert main(["race", "mine", *SMALL]) == 0
@@ -114,6 +118,7 @@ def test_a_table_that_an_agent_cannot_take_is_one_line_and_the_others_go_on(
     line = "rrl: random cannot take the table grid: ValueError: no text, please"
     assert said.err.splitlines() == [line]
     assert re.search(r"^random +1 ", said.out, re.MULTILINE)
+    assert len(list((folder / "build/race/mine/results").iterdir())) == 6, "it is tried again"
     (folder / "mine" / "line.csv").unlink()
     only = ["race", "mine", *SMALL, "--agents", "random", "--out", "o"]
     assert main(only) == 3

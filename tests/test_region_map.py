@@ -330,6 +330,7 @@ def test_the_factors_of_a_map_and_its_figures(small):
     assert len(written) == middle["factor"].notna().sum()
     bounds = middle["bound"].isin(["at least", "at most"]).sum()
     assert sum(bool({*text} & {*"≥≤"}) for text in written) == bounds
+    assert sum(bool(cell.get_hatch()) for ax in figure.axes[:2] for cell in ax.patches) == bounds
     circles = sum(len(ax.lines) for ax in figure.axes[:2])
     assert circles == len(at)
     radii = by_radius(tables["tuning"])

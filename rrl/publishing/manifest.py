@@ -113,7 +113,7 @@ def differences(root: Path, reference: Path | None = None) -> list[str]:
     UsageError
         If there is nothing to compare with.
     """
-    compare: list[str | Path] = ["git", "-C", root, "status", "--porcelain", "--", "figures"]
+    compare: list[str | Path] = ["git", "-C", root, "status", "--porcelain", "-uall", "figures"]
     if reference:
         if not (reference / NAME).is_file():
             raise UsageError(f"{reference} has no {NAME}: name a checkout with its figures")

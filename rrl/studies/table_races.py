@@ -25,7 +25,6 @@ from rrl.studies.race import race
 from rrl.studies.scenario import Scenario
 from rrl.studies.sweeps import Sweep, Task, piece_key
 from rrl.support.errors import DataError
-from rrl.support.machine import one_thread
 from rrl.support.versions import version
 
 if TYPE_CHECKING:
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
 KEYS = ["table", "agent", "seed"]
 MEASURED = ("first_within_5", "stays_within_5", "simple_regret", "mean_cost", "mean_cost_100")
 """The measures of each run, see :func:`rrl.studies.race.score`."""
+FAILED = "failed"
+"""What a run has instead of measures if its agent cannot take the table: the reason."""
 
 
 def table_scenario(
@@ -116,42 +117,41 @@ def race_tables(
     """
     import pandas as pd
 
-    tasks: dict[tuple[str, str, int], Task] = {}
-    for where in scenarios:
-        for agent in agents:
-            if reason := _why_not(where, agent):
-                print(f"rrl: {agent} cannot take the table {where.name}: {reason}", file=sys.stderr)
-                continue
-            for seed in seeds:
-                tasks[where.name, agent, seed] = _task(where, agent, seed, episodes)
-    if not tasks:
+    tasks = {
+        (where.name, agent, seed): _task(where, agent, seed, episodes)
+        for where in scenarios
+        for agent in agents
+        for seed in seeds
+    }
+    sweep = Sweep((), build=build, workers=jobs)
+    done = sweep.compute(list(tasks.values()), progress)
+    rows, failed = [], dict[tuple[str, str], str]()
+    for key, task in tasks.items():
+        if FAILED in (found := done[task.key]):
+            failed.setdefault(key[:2], str(found[FAILED]))  # the other seeds say the same
+            (sweep.folder / f"{task.key}.npz").unlink(missing_ok=True)  # the next race tries again
+        else:
+            rows.append((*key, *(found[name].item() for name in MEASURED)))
+    for (table, agent), reason in failed.items():
+        print(f"rrl: {agent} cannot take the table {table}: {reason}", file=sys.stderr)
+    if not rows:
         raise DataError("no agent can take any of the tables; choose others with --agents")
-    done = Sweep((), build=build, workers=jobs).compute(list(tasks.values()), progress)
-    rows = [
-        (*key, *(done[task.key][name].item() for name in MEASURED)) for key, task in tasks.items()
-    ]
     return pd.DataFrame(rows, columns=[*KEYS, *MEASURED])
-
-
-def _why_not(where: Scenario, agent: str) -> str:
-    """Return why an agent cannot begin on a table, in one line; empty if it can."""
-    with one_thread():
-        try:
-            race(where, maker(agent), [0], 3)
-        except Exception as error:  # whatever it is, the other agents race
-            return " ".join(f"{type(error).__name__}: {error}".split())
-    return ""
 
 
 def _task(where: Scenario, agent: str, seed: int, episodes: int) -> Task:
     assert isinstance(where.server, SurfaceServer)
     table = hashlib.sha256(where.space.fingerprint.encode() + where.cost.tobytes()).hexdigest()
-    about = table, where.server.noise, agent, version(f"agent {agent}"), seed, episodes
+    versions = [version(name) for name in (f"agent {agent}", "judge loop", "judge measures")]
+    about = table, where.server.noise, agent, versions, seed, episodes
     return Task(piece_key("table", about), _run, (where, agent, seed, episodes))
 
 
 def _run(where: Scenario, agent: str, seed: int, episodes: int) -> Arrays:
-    return measures(where, race(where, maker(agent), [seed], episodes), MEASURED)
+    try:
+        return measures(where, race(where, maker(agent), [seed], episodes), MEASURED)
+    except Exception as error:  # whatever it is, the other runs go on
+        return {FAILED: np.array(" ".join(f"{type(error).__name__}: {error}".split()))}
 
 
 def table_medians(runs: pd.DataFrame, episodes: int) -> pd.DataFrame:
