@@ -294,8 +294,8 @@ def another_process(folder):
 
 def test_a_recording_and_a_run_are_told_of_each_other(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    plan = ["--model", "keyword", "--knob", "batch_threads=0,2", "--rates", "40", "--requests", "8"]
-    command = ["profile", "small", *plan, "--out", str(tmp_path / "out")]
+    plan = ["--knob", "batch_threads=0,2", "--rates", "40", "--requests", "8"]
+    command = ["profile", "keyword", *plan, "--out", str(tmp_path / "out")]
     with another_process(tmp_path) as (first, none), another_process(tmp_path) as (second, told):
         assert none == "None"
         where = "another rrl run (process {}) measures on this machine: wait for it, or the "

@@ -70,7 +70,7 @@ def plot_cpus(
         The promised p99 in seconds, a dotted line.
     ax : Axes
     """
-    x, y = cpus, MS * p99_s
+    x, y = cpus, MS * p99_s.astype(float)
     ax.plot(x, y, "o", ms=2.5, color="0.75", mew=0, label="a configuration")
     order = np.flatnonzero(on_front)[np.argsort(x[on_front])]
     ax.step(x[order], y[order], "-", where="post", color="black", lw=1.2, label="Pareto front")
