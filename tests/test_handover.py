@@ -65,11 +65,6 @@ def kept(started):
     return started
 
 
-def processes(server):
-    """The numbers of the processes that outlive the tuner: Envoy and the kept server."""
-    return server._envoy.process.pid, server._kept_server.process.pid
-
-
 # --- hand-overs -----------------------------------------------------------------------------------
 
 
@@ -94,7 +89,7 @@ def test_a_hand_over_loses_no_request(started):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_only_the_loopback_address_is_listened_on_and_grpc_only_by_envoy(kept):
-    envoy, server = processes(kept)
+    envoy, server = kept.processes()
     own = {f"0100007F:{port:04X}" for port in kept.door.ports}  # 127.0.0.1, also if mapped to IPv6
     assert own == {found[-13:] for found in sockets(envoy)}
     assert [found[-13:] for found in sockets(server)] == [
@@ -157,12 +152,12 @@ def test_a_kept_server_that_dies_or_hangs_in_mid_episode_is_replaced(
 
 
 def test_an_envoy_that_dies_is_started_again_in_front_of_the_same_server(kept, strike):
-    envoy, server = processes(kept)
+    envoy, server = kept.processes()
     strike(envoy, signal.SIGKILL)
     episode = kept.measure(GOOD, np.linspace(0, 1, 20), np.random.default_rng(0))
     assert episode.ok.all()  # measured anew, as a whole
-    assert processes(kept)[0] != envoy
-    assert processes(kept)[1] == server
+    assert kept.processes()[0] != envoy
+    assert kept.processes()[1] == server
 
 
 def test_a_large_request_without_a_deadline_is_answered(kept):
@@ -331,6 +326,7 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(kept
         HandoverServer(model, SLOW, **options)
     try:
         with clients(kept.address) as codes:
+            running = kept.processes()
             left = kept.leave()
             with pytest.raises(UsageError, match="was opened with other options"):
                 HandoverServer(model, SLOW, **options, max_request=1)
@@ -341,6 +337,7 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(kept
             assert not killed.alive
             second.keep(GOOD)
             assert second.configure(GOOD, rng) == left
+            assert second.processes() == running
             assert second.measure(SMALL, np.arange(10) / 20, rng).ok.all()
             second.leave()
         assert len(codes) > 10

@@ -73,6 +73,15 @@ def test_a_damaged_earlier_line_is_named(tmp_path, line):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("stored", [None, "many", 70])
+def test_a_number_of_episodes_that_is_not_a_smaller_one_is_refused(tmp_path, stored):
+    """Earlier versions, and people who edit the file, may have stored anything."""
+    with Journal(tmp_path, SETTINGS | {"episodes": stored}) as journal:
+        journal.append({"episode": 0})
+    with pytest.raises(UsageError, match="not 60: give the same options"):
+        Journal(tmp_path, SETTINGS | {"episodes": 60})
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

@@ -56,6 +56,7 @@ def test_importing_the_package_and_its_commands_loads_nothing_heavy():
     light = (*heavy, "numba", "scipy")
     script = (
         "import sys, rrl, rrl.cli, rrl.publishing.reproduce\n"
+        "from rrl.operating import profiling, racing, replay, tune\n"  # what `rrl --help` imports
         "import rrl.workloads.workload, rrl.workloads.modulated, rrl.workloads.trace\n"
         f"print([m for m in {light} if m in sys.modules])\n"
         "import rrl.core.rrl, rrl.tuning.loop\n"

@@ -11,7 +11,6 @@ from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.operating.job import Job
 from rrl.operating.options import NO_LIMIT, refuse
-from rrl.operating.warm_start import read_warm_start
 from rrl.support.errors import UsageError
 from rrl.tuning.constrained import Constrained, HighestRate, most_cpus
 from rrl.tuning.objective import MeanLatency, Objective
@@ -65,6 +64,8 @@ def read_job(
     **more
         Further settings of the job.
     """
+    from rrl.operating.warm_start import read_warm_start
+
     folder = options.out or Path("build") / "tune" / Path(source).name.removesuffix(".csv")
     objective, slo = read_goal(options, space, default)
     warm, about = read_warm_start(options, space, more.get("fixed", {}), objective, folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
@@ -14,9 +14,11 @@ from rrl.core.space import ConfigSpace
 from rrl.support.errors import UsageError
 from rrl.tuning.objective import Objective
 from rrl.tuning.slo import SLO
-from rrl.tuning.warm_start import WarmStart
 from rrl.workloads.trace import Trace
 from rrl.workloads.workload import Poisson, Workload
+
+if TYPE_CHECKING:  # it compiles loops, and the help of a command needs none
+    from rrl.tuning.warm_start import WarmStart
 
 
 @dataclass(frozen=True, eq=False)

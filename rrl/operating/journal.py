@@ -9,7 +9,6 @@ agent. Nothing else is saved: the same loop with the same answers reaches the sa
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -182,9 +181,7 @@ def _difference(path: Path, stored: Record, wanted: Record) -> RRLError | None:
     other = [name for name in versions if stored.get(name) != wanted[name]]
     old, new = stored["settings"], wanted["settings"]
     changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
-    kept = [
-        n for n in changed if not (n in RAISABLE and old.get(n, math.inf) < new.get(n, -math.inf))
-    ]
+    kept = [name for name in changed if not (name in RAISABLE and _larger(old, new, name))]
     if kept and "journal" not in other:
         of = "of" if kept[0] == "what" else f"with {kept[0]}"
         return UsageError(
@@ -198,6 +195,12 @@ def _difference(path: Path, stored: Record, wanted: Record) -> RRLError | None:
         f"{path} is of version {number} of {versions[other[0]]}, and this rrl has version "
         f"{wanted[other[0]]}: {OTHER_VERSION}"
     )
+
+
+def _larger(old: Record, new: Record, name: str) -> bool:
+    """Return whether both have a number of this name, and the new one is larger."""
+    before, now = old.get(name), new.get(name)
+    return isinstance(before, int) and isinstance(now, int) and now > before
 
 
 def is_configuration(value: Any) -> bool:

@@ -21,7 +21,6 @@ from rrl.operating.run import run
 from rrl.operating.table import read_table
 from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.recording.replay import RecordedServer, TableServer
-from rrl.simulation.testbeds import TESTBEDS, testbed
 from rrl.support.errors import DataError, UsageError
 from rrl.tuning.constrained import Constrained, HighestRate, LeastMemory
 from rrl.tuning.defaults import serving_default
@@ -105,6 +104,8 @@ def _suited(server: Server, objective: Objective) -> Server:
 
 def _open(options: Namespace) -> tuple[Server, str, float | None]:
     """Return the server of a source, its name, and its load if that is known."""
+    from rrl.simulation.testbeds import TESTBEDS, testbed  # it compiles loops
+
     path = Path(options.source)
     if path.suffix.lower() == ".csv":
         refuse(options, ("rate", "trace"), "on a table: its costs are of one load")

@@ -208,6 +208,8 @@ def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     load = ClientTraffic() if options.traffic else None
     job, folder = read_job(options, what, options.model, space, default, load, fixed=fixed)
     job = replace(job, budget=read_budget(options, job), patience=options.patience)
+    if options.port and options.rest_port == options.port:
+        raise UsageError(f"--rest-port {options.port}: gRPC has this port; give another one")
     # A default that cannot start is refused now, not after an hour.
     flags({**fixed, **job.default}, Path("batching.txt"))
     prefix({**fixed, **job.default})

@@ -164,6 +164,14 @@ class HandoverServer(LiveServer):
         """Whether a server answers at the address now."""
         return self._envoy.process.alive and bool(self._kept_server and self._kept_server.alive)
 
+    def processes(self) -> list[int]:
+        """Return the numbers of the processes that outlive this one: Envoy and the kept server.
+
+        An earlier process may have started them, but their work is that of this run.
+        """
+        found = (self._envoy.process.pid, self._kept_server and self._kept_server.process.pid)
+        return [pid for pid in found if pid]
+
     @property
     def exposed(self) -> str | None:
         """One line that says what other machines can reach of the kept server; None if nothing."""
