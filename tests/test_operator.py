@@ -222,7 +222,7 @@ def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(tmp_p
     assert only["recommended"]["stopped"] == "stopped after 3 of 30 requests: 2 over 100 ms"
     assert "default 50.0 ms, recommended stopped after 3 of 30" in told(caplog, "round 1/9")
     text = report(mine, summarise(mine, records), tmp_path)
-    assert "  mean stopped in each round against 50.0 ms by default (medians of 1 rounds)" in text
+    assert "  mean stopped in each round against 50.0 ms by default (one round)" in text
     assert "ratio" not in text
 
 

@@ -77,7 +77,11 @@ def check_region(answer: Callable[..., Any], space: ConfigSpace) -> None:
     cases = [
         (space, i, r) for i in (0, len(space) // 2, len(space) - 1) for r in (1.0, 0.0, 1.5, 3.0)
     ]
-    compare_function(answer, ConfigSpace.ball, cases, mistakes, returns="the indices of the region")
+    wanted = "the indices of the region"
+    got = ask(answer, *cases[0], returns=wanted)
+    whole = not isinstance(got, np.ndarray) or not got.size or got.dtype.kind != "f"
+    require(whole, "return whole numbers: an array with a decimal point cannot be an index")
+    compare_function(answer, ConfigSpace.ball, cases, mistakes, returns=wanted)
 
 
 def check_choice(answer: Callable[..., Any]) -> None:

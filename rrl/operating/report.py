@@ -116,10 +116,11 @@ def _gain(job: Job, result: dict[str, Any]) -> str:
         also = f" where it was not stopped ({stopped} of {rounds} rounds)" if stopped else ""
         return f"{amount(job, value)}{also}"
 
+    measured = f"medians of {rounds} rounds" if rounds > 1 else "one round"
     table = result["objective"] == "mean" and not job.unit  # of costs in any unit
     gain = (
         f"  {'cost' if table else result['objective']} {cost('recommended')} against "
-        f"{cost('default')} by default (medians of {rounds} rounds)"
+        f"{cost('default')} by default ({measured})"
     )
     if ratio and not result["stopped"]["recommended"]:
         gain += f"; ratio within a round: median {ratio['median']:.2f} ({interval_words(ratio)})"
