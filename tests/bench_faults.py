@@ -150,6 +150,7 @@ def send(number: signal.Signals) -> Callable:
 
 
 FAULTS = {  # options of `rrl tune`, whether it happens in a trial, and what happens then
+    "none, first start": (USUAL, False, None),
     "trials that refuse": ([*OFF_OR_ON, "max_batch_size=8"], True, None),
     "trials that hang": (
         [*OFF_OR_ON, f"max_batch_size={2 * LARGE}", "--knob", "batch_timeout_micros=3000000"],
@@ -164,7 +165,7 @@ FAULTS = {  # options of `rrl tune`, whether it happens in a trial, and what hap
     "SIGTERM in a trial": (USUAL, True, send(signal.SIGTERM)),
     "kept server killed": (USUAL, False, kill_kept),
 }
-"""Each begins with the hand-over from the run before."""
+"""Each but the first begins with the hand-over from the run before, and with clients that call."""
 
 
 def main() -> int:
