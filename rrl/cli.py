@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rrl.operating import profiling, racing, replay, tune
+from rrl.operating.log import LOG
 from rrl.support.errors import Parser, command
 from rrl.support.provenance import versions
 
@@ -34,6 +35,8 @@ class _Parser(Parser):
 
 
 def _parser() -> Parser:
+    from rrl.operating import profiling, racing, replay, tune  # Ctrl-C here ends with one line, too
+
     parser = _Parser(
         prog="rrl",
         description="Tune the parallelism of TensorFlow Serving by region-based reinforcement "
@@ -53,6 +56,7 @@ def _parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand and return the exit code."""
     options = _parser().parse_args(argv)
+    LOG.setLevel(logging.WARNING if getattr(options, "quiet", False) else logging.INFO)
     return options.run(options)
 
 

@@ -1,10 +1,11 @@
-"""What Envoy adds to a call, and how late the guard sees a request of others that is late.
+"""What server and Envoy add to a call, and how late the guard sees a request that is late.
 
-`python tests/bench_data_path.py --calls 600` serves the keyword model. It calls the model in turns,
-directly and through Envoy, and prints the medians, and the median of the paired differences with
-its 95 % interval. Then calls of another client hang at a trial, at random times. A look every
-`LOOK_S` seconds, as the guard looks, tells how many seconds beyond its limit each call was known as
-late. The run ends with 1 if any was known later than `LATEST_S`.
+`python tests/bench_data_path.py --calls 600` serves the keyword model. It calls the model in turns:
+in this process, from message to message, then directly, and through Envoy. It prints the medians,
+and the medians of the paired differences with their 95 % intervals. Then calls of another client
+hang at a trial, at random times. A look every `LOOK_S` seconds, as the guard looks, tells how many
+seconds beyond its limit each call was known as late. The run ends with 1 if any was known later
+than `LATEST_S`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -25,7 +27,8 @@ from rrl.core.space import ConfigSpace
 from rrl.serving import models
 from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import ModelServer
-from rrl.serving.loadgen import Client
+from rrl.serving.loadgen import Client, predict_request
+from rrl.serving.servable import LoadedModel
 from rrl.serving.volley import LOOK_S
 
 MS = 1000.0
@@ -34,32 +37,37 @@ LIMIT_S = 0.25  # of a request that is not late
 SPACE = ConfigSpace([Knob("inter_op", (1, 2))])
 
 
-def seconds(client: Client, inputs: dict) -> float:
+def seconds(call: Callable[[], object]) -> float:
     """Return the time of a call."""
     began = time.perf_counter()
-    client.predict(inputs)
+    call()
     return time.perf_counter() - began
 
 
 def overhead(server: HandoverServer, inputs: dict, calls: int) -> None:
-    """Print what a call takes directly and through Envoy."""
+    """Print what a call takes in process, directly and through Envoy."""
+    model = LoadedModel("keyword", models.build("keyword") / "1", None, (SPACE[0]["inter_op"], 0))
+    request = predict_request(inputs, "keyword")
     direct_address = server._kept_server.address
     with Client(direct_address, "keyword") as direct, Client(server.address, "keyword") as through:
-        for client in (direct, through):
-            for _ in range(20):
-                client.predict(inputs)
-        pairs = []
-        for number in range(calls):
-            order = (direct, through) if number % 2 else (through, direct)
-            took = {id(client): seconds(client, inputs) for client in order}
-            pairs.append((took[id(direct)], took[id(through)]))
-    both = np.array(pairs)
-    low, middle, high = interval(both[:, 1] - both[:, 0])
-    print(
-        f"{calls} rounds, median: direct {MS * np.median(both[:, 0]):.2f} ms, through Envoy "
-        f"{MS * np.median(both[:, 1]):.2f} ms; added {MS * middle:+.2f} ms "
-        f"(95 % interval {MS * low:+.2f} to {MS * high:+.2f})"
-    )
+        ways = {
+            "in process": lambda: model.predict(request),
+            "direct": lambda: direct.predict(inputs),
+            "through Envoy": lambda: through.predict(inputs),
+        }
+        took: dict[str, list[float]] = {way: [] for way in ways}
+        for number in range(20 + calls):
+            for way in list(ways)[:: 1 if number % 2 else -1]:
+                took[way].append(seconds(ways[way]))
+    before = None
+    for way, values in took.items():
+        now = np.array(values[20:])
+        added = ""
+        if before is not None:
+            low, middle, high = MS * np.array(interval(now - before))
+            added = f"; added {middle:+.2f} ms (95 % interval {low:+.2f} to {high:+.2f})"
+        print(f"{calls} rounds {way}: median {MS * np.median(now):.2f} ms{added}")
+        before = now
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float, float]:

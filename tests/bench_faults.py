@@ -25,8 +25,9 @@ from pathlib import Path
 import grpc
 import numpy as np
 import psutil
+from clients import LIMIT_S
 from probe import build_probe
-from test_service import LIMIT_S, in_a_trial, line_with, tuning
+from test_service import in_a_trial, line_with, tuning
 
 from rrl.serving.detached import noted_server, port_folder, stop_service
 from rrl.serving.lasting import wait_until
@@ -35,7 +36,7 @@ from rrl.serving.loadgen import Client
 
 MS = 1000.0
 SMALL, LARGE = 128, 2**20  # rows of two float32: 1 kB and 8 MB
-LATE_S = 0.5  # `--late`; a call that a trial holds for four times as long is sent to the kept one
+LATE_S = 0.5  # by `--slo`; a call that a trial holds for four times as long is sent to the kept one
 EPISODES = 6  # of which at least one is a trial that goes wrong
 
 OFF_OR_ON = ["--knob", "batch_threads=0,2", "--knob"]
@@ -52,10 +53,11 @@ class Calls:
 
     def row(self, fault: str) -> str:
         """Return a line of the table, and forget the calls."""
-        took, self.seconds = np.array(self.seconds or [0.0]), []
+        took, self.seconds = np.array(self.seconds), []
         bad, self.failed = self.failed, []
         why = f"  {bad[0][:60]}" if bad else ""
-        numbers = f"{len(took):6d} {len(bad):6d} {(took > LATE_S).sum():6d} {MS * took.max():8.0f}"
+        late, longest = (took > LATE_S).sum(), MS * took.max(initial=0.0)
+        numbers = f"{len(took):6d} {len(bad):6d} {late:6d} {longest:8.0f}"
         return f"{fault:28s} {self.name:12s} {numbers}{why}"
 
 
@@ -148,6 +150,7 @@ def send(number: signal.Signals) -> Callable:
 
 
 FAULTS = {  # options of `rrl tune`, whether it happens in a trial, and what happens then
+    "none, first start": (USUAL, False, None),
     "trials that refuse": ([*OFF_OR_ON, "max_batch_size=8"], True, None),
     "trials that hang": (
         [*OFF_OR_ON, f"max_batch_size={2 * LARGE}", "--knob", "batch_timeout_micros=3000000"],
@@ -162,7 +165,7 @@ FAULTS = {  # options of `rrl tune`, whether it happens in a trial, and what hap
     "SIGTERM in a trial": (USUAL, True, send(signal.SIGTERM)),
     "kept server killed": (USUAL, False, kill_kept),
 }
-"""Each begins with the hand-over from the run before."""
+"""Each but the first begins with the hand-over from the run before, and with clients that call."""
 
 
 def main() -> int:
@@ -173,8 +176,8 @@ def main() -> int:
     options = parser.parse_args()
     port, rest_port, failed = free_port(), free_port(), 0
     folder = port_folder(port)
-    always = ["--rest-port", str(rest_port), "--rate", "20", "--late", f"{LATE_S}s", "--requests"]
-    always += ["20", "--agent", "random", "--budget", "unlimited", "--episodes"]
+    always = ["--rest-port", str(rest_port), "--rate", "20", "--slo", f"p99<{LATE_S}s"]
+    always += ["--requests", "20", "--agent", "random", "--budget", "unlimited", "--episodes"]
     print(f"{'fault':28s} {'clients':12s}  calls failed   late  longest (ms)", flush=True)
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -1,67 +1,30 @@
 """How late the load generator is: `python tests/bench_generator.py`, part of `make bench`.
 
-Poisson arrivals go to two targets: a server that answers at once, and the keyword model on the
-local server. Two senders take turns with the same arrivals: a thread of this process, and the
-process of its own that `Client.fire` uses. Then both do so again while a thread of this process
-is busy, as an agent or a front would be. The slip counts from the scheduled time; an episode is
+Poisson arrivals go to the keyword model on the local server, first while this process waits, and
+then while it computes, as an agent would. The slip counts from the scheduled time; an episode is
 valid if its mean is at most 10 % of the mean latency.
-
-With `--perf-analyzer PATH` (the executable in NVIDIA's wheel `perf-analyzer`), the latency of a
-small matrix model is measured by that public generator too, in turns. It counts from the time
-when a request left, so ours is also shown without the slip.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
-import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-import grpc
 import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from rrl.serving import models
-from rrl.serving.launcher import ModelServer, free_port
+from rrl.serving.launcher import ModelServer
 from rrl.serving.live import MAX_SLIP_FRACTION
-from rrl.serving.loadgen import SYNTHETIC, Client
-from rrl.serving.sender import METHOD
-from rrl.serving.volley import Sample, Volley
+from rrl.serving.loadgen import Client
 
 MS = 1000.0
 N = 400  # requests of an episode
 SETTINGS = {"inter_op": 1, "intra_op": 1}
-ECHO = """
-import sys
-from concurrent.futures import ThreadPoolExecutor
-import grpc
-
-class Echo(grpc.GenericRpcHandler):
-    def service(self, details):
-        return grpc.unary_unary_rpc_method_handler(lambda request, context: request)
-
-server = grpc.server(ThreadPoolExecutor(16), handlers=[Echo()])
-print(server.add_insecure_port("127.0.0.1:0"), flush=True)
-server.start()
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def echo() -> Iterator[str]:
-    """The address of a server that answers at once."""
-    command, pipe = [sys.executable, "-c", ECHO], subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
-        yield f"127.0.0.1:{process.stdout.readline().strip()}"
-        process.kill()
 
 
 @contextmanager
@@ -88,116 +51,32 @@ def milliseconds(values: np.ndarray) -> str:
     return f"{MS * np.median(values):7.2f} {MS * np.quantile(values, 0.99):7.2f}"
 
 
-def compare(name: str, address: str, client: Client, payload: bytes, rounds: int) -> None:
-    """Print a line for each sender, rate, and state of this process."""
-    call = grpc.insecure_channel(address).unary_unary(METHOD)
-
-    def here(due: np.ndarray) -> Sample:
-        send = lambda i: call.future(payload, timeout=60.0, metadata=(SYNTHETIC,))  # noqa: E731
-        return Volley(send, due, None).fire()
-
-    senders: dict[str, Callable[[np.ndarray], Sample]] = {
-        "thread": here,
-        "process": lambda due: client.fire(payload, due),
-    }
-    for send in senders.values():
-        send(np.zeros(32))
-    for is_busy in (False, True):
-        for rate in (100, 200, 400, 800):
-            samples: dict[str, list[Sample]] = {sender: [] for sender in senders}
-            for seed in range(rounds):
-                due = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, N))
-                for sender, send in senders.items():
-                    with busy(is_busy):
-                        samples[sender].append(send(due))
-            for sender, ones in samples.items():
-                latency, slip = (
-                    milliseconds(np.concatenate([getattr(s, what) for s in ones]))
-                    for what in ("latency", "slip")
-                )
-                fractions = [s.slip_share() for s in ones]
-                print(
-                    f"{name:8s} {'busy' if is_busy else 'quiet':6s} {rate:4d} {sender:8s} "
-                    f"{latency} {slip} {np.median(fractions):6.3f} "
-                    f"{sum(fraction <= MAX_SLIP_FRACTION for fraction in fractions)}/{rounds}",
-                    flush=True,
-                )
-
-
-def build_matrix(base: Path) -> Path:
-    """A small float model: the public generator writes float inputs as TF Serving reads them."""
-    import tensorflow as tf
-
-    class Matrix(tf.Module):
-        def __init__(self) -> None:
-            self.weights = tf.Variable(tf.random.stateless_normal([2048, 2048], [1, 2]) / 45)
-
-        @tf.function(input_signature=[tf.TensorSpec([None, 2048], tf.float32, name="x")])
-        def __call__(self, x):
-            return {"y": tf.reduce_sum(tf.tanh(x @ self.weights) @ self.weights, 1)}
-
-    module = Matrix()
-    tf.saved_model.save(module, str(base / "1"), signatures={"serving_default": module.__call__})
-    return base
-
-
-def public(executable: str, address: str, rate: int) -> np.ndarray:
-    """Seconds from request to answer, as perf_analyzer measured them."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "profile.json"
-        command = f"""{executable} -m matrix --service-kind tfserving -i grpc -u {address}
-            --request-rate-range {rate} --request-distribution poisson --max-threads 32
-            --request-count {N} -b 1 --shape x:2048 --profile-export-file {out}"""
-        subprocess.run(command.split(), check=True, capture_output=True, timeout=120)
-        requests = json.loads(out.read_text())["experiments"][0]["requests"]
-    return np.array([(r["response_timestamps"][0] - r["timestamp"]) / 1e9 for r in requests])
-
-
-def check(executable: str, rounds: int) -> None:
-    """Print the latency by our generator and by the public one."""
-    with tempfile.TemporaryDirectory() as folder:
-        base = build_matrix(Path(folder) / "matrix")
-        x, port = np.random.default_rng(0).random((1, 2048), dtype=np.float32), free_port()
-        with (
-            ModelServer(base, SETTINGS, extra_flags=[f"--port={port}"]) as server,
-            Client(server.address, server.name) as client,
-        ):
-            payload = client.payload({"x": x})
-            client.fire(payload, np.zeros(32))
-            for rate in (100, 200):
-                found: dict[str, list[np.ndarray]] = {"public": [], "ours": [], "less slip": []}
-                for seed in range(rounds):
-                    found["public"].append(public(executable, f"127.0.0.1:{port}", rate))
-                    due = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, N))
-                    sample = client.fire(payload, due)
-                    found["ours"].append(sample.latency)
-                    found["less slip"].append(sample.latency - sample.slip)
-                for name, values in found.items():
-                    each = " ".join(f"{MS * np.median(v):.2f}" for v in values)
-                    print(f"matrix {rate:4d} {name:10s} {milliseconds(np.concatenate(values))}"
-                          f"  (medians of the rounds: {each})", flush=True)  # fmt: skip
-
-
 def main() -> None:
-    """Print both tables; times in milliseconds."""
+    """Print a line for each rate and state of this process; times in milliseconds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--perf-analyzer", metavar="PATH")
-    parser.add_argument("--only-public", action="store_true", help="skip the first table")
-    options = parser.parse_args()
-    if not options.only_public:
-        print("target   here   rate/s sender  latency p50, p99  slip p50, p99  fraction valid")
-        with echo() as address, Client(address) as client:
-            compare("echo", address, client, b"x" * 1000, options.rounds)
-        base, inputs = models.build("keyword"), models.sample("keyword", np.random.default_rng(0))
-        with (
-            ModelServer(base, SETTINGS) as server,
-            Client(server.address, server.name) as client,
-        ):
-            compare("keyword", server.address, client, client.payload(inputs), options.rounds)
-    if options.perf_analyzer:
-        print("model  rate/s generator  latency p50, p99")
-        check(options.perf_analyzer, options.rounds)
+    rounds = parser.parse_args().rounds
+    base, inputs = models.build("keyword"), models.sample("keyword", np.random.default_rng(0))
+    print("here   rate/s  latency p50, p99  slip p50, p99  fraction valid")
+    with ModelServer(base, SETTINGS) as server, Client(server.address, server.name) as client:
+        payload = client.payload(inputs)
+        client.fire(payload, np.zeros(32))
+        for is_busy in (False, True):
+            for rate in (100, 200, 400, 800):
+                samples = []
+                for seed in range(rounds):
+                    due = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, N))
+                    with busy(is_busy):
+                        samples.append(client.fire(payload, due))
+                latency = milliseconds(np.concatenate([sample.latency for sample in samples]))
+                slip = milliseconds(np.concatenate([sample.slip for sample in samples]))
+                fractions = np.array([sample.slip_share() for sample in samples])
+                valid = (fractions <= MAX_SLIP_FRACTION).sum()
+                print(
+                    f"{'busy' if is_busy else 'quiet':6s} {rate:4d} {latency} {slip} "
+                    f"{np.median(fractions):6.3f} {valid}/{rounds}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Hand-overs under a steady load of the keyword model: what is lost, and what the latency does.
 
 `python tests/bench_handover.py --switches 100` (ten minutes and more) prints how many requests
-were sent, failed and lost, how long a hand-over takes, and the latency during and between them.
+were sent, failed and lost, how long a hand-over takes, the latency during and between them, and by
+how much the memory of this process grew after the first ones.
 Requests go through Envoy at 50 a second without a pause; those that arrive between the start
 of the new server and the end of the old one count as during.
 """
@@ -15,6 +16,7 @@ import threading
 import time
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -87,13 +89,14 @@ def main() -> int:
     base, rng = models.build("keyword"), np.random.default_rng(1)
     with HandoverServer(base, SPACE, inputs=models.sample("keyword", rng)) as server:
         server.configure(SPACE[0], rng)
-        load, switches = Load(server.address, "keyword", options.rate), []
+        load, switches, memory = Load(server.address, "keyword", options.rate), [], []
         try:
             for i in range(options.switches):
                 time.sleep(options.pause)
                 began = time.monotonic()
                 server.configure(SPACE[(i + 1) % len(SPACE)], rng)
                 switches.append((began, time.monotonic()))
+                memory.append(psutil.Process().memory_info().rss / 2**20)
             time.sleep(options.pause)
         finally:
             load.stop()
@@ -110,6 +113,8 @@ def main() -> int:
         f"{len(switches)} hand-overs, {load.sent} requests at {options.rate:g}/s: "
         f"{failed} failed, {lost} lost"
     )
+    early = memory[len(memory) // 3]  # caches fill until then
+    print(f"memory after a third of them {early:.0f} MiB, at the end {memory[-1] - early:+.1f} MiB")
     return int(failed or lost)
 
 

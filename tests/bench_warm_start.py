@@ -1,7 +1,7 @@
 """The factor by which a warm start counts, and others: ``python tests/bench_warm_start.py``.
 
-:func:`rrl.core.warm_start.transfer` multiplies earlier costs by the fraction of their variance that
-neighbours predict. Here the fraction has other powers: 0 is no factor. About ten minutes.
+:func:`rrl.tuning.warm_start.transfer` multiplies earlier costs by the fraction of their variance
+that neighbours predict. Here the fraction has other powers: 0 is no factor. About ten minutes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def with_power(power):
             wrong = ((self.y - super().leave_one_out()) ** 2).sum() / ((off**2).sum() or 1.0)
             return self.y - np.sqrt(1 - max(0.0, 1 - wrong) ** power) * off
 
-    return patch("rrl.core.warm_start.GaussianProcess", Powered)
+    return patch("rrl.tuning.warm_start.GaussianProcess", Powered)
 
 
 def main():

@@ -53,7 +53,7 @@ class Scheduler:
 
 
 class ReferenceQueue:
-    """Runs on construction; `departure`, `rejected`, `batches`, `area`, `busy` are the outcome."""
+    """Runs on construction; `departure`, `rejected` and `batches` are the outcome."""
 
     def __init__(
         self,
@@ -68,21 +68,14 @@ class ReferenceQueue:
         max_enqueued=INFINITE,
         handlers=INFINITE,
     ):
-        self.arrivals, self.factor, self.batch_work, self.speed = (
-            arrivals,
-            factor,
-            batch_work,
-            speed,
-        )
+        self.arrivals, self.factor = arrivals, factor
+        self.batch_work, self.speed = batch_work, speed
         self.threads, self.dispatch, self.handlers = threads, dispatch, handlers
         self.scheduler = Scheduler(len(batch_work), timeout, max_enqueued)
         self.departure, self.rejected = [None] * len(arrivals), [False] * len(arrivals)
         self.batches = []  # the requests of each, in the order in which they formed
         self.coming, self.service = deque(range(len(arrivals))), []
         self.now = self.inside = 0
-        self.area = 0  # integral of the number of requests in the system
-        self.busy = 0  # work done on all batches together
-        self.most = 0  # batches in service at once
         while self.coming or self.inside:
             self.step()
 
@@ -109,14 +102,8 @@ class ReferenceQueue:
             self.begin(batch)
 
     def advance(self, then, running, pace):
-        for j in self.coming:  # in the system, though perhaps without a handler yet
-            if self.arrivals[j] >= then:
-                break
-            self.area += then - max(self.now, self.arrivals[j])
-        self.area += self.inside * (then - self.now)
         for batch in running:
             batch.remaining -= (then - self.now) * pace
-            self.busy += (then - self.now) * pace
         self.now = then
 
     def arrive(self, request):
@@ -131,7 +118,6 @@ class ReferenceQueue:
         batch.ready = self.now + self.dispatch
         self.service.append(batch)
         self.batches.append(batch.requests)
-        self.most = max(self.most, len(self.service))
 
     def finish(self, batch):
         self.service.remove(batch)

@@ -24,7 +24,7 @@ SPACES = {
         [Knob("inter_op", (0, 1, 2, 4)), Knob("batch_threads", (1, 2, 4, 8))],
         available=np.indices((4, 4)).sum(axis=0) % 3 != 1,
     ),
-    "table": from_table({"a": [1, 2, 3, 3], "b": [10, 20, 20, 40]}, ["a", "b"], "value"),
+    "table": from_table({"a": [1, 2, 3, 3], "b": [10, 20, 20, 40]}, ["a", "b"]),
 }
 
 

@@ -49,7 +49,7 @@ def test_any_column_can_be_the_time(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "content",
-    [b"my notes", b"\n", b'{"episode":0,"cost":0.1,"crc32":"8331ff01"}\n'],
+    [b"my notes", b"\n", b'{"episode":0,"cost":0.1}\n'],
 )
 def test_a_file_that_is_no_journal_is_left_alone(content, tmp_path, capsys):
     """One line without a line end may be a journal that was cut off; this one is not."""
@@ -144,7 +144,7 @@ def test_an_incomplete_profile_is_not_replayed(capsys, tmp_path):
         ("a,cost\n1,3\nNA,4\n2,5\n", [], 3, "line 3: a is 'NA', so a value is missing"),
         ("a,cost\n1,3\n2,NA\n", [], 3, "line 3: cost is 'NA': it must be a number from 0"),
         ("a,cost\n1,3\n2,-0.1\n", [], 3, "line 3: cost is '-0.1'"),
-        ('a,cost\n1,3\n2,"0,18"\n', [], 3, "line 3: cost is '0,18'.*decimals with a point"),
+        ('a,cost\n1,3\n2,"0,18"\n', [], 3, "line 3: cost is '0,18'.*a point for decimals"),
         ("a,cost\n1,3\n2,\udcff\n", [], 3, "not UTF-8 at byte"),
         ("", [], 3, "no table of comma-separated values"),
         ("a,cost\n1,3\n2,4\n", ["--knobs", "a,cost"], 2, "'cost' is the cost, so it cannot be a"),
@@ -153,8 +153,9 @@ def test_an_incomplete_profile_is_not_replayed(capsys, tmp_path):
         (",a,cost\n0,1,3\n1,2,4\n", [], 3, "a column has no name"),
         ("cost\n1\n2\n", [], 3, "it has the cost only"),
         ("a,cost\n1,3\n", [], 3, "one configuration only"),
-        ("a,cost\n1,3\n2,0,4\n", [], 3, "line 3: .* 3 cells and the header has 2"),
-        (f"a,cost\n1,3\n{'9' * 200_000},3\n", [], 3, "line 3: .*field larger than"),
+        ("a,cost\n1,3\n2,0,4\n", [], 3, "Expected 2 fields in line 3, saw 3"),
+        ("a;cost\n1;3\n", [], 3, "no column 'cost', it has a;cost; separate the columns by commas"),
+        ("a,cost\n1,3\n2,fast\n", [], 3, "line 3: cost is 'fast'"),
     ],
 )
 def test_a_bad_table_is_one_line(text, options, code, message, tmp_path, capsys):

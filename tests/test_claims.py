@@ -17,7 +17,6 @@ from scipy.stats import binomtest
 
 from rrl import ConfigSpace, Knob
 from rrl.studies import claim_page, claim_tables, other_half, registration
-from rrl.studies.claim_numbers import part_number
 from rrl.studies.claim_tables import Evidence
 from rrl.studies.claims import (
     USE,
@@ -26,11 +25,13 @@ from rrl.studies.claims import (
     columns_table,
     judge_all,
     judge_claim,
+    part_number,
     tables_of,
 )
 from rrl.studies.days import DEFAULT
 from rrl.studies.other_half import FIXED, ORACLE, READER
 from rrl.studies.registration import FAMILY, ClaimPart, content_digest, read_registration
+from rrl.studies.settings import Setting
 from rrl.support.errors import DataError
 
 ROOT = Path(__file__).parent.parent
@@ -55,8 +56,9 @@ def few():
     """The registration with fewer agents and problems: the claims are the same."""
     columns = {"paper": ("rrl", "rrl-adaptive"), "recommended": ("rrl-gp",)}
     columns |= {"rivals": ("q-learning", "zooming"), "simple": ("zooming",)}
-    some = [p for p in whole().problems if "keyword-threads" in p.testbed or p.kind == "held_out"]
-    return replace(whole(), columns=columns, problems=tuple(some), days=())
+    some = [p for p in whole().problems if isinstance(p.what, Setting)]
+    some = [p for p in some if "keyword-threads" in p.testbed or p.kind == "held_out"]
+    return replace(whole(), columns=columns, problems=tuple(some))
 
 
 @pytest.fixture
@@ -263,68 +265,59 @@ def test_what_rests_on_results_that_were_known_says_when_the_rule_was_made(regis
 # --- What can be reached, and what a problem can test ---------------------------------------------
 
 
-def test_agents_that_never_arrive_are_not_compared_and_one_that_does_gets_a_bound(registered, rng):
-    part = registered.claims["C4"].parts[0]
+def number(registered, id, given):
+    """The number of `rrl-gp` for the first part of a claim, by the first half of recordings."""
+    claim = registered.claims[id]
+    own, rng = tables_of(given, "real", claim, 0), np.random.default_rng(0)
+    return part_number(claim.parts[0], registered.rules, own, "rrl-gp", rng)
+
+
+def test_agents_that_never_arrive_are_not_compared_and_one_that_does_gets_a_bound(registered):
     never = steady(registered, first={"others": np.inf})
-    own = tables_of(never, "real", registered.claims["C4"], 0)
-    assert not part_number(part, registered.rules, own, "rrl-gp", rng).problems
+    assert not number(registered, "C4", never).problems
     one = steady(registered, first={"others": np.inf, "rrl-gp": 10.0})
-    own = tables_of(one, "real", registered.claims["C4"], 0)
-    found = part_number(part, registered.rules, own, "rrl-gp", rng)
-    assert found.value == pytest.approx(301 / 10, rel=0.01)
+    assert number(registered, "C4", one).value == pytest.approx(301 / 10, rel=0.01)
 
 
-def test_a_factor_is_one_of_medians_so_one_lost_run_decides_nothing(registered, rng):
-    part, given = registered.claims["C4"].parts[0], made_up()["C4", SHOWN]
+def test_a_factor_is_one_of_medians_so_one_lost_run_decides_nothing(registered):
+    given = made_up()["C4", SHOWN]
     lost = given.runs.copy()
     lost.loc[(lost["agent"] == "rrl-gp") & (lost["seed"] == 0), "first"] = np.inf
-    values = [
-        part_number(part, registered.rules, tables_of(one, "real", registered.claims["C4"], 0),
-                    "rrl-gp", rng).value
-        for one in (given, given._replace(runs=lost))
-    ]  # fmt: skip
-    assert values[1] == pytest.approx(values[0], rel=0.01)
+    whole, less = (number(registered, "C4", one) for one in (given, given._replace(runs=lost)))
+    assert less.value == pytest.approx(whole.value, rel=0.01)
 
 
-def test_the_interval_allows_for_other_recordings(registered, rng):
+def test_the_interval_allows_for_other_recordings(registered):
     """Twice as fast on one testbed, and as fast on the other: two recordings are not many."""
-    part = registered.claims["C4"].parts[0]
     given = steady(registered, first={"others": 40.0, "rrl-gp": (20.0, 40.0)})
-    own = tables_of(given, "real", registered.claims["C4"], 0)
-    found = part_number(part, registered.rules, own, "rrl-gp", rng)
+    found = number(registered, "C4", given)
     assert (found.low, found.high) == pytest.approx((1, 2), rel=0.02)
 
 
-def test_a_default_near_the_best_can_test_no_saving(registered, rng):
+def test_a_default_near_the_best_can_test_no_saving(registered):
     """cpu10: its default is within 15 % of the best, so C5 to C7 say nothing there."""
     given = steady(registered, facts(simple_regret=(0.14, 0.16)))
-    judged = judge_claim("C5", registered, given, rng)
-    assert [number.problems for number in judged.of("rrl-gp")] == [("b 2/s",)] * 2
+    assert number(registered, "C5", given).problems == ("b 2/s",)
 
 
-def test_the_limits_of_late_requests_hold_for_all_loads_together(registered, rng):
+def test_the_limits_of_late_requests_hold_for_all_loads_together(registered):
     """By the way of Bonferroni: two limits of each of two loads."""
     table = facts(default_late=0.2, default_requests=400)
     given = steady(registered, table, late={"others": 0.05})
-    claim = registered.claims["C6"]
-    own = tables_of(given, "real", claim, 0)
-    own.runs["requests"] = 400
-    found = part_number(claim.parts[0], registered.rules, own, "rrl-gp", rng)
+    found = number(registered, "C6", given._replace(late=given.late.assign(requests=400)))
     default, own = (binomtest(n, 400).proportion_ci(1 - 0.05 / 4) for n in (80, 20))
     assert (found.value, found.low) == pytest.approx((75, 100 * (1 - own.high / default.low)))
 
 
 @pytest.mark.parametrize("whose", ["default", "own"])
-def test_an_uncertain_truth_widens_the_interval_of_a_reduction(registered, rng, whose):
-    claim = registered.claims["C5"]
+def test_an_uncertain_truth_widens_the_interval_of_a_reduction(registered, whose):
     sure = steady(registered, latency_s={"others": 0.2})
     unsure = sure._replace(facts=sure.facts.assign(default_error=0.3))
     if whose == "own":
         unsure = sure._replace(runs=sure.runs.assign(error=0.3))
-    own = [tables_of(one, "real", claim, 0) for one in (sure, unsure)]
-    found = [part_number(claim.parts[0], registered.rules, one, "rrl-gp", rng) for one in own]
-    assert found[1].high - found[1].low > 5 * (found[0].high - found[0].low)
-    assert found[0].value == pytest.approx(found[1].value)
+    one, other = (number(registered, "C5", given) for given in (sure, unsure))
+    assert other.high - other.low > 5 * (one.high - one.low)
+    assert one.value == pytest.approx(other.value)
 
 
 def test_one_good_load_among_many_is_not_all_of_a_family(registered, rng):
@@ -427,7 +420,7 @@ def test_tables_come_from_a_sweep(registered, tmp_path):
     from rrl.studies.sweeps import Sweep
 
     chosen = [p for p in registered.problems if p.testbed == "keyword-threads/1"]
-    chosen = [p for p in chosen if p.load == 900.0 or p.workload == "Bursts"]
+    chosen = [p for p in chosen if p.what.load == 900.0 or p.workload == "Bursts"]
     columns = {"paper": ("rrl",), "recommended": ("rrl-gp",), "rivals": ("q-learning",)}
     three = replace(registered, columns=columns, claims={})
     settings = claim_tables.settings(three, chosen, 2, 4)
@@ -442,7 +435,7 @@ def test_tables_come_from_a_sweep(registered, tmp_path):
     assert oracle["mean_cost"].tolist() == pytest.approx([1 + regret / 4] * 2), "default, then best"
     assert table["late"].between(0, 1).all()
     assert table["requests"].between(25, 5000).all(), "600 or more, less their design effect"
-    served, more = claim_tables.served_tables(three, chosen, results, (), {}, scenarios, DATA)
+    served, more = claim_tables.served_tables(three, chosen, results, scenarios, DATA)
     latency = served.groupby("agent")["latency_s"].mean()
     assert latency[ORACLE] <= latency.min()
     assert latency[ORACLE] <= latency[FIXED] <= latency[DEFAULT]
@@ -555,18 +548,16 @@ def test_a_file_that_is_none_is_refused(tmp_path, text):
 
 def test_each_recording_is_registered_with_either_half_replayed():
     registered = whole()
-    recordings = [p for p in registered.problems if p.kind != "simulated"]
+    recordings = [p.what for p in registered.problems if p.kind != "simulated"]
     first, second = ([p for p in recordings if p.testbed.endswith("/1") == one] for one in (0, 1))
-    assert [replace(p, testbed=f"{p.testbed}/1") for p in first] == second
-    days = [one.day.testbed for one in registered.days if one.kind != "simulated"]
-    assert days[1::2] == [f"{name}/1" for name in days[::2]]
+    assert [p._replace(testbed=f"{p.testbed}/1") for p in first] == second
 
 
 def test_agents_of_c6_minimise_late_requests(registered):
     assert registered.claims["C6"].objective == "late"
     problems = [p for p in registered.problems if p.testbed == "keyword-threads"]
     scenario = SimpleNamespace(optimum=0.01234)
-    scenarios = {(p.testbed, p.load): scenario for p in problems}
+    scenarios = {p.what.problem: scenario for p in problems}
     found = claim_tables.late_settings(registered, problems, scenarios, 3, 3000)
     assert {s.load for s in found} == {450.0, 900.0, 1275.0}
     assert {s.agent for s in found} == set(registered.agents)
@@ -575,14 +566,14 @@ def test_agents_of_c6_minimise_late_requests(registered):
 
 def test_a_recorded_day_is_judged_by_the_half_that_is_not_replayed(registered):
     from rrl.studies.days import Day, run_days
-    from rrl.studies.registration import DayProblem
+    from rrl.studies.registration import Problem
 
     rows = {}
     for half in ("", "/1"):
         day = Day(f"keyword-threads{half}", 900.0, DEFAULT, 2, 2000, 0.05, length_s=60.0)
         found = {day: run_days(day, range(2), str(DATA))}
-        days = [DayProblem("real", day.problem)]
-        served, _ = claim_tables.served_tables(registered, (), {}, days, found, {}, DATA)
+        days = [Problem("real", day.problem)]
+        served, _ = claim_tables.served_tables(registered, days, found, {}, DATA)
         rows[half] = served.set_index(["agent", "seed"])["latency_s"]
         assert (rows[half][ORACLE] <= rows[half][DEFAULT]).all()
     assert not np.allclose(rows[""][DEFAULT], rows["/1"][DEFAULT])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -84,9 +85,31 @@ def test_a_table_of_ones_own_is_replayed_and_only_the_same_run_goes_on(table, ca
     assert main(arguments) == 3
     (line,) = lines(capsys)
     now = version("agent rrl")
-    refusal = f"is of version {now} of the agent, and this is version {now + 1}: finish that run"
+    refusal = f"is of version '{now}' of the agent, and this rrl has version {now + 1}: finish that"
     assert refusal in line
     assert "or begin a new run in another folder" in line
+
+
+READER = """
+import sys
+from rrl.operating.log import LOG
+LOG.info("one")
+sys.stdin.read()  # until the reader of the progress has gone
+LOG.info("two")
+LOG.info("three")
+print("done")
+"""
+
+
+def test_a_reader_of_the_progress_that_has_seen_enough_does_not_end_the_run():
+    """As with `2>&1 | head -1`."""
+    reader, writer = os.pipe()
+    process = subprocess.Popen([sys.executable, "-c", READER], stdin=-1, stdout=-1, stderr=writer)
+    os.close(writer)
+    assert re.fullmatch(rb"\d\d:\d\d:\d\d one\n?", os.read(reader, 99))
+    os.close(reader)
+    out, _ = process.communicate()
+    assert (process.returncode, out) == (0, b"done\n")
 
 
 INTERRUPTS = """

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rrl.serving import client_traffic
-from rrl.serving.client_traffic import NoTrafficError, requests_of_others, wait_for_requests
+from rrl.serving.client_traffic import NoTrafficError, OthersRequests
 from rrl.serving.lasting import wait_until
 from rrl.serving.traffic import ObservedTraffic
 from rrl.support.errors import GeneratorError
@@ -28,7 +28,8 @@ class Clients:
             self.actions.pop(0)(self)
 
     def wait(self, count, watch=None, timeout_s=60.0):
-        return wait_for_requests(self.traffic, TRIAL, self.check, count, watch, timeout_s)
+        others = OthersRequests(self.traffic, TRIAL)
+        return others.wait(count, watch, timeout_s, self.check)
 
 
 def send(*names, route=TRIAL):
@@ -89,10 +90,10 @@ def test_a_stopped_episode_has_all_requests_so_far():
 @pytest.mark.parametrize("aborted", [False, True])
 def test_what_is_open_at_the_end_of_a_stopped_trial_has_failed(aborted):
     clients = Clients()
-    start = time.monotonic()
+    others = OthersRequests(clients.traffic, TRIAL)
     send("a", "b")(clients)
     answer("a")(clients)
-    _, status = requests_of_others(clients.traffic, 0, TRIAL, start, aborted=aborted)
+    _, status = others.outcomes(aborted=aborted)
     assert sorted(status.astype(bool).tolist()) == [False, aborted]
 
 
@@ -104,11 +105,11 @@ def test_what_was_open_before_an_episode_does_not_count_in_it():
     assert not sample.status.any()
     clients = Clients()
     send("before")(clients)
-    start = time.monotonic()
+    others = OthersRequests(clients.traffic, TRIAL)
     send("a")(clients)
     answer("before", status=14)(clients)
     answer("a")(clients)
-    _, status = requests_of_others(clients.traffic, 0, TRIAL, start, aborted=False)
+    _, status = others.outcomes(aborted=False)
     assert status.tolist() == [0]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from itertools import pairwise
 
@@ -14,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from test_notebooks import NOTEBOOKS, read
 
 from rrl.publishing import course, site
+from rrl.publishing.results import BEGIN, END
 from rrl.support.errors import DataError
 
 ANSWER = "def f(x):\n    ### BEGIN SOLUTION\n    return 2 * x\n    ### END SOLUTION"
@@ -70,7 +70,6 @@ def test_what_would_leak_an_answer_or_go_unchecked_is_refused(cells, message):
 
 def test_the_command_writes_a_folder_to_hand_out(tmp_path, monkeypatch, capsys):
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "live.yml").write_text("source: live\n")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.csv").write_text("1\n")
     (tmp_path / "figures").mkdir()
@@ -88,7 +87,6 @@ def test_the_command_writes_a_folder_to_hand_out(tmp_path, monkeypatch, capsys):
     files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     assert files == {
         "notebooks/00_a.ipynb",
-        "notebooks/live.yml",
         "data/a.csv",
         "figures/table.csv",
     }
@@ -125,12 +123,37 @@ def test_the_text_of_an_exercise_names_what_its_check_reads(notebook):
 # --- The site ----------------------------------------------------------------------------------
 
 
-def test_a_notebook_that_was_not_executed_is_said(tmp_path, monkeypatch, capsys):
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "00_a.ipynb").write_text(json.dumps(new_notebook()))
+def test_a_notebook_that_was_not_executed_since_its_change_is_said(tmp_path, monkeypatch, capsys):
+    for folder in (tmp_path / "notebooks", tmp_path / site.EXECUTED):
+        folder.mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
+    nbformat.write(new_notebook(cells=[cell("x = 2")]), "notebooks/00_a.ipynb")
+    remedy = "`make recorded NOTEBOOKS=notebooks/00_a.ipynb`"
     assert site.main([]) == 3
-    assert "make recorded" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert f"build/notebooks has no 00_a.ipynb; {remedy}" in err
+    assert "`make reproduce`" in err
+    nbformat.write(new_notebook(cells=[cell("x = 1")]), site.EXECUTED / "00_a.ipynb")
+    assert site.main([]) == 3
+    assert f"00_a.ipynb was executed; {remedy}" in capsys.readouterr().err
+
+
+def test_the_first_page_has_the_picture_the_short_path_the_results_and_all_notebooks():
+    titles = {"00_a": "First: one?", "02_b": "Second"}
+    front = f"# A\n\nIt tunes.\n\n![A](a.gif)\n\n{BEGIN}\nIt saves.\n{END}\n"
+    page = site.index(titles, front)
+    path, everything = page.split("## All notebooks")
+    first, second = (
+        "- [00 First: one?](notebooks/00_a.ipynb)",
+        "- [02 Second](notebooks/02_b.ipynb)",
+    )
+    parts = ("It tunes.", "![A](a.gif)", "## The short path", first, "It saves.")
+    assert sorted(map(path.index, parts)) == [path.index(part) for part in parts]
+    assert second not in path
+    assert f"{first}\n{second}\n" in everything
+    assert "00 First <notebooks/00_a>\n02 Second <notebooks/02_b>\n" in everything
+    with pytest.raises(DataError, match=r"README\.md must begin"):
+        site.index(titles, "It tunes.")
 
 
 def test_a_page_shows_no_parameters_of_the_runner_and_no_heading_in_the_corner_of_a_table():

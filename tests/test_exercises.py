@@ -1,4 +1,4 @@
-"""The checks of the exercises: right answers pass, and each wrong one gets its own reason.
+"""The checks of the exercises: right answers pass, and each wrong one gets its reason.
 
 Each answer is tried in the notebook's own cell, with the notebook's own check and imports.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ast
 import linecache
-from collections.abc import Iterator
-from functools import cache
+import pkgutil
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -18,13 +20,13 @@ import numpy as np
 import pytest
 import yaml
 
+import rrl.exercises
 from rrl.exercises import judging
 from rrl.publishing import course
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 FILE = Path(__file__).with_name("wrong_answers.yaml")
 ANSWERS = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-EACH = [(name, exercise) for name, exercises in ANSWERS.items() for exercise in exercises]
 
 #: What any answer may be by mistake, and a word for it; every exercise is tried with all of them.
 ODD = {
@@ -59,7 +61,7 @@ Lines = str | dict[str, str] | None
 
 def wrong(name: str, exercise: str) -> Iterator[tuple[str, Lines | list[Lines]]]:
     """Yield a part of the reason, and the answer."""
-    for entry in ANSWERS[name][exercise]:
+    for entry in ANSWERS.get(name, {}).get(exercise, ()):
         yield from ((key, value) for key, value in entry.items() if key != "given")
 
 
@@ -67,6 +69,14 @@ def wrong(name: str, exercise: str) -> Iterator[tuple[str, Lines | list[Lines]]]
 def cells(name: str) -> dict[str, Any]:
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     return {cell.id: cell for cell in notebook.cells}
+
+
+EACH = [
+    (path.stem, cell.id)
+    for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    for cell in cells(path.stem).values()
+    if "exercise" in course.tags(cell)
+]
 
 
 @cache
@@ -114,23 +124,35 @@ def attempt(name: str, exercise: str, source: str) -> None:
     """Run the cell of an exercise, and then its check, as the notebook does."""
     space: dict[str, Any] = {"__name__": "notebook"}
     exec(imports(name), space)
-    for given in (entry["given"] for entry in ANSWERS[name][exercise] if "given" in entry):
+    entries = ANSWERS.get(name, {}).get(exercise, ())
+    for given in (entry["given"] for entry in entries if "given" in entry):
         exec(cells(name)[given].source if given in cells(name) else given, space)
     linecache.cache["answer"] = (len(source), None, source.splitlines(keepends=True), "answer")
     exec(compile(source, "answer", "exec"), space)
     exec(compile(checks(name)[exercise], "check", "exec"), space)
 
 
-def test_every_exercise_has_wrong_answers() -> None:
-    names = {path.stem for path in NOTEBOOKS.glob("[0-9]*.ipynb")}
-    exercises = {
-        (name, cell.id)
-        for name in names
-        for cell in cells(name).values()
-        if "exercise" in course.tags(cell)
-    }
-    assert exercises == set(EACH)
-    assert all(len(list(wrong(*each))) >= 5 for each in EACH)
+def compared(name: str, exercise: str) -> list[tuple[Callable[[Any], None], list[Any]]]:
+    """Return what a check compares: a function that compares an answer, and its known mistakes."""
+    found: list[tuple[Callable[[Any], None], list[Any]]] = []
+
+    def noted(compare: Any, answer: Any, *rest: Any, **settings: Any) -> None:
+        mistakes = rest[1 if compare.__name__ == "compare_value" else 2]
+        found.append((lambda wrong: compare(wrong, *rest, **settings), mistakes))
+        compare(answer, *rest, **settings)
+
+    compares = (judging.compare_value, judging.compare_function)
+    modules = pkgutil.iter_modules(rrl.exercises.__path__, "rrl.exercises.")
+    with pytest.MonkeyPatch.context() as patch:
+        for module, compare in product(modules, compares):
+            changed = f"{module.name}.{compare.__name__}"
+            patch.setattr(changed, partial(noted, compare), raising=False)
+        attempt(name, exercise, course.solved(cells(name)[exercise].source))
+    return found
+
+
+def test_wrong_answers_are_those_of_exercises() -> None:
+    assert {(name, exercise) for name in ANSWERS for exercise in ANSWERS[name]} <= set(EACH)
 
 
 @pytest.mark.parametrize(("name", "exercise"), EACH)
@@ -145,14 +167,20 @@ def test_the_right_answer_passes_and_an_empty_one_asks_for_code(
 
 
 @pytest.mark.parametrize(("name", "exercise"), EACH)
-def test_each_wrong_answer_gets_its_own_reason(name: str, exercise: str) -> None:
-    said = []
-    for reason, answer in wrong(name, exercise):
+def test_each_mistake_gets_its_reason(name: str, exercise: str) -> None:
+    """A known mistake must not be taken for another one, and any other answer is explained, too."""
+    known = compared(name, exercise)
+    for compare, mistakes in known:
+        for mistake, reason in mistakes:
+            with pytest.raises(judging.WrongAnswer) as raised:
+                compare(mistake)
+            assert str(raised.value).endswith(reason)
+    others = list(wrong(name, exercise))
+    for reason, answer in others:
         with pytest.raises(judging.WrongAnswer) as raised:
             attempt(name, exercise, fill(cells(name)[exercise].source, answer))
         assert reason in str(raised.value), answer
-        said.append(str(raised.value))
-    assert len(set(said)) == len(said), "two wrong answers get the same reason"
+    assert sum(len(mistakes) for _, mistakes in known) + len(others) >= 5
 
 
 def odd_answers(source: str) -> Iterator[tuple[list[Lines], str]]:

@@ -1,7 +1,4 @@
-"""Runs that are killed, interrupted, or get no room: nothing that was measured is lost.
-
-``RRL_KILLS=50 pytest -k killed``, run in `tests/`, kills a simulated run as often as that.
-"""
+"""Runs that are killed, interrupted, or get no room: nothing that was measured is lost."""
 
 from __future__ import annotations
 
@@ -15,14 +12,12 @@ import signal
 import subprocess
 import sys
 import termios
-import time
 import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
+from clients import LIMIT_S
 
 from rrl.cli import main
 from rrl.operating.journal import JOURNAL
@@ -31,8 +26,6 @@ from rrl.serving.launcher import LOCAL, free_port
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-LIMIT_S = 600.0  # it only ends a test that hangs
-KILLS = int(os.environ.get("RRL_KILLS", "1"))
 RRL = [sys.executable, "-m", "rrl.cli"]
 SIMULATED = [
     "replay", "cpu2", "--rate", "115", "--requests", "30", "--rounds", "4",
@@ -58,46 +51,7 @@ def wait_for(condition, process):
     assert process.poll() is None, f"it ended early: {process.communicate()}"
 
 
-def kill_when(process, folder, count, wait_s=0.0, number=signal.SIGKILL):
-    """Send a signal some time after the journal has reached so many lines."""
-    wait_for(lambda: len(lines_of(folder)) >= count, process)
-    time.sleep(wait_s)
-    process.send_signal(number)
-    return process.communicate(timeout=LIMIT_S)
-
-
-# --- killed ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def simulated(tmp_path_factory):
-    """A run that nobody stops: its arguments, journal and result."""
-    arguments = [*SIMULATED, "--episodes", str(20 + 25 * KILLS)]
-    folder = tmp_path_factory.mktemp("whole")
-    assert main([*arguments, "--out", str(folder)]) in (0, 5)
-    return arguments, (folder / JOURNAL).read_bytes(), (folder / "result.json").read_bytes()
-
-
-def assert_it_goes_on_to_the_same(arguments, journal, folder):
-    """The same command, without a fault, ends with the journal of the run that nobody stopped."""
-    assert main(arguments) in (0, 5)
-    assert (folder / JOURNAL).read_bytes() == journal
-
-
-def test_a_killed_simulated_run_ends_as_if_never_killed(simulated, tmp_path):
-    arguments, journal, result = simulated
-    arguments = [*arguments, "--out", str(tmp_path)]
-    rng, seen = np.random.default_rng(KILLS), 0
-    for _ in range(KILLS):
-        process = subprocess.Popen([*RRL, *arguments], cwd=ROOT, stdout=-1, stderr=-1)
-        kill_when(process, tmp_path, seen + rng.integers(0, 25), rng.uniform(0, 0.02))
-        kept = b"".join(line for line in lines_of(tmp_path) if line.endswith(b"\n"))
-        assert journal.startswith(kept)  # no episode lost, doubled or changed
-        seen = len(lines_of(tmp_path))
-    assert_it_goes_on_to_the_same(arguments, journal, tmp_path)
-    produced = json.loads((tmp_path / "result.json").read_bytes())
-    assert produced == json.loads(result) | {"flags": produced["flags"]}
-    assert not list(tmp_path.glob(".*"))  # no temporary file either
+# --- interrupted ----------------------------------------------------------------------------------
 
 
 def living(folder):
@@ -126,7 +80,8 @@ def test_a_live_run_is_watched_interrupted_continued_and_killed(model, tmp_path)
     wait_for(lambda: len(lines_of(out)) > 2 and living(temporary), process)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as reply:
         text = reply.read().decode()
-    _, errors = kill_when(process, out, 0, number=signal.SIGTERM)
+    process.terminate()
+    _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, errors
     last = f"rrl: interrupted; all finished episodes are in {out}: the same command continues"
     assert errors.splitlines()[-1] == last
@@ -139,7 +94,9 @@ def test_a_live_run_is_watched_interrupted_continued_and_killed(model, tmp_path)
     assert "rrl_tuning_late_seconds 9.0" in text
 
     process = subprocess.Popen(command, **started)
-    kill_when(process, out, len(before) + 1)
+    wait_for(lambda: len(lines_of(out)) > len(before), process)
+    process.kill()
+    process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert wait_until(lambda: not living(temporary), LIMIT_S)
     kept = [json.loads(line) for line in lines_of(out) if line.endswith(b"\n")]
@@ -185,34 +142,6 @@ FEW = ["--episodes", "4", "--requests", "4", "--rounds", "3", "--agent", "rrl"]
 PLAIN = ["replay", "cpu2", "--rate", "115", *FEW, "--quiet", "--json"]
 
 
-@contextmanager
-def no_file_above(size):
-    """Let the kernel refuse that a file grows beyond a size in bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_full_disk_keeps_what_was_there(simulated, tmp_path, capsys):
-    """The journal ends with a whole line, and the same command continues it."""
-    arguments, journal, _ = simulated
-    arguments = [*arguments, "--out", str(tmp_path)]
-    limit = len(journal) // 2
-    with no_file_above(limit):
-        assert main(arguments) == 3
-    message = f"rrl: {tmp_path / JOURNAL}: File too large; make room and run it again: "
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(message)
-    kept = (tmp_path / JOURNAL).read_bytes()
-    assert len(kept) > limit // 2
-    assert kept.endswith(b"\n")
-    assert journal.startswith(kept)
-    assert_it_goes_on_to_the_same(arguments, journal, tmp_path)
-
-
 def test_a_figure_without_room_hides_no_result_and_spares_the_old_one(tmp_path, capsys):
     arguments = [*PLAIN, "--out", str(tmp_path)]
     assert main(arguments) == 0
@@ -222,22 +151,18 @@ def test_a_figure_without_room_hides_no_result_and_spares_the_old_one(tmp_path, 
     limit = max(size for name, size in sizes.items() if name not in figures)
     assert min(map(len, figures.values())) > limit
     (tmp_path / "result.json").unlink()
-    with no_file_above(limit):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
         assert main(arguments) == 3
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     out, err = capsys.readouterr()
     assert f"{tmp_path / 'tuning.pdf'}: File too large; make room and run it again" in err
     assert out == first
     assert json.loads((tmp_path / "result.json").read_text()) == json.loads(first)
     assert {path.name: path.read_bytes() for path in tmp_path.glob("tuning.*")} == figures
     assert not list(tmp_path.glob(".*"))
-
-
-def one_line(done, code):
-    """The line that a command ended with."""
-    assert done.returncode == code, done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("rrl: ")
-    return done.stderr
 
 
 def on_a_file_system_of_its_own(options, script, folder):
@@ -255,25 +180,27 @@ def test_a_read_only_folder(tmp_path):
     words = " ".join(f"'{word}'" for word in [*RRL, *SIMULATED, "--episodes", "2"])
     folder = tmp_path / "read-only"
     folder.mkdir()
-    message = one_line(on_a_file_system_of_its_own("ro", f'{words} --out "$0"/x', folder), 3)
-    assert "Read-only file system; choose another folder" in message
+    done = on_a_file_system_of_its_own("ro", f'{words} --out "$0"/x', folder)
+    assert done.returncode == 3, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("rrl: ")
+    assert "Read-only file system; choose another folder" in line
 
 
-# --- a fault at every write, rename and process start --------------------------------------------
+# --- a fault at a write, a rename or a process start ---------------------------------------------
 
 SHORT = [*SIMULATED, "--requests", "20", "--episodes", "12", "--rounds", "2"]
 
 
 def run_faulty(kind, place, words, **environment):
     command = [sys.executable, str(HERE / "faulty.py"), kind, str(place), *map(str, words)]
-    env = {**os.environ, **environment}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    return run(command, env={**os.environ, **environment})
 
 
 @pytest.fixture(scope="module")
-def shortened(tmp_path_factory):
+def whole(tmp_path_factory):
     """A run without a fault: its journal, its result, and its number of places for one."""
-    folder = tmp_path_factory.mktemp("shortened")
+    folder = tmp_path_factory.mktemp("whole")
     count = folder / "count"
     done = run_faulty("count", 0, [*SHORT, "--out", folder / "run"], FAULTY_COUNT=str(count))
     assert done.returncode == 0, done.stderr
@@ -281,9 +208,9 @@ def shortened(tmp_path_factory):
     return (folder / "run" / JOURNAL).read_bytes(), result, int(count.read_text())
 
 
-def check(kind, place, shortened, folder):
+def check(kind, place, whole, folder):
     """Run into the fault, and go on without it: the end is that of a run without a fault."""
-    journal, result, _ = shortened
+    journal, result, _ = whole
     words = [*SHORT, "--out", folder]
     broken = run_faulty(kind, place, words)
     if kind == "kill":
@@ -292,6 +219,8 @@ def check(kind, place, shortened, folder):
         assert broken.returncode == 3, (place, broken.stderr)
         assert "No space left on device; make room" in broken.stderr
         assert broken.stderr.count("\n") == 1
+    kept = b"".join(line for line in lines_of(folder) if line.endswith(b"\n"))
+    assert journal.startswith(kept), place  # no episode lost, doubled or changed
     done = run_faulty("count", 0, words)
     assert done.returncode == 0, (place, done.stderr)
     assert (folder / JOURNAL).read_bytes() == journal, place
@@ -300,9 +229,15 @@ def check(kind, place, shortened, folder):
     assert not list(folder.glob(".*")), place
 
 
+@pytest.mark.parametrize("kind", ["kill", "full"])
+def test_a_fault_in_mid_run_costs_nothing_that_was_measured(kind, whole, tmp_path):
+    check(kind, whole[2] // 2, whole, tmp_path)
+    assert len(lines_of(tmp_path)) > 5
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ["kill", "full"])
-def test_a_fault_at_every_place_of_a_run(kind, shortened, tmp_path):
-    assert shortened[2] > 20
-    for place in range(1, shortened[2] + 1):
-        check(kind, place, shortened, tmp_path / str(place))
+def test_a_fault_at_every_place_of_a_run(kind, whole, tmp_path):
+    assert whole[2] > 20
+    for place in range(1, whole[2] + 1):
+        check(kind, place, whole, tmp_path / str(place))

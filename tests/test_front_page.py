@@ -15,8 +15,8 @@ from test_agent import contract
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.plotting.animation import Moment, draw_episode, save_animation
-from rrl.publishing.gallery import CAPTIONS, PICTURES, gallery, gallery_of
-from rrl.publishing.manifest import folder, read_manifest
+from rrl.publishing.manifest import NAME, read_manifest
+from rrl.publishing.pages import CAPTIONS, PICTURES, gallery
 from rrl.publishing.results import insert, results
 from rrl.support.errors import DataError
 
@@ -43,18 +43,24 @@ def test_the_results_of_the_readme_are_those_of_the_tables():
 def test_the_gallery_has_every_file_of_the_manifest_and_no_other():
     """If it fails after the figures changed: ``make pages``."""
     text = (ROOT / "figures" / "README.md").read_text()
-    assert text == gallery_of(ROOT)
+    assert text == gallery(ROOT)
     linked = set(re.findall(r"\]\(([^/)]+)\)", text))
-    files = {Path(name).name for name in read_manifest(folder(ROOT))["files"]}
+    files = {Path(name).name for name in read_manifest(ROOT)["files"]}
     assert linked == {name for name in files if not name.endswith(".pdf")}
     assert {Path(name).suffix for name in linked} >= set(PICTURES)
     captions = yaml.safe_load((ROOT / CAPTIONS).read_text(encoding="utf-8"))
     assert {Path(name).stem for name in files} == set(captions), "a caption too many"
 
 
-def test_a_figure_without_a_caption_is_named():
+def test_a_figure_without_a_caption_is_named(tmp_path):
+    for name, text in (
+        (NAME, '{"files": {"figures/new.png": {"notebook": "00_quickstart"}}, "notebooks": {}}'),
+        (CAPTIONS, "{}"),
+    ):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=r"new\.png has no caption; add one to notebooks/captions"):
-        gallery([("new.png", "00_quickstart")], {})
+        gallery(tmp_path)
 
 
 # --- The animated picture -------------------------------------------------------------------------

@@ -8,21 +8,13 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from rrl.operating.journal import JOURNAL, Journal, decode, encode
+from rrl.operating.journal import JOURNAL, Journal
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import replacing
 
 GONE = 2**22 + 1  # larger than any process number
 SETTINGS = {"seed": 1, "rate": 14.0}
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-)  # fmt: skip
 
 
 def fill(folder, costs=(0.1, 0.2, 0.3)):
@@ -30,22 +22,6 @@ def fill(folder, costs=(0.1, 0.2, 0.3)):
         for episode, cost in enumerate(costs):
             journal.append({"episode": episode, "cost": cost})
     return folder / JOURNAL
-
-
-@given(st.dictionaries(st.text(), JSON, min_size=1))
-def test_a_line_is_json_and_reads_back(record):
-    line = encode(record)
-    assert line.count("\n") == 1
-    assert decode(line.encode()) == record
-    assert list(json.loads(line))[-1] == "crc32"
-
-
-@given(st.dictionaries(st.text(), JSON, min_size=1), st.data())
-def test_a_changed_byte_is_noticed(record, data):
-    line = bytearray(encode(record).encode())
-    place = data.draw(st.integers(0, len(line) - 2))  # all but the line's end
-    line[place] ^= data.draw(st.integers(1, 255))
-    assert decode(bytes(line)) is None
 
 
 def test_a_record_is_on_disk_when_it_is_appended(tmp_path, monkeypatch):
@@ -68,7 +44,6 @@ def test_every_cut_of_the_last_line_is_recovered(tmp_path):
         path.write_bytes(whole[:end])
         with Journal(tmp_path, SETTINGS) as journal:
             assert len(journal.records) == 2
-            assert journal.recovered == (end > start)
             journal.append({"episode": 2, "cost": 0.3})
         assert path.read_bytes() == whole
 
@@ -78,8 +53,7 @@ def test_a_run_that_measured_nothing_may_be_corrected(tmp_path):
     for settings in (SETTINGS, SETTINGS | {"signature": "classify"}):
         with Journal(tmp_path, settings) as journal:
             assert journal.records == []
-            journal.append({"machine": {"cpus": 2}})
-    header, _ = map(json.loads, (tmp_path / JOURNAL).read_text().splitlines())
+    (header,) = map(json.loads, (tmp_path / JOURNAL).read_text().splitlines())
     assert header["settings"]["signature"] == "classify"
     with Journal(tmp_path, header["settings"]) as journal:
         journal.append({"episode": 0, "cost": 0.1})
@@ -87,46 +61,38 @@ def test_a_run_that_measured_nothing_may_be_corrected(tmp_path):
         Journal(tmp_path, SETTINGS)
 
 
-def test_a_cut_first_line_is_an_empty_journal(tmp_path):
-    path = fill(tmp_path, costs=())
-    whole = path.read_bytes()
-    path.write_bytes(whole[:20])
-    with Journal(tmp_path, SETTINGS) as journal:
-        assert journal.records == []
-    assert path.read_bytes() == whole
-
-
 @pytest.mark.parametrize("line", [0, 1, 2])
 def test_a_damaged_earlier_line_is_named(tmp_path, line):
     path = fill(tmp_path)
     lines = path.read_bytes().splitlines(keepends=True)
-    lines[line] = lines[line].replace(b":0", b":7").replace(b"seed", b"sead")
-    if line == 2:
-        lines[line] = lines[line].replace(b"episode", b"epizode")
-    path.write_bytes(b"".join(lines))
-    before = path.read_bytes()
-    with pytest.raises(DataError, match=rf"{JOURNAL}, line {line + 1}: damaged"):
+    lines[line] = lines[line].replace(b":", b"\0", 3)
+    path.write_bytes(before := b"".join(lines))
+    which = "not the first line" if line == 0 else "damaged"
+    with pytest.raises(DataError, match=rf"{JOURNAL}, line {line + 1}: {which}"):
         Journal(tmp_path, SETTINGS)
     assert path.read_bytes() == before
 
 
-def test_other_settings_are_refused_by_name(tmp_path):
-    fill(tmp_path)
-    with pytest.raises(UsageError, match="seed 1, not 2"):
-        Journal(tmp_path, {**SETTINGS, "seed": 2})
+@pytest.mark.parametrize("stored", [None, "many", 70])
+def test_a_number_of_episodes_that_is_not_a_smaller_one_is_refused(tmp_path, stored):
+    """Earlier versions, and people who edit the file, may have stored anything."""
+    with Journal(tmp_path, SETTINGS | {"episodes": stored}) as journal:
+        journal.append({"episode": 0})
+    with pytest.raises(UsageError, match="not 60: give the same options"):
+        Journal(tmp_path, SETTINGS | {"episodes": 60})
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"journal": 2}, "has schema 2, and this version of rrl writes 5"),
-        ({"agent_version": 2}, "is of version 2 of the agent, and this is version 1"),
+        ({"journal": 2}, "is of version '2' of journals, and this rrl has version 6"),
+        ({"agent_version": 2}, "is of version '2' of the agent, and this rrl has version 1"),
     ],
 )
 def test_a_journal_of_another_version_is_refused_with_what_to_do(tmp_path, change, why):
     path = fill(tmp_path)
     header, rest = path.read_bytes().split(b"\n", 1)
-    path.write_bytes(encode(decode(header) | change).encode() + rest)
+    path.write_bytes(json.dumps(json.loads(header) | change).encode() + b"\n" + rest)
     before = path.read_bytes()
     with pytest.raises(DataError, match=f"{why}: finish that run with .* in another folder$"):
         Journal(tmp_path, SETTINGS)

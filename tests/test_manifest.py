@@ -1,8 +1,7 @@
-"""The manifest names what figures were made from, and verifying finds what is not as it was."""
+"""The manifest names what figures were made from, and what is not as it was is found."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -11,49 +10,35 @@ from pathlib import Path
 import pytest
 
 from rrl.publishing import manifest
-from rrl.publishing.manifest import folder, main, record, verify
+from rrl.publishing.manifest import main, read_manifest, record
 from rrl.publishing.tracing import Traffic, traffic
-from rrl.support.errors import DataError, UsageError
+from rrl.support.errors import DataError
 from rrl.support.provenance import DRAWING, NUMERICAL, digest, locked
 
-ROOT = Path(__file__).parent.parent
-FIRST = Traffic(("data/p/episodes.csv", "rrl/a.py"), ("figures/one.csv", "figures/one.png"))
-SECOND = Traffic(("figures/one.csv", "rrl/a.py"), ("figures/two.csv",))
+FIRST = Traffic(("data/p/episodes.csv",), ("figures/one.csv", "figures/one.png"))
+SECOND = Traffic(("figures/one.csv",), ("figures/two.csv",))
 
 
 @pytest.fixture
-def checkout(tmp_path):
+def checkout(tmp_path, monkeypatch):
     root = tmp_path / "checkout"
     texts = {
         "data/p/episodes.csv": "1",
-        "rrl/a.py": "a = 1",
         "figures/one.csv": "load,gain\n60,2.0\n",
         "figures/one.png": "drawing",
         "figures/two.csv": "gain\n2.0\n",
-        "notebooks/1.ipynb": "{}",
-        "notebooks/2.ipynb": "{}",
     }
     for name, text in texts.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    enter(root)
+    record(root, Path("notebooks/1.ipynb"), {"seed": 7}, FIRST)
+    record(root, Path("notebooks/2.ipynb"), {"factors": (1.2, 2.0)}, SECOND)
+    monkeypatch.chdir(root)
     return root
 
 
-def enter(root: Path) -> None:
-    record(root, root / "notebooks/1.ipynb", {"seed": 7}, FIRST)
-    record(root, root / "notebooks/2.ipynb", {"factors": (1.2, 2.0)}, SECOND)  # a tuple
-
-
-@pytest.fixture
-def before(checkout):
-    copy = checkout.parent / "before"
-    shutil.copytree(checkout, copy)
-    return folder(copy)
-
-
 def test_entries_name_inputs_seeds_versions_and_the_maker(checkout):
-    entries = json.loads((checkout / manifest.NAME).read_text())
+    entries = read_manifest(checkout)
     assert entries["files"]["figures/one.png"] == {
         "sha256": digest(checkout / "figures/one.png"),
         "notebook": "1",
@@ -63,83 +48,99 @@ def test_entries_name_inputs_seeds_versions_and_the_maker(checkout):
     assert set(notebook) == {"parameters", "read", "results", "packages"}
     assert notebook["parameters"] == {"seed": 7}
     assert notebook["packages"] == locked((*NUMERICAL, *DRAWING))
+    assert entries["notebooks"]["2"]["parameters"] == {"factors": [1.2, 2.0]}
 
 
-def test_the_words_of_the_code_change_no_line_and_stored_results_are_named(checkout):
-    text = (checkout / manifest.NAME).read_bytes()
-    (checkout / "rrl/a.py").write_text("a = 1  # one")
-    record(checkout, checkout / "notebooks/1.ipynb", {"seed": 7}, FIRST)
-    assert (checkout / manifest.NAME).read_bytes() == text
+def test_stored_results_are_named_without_their_files(checkout):
     read = ("data/results/index.json", "data/results/gpu/a-9.npz", "data/results/tables/b/c.csv")
-    record(checkout, checkout / "notebooks/1.ipynb", {}, FIRST._replace(read=(*FIRST.read, *read)))
-    entry = json.loads((checkout / manifest.NAME).read_text())["notebooks"]["1"]
+    record(checkout, Path("notebooks/1.ipynb"), {}, FIRST._replace(read=(*FIRST.read, *read)))
+    entry = read_manifest(checkout)["notebooks"]["1"]
     assert entry["results"] == ["gpu/a-9", "tables/b"]
-    assert not set(entry["read"]) & set(read)
+    assert list(entry["read"]) == ["data/p/episodes.csv"]
 
 
-def test_other_bytes_are_a_difference_however_small_with_what_has_changed(checkout, before):
-    assert verify(checkout, before) == {}
-    (checkout / "figures/one.csv").write_text("load,gain\n60,2.0000001\n")
-    enter(checkout)
-    assert verify(checkout, before) == {
-        "figures/one.csv": "other bytes from the same data, versions and parameters"
-    }
-    record(checkout, checkout / "notebooks/1.ipynb", {"seed": 8}, FIRST)
-    assert verify(checkout, before)["figures/one.csv"] == "other bytes (changed: parameters)"
-    (checkout / "data/p/episodes.csv").write_text("2")
-    enter(checkout)
-    assert (
-        verify(checkout, before)["figures/one.csv"] == "other bytes (changed: data/p/episodes.csv)"
-    )
+def test_what_a_notebook_no_longer_makes_goes_and_so_does_a_notebook_without_files(checkout):
+    record(checkout, Path("notebooks/1.ipynb"), {}, FIRST._replace(written=("figures/one.csv",)))
+    assert not (checkout / "figures/one.png").exists()
+    assert set(read_manifest(checkout)["files"]) == {"figures/one.csv", "figures/two.csv"}
+    record(checkout, Path("notebooks/3.ipynb"), {}, SECOND)  # 2 has got another name
+    assert set(read_manifest(checkout)["notebooks"]) == {"1", "3"}
 
 
-def test_missing_touched_and_new_files_are_found(checkout, before):
-    (checkout / "figures/one.png").unlink()
-    (checkout / "figures/two.csv").write_text("by hand")
-    (checkout / "figures/three.csv").write_text("")
-    third = Traffic((), ("figures/three.csv",))
-    record(checkout, checkout / "notebooks/2.ipynb", {}, SECOND)
-    (checkout / "figures/two.csv").write_text("by another hand")
-    record(checkout, ROOT / "notebooks/00_quickstart.ipynb", {}, third)
-    assert verify(checkout, before) == {
-        "figures/one.png": "missing; `make reproduce` makes it",
-        "figures/two.csv": "other bytes (changed: parameters)",
-        "figures/three.csv": "not in the reference",
-    }
-    record(checkout, checkout / "notebooks/2.ipynb", {}, Traffic((), ()))
-    assert verify(checkout, before)["figures/two.csv"] == "no longer made"
+# --- What is not as it was ------------------------------------------------------------------------
+
+CHANGES = {
+    "other bytes": (lambda path: path.write_text("load,gain\n60,2.0000001\n"), "one.csv"),
+    "missing": (Path.unlink, "one.csv"),
+    "not committed": (lambda path: path.with_name("three.csv").touch(), "three.csv"),
+}
 
 
-def test_the_command_fails_with_a_table_of_differences(checkout, before, capsys):
-    reference = str(checkout.parent / "before")
-    assert main(["--root", str(checkout), "--reference", reference]) == 0
-    assert "3 figures and tables: the same as in the reference" in capsys.readouterr().out
-    (checkout / "figures/one.png").unlink()
-    assert main(["--root", str(checkout), "--reference", reference]) == 5
-    said = capsys.readouterr()
-    assert "figures/one.png" in said.out
-    assert said.err.startswith("rrl: 1 differences from the reference's 3")
-
-
-def test_what_git_has_committed_is_the_reference(checkout, capsys):
-    assert main(["--root", str(checkout)]) == 2
-    assert "not a git checkout" in capsys.readouterr().err
+def git(root: Path, *command: str) -> None:
     name = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    for command in (["init", "-q"], ["add", "."], [*name, "commit", "-qm", "a"]):
-        subprocess.run(["git", "-C", checkout, *command], check=True)
-    assert main(["--root", str(checkout)]) == 0
-    (checkout / "figures/one.csv").write_text("load,gain\n60,3.0\n")
-    enter(checkout)
-    subprocess.run(["git", "-C", checkout, "add", "."], check=True)  # not yet committed
-    assert main(["--root", str(checkout)]) == 5
+    subprocess.run(["git", "-C", root, *name, *command], check=True)
 
 
-def test_a_reference_without_a_manifest_and_a_damaged_one_are_said(checkout, tmp_path):
-    with pytest.raises(UsageError, match=r"no figures/manifest\.json: run `make reproduce`"):
-        verify(checkout, folder(tmp_path))
+@pytest.fixture(params=["git", "another checkout"])
+def options(request, checkout):
+    """The options of a comparison with the checkout as it is now."""
+    (checkout / ".gitignore").write_text("/figures/live/\n")
+    if request.param == "git":
+        git(checkout, "init", "-q")
+        git(checkout, "add", ".")
+        git(checkout, "commit", "-qm", "a")
+        return []
+    shutil.copytree(checkout, checkout.parent / "before")
+    return ["--reference", str(checkout.parent / "before")]
+
+
+def test_the_same_files_are_said_with_their_number(options, checkout, capsys):
+    (checkout / "figures" / "live").mkdir()
+    (checkout / "figures" / "live" / "one.png").touch()
+    (checkout / "data/p/episodes.csv").write_text("2")
+    assert main(options) == 0
+    assert capsys.readouterr().out.startswith("3 figures and tables: the same as in ")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_difference_however_small_is_listed_and_fails(change, options, checkout, capsys):
+    act, name = CHANGES[change]
+    act(checkout / "figures" / "one.csv")
+    if not options:
+        git(checkout, "add", ".")  # still not committed
+    assert main(options) == 5
+    said = capsys.readouterr()
+    (line,) = said.out.splitlines()
+    assert name in line
+    assert said.err.startswith("rrl: 1 differences in figures/ from ")
+
+
+def test_other_inputs_of_the_same_figures_are_a_difference_of_the_manifest(
+    options, checkout, capsys
+):
+    record(checkout, Path("notebooks/1.ipynb"), {"seed": 8}, FIRST)
+    assert main(options) == 5
+    assert "manifest.json" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", [None, ""], ids=["no checkout", "no git"])
+def test_without_anything_to_compare_with_the_remedy_is_said(path, checkout, monkeypatch, capsys):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(checkout.parent))
+    if path is not None:
+        monkeypatch.setenv("PATH", path)
+    assert main([]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("rrl: figures/manifest.json is not committed (")
+    assert "`make verify REFERENCE=DIR`" in err
+    assert err.count("\n") == 1
+    assert main(["--reference", str(checkout.parent)]) == 2
+    assert "has no figures/manifest.json" in capsys.readouterr().err
+
+
+def test_a_damaged_manifest_is_said(checkout):
     (checkout / manifest.NAME).write_text("{}")
     with pytest.raises(DataError, match="is not a manifest"):
-        verify(checkout, folder(checkout))
+        read_manifest(checkout)
 
 
 # --- What is watched ----------------------------------------------------------------------------
@@ -171,12 +172,3 @@ def test_a_process_is_seen_reading_and_writing(tmp_path):
     subprocess.run(command, check=True, cwd=tmp_path)
     read = ("data/a b.csv", "data/results/x.npz")
     assert traffic(log, tmp_path) == Traffic(read, ("figures/t.csv", "figures/x.png"))
-
-
-def test_a_compiled_module_counts_as_its_source(tmp_path):
-    (tmp_path / "rrl").mkdir()
-    (tmp_path / "rrl" / "a.py").touch()
-    log = tmp_path / "log"
-    log.write_text("r rrl/__pycache__/a.cpython-311.pyc\nr rrl/__pycache__/gone.cpython-311.pyc\n")
-    assert traffic(log, tmp_path) == Traffic(("rrl/a.py",), ())
-    assert traffic(tmp_path / "none", tmp_path) == Traffic((), ())

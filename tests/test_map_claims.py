@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rrl.studies.claim_page import conditions_section
 from rrl.studies.map_cells import COLUMNS, JUDGING_KINDS
-from rrl.studies.map_claims import AGENTS, conditions_section, judge_on_map, map_evidence
+from rrl.studies.map_claims import AGENTS, judge_on_map, map_evidence
 from rrl.studies.map_factors import NOISES, PAPER_CONDITIONS, ROUGHNESSES
 from rrl.studies.registration import read_registration
 

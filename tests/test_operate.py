@@ -34,6 +34,12 @@ SERVER = testbed("cpu2")
 DEFAULT = {"inter_op": 2, "intra_op": 2, "batch_threads": 0}
 
 
+@pytest.fixture(autouse=True)
+def heard(caplog):
+    """What a run says is heard, whatever an earlier test has set."""
+    caplog.set_level("INFO", "rrl")
+
+
 def job(**changes):
     settings = {
         "what": "cpu2",
@@ -107,7 +113,7 @@ def test_a_run_that_was_killed_ends_as_the_one_that_was_not(whole, tmp_path):
 def test_a_capacity_search_that_was_killed_goes_on_with_the_load_that_it_found(tmp_path):
     """The next load is that of the rate found, so it is known only from the measurement."""
     objective = parse_objective("rate of 40,80,160,320 with p99<60ms")
-    mine = job(objective=objective, slo=None, episodes=12, rounds=2, budget=NO_LIMIT, late_s=0.06)
+    mine = job(objective=objective, slo=None, episodes=12, rounds=2, budget=NO_LIMIT)
     once = summarise(mine, operate(mine, SERVER, contestants, tmp_path / "whole"))
     for calls in (4, 9):
         with pytest.raises(Killed):
@@ -140,24 +146,19 @@ def test_an_agent_that_chooses_otherwise_is_refused(tmp_path, whole, monkeypatch
     assert (tmp_path / JOURNAL).read_bytes() == whole
 
 
-def test_another_job_is_refused(tmp_path, whole):
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"workload": Poisson(60.0)}, r"arrivals 'Poisson\(rate=115.0\)', not 'Poisson\(rate=60.0"),
+        ({"workload": Trace([0, 1, 3])}, r"arrivals 'Poisson\(rate=115.0\)', not 'trace of 3"),
+        ({"about": {"model": "version 2"}}, "model by default, not 'version 2'"),
+        ({"seed": 1}, "with seed 0, not 1: give the same options"),
+    ],
+)
+def test_another_job_is_refused(changes, why, tmp_path, whole):
     (tmp_path / JOURNAL).write_bytes(whole)
-    with pytest.raises(UsageError, match=r"arrivals 'Poisson\(rate=115.0\)', not"):
-        operate(job(workload=Poisson(60.0)), SERVER, contestants, tmp_path)
-
-
-def test_another_machine_is_noted_and_another_model_is_refused(tmp_path):
-    seen = []
-    mine = job(episodes=3, rounds=2, about={"model": "version 1, sha256 aa"})
-    for cpus in (2, 2, 4):
-        operate(mine, SERVER, contestants, tmp_path, seen.append, machine={"cpus": cpus})
-    noted = [line for line in seen if "another machine" in line]
-    assert len(noted) == 1
-    records = operate(mine, SERVER, contestants, tmp_path, machine={"cpus": 4})
-    assert summarise(mine, records)["machines"] == [{"cpus": 2}, {"cpus": 4}]
-    other = job(episodes=3, rounds=2, about={"model": "version 2, sha256 bb"})
-    with pytest.raises(UsageError, match="model 'version 1, sha256 aa', not 'version 2"):
-        operate(other, SERVER, contestants, tmp_path)
+    with pytest.raises(UsageError, match=why):
+        operate(job(**changes), SERVER, contestants, tmp_path)
 
 
 def test_what_is_not_better_is_not_deployed(tmp_path):
@@ -205,6 +206,13 @@ def test_verdicts(costs, verdict, slo, tmp_path):
     assert (result["verdict"], result["slo"]["word"]) == (verdict, slo)
 
 
+def test_a_default_that_stays_is_measured_once_if_no_slo_is_judged(tmp_path):
+    mine, server, both = table_job(0.1, 0.4, slo=None)
+    result = summarise(mine, operate(mine, server, both, tmp_path))
+    assert (result["verdict"], result["compared"]) == ("the default", 1)
+    assert operate(mine, Mortal(0), None, tmp_path)  # and no more if the run is continued
+
+
 def test_a_recommendation_that_is_worse_is_called_so(tmp_path):
     """The load of the comparison differs from that of the tuning, which nobody foresaw."""
     mine, server, _ = table_job(0.4, 0.1, slo=None)
@@ -250,11 +258,10 @@ def patient(**changes):
 on_few = on_one_server(FEW)
 
 
-def test_it_ends_with_its_patience_and_says_so(tmp_path):
-    shown = []
-    records = operate(patient(), FEW, on_few, tmp_path, shown.append)
+def test_it_ends_with_its_patience_and_says_so(tmp_path, caplog):
+    records = operate(patient(), FEW, on_few, tmp_path)
     done = learned(records)
-    assert SETTLED in shown
+    assert SETTLED in caplog.messages
     assert 6 < len(done) < 60
     assert [r["configuration"] for r in done[-6:]] == [{"threads": 2}] * 6
     assert done[-7]["configuration"] != {"threads": 2}
@@ -325,26 +332,28 @@ def test_what_is_no_slo_is_refused(text):
         parse_slo(text)
 
 
+def episodes(rows):
+    """An episode for each row of latencies (s)."""
+    return [Episode({}, range(len(row)), row, np.zeros(len(row))) for row in rows]
+
+
 def test_failed_requests_break_the_slo():
-    episodes = [Episode({}, range(100), np.full(100, 0.01), [14] * 5 + [0] * 95)] * 4
-    verdict = parse_slo("p99<50ms").judge(episodes)
+    parts = [Episode({}, range(100), np.full(100, 0.01), [14] * 5 + [0] * 95)] * 4
+    verdict = parse_slo("p99<50ms").judge(parts)
     assert (verdict["word"], verdict["value_s"]) == ("missed", 10.0)
-    assert parse_slo("p99<50ms").late(episodes[0]) == 0.05
+    assert parse_slo("p99<50ms").late(parts[0]) == 0.05
 
 
 def test_requests_that_are_late_together_count_as_few():
     """Independent requests of the same distribution decide what clusters of them do not."""
-    rng = np.random.default_rng(0)
-    latency = np.where(rng.random(4000) < 0.002, 0.1, 0.01)
-    slo = parse_slo("p99<50ms")
-    mixed = [Episode({}, range(100), part, np.zeros(100)) for part in latency.reshape(40, 100)]
-    together = [Episode({}, range(100), part, np.zeros(100)) for part in np.full((40, 100), 0.01)]
-    together[7] = Episode({}, range(100), np.full(100, 0.1), np.zeros(100))  # 2.5 %, in one
-    assert slo.judge(mixed)["word"] == "met"
-    assert slo.judge(together)["word"] == "undecided"
+    rng, slo = np.random.default_rng(0), parse_slo("p99<50ms")
+    mixed = np.where(rng.random(4000) < 0.002, 0.1, 0.01).reshape(40, 100)
+    together = np.where(np.arange(40) == 7, 0.1, 0.01)[:, None].repeat(100, axis=1)  # 2.5 %, in one
     spread = np.where(np.arange(4000) % 40 == 7, 0.1, 0.01).reshape(40, 100)  # the same 2.5 %
-    alone = [Episode({}, range(100), part, np.zeros(100)) for part in spread]
-    assert slo.judge(alone)["word"] == "missed"
+    words = [slo.judge(episodes(rows))["word"] for rows in (mixed, together, spread)]
+    assert words == ["met", "undecided", "missed"]
+    few = slo.judge(episodes(mixed[:1, :50]))  # too few for a tail
+    assert (few["word"], few["high_s"]) == ("undecided", None)
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 5])
@@ -352,8 +361,7 @@ def test_a_mean_at_its_target_is_seldom_called_met_or_missed(rounds):
     rng, slo, wrong = np.random.default_rng(0), parse_slo("mean<100ms"), 0
     for _ in range(400):
         means = 0.1 * rng.normal(1, 0.25, rounds).clip(0.01)
-        episodes = [Episode({}, range(5), np.full(5, mean), np.zeros(5)) for mean in means]
-        verdict = slo.judge(episodes)
+        verdict = slo.judge(episodes(np.full((5, rounds), means).T))
         assert verdict["low_s"] <= verdict["value_s"]
         wrong += verdict["word"] != "undecided"
     assert wrong <= (0 if rounds == 1 else 0.05 * 400 + 3 * np.sqrt(0.05 * 400))
@@ -365,17 +373,6 @@ def test_an_slo_needs_all_rounds(tmp_path):
         mine, server, both = table_job(0.4, 0.1, slo=slo, rounds=12)
         records = operate(mine, server, both, tmp_path / str(count))
         assert summarise(mine, records)["compared"] == count
-
-
-def test_too_few_requests_decide_nothing_about_a_tail():
-    episodes = [Episode({}, range(50), np.full(50, 0.01), np.zeros(50))]
-    verdict = parse_slo("p99<50ms").judge(episodes)
-    assert (verdict["word"], verdict["high_s"]) == ("undecided", None)
-
-
-def test_a_trace_is_known_by_its_times():
-    one, two = (job(workload=Trace(times)).settings() for times in ([0, 1, 2], [0, 1, 3]))
-    assert one["arrivals"] != two["arrivals"]
 
 
 def test_flags_are_those_of_the_launcher_or_none(tmp_path):
@@ -400,3 +397,25 @@ def test_the_figure_shows_what_the_journal_holds(tmp_path, whole):
     assert [bar.get_height() for bar in bottom.patches] == pytest.approx(
         [100 * r["late"] for r in records[:25]]
     )
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """The records of a run, in which some trials were stopped and some crashed."""
+    found = operate(job(), SERVER, contestants, tmp_path_factory.mktemp("run"))
+    for number, ended, cost in ((3, "crashed", 10.0), (7, "aborted", 0.4), (16, "crashed", 10.0)):
+        found[number] |= {"guard": {"parts": [{"ended": ended}]}, "cost": cost}
+    return found
+
+
+def test_stopped_and_crashed_trials_have_marks_of_their_own(ended):
+    figure = plot_journal(job(), ended)
+    top = figure.axes[0]
+    marks = {line.get_label(): line for line in top.lines}
+    assert marks["a crashed trial"].get_xdata().tolist() == [4, 17]
+    assert marks["a stopped trial"].get_xdata().tolist() == [8]
+    assert len(marks["an episode"].get_xdata()) == 22
+    shapes = {marks[f"a {name} trial"].get_marker() for name in ("crashed", "stopped")}
+    assert len(shapes | {marks["an episode"].get_marker()}) == 3  # not by colour alone
+    assert top.get_ylim()[1] < 1000  # what such a trial costs does not squeeze the others
+    assert marks["SLO p99<60ms"].get_ydata() == pytest.approx([60.0, 60.0])

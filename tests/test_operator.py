@@ -10,6 +10,7 @@ import signal
 import subprocess
 import urllib.request
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +19,14 @@ import pytest
 from rrl import ConfigSpace, Knob, MeanLatency, Poisson
 from rrl.cli import main
 from rrl.operating.job import Job
-from rrl.operating.journal import JOURNAL, decode, encode
+from rrl.operating.journal import JOURNAL
 from rrl.operating.metrics import HOST, metrics_at
 from rrl.operating.operate import on_one_server, open_run, operate
 from rrl.operating.other_work import BUSY, OtherWork, busy_line
 from rrl.operating.records import compared, learned
 from rrl.operating.report import report
 from rrl.operating.run import run
-from rrl.operating.screen import Screen
-from rrl.operating.verdict import progress, summarise
+from rrl.operating.verdict import summarise
 from rrl.recording.steadiness import Rule, SteadyMachine
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import LOCAL, free_port
@@ -34,8 +34,15 @@ from rrl.serving.saved_model import saved_inputs
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.tuning.episode import Episode, Status
 from rrl.tuning.guard import USUAL_EPISODES, Guard, Part
+from rrl.tuning.slo import parse_slo
 
 LIMIT_S = 600.0  # it only ends a test that hangs
+
+
+@pytest.fixture(autouse=True)
+def heard(caplog):
+    """What a run says is heard, whatever an earlier test has set."""
+    caplog.set_level("INFO", "rrl")
 
 
 def tuning(model, out, *more):
@@ -61,8 +68,7 @@ def test_a_dry_run_says_what_may_be_tried_and_touches_nothing(model, tmp_path, m
     assert "may be tried: 6 configurations of\n  inter_op: 1, 2, 4\n" in out
     assert "\n  batch_threads: 0, 2 (0: no batching)\n" in out
     assert "default, which serves first: inter_op 0, batch_threads 0" in out
-    assert "10 episodes of 20 requests" in out
-    assert "at most 7 s of load, and the time of at most 14 changes" in out
+    assert "at most 14 episodes of 20 requests: 7 s of load, each after at most one change" in out
     assert "late (over 80 ms) or failed: at most 10 requests in trials" in out
     assert "random values of x float32 (1, 2)" in out
     assert not (tmp_path / "out").exists()
@@ -79,39 +85,39 @@ def test_a_saved_model_tells_its_signatures_as_a_server_does(model, tmp_path):
         saved_inputs(tmp_path, "serving_default")
 
 
+def npz(name, shape):
+    """What writes a sample with one array."""
+    return lambda path: np.savez(path, **{name: np.zeros(shape, np.float32)})
+
+
 @pytest.mark.parametrize(
-    ("sample", "code", "message"),
+    ("make", "code", "message"),
     [
-        ({"x": np.zeros((0, 2), np.float32)}, 3, "a request without an example"),
-        ({"x": np.zeros((1, 3), np.float32)}, 4, "the model needs: x float32 (-1, 2)"),
-        ({"y": np.zeros((1, 2), np.float32)}, 4, "the sample has the inputs y; the model needs"),
-        (None, 3, "a folder; give a file"),
+        (npz("x", (0, 2)), 3, "a request without an example"),
+        (npz("x", (1, 3)), 4, "the model needs: x float32 (-1, 2)"),
+        (npz("y", (1, 2)), 4, "the sample has the inputs y; the model needs"),
+        (Path.mkdir, 3, "a folder; give a file"),
     ],
 )
-def test_a_sample_that_does_not_fit_starts_no_server(
-    sample, code, message, model, tmp_path, capsys
-):
-    path = tmp_path / "sample.npz"
-    path.mkdir() if sample is None else np.savez(path, **sample)
+def test_a_sample_that_does_not_fit_starts_no_server(make, code, message, model, tmp_path, capsys):
+    make(path := tmp_path / "sample.npz")
     assert main(tuning(model, tmp_path / "out", "--sample", str(path))) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "out").exists()
 
 
-def test_the_folder_of_a_version_is_told_from_that_of_a_model(model, tmp_path, capsys):
-    assert main(tuning(model / "1", tmp_path / "out")) == 3
-    assert "a version of a model; give the folder that contains it" in capsys.readouterr().err
+def test_a_folder_that_is_no_model_is_told_from_one(model, tmp_path, capsys):
     shutil.copytree(model / "1", exported := tmp_path / "exported")
-    assert main(tuning(exported, tmp_path / "out")) == 3
-    assert f"without a number; move what is in it to {exported}/1/" in capsys.readouterr().err
-
-
-def test_an_empty_version_is_named(tmp_path, capsys):
-    (tmp_path / "mine" / "1").mkdir(parents=True)
-    assert main(tuning(tmp_path / "mine", tmp_path / "out")) == 3
-    (line,) = capsys.readouterr().err.splitlines()
-    assert f"{tmp_path / 'mine' / '1'}: this version of the model is empty" in line
+    (empty := tmp_path / "mine" / "1").mkdir(parents=True)
+    for path, message in (
+        (model / "1", "a version of a model; give the folder that contains it"),
+        (exported, f"without a number; move what is in it to {exported}/1/"),
+        (empty.parent, f"{empty}: this version of the model is empty"),
+    ):
+        assert main(tuning(path, tmp_path / "out")) == 3
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
 
 
 def test_a_full_disk_is_said_before_a_server_starts(model, tmp_path, monkeypatch, capsys):
@@ -136,11 +142,11 @@ def test_what_rrl_cancels_is_no_failure_and_has_no_latency(model, tmp_path, caps
     assert stopped
     assert all(1 <= int(sent) <= 20 for sent in stopped)
     assert re.search(r"stopped after \d+ of 20 requests: \d+ over 1000 ms \|", err)
-    assert "batch_timeout_micros 2000000 stopped: " in out
+    assert "batch_timeout_micros 2000000 stopped after " in out
     assert "10000" not in out + err
     assert " failed |" not in err
     assert "random values of x float32 (1, 2)" in err
-    records = [decode(line) for line in (tmp_path / JOURNAL).read_bytes().splitlines()]
+    records = [json.loads(line) for line in (tmp_path / JOURNAL).read_bytes().splitlines()]
     answers = [answer for record in records for answer in record.get("answers", ())]
     ended = [answer for answer in answers if "aborted" in answer.get("info", {})]
     assert ended
@@ -179,84 +185,83 @@ def job(**changes):
     settings = {
         "what": "service", "space": SPACE, "default": DEFAULT, "workload": Poisson(50.0),
         "objective": MeanLatency(), "agent": "random", "episodes": 12, "requests": 30,
-        "rounds": 8, "budget": 400, "late_s": 0.1,
+        "rounds": 8, "budget": 400, "slo": parse_slo("p99<100ms"),
     }  # fmt: skip
     return Job(**(settings | changes))
 
 
-def test_a_stopped_trial_is_told_by_what_was_sent(tmp_path):
-    shown, mine, server = [], job(), Service()
-    records = operate(mine, server, on_one_server(server), tmp_path, shown.append)
-    (line,) = [line for line in shown if "threads 3" in line.partition(" | ")[0]]
-    assert ": threads 3: stopped after 3 of 30 requests: 2 over 100 ms | best so far" in line
-    (ended,) = [n for n, r in enumerate(learned(records), 1) if "stopped" in r]
-    short, _ = progress(mine, learned(records)[:ended], "9 s")
-    assert "stopped after 3 of 30 requests: 2 over 100 ms" in short
+def told(caplog, words):
+    """The only line of a run with these words."""
+    (line,) = [line for line in caplog.messages if words in line]
+    return line
+
+
+def test_a_stopped_trial_is_told_by_what_was_sent(tmp_path, caplog):
+    mine, server = job(), Service()
+    records = operate(mine, server, on_one_server(server), tmp_path)
+    stopped = "threads 3: stopped after 3 of 30 requests: 2 over 100 ms | best so far"
+    assert told(caplog, stopped)
     result = summarise(mine, records)
     assert result["failed"] == 0
     (trial,) = result["harm"]["ended"]
     assert (trial["requests"], trial["bad"]) == (3, 2)
     text = report(mine, result, tmp_path)
-    assert "threads 3 stopped: 2 of 3 requests late or failed" in text
+    assert "threads 3 stopped after 3 of 30 requests: 2 over 100 ms" in text
 
 
-def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(tmp_path):
+def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(tmp_path, caplog):
     """It did well while the agent learned; then the load has changed."""
-    shown, server, turned = [], Service(), Service()
+    server, turned = Service(), Service()
     mine = job(space=ConfigSpace([Knob("threads", (1, 2))]), rounds=9)
-    turned.measure = lambda c, *rest, **more: Service.measure(
-        turned, {"threads": 3} if c["threads"] == 2 else c, *rest, **more
+    slow = {1: {"threads": 1}, 2: {"threads": 3}}
+    turned.measure = lambda c, *rest, **more: replace(
+        Service.measure(turned, slow[c["threads"]], *rest, **more), configuration=c
     )
-    records = operate(mine, server, on_one_server(turned), tmp_path, shown.append)
-    assert [r["stopped"]["late"] for r in (r["recommended"] for r in compared(records))] == [2]
-    (line,) = [line for line in shown if line.startswith("round 1/9")]
-    assert "default 50.0 ms, recommended stopped after 3 of 30 requests: 2 over 100 ms" in line
+    records = operate(mine, server, on_one_server(turned), tmp_path)
+    (only,) = compared(records)
+    assert only["recommended"]["stopped"] == "stopped after 3 of 30 requests: 2 over 100 ms"
+    assert "default 50.0 ms, recommended stopped after 3 of 30" in told(caplog, "round 1/9")
     text = report(mine, summarise(mine, records), tmp_path)
-    assert "  mean stopped in each round against 50.0 ms by default (medians of 1 rounds)" in text
+    assert "  mean stopped in each round against 50.0 ms by default (one round)" in text
     assert "ratio" not in text
 
 
-def test_the_limit_of_lateness_comes_from_three_episodes_of_the_default(tmp_path):
-    shown, server = [], Service()
-    mine = job(late_s=None)
-    records = operate(mine, server, on_one_server(server), tmp_path, shown.append)
+def test_the_limit_of_lateness_comes_from_three_episodes_of_the_default(tmp_path, caplog):
+    server, mine = Service(), job(slo=None)
+    records = operate(mine, server, on_one_server(server), tmp_path)
     tuned = learned(records)
     assert [r["configuration"] for r in tuned[:USUAL_EPISODES]] == [DEFAULT] * USUAL_EPISODES
     assert any(r["configuration"] != DEFAULT for r in tuned[USUAL_EPISODES:])
-    (line,) = [line for line in shown if "late means over" in line]
-    assert "late means over 100 ms: twice the p99 of 3 episodes of the default" in line
+    assert told(caplog, "late means over 100 ms: twice the p99 of 3 episodes of the default")
     text = report(mine, summarise(mine, records), tmp_path)
     assert "late (over 100 ms, by the first episodes of the default) or failed" in text
 
 
-def run_live(mine, server, folder, options):
+def run_live(mine, server, folder, keep_best=False):
     """Run a job on a server that measures now."""
-    with open_run(mine, folder) as opened, Screen(quiet=True) as screen:
-        return run(mine, server, on_one_server(server), folder, options, screen, opened, ["serve"])
+    options = Namespace(keep_best=keep_best, json=False)
+    with open_run(mine, folder) as opened:
+        return run(opened, server, on_one_server(server), folder, options, ["serve"])
 
 
 @pytest.mark.parametrize("fails", [KeyboardInterrupt(), ServerError("no answer")])
 @pytest.mark.parametrize("keep_best", [False, True])
-def test_after_an_early_end_the_default_returns(fails, keep_best, tmp_path, capsys):
+def test_after_an_early_end_the_default_returns(fails, keep_best, tmp_path, caplog):
     server = Service(stops_at=9, fails=fails)
-    options = Namespace(keep_best=keep_best, port=8500, json=False)
     mine = job(space=ConfigSpace([Knob("threads", (1, 2))]), agent="rrl", episodes=30)
     with pytest.raises(type(fails)):
-        run_live(mine, server, tmp_path, options)
+        run_live(mine, server, tmp_path, keep_best)
     assert server.kept == ({"threads": 2} if keep_best else DEFAULT)
-    said = capsys.readouterr().err
-    assert ("rrl: no answer" in said) == isinstance(fails, ServerError)  # before the return
+    told_before = "no answer" in caplog.messages
+    assert told_before == isinstance(fails, ServerError)
 
 
 def test_a_server_that_fails_on_a_full_disk_is_not_blamed(tmp_path, monkeypatch):
     server = Service(stops_at=4, fails=ServerError("ended with status 1 (empty log)"))
-    room = iter([2**40] * 2 + [0] * 9)
-    usage = type(shutil.disk_usage("/"))
-    monkeypatch.setattr("shutil.disk_usage", lambda place: usage(2**40, 0, next(room)))
-    options = Namespace(keep_best=False, port=None, json=False)
-    next(room), next(room)
+    full = shutil._ntuple_diskusage(2**40, 2**40, 0)
+    monkeypatch.setattr("rrl.operating.run.shutil.disk_usage", lambda place: full)
     with pytest.raises(OSError, match="No space left"):
-        run_live(job(), server, tmp_path, options)
+        run_live(job(), server, tmp_path)
 
 
 def test_the_metrics_say_what_serves_and_what_is_left_of_the_budget():
@@ -282,27 +287,29 @@ def test_the_metrics_say_what_serves_and_what_is_left_of_the_budget():
 # --- the machine ----------------------------------------------------------------------------------
 
 
-def test_a_process_of_others_is_noticed_and_said_once():
+def test_a_process_of_others_is_noticed_and_said_once(caplog):
     """Its parent has ended, so it is no child of this process."""
     started = subprocess.run(
         ["sh", "-c", "yes > /dev/null 2>&1 & echo $!"], capture_output=True, text=True, check=True
     )
-    pid, said = int(started.stdout), []
+    pid = int(started.stdout)
     try:
         others = OtherWork()
-        assert wait_until(lambda: others.look(said.append)["other_work"] > BUSY, LIMIT_S)
-        assert wait_until(lambda: others.look(said.append)["other_work"] > BUSY, LIMIT_S)
+        assert wait_until(lambda: others.look()["other_work"] > BUSY, LIMIT_S)
+        others.start()
+        assert wait_until(lambda: others.look()["other_work"] > BUSY, LIMIT_S)
     finally:
         os.kill(pid, signal.SIGKILL)
-    (line,) = said
-    assert "the machine is busy: other processes use " in line
+    assert told(caplog, "the machine is busy: other processes use ")
 
 
 def test_our_own_work_is_not_that_of_others(monkeypatch):
-    times = iter([(0.0, 0.0, 0.0), (20.0, 12.0, 10.0), (40.0, 32.0, 12.0)])
+    times = iter([(0.0, 0.0, 0.0), (20.0, 12.0, 10.0), (20.0, 12.0, 10.0), (40.0, 32.0, 12.0)])
     monkeypatch.setattr(OtherWork, "_now", lambda self: next(times))
     others = OtherWork()
-    looks = [others.look(), others.look()]
+    looks = [others.look()]
+    others.start()
+    looks.append(others.look())
     assert looks == [{"other_work": 0.1}, {"other_work": 0.9}]
     assert "in 1 of 2 episodes and rounds, at most 90 %" in busy_line(looks)
     assert busy_line(looks[:1]) == busy_line([{}]) == ""
@@ -312,6 +319,7 @@ def test_a_machine_that_became_faster_does_not_stop_a_recording(monkeypatch):
     monkeypatch.setattr("rrl.recording.steadiness.QUIET_S", -1.0)
     said, rule = [], Rule(reference_s=0.03)
     machine = SteadyMachine(rule, lambda: 0.02, said.append)
+    machine.look()
     assert machine.wait() == machine.wait() == 0.02
     (line,) = said
     assert line.startswith("the machine has become 1.50 times as fast as at the start, when")
@@ -332,7 +340,7 @@ REPLAY = [
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     assert main([*REPLAY, str(folder)]) in (0, 5)
-    return [decode(line) for line in (folder / JOURNAL).read_bytes().splitlines()]
+    return [json.loads(line) for line in (folder / JOURNAL).read_bytes().splitlines()]
 
 
 def with_(name, value):
@@ -357,7 +365,6 @@ def answer_with(name, value):
         (4, with_("answers", [])),
         (4, lambda record: record["answers"].append(record["answers"][0])),
         (3, with_("other_work", "much")),
-        (3, with_("machine", "mine")),
         (6, with_("cost", {"default": 1.0})),
         (6, lambda record: record["answers"].reverse()),
         (6, lambda record: record.clear()),
@@ -366,7 +373,7 @@ def answer_with(name, value):
 def test_a_crafted_record_is_one_line_and_exit_3(line, change, whole, tmp_path, capsys):
     records = json.loads(json.dumps(whole))
     change(records[line - 1])
-    text = "".join(map(encode, records))
+    text = "".join(f"{json.dumps(record)}\n" for record in records)
     (tmp_path / JOURNAL).write_text(text)
     assert main([*REPLAY, str(tmp_path)]) == 3
     (message,) = capsys.readouterr().err.splitlines()
@@ -382,17 +389,6 @@ def test_a_journal_that_is_a_link_is_not_followed(tmp_path, capsys):
     assert main([*REPLAY, str(tmp_path / "out")]) == 3
     assert "it is a link; remove it" in capsys.readouterr().err
     assert not victim.exists()
-
-
-def test_a_crafted_journal_is_no_warm_start(whole, tmp_path, capsys):
-    records = json.loads(json.dumps(whole))
-    records[2]["answers"][0]["latency_s"] = {"a": 1}
-    earlier = tmp_path / "earlier"
-    earlier.mkdir()
-    (earlier / JOURNAL).write_text("".join(map(encode, records)))
-    arguments = [word for word in REPLAY if word not in ("--agent", "rrl")]
-    assert main([*arguments, str(tmp_path / "out"), "--warm-start", str(earlier)]) == 3
-    assert "line 3: damaged, or no journal; restore" in capsys.readouterr().err
 
 
 def test_the_report_is_printed_even_if_no_file_can_be_written(tmp_path, capsys):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from rrl import cli, parse_objective
-from rrl.operating.options import each_once, setting
+from rrl.operating import profiling, racing, replay, tune
+from rrl.operating.knob_options import each_once, setting
 from rrl.tuning.slo import parse_slo
 
 PAGE = (Path(cli.__file__).parent / "operating" / "README.md").read_text(encoding="utf-8")
@@ -34,7 +35,7 @@ def help_text(command, capsys):
 def accepted(command, monkeypatch):
     """The options of a command, after the readers of its values have accepted them, too."""
     read = []
-    for module in (cli.tune, cli.replay, cli.racing, cli.profiling):
+    for module in (tune, replay, racing, profiling):
         for name in ("_tune", "_replay", "_race", "_profile"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, lambda options: read.append(options) or 0)

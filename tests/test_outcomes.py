@@ -100,12 +100,6 @@ def test_a_board_has_the_median_of_every_agent_on_every_problem():
     assert costs["cpu2 10/s"].tolist() == pytest.approx([1.0, 8.0, (2 * 8 + 8) / 10])
 
 
-def test_a_problem_on_which_all_are_as_good_is_not_lost():
-    rows = {"rrl-gp": [2.0, 3.0], "tf-serving-default": [4.0, 4.0], "random": [2.0, 2.5]}
-    lost = outcomes.lost_problems(pd.DataFrame(rows, ["same", "worse"]).T, "rrl-gp")
-    assert lost["by"].to_dict() == {"worse": "random"}
-
-
 def test_every_problem_of_the_board_has_a_testbed_and_a_load():
     from rrl.studies.problems import SCENARIOS, open_scenario, problem_of
 
@@ -113,18 +107,6 @@ def test_every_problem_of_the_board_has_a_testbed_and_a_load():
         testbed, load = problem_of(name)
         assert len(open_scenario(testbed, load).space) == len(open_scenario(name).space)
         assert outcomes.name_of((testbed, load)).removesuffix("/s") == name
-
-
-def test_the_best_setting_has_the_lowest_geometric_mean_over_all_problems():
-    rows = [
-        ("a", "1", "p", 1.0), ("a", "1", "q", 4.0), ("a", "2", "p", 1.5), ("a", "2", "q", 2.0),
-        ("a", "3", "p", 1.0),  # stopped before the second problem
-        ("b", "4", "p", 7.0), ("b", "4", "q", 7.0),
-    ]  # fmt: skip
-    log = pd.DataFrame(rows, columns=["agent", "settings", "problem", "mean_cost"])
-    best = outcomes.best_settings(log, "mean_cost")
-    assert best["settings"].to_dict() == {"a": "2", "b": "4"}
-    assert best["mean_cost"].to_dict() == pytest.approx({"a": np.sqrt(3), "b": 7.0})
 
 
 def test_the_rivals_have_the_settings_that_the_log_names():

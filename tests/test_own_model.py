@@ -141,25 +141,6 @@ def test_rows_and_columns_are_the_same_request(tmp_path_factory, rows):
         assert fitted["b"].tolist() == [row["b"] for row in rows]
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ([1, 2], "write"),
-        ({"instances": []}, "at least one"),
-        ({"instances": [1], "inputs": [1]}, "leave one of them out"),
-        ({"instances": [{"x": 1}, 2]}, "instance 1 has not the same inputs"),
-        ({"instances": [[1], [1, 2]]}, "the input is not an array"),
-        ({"inputs": {"x": [{"b64": "?"}]}}, "'x' is not an array"),
-        ({"inputs": {"x": [b64(b"a"), 1]}}, "'1' beside bytes"),
-        ({"inputs": {"x": [1]}, "signature_name": "both"}, "choose it by --signature"),
-    ],
-)
-def test_a_bad_rest_sample_is_refused(content, message, tmp_path):
-    with pytest.raises(DataError, match=message) as error:
-        read_sample(write(tmp_path, content))
-    assert "sample.json" in str(error.value)
-
-
 def test_an_input_without_a_name_needs_a_model_with_one_input(tmp_path):
     (request,) = read_sample(write(tmp_path, {"instances": [1.0, 2.0]}))
     assert fit(request, {"x": ("float32", (-1,))})["x"].tolist() == [1.0, 2.0]
@@ -170,31 +151,21 @@ def test_an_input_without_a_name_needs_a_model_with_one_input(tmp_path):
 SIGNATURE = {"x": ("float32", (-1, 2)), "n": ("int32", (-1,))}
 
 
-@pytest.mark.parametrize(
-    "request_",
-    [
+def test_a_sample_fits_or_is_refused():
+    fitted = fit({"x": [[0.1, 2]], "n": [3.0]}, SIGNATURE)
+    assert [array.dtype.name for array in fitted.values()] == ["float32", "int32"]
+    for request in (
         {"x": [[1, 2]]},
         {"x": [[1, 2, 3]], "n": [1]},
         {"x": [["a", "b"]], "n": [1]},
         {"x": [[1, 2]], "n": [1.5]},
         {"x": [[1, 1e99]], "n": [1]},
-    ],
-)
-def test_a_sample_that_does_not_fit_is_refused(request_):
-    with pytest.raises(ServerError, match=r"the model needs: x float32 \(-1, 2\), n int32"):
-        fit(request_, SIGNATURE)
-
-
-def test_a_sample_that_fits_gets_the_models_types():
-    fitted = fit({"x": [[0.1, 2]], "n": [3.0]}, SIGNATURE)
-    assert {name: array.dtype.name for name, array in fitted.items()} == {
-        "x": "float32",
-        "n": "int32",
-    }
+    ):
+        with pytest.raises(ServerError, match=r"the model needs: x float32 \(-1, 2\), n int32"):
+            fit(request, SIGNATURE)
 
 
 def test_samples_are_read_in_all_three_forms(tmp_path):
-
     x = np.array([[1.0, 2.0]], np.float32)
     np.savez(tmp_path / "one.npz", x=x)
     (tmp_path / "one.json").write_text('{"x": [[1.0, 2.0]]}')
@@ -212,22 +183,35 @@ def test_samples_are_read_in_all_three_forms(tmp_path):
         read_sample(records)
 
 
+def rest(content):
+    return "a.json", json.dumps(content).encode()
+
+
 @pytest.mark.parametrize(
-    ("name", "content", "words"),
+    ("file", "words"),
     [
-        ("a.npz", b"PK", "not an .npz file"),
-        ("a.json", b"{", "not a JSON file"),
-        ("a.json", b"\xff", "not UTF-8 at byte 0"),
-        ("a.json", b"[1]", "write"),
-        ("a.json", b"[" * 10**6, "nested too deeply"),
-        ("a.json", b'{"x": [[1, 2], [3]]}', "'x' is not an array"),
-        ("a.json", b"{}", "no request in it"),
+        (("a.npz", b"PK"), "not an .npz file"),
+        (("a.json", b"{"), "not a JSON file"),
+        (("a.json", b"\xff"), "not UTF-8 at byte 0"),
+        (("a.json", b"[" * 10**6), "nested too deeply"),
+        (rest([1, 2]), "write"),
+        (rest({}), "no request in it"),
+        (rest({"x": [[1, 2], [3]]}), "'x' is not an array"),
+        (rest({"instances": []}), "at least one"),
+        (rest({"instances": [1], "inputs": [1]}), "leave one of them out"),
+        (rest({"instances": [{"x": 1}, 2]}), "instance 1 has not the same inputs"),
+        (rest({"instances": [[1], [1, 2]]}), "the input is not an array"),
+        (rest({"inputs": {"x": [{"b64": "?"}]}}), "'x' is not an array"),
+        (rest({"inputs": {"x": [b64(b"a"), 1]}}), "'1' beside bytes"),
+        (rest({"inputs": {"x": [1]}, "signature_name": "both"}), "choose it by --signature"),
     ],
 )
-def test_a_bad_sample_file_is_refused(name, content, words, tmp_path):
+def test_a_bad_sample_file_is_refused(file, words, tmp_path):
+    name, content = file
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError, match=words) as error:
         read_sample(tmp_path / name)
+    assert name in str(error.value)
 
 
 def test_a_pickle_is_not_opened(tmp_path):
@@ -239,17 +223,12 @@ def test_a_pickle_is_not_opened(tmp_path):
 # --- what a small message promises --------------------------------------------------------------
 
 
-def header(shape, kind="<f4"):
+def header(shape):
     """The beginning of an array file that promises a shape."""
     file = io.BytesIO()
-    described = {"descr": kind, "fortran_order": False, "shape": shape}
+    described = {"descr": "<f4", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, described)
     return file.getvalue()
-
-
-def archive(path, content):
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("x.npy", content)
 
 
 def bomb(path):
@@ -289,8 +268,6 @@ def promise(count):
     ("name", "make", "message"),
     [
         ("bomb.npz", bomb, "its arrays take 32 MiB, and a sample may have 16 MiB"),
-        ("lie.npz", lambda p: archive(p, header((2**40,)) + b"abc"), "the shape (1099511627776,)"),
-        ("none.npz", lambda p: archive(p, header((2**40,), "|S0")), "the shape (1099511627776,)"),
         ("promise.tfrecord", records, "shape [1000000000, 2] in a message of 2"),
     ],
 )

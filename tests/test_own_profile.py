@@ -11,14 +11,11 @@ import pytest
 from test_own_model import BYTES, b64, build_words
 
 from rrl.cli import main
-from rrl.operating.options import knob_values
-from rrl.operating.profiling import _duration
 from rrl.recording.plan import Plan, process
 from rrl.recording.profile import read_profile
 from rrl.recording.record import Recorder
 from rrl.recording.steadiness import Rule
 from rrl.serving.launcher import LOCAL
-from rrl.support.errors import UsageError
 from rrl.tuning.episode import Episode
 
 FEW = ["--requests", "6", "--passes", "1", "--finals", "0"]
@@ -117,23 +114,9 @@ def test_each_setting_of_a_process_is_a_process():
     assert process(one) != process({**one, "env:A": "y"})
 
 
-def test_the_time_is_told_beforehand():
-    plan = Plan("m", {"inter_op": (1, 2)}, (10.0,), requests=100)
-    assert _duration(plan).startswith("about 66 s for the grid and at least ")
-
-
 def test_a_string_needs_a_request_as_an_example(model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     command = ["profile", str(model), "--executable", LOCAL, "--knob", "inter_op=1,2"]
     assert main([*command, "--rates", "9"]) == 2
     assert "'image' is a string: give a request with" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-# --- values with commas ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("text", ['env:A="0,1', "env:A=", "env:A=a,,b", 'env:A="a"b,c'])
-def test_a_value_with_a_comma_needs_two_quotes(text):
-    with pytest.raises(UsageError, match=r'one with a comma is in double quotes: "0,1"'):
-        knob_values(text)

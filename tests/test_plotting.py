@@ -15,7 +15,7 @@ from test_profile import PLAN, record
 from rrl import ConfigSpace, Knob, read_profile
 from rrl.plotting.cells import EVEN, on_grid, outline, plot_cells
 from rrl.plotting.experiments import plot_everywhere, plot_ratio_panels
-from rrl.plotting.profile import plot_finals, plot_knob, plot_noise, plot_surface
+from rrl.plotting.profile import plot_finals, plot_knob, plot_surface
 from rrl.plotting.runs import plot_comparison
 from rrl.plotting.shared import (
     AGENT_STYLES,
@@ -59,19 +59,20 @@ def test_a_knob_is_drawn_at_every_value_and_load(profile):
     assert len(ax.containers) == 2
 
 
-def test_comparison_noise_and_finals_have_an_entry_for_each(profile):
+def test_comparison_and_finals_have_an_entry_for_each():
     costs = {"20/s": {"a": np.array([1.0, 2.0]), "b": np.array([0.5, 0.6])}}
     legend = plot_comparison(costs, plt.gca()).get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
-    plt.figure()
-    assert len(plot_noise(profile, plt.gca()).lines) == 2
     plt.figure()
     finalists = [
         {"inter_op": 1, "batch_threads": 0, "ratio": 2.0, "verdict": "separated"},
         {"inter_op": 2, "batch_threads": 2, "ratio": 1.0, "verdict": "best"},
     ]
+    finalists[0] |= {"low": 1.5, "high": 3.0}
     ax = plot_finals(finalists, ["inter_op", "batch_threads"], plt.gca())
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["2 / 2", "1 / off"]
+    arrows = [line.get_xydata().tolist() for line in ax.lines if line.get_marker() == ">"]
+    assert arrows == [[[2, 1]]], "an interval that goes on says so"
 
 
 def test_agents_that_are_drawn_together_differ_in_a_grey_print_too():

@@ -9,6 +9,7 @@ import sys
 
 import psutil
 import pytest
+from clients import alive
 
 from rrl.serving import preloaded, quiet
 from rrl.serving.lasting import wait_until
@@ -16,13 +17,6 @@ from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import Client
 from rrl.serving.preloaded import Forked, forget_preloaded, fork_server
 from rrl.support.errors import ServerError
-
-
-def alive(pid):
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def standing_in(folder, text=""):
@@ -50,7 +44,7 @@ def test_servers_of_different_threads_come_from_one_process_and_end_alone(model,
                 assert client.available(1.0)
             assert os.getsid(server.process.pid) == server.process.pid
         with pytest.raises(ServerError, match="ended with status 255"):
-            ModelServer(model, extra_flags=["--port=text"]).start()
+            ModelServer(model, {"flag:--tensorflow_intra_op_parallelism": "x"}).start()
         with pytest.raises(subprocess.TimeoutExpired):
             one.process.wait(0.01)
         os.kill(one.process.pid, signal.SIGKILL)
@@ -66,7 +60,8 @@ def test_servers_die_with_the_process_that_forked_them_and_its_owner(tmp_path):
     code = (
         "import os, sys; from rrl.serving.preloaded import fork_server\n"
         "flags = ['--port=0', '--grpc_socket_path=/nowhere', '--model_base_path=/nowhere']\n"
-        "print(fork_server(flags, 2, os.environ).pid, flush=True); sys.stdin.read()"
+        "cpus = [*os.sched_getaffinity(0)]\n"
+        "print(fork_server(flags, 2, os.environ, cpus).pid, flush=True); sys.stdin.read()"
     )
     command, given = [sys.executable, "-c", code], {"stdin": -1, "stdout": -1, "stderr": -3}
     environment = standing_in(tmp_path)
@@ -128,7 +123,7 @@ def test_what_pytest_and_tensorflow_set_needs_no_process_of_its_own(model, monke
 def test_a_process_that_cannot_import_or_has_a_second_thread_forks_nothing(text, tmp_path):
     environment = standing_in(tmp_path, text)
     with (tmp_path / "log").open("wb") as log:
-        assert fork_server([], log.fileno(), environment) is None
+        assert fork_server([], log.fileno(), environment, []) is None
     forget_preloaded()
 
 
@@ -139,9 +134,9 @@ def test_a_fork_that_fails_costs_no_running_server(model, tmp_path):
         waiting = next(reversed(preloaded._processes.values()))
         limits = parent.rlimit(psutil.RLIMIT_NOFILE)
         parent.rlimit(psutil.RLIMIT_NOFILE, (2, limits[1]))
-        assert waiting.fork([], log.fileno()) is None
+        assert waiting.fork([], log.fileno(), [0]) is None
         parent.rlimit(psutil.RLIMIT_NOFILE, limits)
-        assert waiting.fork([], log.fileno(), cpus=[10**4]) is None
+        assert waiting.fork([], log.fileno(), [10**4]) is None
         running.check()
         with ModelServer(model) as another:
             assert psutil.Process(another.process.pid).ppid() == parent.pid

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import shutil
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -18,8 +18,8 @@ from rrl.recording.calibration import for_machine
 from rrl.recording.evidence import by_finals
 from rrl.recording.finals import Finals
 from rrl.recording.plan import Plan
-from rrl.recording.plans import JOINT, KEPT, PLANS
-from rrl.recording.profile import EPISODES, read_profile
+from rrl.recording.plans import JOINT_PART, PLANS, REPEATED
+from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.recording.record import Recorder
 from rrl.recording.replay import RecordedServer, replayed
 from rrl.support.errors import DataError, UsageError
@@ -39,14 +39,27 @@ def record(folder, server=None):
     recorded(folder, server, plan=PLAN).finish()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A recording that no test changes."""
+    folder = tmp_path_factory.mktemp("whole")
+    record(folder)
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path):
-    record(tmp_path / "profile")
-    return tmp_path / "profile"
+def folder(whole, tmp_path):
+    """A recording to change."""
+    return Path(shutil.copytree(whole, tmp_path / "profile"))
 
 
-def test_every_episode_of_the_plan_is_recorded_once(folder):
-    profile = read_profile(folder)
+def describe(folder, **changes):
+    path = folder / DESCRIPTION
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_every_episode_of_the_plan_is_recorded_once(whole):
+    profile = read_profile(whole)
     assert len(profile.table) == PLAN.episodes == 48
     assert len(profile.space) == 6
     summary = profile.summary()
@@ -89,8 +102,7 @@ def test_damaged_episodes_are_refused_by_name(folder, change, message):
     damage(folder, change)
     with pytest.raises(DataError, match=r"changed since|not UTF-8"):
         read_profile(folder)
-    path = folder / "profile.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "complete": False}))
+    describe(folder, complete=False)
     with pytest.raises(DataError, match=message) as error:
         read_profile(folder)
     assert str(folder) in str(error.value)
@@ -103,17 +115,16 @@ def test_a_finished_recording_that_was_changed_is_not_called_finished_again(fold
 
 
 def test_another_schema_and_a_missing_file(folder):
-    path = folder / "profile.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 99}))
+    describe(folder, schema=99)
     with pytest.raises(DataError, match="schema 99"):
         read_profile(folder)
-    path.unlink()
+    (folder / DESCRIPTION).unlink()
     with pytest.raises(DataError, match="not found"):
         read_profile(folder)
 
 
-def test_the_recorded_server_replays_recorded_latencies(folder):
-    server = RecordedServer(folder)
+def test_the_recorded_server_replays_recorded_latencies(whole):
+    server = RecordedServer(whole)
     rng = np.random.default_rng(0)
     slow, fast = {"inter_op": 4, "batch_threads": 2}, {"inter_op": 1, "batch_threads": 0}
     arrivals = np.arange(7) / 45  # nearest recorded load: 50/s; more than an episode's requests
@@ -127,8 +138,8 @@ def test_the_recorded_server_replays_recorded_latencies(folder):
     assert np.isin(episode.latency, recorded).all()
 
 
-def test_the_nearest_recorded_load_is_nearest_by_its_ratio(folder):
-    server = RecordedServer(folder)
+def test_the_nearest_recorded_load_is_nearest_by_its_ratio(whole):
+    server = RecordedServer(whole)
     for gaps, rate_per_s, nearest in ((99, 33.0, 50.0), (99, 30.0, 20.0), (6, 30.0, 20.0)):
         arrivals = np.arange(gaps + 1) / rate_per_s
         assert server.profile.rates_per_s[server.nearest_rate(arrivals)] == nearest
@@ -154,26 +165,23 @@ def test_finals_leave_the_replay_as_it_is(folder):
 
 def test_equal_draws_meet_equal_arrivals_whatever_the_order_of_recording(tmp_path):
     """A comparison on a replay is paired by the arrivals, as it is on a server."""
-    folder = tmp_path / "noisy"
-    record(folder, Scripted(scatter=0.5))  # so that no two repeats look alike
-    server, table = RecordedServer(folder, 20.0), read_profile(folder).grid
+    record(tmp_path, Scripted(scatter=0.5))  # so that no two repeats look alike
+    server, table = RecordedServer(tmp_path, 20.0), read_profile(tmp_path).grid
+    rows = table[table["rate_per_s"] == 20.0].set_index(list(PLAN.knobs))
     met = {seed: set() for seed in range(20)}
     for configuration in PLAN.space:
-        rows = table[table["rate_per_s"] == 20.0]
-        for knob, value in configuration.items():
-            rows = rows[rows[knob] == value]
+        own = rows.loc[tuple(configuration.values())]
         for seed, arrivals in met.items():
             rng = np.random.default_rng(seed)
             latency = server.measure(configuration, np.zeros(5), rng).latency
-            drawn = rows.loc[(rows["mean_s"] - latency.mean()).abs().idxmin()]
-            arrivals.add(drawn["arrival_seed"])
+            arrivals.add(own["arrival_seed"].iloc[np.argmin(abs(own["mean_s"] - latency.mean()))])
     assert all(len(arrivals) == 1 for arrivals in met.values())
     assert len(set.union(*met.values())) == PLAN.passes * PLAN.repeats
 
 
-def test_batching_off_is_next_to_the_most_batch_threads(folder):
+def test_batching_off_is_next_to_the_most_batch_threads(whole):
     """0 batch threads serve every request at once: no neighbour of 1."""
-    for space in (PLAN.space, read_profile(folder).space, RecordedServer(folder).space):
+    for space in (PLAN.space, RecordedServer(whole).space):
         off, two = space.knobs[1].positions
         assert off > two
 
@@ -184,33 +192,24 @@ def test_batching_off_is_next_to_the_most_batch_threads(folder):
 )
 def test_the_limit_of_regret_is_that_of_the_rival_that_could_be_cheapest(folder, lows, limit):
     """A limit that is not known is infinite: such a rival could cost anything."""
-    description = json.loads((folder / "profile.json").read_text())
     best = {"verdict": "best"} | PLAN.space[0]
     finalists = [best if low is None else best | {"low": low} for low in lows]
-    description["finals"] = {"20": {"finalists": finalists}}
-    (folder / "profile.json").write_text(json.dumps(description))
+    describe(folder, finals={"20": {"finalists": finalists}})
     profile = read_profile(folder)
     assert by_finals(profile, 20.0)["regret"] == pytest.approx(limit)
     assert by_finals(profile, 21.0) is None
 
 
 DATA = Path(__file__).parent.parent / "data"
-RECORDED = sorted(name for name in KEPT if (DATA / name).is_dir())
 
 
-def test_every_plan_but_the_whole_joint_grid_is_recorded():
-    assert set(KEPT) - set(RECORDED) <= {JOINT}, "`rrl profile NAME` records a plan"
-
-
-@pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.parametrize("name", [*REPEATED, JOINT_PART])
 def test_the_committed_profiles_are_whole_and_of_their_plans(name):
     folder = DATA / name
     profile = read_profile(folder)
     plan = for_machine(PLANS[name], folder, lambda: 0.0)  # the machine gave the loads and the rule
     assert plan.is_stored(profile.description["plan"])
     assert profile.description["complete"], f"`rrl profile {name}` continues the recording"
-    digest = hashlib.sha256((folder / EPISODES).read_bytes()).hexdigest()
-    assert profile.description["sha256"] == digest
     passes = pd.concat([profile.table, profile.adaptive])["pass"]
     assert (passes < plan.passes).sum() == plan.episodes
     assert profile.space == plan.space

@@ -88,11 +88,9 @@ def test_a_replay_of_all_passes_leaves_nothing_to_judge_by():
 
 def test_the_undecided_are_a_second_set():
     cost = np.array([3.0, 1.0, 1.04, 1.06])
-    good, possible = cost <= 1.0, cost <= 1.05
     line = surface("line", ConfigSpace([Knob("threads", (1, 2, 4, 8))]), cost)
-    line = replace(line, good=good, possible=possible)
-    runs = Race(np.zeros((1, 4), int), np.array([[0, 2, 1, 1]]))
-    measured = score(line, runs)
+    line = replace(line, good=cost <= 1.0, possible=cost <= 1.05)
+    measured = score(line, runs_of(0, 2, 1, 1))
     assert measured["stays_within_5"] == 3
     assert measured["stays_possibly_within_5"] == 2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from contextlib import closing
@@ -118,14 +117,12 @@ def whole(tmp_path_factory):
 
 
 def lines(folder, name=EPISODES):
-    with (folder / name).open(newline="") as file:
-        return list(csv.DictReader(file))
+    return pd.read_csv(folder / name, dtype=str, keep_default_na=False)
 
 
-def without_times(folder):
-    return [
-        {k: v for k, v in row.items() if k not in ("started", "steal")} for row in lines(folder)
-    ]
+def of_pass(rows, *, finals=False):
+    """The rows of the passes over the grid, or those of the finals."""
+    return rows[(rows["pass"].astype(int) >= PLAN.grid_passes) == finals]
 
 
 # The plan
@@ -141,12 +138,11 @@ def test_a_pass_visits_everything_once_and_keeps_a_process_together():
     assert [i for _, i, _ in visits] != [i for _, i, _ in before]
 
 
-def test_a_plan_reads_back_as_it_was_written_and_guards_its_folder(tmp_path):
-    recorded(tmp_path)
-    Recorder(PLAN, tmp_path, Speeds(1.0)).close()
+def test_a_plan_reads_back_as_it_was_written_and_guards_its_folder(whole):
+    Recorder(PLAN, whole.folder, Speeds(1.0)).close()
     for other in (replace(PLAN, worth=3.0), replace(PLAN, rule=Rule(2.0))):
         with pytest.raises(DataError, match="another plan"):
-            Recorder(other, tmp_path, Speeds(1.0))
+            Recorder(other, whole.folder, Speeds(1.0))
 
 
 def test_the_papers_grid_is_refused_on_too_few_cores(monkeypatch):
@@ -198,38 +194,31 @@ def test_a_recording_with_a_probe_is_sound_also_before_it_is_complete(folder):
 # Passes
 
 
-def test_further_passes_are_over_what_is_worth_it(tmp_path):
-    recorded(tmp_path)
-    rows = lines(tmp_path)
-    first = [row for row in rows if int(row["pass"]) < PLAN.passes]
-    again = [row for row in rows if int(row["pass"]) >= PLAN.passes]
-    assert len(first) == PLAN.episodes
-    cost = {}
-    for row in first:
-        cost.setdefault((*(row[k] for k in PLAN.knobs), row["rate_per_s"]), []).append(
-            float(row["mean_s"])
-        )
-    for rate in ("20", "50"):
-        means = {k: np.mean(v) for k, v in cost.items() if k[-1] == rate}
-        best = min(v for k, v in means.items() if k[2] != str(ADAPTIVE))
-        worth = {k for k, v in means.items() if v < PLAN.worth * best}
-        found = [(*(r[k] for k in PLAN.knobs), rate) for r in again if r["rate_per_s"] == rate]
-        assert set(found) == worth
-        assert len(found) == PLAN.again * len(worth)
-        assert 0 < len(worth) < len(means)
+def test_further_passes_are_over_what_is_worth_it(whole):
+    rows = of_pass(lines(whole.folder))
+    first = rows["pass"].astype(int) < PLAN.passes
+    assert first.sum() == PLAN.episodes
+    means = rows[first].astype({"mean_s": float}).groupby(["rate_per_s", *PLAN.knobs])["mean_s"]
+    times = rows[~first].groupby(["rate_per_s", *PLAN.knobs]).size()
+    for rate, costs in means.mean().groupby("rate_per_s"):
+        best = costs.drop(str(ADAPTIVE), level="batch_threads").min()
+        worth = costs.index[costs < PLAN.worth * best]
+        assert set(times.loc[[rate]].index) == set(worth)
+        assert 0 < len(worth) < len(costs)
+    assert (times == PLAN.again).all()
 
 
 def test_the_adaptive_scheduler_adapts_before_it_is_measured(tmp_path):
     server = Scripted()
-    recorded(tmp_path, server)
-    threads = [configuration["batch_threads"] for configuration, _ in server.measured]
-    rows = lines(tmp_path)
-    adaptive = sum(row["batch_threads"] == str(ADAPTIVE) for row in rows)
-    assert threads.count(ADAPTIVE) == 2 * adaptive > 0
+    probe = Speeds(1.0, server=server)  # which checks that the server stands still meanwhile
+    recorder = recorded(tmp_path, server, probe)
+    visits = len(PLAN.configurations) * PLAN.passes
+    assert probe.asked >= len(recorder) + visits  # one after each episode, one before each visit
     profile = read_profile(tmp_path)
-    assert len(profile.adaptive) == adaptive
+    assert len(profile.table) + len(profile.adaptive) == len(recorder)
     assert profile.space == PLAN.space
-    assert len(profile.table) == len(rows) - adaptive
+    threads = [configuration["batch_threads"] for configuration, _ in server.measured]
+    assert threads.count(ADAPTIVE) == 2 * len(profile.adaptive) > 0
 
 
 @pytest.mark.parametrize(
@@ -240,8 +229,9 @@ def test_an_interrupted_recording_goes_on_to_the_same_rows(whole, tmp_path, life
     with pytest.raises(KeyboardInterrupt):
         recorded(tmp_path, Scripted(life), finals=True)
     recorded(tmp_path, finals=life > 17)
-    found, wanted = without_times(tmp_path), without_times(whole.folder)
-    assert found == wanted[: len(found)]
+    chance = ["started", "steal"]
+    found, wanted = (lines(folder).drop(columns=chance) for folder in (tmp_path, whole.folder))
+    assert found.equals(wanted[: len(found)])
     assert len(found) == len(wanted) if life > 17 else len(found) > PLAN.episodes
 
 
@@ -266,8 +256,7 @@ def test_a_second_recording_in_one_folder_says_so_and_touches_nothing(tmp_path):
         assert (tmp_path / EPISODES).read_bytes() == before
         list(measured)
     recorded(tmp_path)  # it lets go
-    keys = [tuple(row[k] for k in (*PLAN.knobs, "rate_per_s", "pass")) for row in lines(tmp_path)]
-    assert len(keys) == len(set(keys)) > PLAN.episodes
+    assert not lines(tmp_path).duplicated([*PLAN.knobs, "rate_per_s", "pass"]).any()
 
 
 # The rule
@@ -291,37 +280,24 @@ def test_what_does_not_count_is_kept_apart_and_measured_again(tmp_path):
     server = Scripted(late=(3,))
     probe = Speeds(1.0, 1.0, 1.5, 1.0, server=server)  # the second episode's end, then the third's
     recorded(tmp_path, server, probe)
-    rejected = lines(tmp_path, REJECTED)
-    assert [row["why"] for row in rejected] == ["probe", "slip"]
-    assert float(rejected[0]["speed_after"]) == pytest.approx(1 / 1.5, abs=1e-4)
-    rows = lines(tmp_path)
-    assert sum(int(row["pass"]) < PLAN.passes for row in rows) == PLAN.episodes
-    assert {row["valid"] for row in rows} == {"1"}
-
-
-def test_the_server_stands_still_while_the_machine_is_probed(tmp_path):
-    server = Scripted()
-    probe = Speeds(1.0, server=server)  # which checks it
-    recorder = recorded(tmp_path, server, probe)
-    visits = len(PLAN.configurations) * PLAN.passes
-    assert probe.asked >= len(recorder) + visits  # one after each episode, one before each visit
+    rejected, rows = lines(tmp_path, REJECTED), lines(tmp_path)
+    assert rejected["why"].tolist() == ["probe", "slip"]
+    assert float(rejected["speed_after"][0]) == pytest.approx(1 / 1.5, abs=1e-4)
+    assert (rows["pass"].astype(int) < PLAN.passes).sum() == PLAN.episodes
+    assert set(rows["valid"]) == {"1"}
 
 
 def test_what_cannot_be_measured_now_is_left_for_later_and_then_given_up(tmp_path):
     one = replace(PLAN, knobs=PLAN.knobs | {"batch_threads": (0,), "inter_op": (1,)}, adaptive=())
-    late = range(1, 10**4)
-    recorder = recorded(tmp_path, Scripted(late=late), plan=one)
+    recorder = recorded(tmp_path, Scripted(late=range(1, 10**4)), plan=one)
+    missing, known = len(one.pairs) * one.passes, tmp_path / DESCRIPTION
     assert len(recorder) == 0
-    rejected = lines(tmp_path, REJECTED)
-    assert len(rejected) == MAX_TRIES * record.SWEEPS * len(one.pairs) * one.passes
-    missing = len(one.pairs) * one.passes
-    with pytest.raises(
-        UnstableError, match=f"{missing} episodes .* not complete; the same command"
-    ):
+    assert len(lines(tmp_path, REJECTED)) == MAX_TRIES * record.SWEEPS * missing
+    with pytest.raises(UnstableError, match=f"{missing} episodes .* not complete; the same com"):
         recorder.finish()
-    assert not json.loads((tmp_path / DESCRIPTION).read_text())["complete"]
+    assert not json.loads(known.read_text())["complete"]
     recorded(tmp_path, Scripted(), plan=one).finish()
-    assert json.loads((tmp_path / DESCRIPTION).read_text())["complete"]
+    assert json.loads(known.read_text())["complete"]
 
 
 def test_a_row_is_on_disk_when_it_is_appended(tmp_path, monkeypatch):
@@ -351,11 +327,7 @@ def test_recording_waits_for_the_machine_and_stops_if_it_stays_slow(tmp_path, mo
     monkeypatch.setattr(steadiness, "PATIENCE_S", 0.01)
     with pytest.raises(UnstableError, match=r"0\.50 of the plan"):
         recorded(tmp_path / "slow", probe=Speeds(2.0))
-    assert read_profile_rows(tmp_path / "slow") == 0
-
-
-def read_profile_rows(folder):
-    return len(lines(folder)) if (folder / EPISODES).exists() else 0
+    assert not (tmp_path / "slow" / EPISODES).exists()
 
 
 def never():
@@ -414,14 +386,13 @@ def test_each_half_goes_on_until_every_ratio_is_known(whole):
 
 
 def test_the_halves_of_the_finals_share_no_episode_and_meet_other_arrivals(whole):
-    finals = [row for row in lines(whole.folder) if int(row["pass"]) >= PLAN.grid_passes]
-    seeds = [{r["arrival_seed"] for r in finals if int(r["pass"]) % 2 == half} for half in (0, 1)]
-    grid = {row["arrival_seed"] for row in lines(whole.folder)} - seeds[0] - seeds[1]
+    rows = lines(whole.folder)
+    finals, grid = of_pass(rows, finals=True), of_pass(rows)
+    seeds = [
+        set(part) for _, part in finals.groupby(finals["pass"].astype(int) % 2)["arrival_seed"]
+    ]
+    assert len(seeds) == 2
     assert not seeds[0] & seeds[1]
-    assert grid
-    rounds = {}
-    for row in finals:  # within a round all meet the same
-        rounds.setdefault((row["pass"], row["repeat"], row["rate_per_s"]), set()).add(
-            row["arrival_seed"]
-        )
-    assert {len(seeds) for seeds in rounds.values()} == {1}
+    assert not set(grid["arrival_seed"]) & (seeds[0] | seeds[1])
+    rounds = finals.groupby(["pass", "repeat", "rate_per_s"])["arrival_seed"]
+    assert (rounds.nunique() == 1).all()  # within a round all meet the same

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rrl.plotting.region_map import plot_best_radius, plot_region_map
+from rrl.plotting.region_map import free_height, plot_best_radius, plot_region_map
 from rrl.studies import map_cells, region_map
 from rrl.studies.map_cells import (
     COLUMNS,
@@ -126,30 +126,30 @@ def test_a_surface_that_no_draw_can_give_is_refused(monkeypatch):
 # --- Arrivals -------------------------------------------------------------------------------------
 
 
-def test_an_arrival_is_the_first_episode_of_a_stay():
-    assert settles([True] * 100, 100) == 1
-    assert settles([True] * 20 + [False] + [True] * 79, 100) == 22
-    assert settles([False] * 89 + [True] * 11, 100) == 90
-    assert settles([False] * 90 + [True] * 10, 100) == np.inf, "a stay of a tenth is no evidence"
+@pytest.mark.parametrize(
+    ("within", "episode"),
+    [
+        ([True] * 100, 1),
+        ([True] * 20 + [False] + [True] * 79, 22),
+        ([False] * 89 + [True] * 11, 90),
+        ([False] * 90 + [True] * 10, np.inf),  # a stay of a tenth is no evidence
+    ],
+)
+def test_an_arrival_is_the_first_episode_of_a_stay(within, episode):
+    assert settles(within, 100) == episode
 
 
-def test_what_is_served_is_judged_by_the_mean_of_twenty():
+def test_what_is_served_is_judged_by_the_mean_of_twenty_and_its_excess_counts_until_then():
     """One bad episode in twenty is within 20 % if it costs up to four times the excess allowed."""
-    served, good = np.ones(200), np.ones(200)
+    served = np.ones(200)
     served[100] = 4.9
-    arrivals, _ = run_measures(served, good)
-    by = dict(zip(COLUMNS, arrivals, strict=True))
-    assert by["served_20"] == 1
-    assert by["served_10"] == 102, "the first window without the bad episode"
-    assert by["recommended_5"] == 1
-
-
-def test_the_excess_is_what_was_served_above_the_best_until_the_arrival():
-    served = np.concatenate([np.full(50, 3.0), np.ones(150)])
     deployed = np.concatenate([np.full(10, 3.0), np.ones(190)])
-    arrivals, excess = run_measures(served, deployed)
-    assert arrivals[COLUMNS.index("recommended_5")] == 11
-    assert excess[COLUMNS.index("recommended_5")] == pytest.approx(10 * 2.0)
+    arrivals, excess = (
+        dict(zip(COLUMNS, values, strict=True)) for values in run_measures(served, deployed)
+    )
+    assert (arrivals["served_20"], arrivals["recommended_5"]) == (1, 11)
+    assert arrivals["served_10"] == 102, "the first window without the bad episode"
+    assert (excess["served_20"], excess["served_10"]) == (0, pytest.approx(3.9))
     never, all_of_it = run_measures(np.full(200, 1.5), np.full(200, 1.5))
     assert np.isinf(never).all()
     assert all_of_it == pytest.approx(np.full(6, 100.0))
@@ -255,13 +255,12 @@ def test_small_grids_do_not_count_for_the_agreement():
 
 def test_the_plan_is_that_of_the_rules():
     plan = region_map.whole_plan(DATA)
-    assert len(plan.cells) == 20
-    assert len(plan.deep) == 4
-    assert all(len(plan.agents(cell)) == (4 if cell in plan.deep else 3) for cell in plan.cells)
-    assert not set(plan.tuning.kinds) & set(plan.judging.kinds)
+    assert sorted(map(len, plan.agents.values())) == [3] * 16 + [4] * 4
+    deep = {cell for cell, agents in plan.agents.items() if "deep-q-network" in agents}
+    assert deep == {Cell(rough, noise) for rough in (0.005, 0.5) for noise in (0.02, 0.3)}
+    assert not {kind for kind, _ in plan.tuning.surfaces} & {k for k, _ in plan.judging.surfaces}
     assert not set(plan.tuning.seeds) & set(plan.judging.seeds)
-    assert not set(plan.tuning.surfaces) & set(plan.judging.surfaces)
-    within = in_paper_conditions(pd.DataFrame(plan.cells))
+    within = in_paper_conditions(pd.DataFrame(plan.agents.keys(), columns=["roughness", "noise"]))
     assert within.sum() == np.prod([len(levels) for levels in PAPER_CONDITIONS.values()])
 
 
@@ -277,11 +276,10 @@ def small(tmp_path_factory):
         "q-learning": agent_settings()["q-learning"][:2],
     }
     plan = region_map.Plan(
-        cells,
+        dict.fromkeys(cells, tuple(settings)),
         settings,
-        (),
-        region_map.Stage(("bowl", "cone"), 1, 2, 60),
-        region_map.Stage(("valley", "ridge"), 3, 2, 80),
+        region_map.stage_of(("bowl", "cone"), 1, 2, 60),
+        region_map.stage_of(("valley", "ridge"), 3, 2, 80),
         (("keyword-threads", 900.0),),
     )
     sweep = Sweep((), data=DATA, build=build, workers=1)
@@ -308,9 +306,9 @@ def test_a_stopped_map_goes_on_where_it_was(small, monkeypatch):
 
 def test_the_tables_have_a_row_per_setting_and_per_run(small, tmp_path):
     plan, _, tables = small
-    assert len(tables["tuning"]) == len(plan.cells) * sum(map(len, plan.settings.values()))
+    assert len(tables["tuning"]) == len(plan.agents) * sum(map(len, plan.settings.values()))
     runs = tables["runs"]
-    assert set(runs["surface"]) == set(plan.judging.kinds)
+    assert set(runs["surface"]) == {"valley", "ridge"}
     assert (runs.groupby(["roughness", "noise", "agent", "setting"]).size() == 4).all()
     assert set(tables["place_runs"]["half"]) == {0, 1}, "each half is replayed"
     region_map.write_map(tables, tmp_path)
@@ -328,13 +326,23 @@ def test_the_factors_of_a_map_and_its_figures(small):
     at = place_factors(tables["places"], tables["place_runs"], factors, 80)
     assert len(at) == 2 * 2  # halves and measures
     figure, middle = plot_region_map(factors, at), factors[factors["column"].isin(MIDDLE)]
-    hatched = sum(len(ax.patches) for ax in figure.axes[:2])
-    assert hatched == middle["bound"].isin(["at least", "at most"]).sum()
+    written = [text.get_text() for ax in figure.axes[:2] for text in ax.texts if text.get_text()]
+    assert len(written) == middle["factor"].notna().sum()
+    bounds = middle["bound"].isin(["at least", "at most"]).sum()
+    assert sum(bool({*text} & {*"≥≤"}) for text in written) == bounds
+    assert sum(bool(cell.get_hatch()) for ax in figure.axes[:2] for cell in ax.patches) == bounds
     circles = sum(len(ax.lines) for ax in figure.axes[:2])
     assert circles == len(at)
-    written = sum(bool(text.get_text()) for ax in figure.axes[:2] for text in ax.texts)
-    assert written == middle["factor"].notna().sum()
     radii = by_radius(tables["tuning"])
     (ax, _) = plot_best_radius(factors, radii).axes
     never = radii.loc[radii["column"] == MIDDLE[0], "best"].isna().sum()
     assert sum(text.get_text().startswith("none") for text in ax.texts) == never
+    known = factors.loc[factors["column"] == MIDDLE[0], "factor"].notna().sum()
+    assert sum(text.get_text().endswith(" times") for text in ax.texts) == known
+
+
+def test_a_number_of_the_map_gives_way_to_the_markers_of_its_cell():
+    marks = pd.DataFrame({"x": [2.0, 2.3, 0.6], "y": [1.0, 0.7, 0.0]})
+    assert free_height(0, 0, marks) == 0, "a marker beside the number is not in its way"
+    assert free_height(2, 1, marks) == 1.35
+    assert free_height(5, 5, marks) == 5

@@ -21,7 +21,7 @@ from hypothesis.extra import numpy as arrays
 from rrl.serving import rest
 from rrl.serving.launcher import free_port
 from rrl.serving.loadgen import LastingError
-from rrl.serving.rest import RestServer
+from rrl.serving.rest import serve_rest
 from rrl.serving.rest_json import request_inputs, response
 from rrl.serving.sample import fit
 
@@ -114,14 +114,11 @@ class Echo:
         return {"name": name, "version": version}
 
 
-@contextlib.contextmanager
-def serving(answers, threads=4):
+def served(answers, threads=4):
+    """The port of a server."""
     port = free_port()
-    server = RestServer(answers, "127.0.0.1", port, threads)
-    try:
-        yield port
-    finally:
-        server.stop()
+    serve_rest(answers, "127.0.0.1", port, threads)
+    return port
 
 
 def ask(port, method="POST", path="/v1/models/m:predict", body=b"{}", headers=()):
@@ -134,24 +131,25 @@ def ask(port, method="POST", path="/v1/models/m:predict", body=b"{}", headers=()
 
 
 def test_a_body_arrives_whatever_its_type_and_its_form():
-    with serving(Echo()) as port:
-        form = {"Content-Type": "application/x-www-form-urlencoded"}  # what curl -d sends
-        answer = {"name": "ma", "version": None, "body": "{}"}
-        assert ask(port, path="/v1/models/m%61:predict?a=b", headers=form) == (200, answer)
-        pieces = iter([b"ab", b"cd"])  # its length is not known: it goes in chunks
-        assert ask(port, body=pieces)[1]["body"] == "abcd"
-        assert ask(port, "GET", "/v1/models/m/versions/7", b"") == (
-            200, {"name": "m", "version": "7"}
-        )  # fmt: skip
-        for method, path, status in (
-            ("PUT", "/v1/models/m:predict", 405),
-            ("POST", "/v1/models/m", 405),
-            ("NOSUCH", "/", 405),
-            ("GET", "/v1/models/", 404),
-            ("POST", "/v1/models/m:classify", 404),
-        ):
-            found, answer = ask(port, method, path)
-            assert (found, list(answer)) == (status, ["error"])
+    port = served(Echo())
+    form = {"Content-Type": "application/x-www-form-urlencoded"}  # what curl -d sends
+    answer = {"name": "ma", "version": None, "body": "{}"}
+    assert ask(port, path="/v1/models/m%61:predict?a=b", headers=form) == (200, answer)
+    pieces = iter([b"ab", b"cd"])  # its length is not known: it goes in chunks
+    assert ask(port, body=pieces)[1]["body"] == "abcd"
+    status = {"name": "m", "version": "7"}
+    assert ask(port, "GET", "/v1/models/m/versions/7", b"") == (200, status)
+    for method, path, code in (
+        ("PUT", "/v1/models/m:predict", 405),
+        ("POST", "/v1/models/m", 405),
+        ("NOSUCH", "/", 405),
+        ("GET", "/v1/models/", 404),
+        ("POST", "/v1/models/m:classify", 404),
+    ):
+        found, answer = ask(port, method, path)
+        assert (found, list(answer)) == (code, ["error"])
+    with pytest.raises(OSError, match=rf"HTTP Server at 127\.0\.0\.1:{port}"):
+        serve_rest(Echo(), "127.0.0.1", port, 1)
 
 
 def test_requests_are_answered_at_the_same_time():
@@ -162,39 +160,23 @@ def test_requests_are_answered_at_the_same_time():
             together.wait()
             return {}
 
-    with serving(Waiting(), threads=3) as port, ThreadPoolExecutor(3) as pool:
+    port = served(Waiting(), threads=3)
+    with ThreadPoolExecutor(3) as pool:
         assert [status for status, _ in pool.map(lambda _: ask(port), range(3))] == [200] * 3
 
 
-def test_a_body_that_is_too_large_is_refused_before_it_is_sent(monkeypatch):
+def test_a_body_that_is_too_large_is_refused_before_it_is_sent_or_unpacked(monkeypatch):
     monkeypatch.setattr(rest, "MOST_BODY_BYTES", 1000)
-    with serving(Echo()) as port:
-        assert ask(port, body=b"x" * 1000)[0] == 200
-        for size in (b"Content-Length: 1001\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n3e9\r\n"):
-            with socket.create_connection(("127.0.0.1", port), timeout=600) as connection:
-                connection.sendall(b"POST /v1/models/m:predict HTTP/1.1\r\nHost: a\r\n" + size)
-                assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
-
-
-def test_a_packed_body_takes_no_more_memory_than_is_allowed(monkeypatch):
-    monkeypatch.setattr(rest, "MOST_BODY_BYTES", 1000)
-    packed = {"Content-Encoding": "gzip"}
-    with serving(Echo()) as port:
-        status, answer = ask(port, body=gzip.compress(b"x" * 999), headers=packed)
-        assert (status, answer["body"]) == (200, "x" * 999)
-        for body in (gzip.compress(b"x" * 100_000), gzip.compress(b"x" * 999)[:-9], b"no gzip"):
-            assert ask(port, body=body, headers=packed)[0] == 400
-
-
-def test_a_port_that_is_taken_is_one_clear_error():
-    with (
-        serving(Echo()) as port,
-        pytest.raises(OSError, match=rf"HTTP Server at 127\.0\.0\.1:{port}"),
-    ):
-        RestServer(Echo(), "127.0.0.1", port, 1)
-
-
-# Files and flags
+    port, packed = served(Echo()), {"Content-Encoding": "gzip"}
+    assert ask(port, body=b"x" * 1000)[0] == 200
+    for size in (b"Content-Length: 1001\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n3e9\r\n"):
+        with socket.create_connection(("127.0.0.1", port), timeout=600) as connection:
+            connection.sendall(b"POST /v1/models/m:predict HTTP/1.1\r\nHost: a\r\n" + size)
+            assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+    status, answer = ask(port, body=gzip.compress(b"x" * 999), headers=packed)
+    assert (status, answer["body"]) == (200, "x" * 999)
+    for body in (gzip.compress(b"x" * 100_000), gzip.compress(b"x" * 999)[:-9], b"no gzip"):
+        assert ask(port, body=body, headers=packed)[0] == 400
 
 
 def test_a_server_without_rest_loads_nothing_of_it():

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from rrl.rivals import agents
-from rrl.studies import behaviour, results, sweeps, tables
-from rrl.studies.settings import cross
-from rrl.studies.sweep_store import Entry, Store, setting_name
+from rrl.studies import behaviour, results, sweeps
+from rrl.studies.settings import Setting, cross
+from rrl.studies.sweep_store import Entry, Store, run_name
 from rrl.studies.sweeps import Sweep
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.support.versions import Version, known
@@ -43,8 +43,7 @@ def test_all_stored_results_are_of_the_present_versions():
 
 @pytest.fixture(autouse=True)
 def _this_machine(monkeypatch):
-    for name in ("RRL_BACKEND", "RRL_SCHEDULER", "RRL_RESULTS"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("RRL_RESULTS", raising=False)
     monkeypatch.setenv("RRL_WORKERS", "1")  # a process more would import all again
 
 
@@ -64,7 +63,7 @@ def stored(tmp_path_factory):
 @pytest.fixture
 def place(stored, tmp_path, monkeypatch):
     """The same, for one test to change, with nothing under build, and no tables."""
-    monkeypatch.setattr(tables, "tables", dict)
+    monkeypatch.setattr(results, "tables", dict)
     shutil.copytree(stored / "data", tmp_path / "data")
     return tmp_path
 
@@ -120,7 +119,7 @@ def changed_random(monkeypatch):
 
 def test_a_result_of_another_behaviour_is_computed_and_said(place, changed_random, capsys):
     late = results.outdated(opened(place))
-    assert set(late) == {setting_name(s) for s in SETTINGS if s.agent == "random"}
+    assert set(late) == {run_name(s) for s in SETTINGS if s.agent == "random"}
     assert set(late.values()) == {("agent random 0123456789ab",)}
     opened(place).run(progress=False)
     assert computed(place) == 2
@@ -131,7 +130,7 @@ def test_a_result_of_another_behaviour_is_computed_and_said(place, changed_rando
 def test_nothing_is_drawn_from_results_of_another_behaviour(place, changed_random, capsys):
     manifest = place / "figures" / "manifest.json"
     manifest.parent.mkdir()
-    name = next(setting_name(s) for s in SETTINGS if s.agent == "random")
+    name = next(run_name(s) for s in SETTINGS if s.agent == "random")
     entry = {"read": {}, "results": [name]}
     made = {"speed.png": "09", "speed.csv": "09", "duels.csv": "09", "other.png": "10"}
     files = {f"figures/{file}": {"notebook": notebook} for file, notebook in made.items()}
@@ -141,7 +140,7 @@ def test_nothing_is_drawn_from_results_of_another_behaviour(place, changed_rando
         results.check(opened(place), place)
     said = capsys.readouterr().out
     assert "agent random 0123456789ab: 2 stored results" in said
-    assert "figures and tables that rest on 1 of them: duels, speed\n" in said
+    assert "figures and tables that rest on them: duels, speed\n" in said
     assert "other" not in said
     with pytest.raises(UsageError, match="agent random: no versions yet; `make versions`"):
         results.renew(opened(place), root=place)
@@ -163,12 +162,14 @@ def test_a_new_version_is_given_once_and_its_results_are_renewed(place, monkeypa
 
 
 def of_the_share(sweep):
-    """A stored run that is computed again."""
-    return next(s for s in results.sample_of(sweep, "", 99) if s.seed is not None)
+    """A stored run that is computed again: its path, and its seed."""
+    chosen = results.sample_of(sweep, "", 99)
+    result, task = next(one for one in chosen if isinstance(one[0].entry.what, Setting))
+    return sweep.store.path(result.name), task.arguments[1][0]
 
 
 def test_a_damaged_result_is_named(place, capsys):
-    path = opened(place).store.path(of_the_share(opened(place)).result.name)
+    path, _ = of_the_share(opened(place))
     whole = path.read_bytes()
     for damaged in (whole[:50], whole[:-30], b"", whole.replace(whole[90:100], b"x" * 10)):
         path.write_bytes(damaged)
@@ -183,14 +184,11 @@ def test_a_damaged_result_is_named(place, capsys):
 
 
 def test_a_result_that_differs_is_named_with_its_seed(place, capsys):
-    sweep = opened(place)
-    sample = of_the_share(sweep)
-    seed = sample.seed
+    path, seed = of_the_share(opened(place))
 
     def change(arrays):
         arrays["recommended"][seed, 5] += 1
 
-    path = sweep.store.path(sample.result.name)
     rewrite(path, change)
     folders = ["--data", str(place / "data"), "--build", str(place / "build")]
     assert results.main(["verify", "--all", *folders]) == UnstableError.code
@@ -217,10 +215,8 @@ def test_a_truth_may_differ_by_rounding_and_by_no_more(fraction, same, place, mo
 def test_each_commit_has_another_sample_and_all_is_possible(place):
     one, other = (results.sample_of(opened(place), salt, 4) for salt in ("a", "b"))
     assert len(one) == len(other) == 4
-    assert {sample.task.key for sample in one} != {sample.task.key for sample in other}
-    assert {s.result.name for s in results.sample_of(opened(place), "a", 4)} == {
-        sample.result.name for sample in one
-    }
+    assert {task.key for _, task in one} != {task.key for _, task in other}
+    assert results.sample_of(opened(place), "a", 4) == one
     said = results.verify(opened(place), None, progress=False)
     assert said == "computed again: all stored results, and the same came out"
     assert computed(place) == 2 * (2 + 1 + 1) + 2  # seven seeds are two pieces; two truths
@@ -258,7 +254,7 @@ def test_storing_again_changes_no_file_and_keeps_what_is_wanted_only(place, monk
     assert results.main(["keep", *folders]) == 0
     assert capsys.readouterr().out.startswith("3 results are stored, 0.0 MB, 5 older files removed")
     assert set(json.loads((folder / "index.json").read_text())) == {
-        setting_name(setting) for setting in SETTINGS[:3]
+        run_name(setting) for setting in SETTINGS[:3]
     }
     assert len(list(folder.rglob("*.npz"))) == 3
 
@@ -266,7 +262,7 @@ def test_storing_again_changes_no_file_and_keeps_what_is_wanted_only(place, monk
 def test_results_of_an_agent_that_is_gone_are_told_and_removed(place, monkeypatch):
     monkeypatch.delitem(agents.HOME, "random")
     late = results.outdated(opened(place, ()))
-    assert set(late) == {setting_name(s) for s in SETTINGS if s.agent == "random"}
+    assert set(late) == {run_name(s) for s in SETTINGS if s.agent == "random"}
     monkeypatch.setattr(results, "changed", dict)
     assert results.renew(opened(place, ())) == "0 results and 0 tables renewed, 2 removed"
     assert results.outdated(opened(place, ())) == {}
@@ -313,17 +309,17 @@ def test_a_table_is_of_the_present_versions_only_after_it_was_made(tmp_path, mon
         if stopped:
             raise KeyboardInterrupt
 
-    table = tables.Table(("random", "heuristic"), ("pool",), make)
-    monkeypatch.setattr(tables, "tables", lambda: {"one": table})
+    table = results.Table(("random", "heuristic"), ("pool",), make)
+    monkeypatch.setattr(results, "tables", lambda: {"one": table})
     sweep = Sweep((), data=tmp_path, build=tmp_path / "build")
     sweep.store.enter({"tables/one": Entry(("table", "one"), ("agent random 0",))})
     stopped = True
     with pytest.raises(KeyboardInterrupt):
-        tables.renew("one", sweep)
+        results.renew_table("one", sweep)
     with pytest.raises(DataError, match="of other versions than agent heuristic"):
-        tables.table_file("one", "runs.csv", tmp_path)
+        results.table_file("one", "runs.csv", tmp_path)
     stopped = False
-    tables.renew("one", sweep)
-    assert tables.table_file("one", "runs.csv", tmp_path).read_text() == "agent\n"
+    results.renew_table("one", sweep)
+    assert results.table_file("one", "runs.csv", tmp_path).read_text() == "agent\n"
     with pytest.raises(DataError, match="no such table is stored"):
-        tables.table_file("one", "other.csv", tmp_path)
+        results.table_file("one", "other.csv", tmp_path)

@@ -11,7 +11,6 @@ import json
 import sys
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -73,20 +72,12 @@ def trees() -> dict[str, ast.Module]:
     return {name: ast.parse(source(path)) for name, path in files.items()}
 
 
-def statements(parent: ast.AST) -> Iterator[ast.AST]:
-    """Yield the statements inside, without a look into expressions."""
-    for child in ast.iter_child_nodes(parent):
-        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
-            yield child
-            yield from statements(child)
-
-
 @cache
 def all_imports() -> list[Import]:
     """Return the imports of all modules, tests and notebooks."""
     found = []
     for by, tree in trees().items():
-        for node in statements(tree):
+        for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 found += [Import(by, alias.name, None) for alias in node.names]
             elif isinstance(node, ast.ImportFrom):

@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 from test_agent import SPACES, contract, true_cost
 from test_space import spaces
 
-from rrl.core.exploration import Boltzmann, ExpectedSaving, action_probabilities
+from rrl.core.exploration import ExpectedSaving, action_probabilities
 from rrl.core.knob import Knob
 from rrl.core.learned_similarity import LearnedSimilarity
-from rrl.core.region import PART, FixedRadius, WholeSpace
+from rrl.core.region import FixedRadius, WholeSpace
 from rrl.core.released_network import NetworkSimilarity
-from rrl.core.rrl import RRL, adaptive, gp, released
+from rrl.core.rrl import RRL, adaptive, released
 from rrl.core.similarity import Copy
 from rrl.core.space import ConfigSpace
 from rrl.tuning.presets import paper_cpu
 from rrl.tuning.recommended import recommended
 
 SMALL = partial(NetworkSimilarity, hidden=(8,), rounds=5)
-AGENTS = {"gp": gp, "paper": RRL, "adaptive": adaptive}
+AGENTS = {"recommended": recommended, "paper": RRL, "adaptive": adaptive}
 
 
 TestRecommended = contract(recommended, tuple(SPACES))
@@ -70,46 +70,38 @@ def by_values(space, numbers, cells):
     return {tuple(sorted(space[int(c)].items())): x for c, x in zip(cells, numbers, strict=True)}
 
 
+def chances(agent, table):
+    return action_probabilities(table.values, 0.02, table.floor), range(len(agent.space))
+
+
+def savings(agent, table):
+    cells = agent.region.candidates(table)
+    return agent.exploration.net_savings(table, cells)[0], cells
+
+
+@pytest.mark.parametrize(
+    ("make", "read", "rel"), [(RRL, chances, 1e-6), (recommended, savings, 1e-3)]
+)
 @settings(max_examples=30)
 @given(
-    spaces(),
-    st.lists(st.tuples(st.integers(0, 124), st.floats(0.1, 10)), min_size=1, max_size=12),
-    st.integers(0, 1000),
+    space=spaces(),
+    told=st.lists(st.tuples(st.integers(0, 124), st.floats(0.1, 10)), min_size=1, max_size=12),
+    seed=st.integers(0, 1000),
 )
-def test_order_of_knobs_and_levels_changes_no_chance(space, told, seed):
-    """Choices are random, so what must agree is their probabilities, and the recommendation."""
-    chances, best = [], []
+def test_the_order_of_knobs_and_values_changes_nothing(make, read, rel, space, told, seed):
+    """Choices are random, so what must agree is what they are drawn by, and the recommendation."""
+    found, best = [], []
     for where in (space, permuted(space, np.random.default_rng(seed))):
-        agent = RRL(where, np.random.default_rng(0))
+        agent = make(where, np.random.default_rng(0), start=space[0])
         agent.ask(10.0)
         for index, cost in told:
             agent.tell(space[index % len(space)], cost)
         (table,) = agent.tables
-        chance = action_probabilities(table.values, 0.02, table.floor)
-        chances.append(by_values(where, chance, range(len(where))))
+        found.append(by_values(where, *read(agent, table)))
         best.append(agent.best(10.0))
-    assert chances[1] == pytest.approx(chances[0], rel=1e-6, abs=1e-99)
-    assert best[0] == best[1]
-
-
-@settings(max_examples=30)
-@given(
-    spaces(),
-    st.lists(st.tuples(st.integers(0, 124), st.floats(0.1, 10)), min_size=1, max_size=8),
-    st.integers(0, 1000),
-)
-def test_order_of_knobs_and_levels_changes_no_expected_saving(space, told, seed):
-    savings = []
-    for where in (space, permuted(space, np.random.default_rng(seed))):
-        agent = gp(where, np.random.default_rng(0))
-        agent.ask(10.0)
-        for index, cost in told:
-            agent.tell(space[index % len(space)], cost)
-        (table,) = agent.tables
-        cells = agent.region.candidates(table)
-        net, _ = agent.exploration.net_savings(table, cells)
-        savings.append(by_values(where, net, cells))
-    assert savings[1] == pytest.approx(savings[0], rel=1e-3, abs=1e-3)
+    assert found[1] == pytest.approx(found[0], rel=rel, abs=1e-99 if read is chances else rel)
+    if make is RRL:  # of equal estimates of the process, the first is deployed
+        assert best[0] == best[1]
 
 
 # --- the Q-table is what exploration and deployment read ------------------------------------------
@@ -131,7 +123,7 @@ def test_a_value_in_the_table_changes_what_is_tried_and_what_is_deployed(make):
 
 
 def test_an_sd_in_the_table_changes_what_is_tried():
-    agent = gp(paper_cpu(4), np.random.default_rng(1))
+    agent = recommended(paper_cpu(4), np.random.default_rng(1))
     for episode in range(20):
         agent.tell(agent.ask(10.0), 1.0 + episode / 10)
     (table,) = agent.tables
@@ -161,7 +153,7 @@ def contents(agent):
 def test_ask_and_best_write_no_value(candidates):
     """Also where the load changes, so that values are predicted, and if asked again."""
     region = WholeSpace() if candidates == "some" else FixedRadius()
-    agent = gp(paper_cpu(4), np.random.default_rng(0), region=region)
+    agent = recommended(paper_cpu(4), np.random.default_rng(0), region=region)
     rng = np.random.default_rng(1)
     for episode in range(60):
         load = (10.0, 40.0, 160.0)[(episode // 4) % 3]
@@ -208,7 +200,7 @@ def serve(agent, server, load, episodes, rng):
 def test_beside_a_start_it_settles_on_the_optimum_and_meets_the_cliff_at_most_seldom():
     server, ends, pains, cliffs = CliffServer(), [], [], []
     for seed in range(4):
-        agent = gp(server.space, np.random.default_rng(seed), start=server.space[-1])
+        agent = recommended(server.space, np.random.default_rng(seed), start=server.space[-1])
         served, deployed = serve(agent, server, 10.0, 80, np.random.default_rng([seed, 1]))
         ends.append(deployed[60:].max())
         pains.append((served - 1).sum())
@@ -221,7 +213,7 @@ def test_beside_a_start_it_settles_on_the_optimum_and_meets_the_cliff_at_most_se
 def test_it_begins_with_what_serves_now_and_then_measures_the_middle():
     space = paper_cpu(10)
     now, middle = (dict.fromkeys(space.names, value) for value in (10, 6))
-    agent = gp(space, np.random.default_rng(0), start=now)
+    agent = recommended(space, np.random.default_rng(0), start=now)
     for expected, cost in ((now, 10.0), (middle, 1.0)):
         assert agent.ask(10.0) == expected
         agent.tell(expected, cost)
@@ -231,7 +223,7 @@ def test_it_begins_with_what_serves_now_and_then_measures_the_middle():
 def test_far_from_all_measurements_costs_are_expected_to_be_higher():
     """After two equal costs, one step is expected to cost the same, and the corner more."""
     space = ConfigSpace([Knob("threads", range(40))])
-    agent = gp(space, np.random.default_rng(0), start=space[0])
+    agent = recommended(space, np.random.default_rng(0), start=space[0])
     for index in (0, 1):
         agent.ask(10.0)
         agent.tell(space[index], 1.0)
@@ -248,38 +240,14 @@ def test_regions_find_the_bottom_of_the_bowl_on_the_papers_grid():
     near = costs <= 1.05 * costs.min()
     assert near.sum() == 27
     hits = {}
-    for name, seeds in {"gp": 2, "paper": 6, "none": 6}.items():
+    for name, seeds in {"recommended": 2, "paper": 6, "none": 6}.items():
         make = AGENTS.get(name, partial(RRL, region=FixedRadius(0.0)))
         agents = [make(space, np.random.default_rng(seed)) for seed in range(seeds)]
         for seed, agent in enumerate(agents):
-            list(bowl(agent, 60 if name == "gp" else 150, seed))
+            list(bowl(agent, 60 if name == "recommended" else 150, seed))
         hits[name] = np.mean([near[space.index(agent.best(10.0))] for agent in agents])
-    assert hits["gp"] == 1
+    assert hits["recommended"] == 1
     assert hits["paper"] >= max(2 * hits["none"], 0.8)
-
-
-def test_a_wide_region_is_updated_as_in_the_released_code():
-    space = paper_cpu(order="paper")
-    agent = released(space, np.random.default_rng(0), similarity=Copy())
-    agent.ask(14.0)
-    agent.tell(space[0], 2.0)  # the first measurement: Q = 2 everywhere
-    agent.tell(space[665], 1.0)
-    inside = space.distances(665) <= 3
-    assert inside.sum() == 123
-    assert agent.tables[0].values[inside] == pytest.approx(0.7 * 2 + 0.3 * 1)
-    assert set(agent.tables[0].values[~inside]) == {2.0}
-
-
-def test_of_a_grid_of_a_million_a_part_is_updated():
-    space = paper_cpu(100)
-    agent = gp(space, np.random.default_rng(0))
-    for _ in range(12):
-        configuration = agent.ask(10.0)
-        agent.tell(configuration, 2.0 ** configuration["intra_op"])
-    assert len(space) == 101**3
-    estimated = np.count_nonzero(agent.tables[0].counts)
-    assert PART <= estimated <= 12 * (PART + 20)
-    assert agent.best(10.0)["intra_op"] < 50
 
 
 # --- loads ----------------------------------------------------------------------------------------
@@ -289,11 +257,11 @@ def test_a_new_load_starts_from_what_is_known_and_a_seen_one_is_not_forgotten():
     server, change, back, fresh = CliffServer(), [], [], []
     for seed in range(4):
         rng = np.random.default_rng([seed, 1])
-        agent = gp(server.space, np.random.default_rng(seed))
+        agent = recommended(server.space, np.random.default_rng(seed))
         serve(agent, server, 10.0, 60, rng)
         change.append((serve(agent, server, 30.0, 40, rng)[0] - 1).sum())
         back.append(serve(agent, server, 10.0, 10, rng)[1])
-        new = gp(server.space, np.random.default_rng(seed))
+        new = recommended(server.space, np.random.default_rng(seed))
         fresh.append((serve(new, server, 30.0, 40, rng)[0] - 1).sum())
         assert len(agent.tables) == 2
     assert np.median(change) < 0.7 * np.median(fresh)
@@ -302,7 +270,7 @@ def test_a_new_load_starts_from_what_is_known_and_a_seen_one_is_not_forgotten():
 
 def test_what_was_measured_at_the_nearest_load_is_within_reach_at_a_new_one():
     """A valley that no single step leads to, but which was nearly as good before."""
-    agent = gp(ConfigSpace([Knob("threads", range(9))]), np.random.default_rng(0))
+    agent = recommended(ConfigSpace([Knob("threads", range(9))]), np.random.default_rng(0))
     for threads, cost in 3 * [(0, 1.0), (8, 1.05)]:
         agent.ask(10.0)
         agent.tell({"threads": threads}, cost)
@@ -316,7 +284,7 @@ def test_what_was_measured_at_the_nearest_load_is_within_reach_at_a_new_one():
 
 @pytest.mark.parametrize(("there", "back"), [(10.0, 40.0), (40.0, 10.0)])
 def test_what_was_measured_meanwhile_at_another_load_counts_when_a_load_comes_back(there, back):
-    agent = gp(ConfigSpace([Knob("threads", range(9))]), np.random.default_rng(0))
+    agent = recommended(ConfigSpace([Knob("threads", range(9))]), np.random.default_rng(0))
     for load, threads, cost in [(10.0, 0, 1.0), (40.0, 0, 1.0), *[(there, 8, 0.1)] * 3]:
         agent.ask(load)
         agent.tell({"threads": threads}, cost)
@@ -374,11 +342,3 @@ def test_a_cost_that_cannot_be_squared_is_refused():
 def test_bad_settings(make, message):
     with pytest.raises(ValueError, match=message):
         make(paper_cpu(2), np.random.default_rng(0))
-
-
-def test_the_default_parts_are_the_papers():
-    agent = RRL(paper_cpu(2), np.random.default_rng(0))
-    assert isinstance(agent.similarity, Copy)
-    assert isinstance(agent.region, FixedRadius)
-    assert isinstance(agent.exploration, Boltzmann)
-    assert (agent.region.radius, agent.learning_rate, agent.average) == (1.0, 0.3, True)

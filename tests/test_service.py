@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import grpc
 import numpy as np
 import psutil
 import pytest
+from clients import LIMIT_S, alive, clients
 from test_launcher import ODD, ROOT, runs_with
 
 from rrl.cli import main
@@ -33,7 +30,6 @@ from rrl.serving.local_server import parse_flags, read_batching
 from rrl.serving.process import LOCAL_COMMAND
 
 X = np.ones((1, 2), np.float32)
-LIMIT_S = 600.0  # it only ends a test that hangs
 RRL = [sys.executable, "-m", "rrl.cli"]
 
 
@@ -49,7 +45,7 @@ def arguments(model, folder, *words, port):
     """Those of `rrl tune` of a model at a port."""
     return [
         "tune", str(model), "--executable", "local", "--port", str(port), "--out", str(folder),
-        "--requests", "10", "--episodes", "4", "--rounds", "2", "--late", "60s", *words,
+        "--requests", "10", "--episodes", "4", "--rounds", "2", "--slo", "p99<60s", *words,
     ]  # fmt: skip
 
 
@@ -71,49 +67,6 @@ def finished(process):
     return process.communicate(timeout=LIMIT_S)[1]
 
 
-@contextmanager
-def clients(port, rest_port=None, batch=1):
-    """Clients of gRPC and REST that call all the time; a list of what went wrong, or 0, by call."""
-    stop, codes = threading.Event(), []
-
-    def call(ask):
-        while not stop.is_set():
-            try:
-                codes.append(ask())
-            except (OSError, http.client.HTTPException) as error:
-                codes.append(repr(error))
-            time.sleep(0.05)
-
-    def by_grpc(client):
-        try:
-            client.predict({"x": np.repeat(X, batch, axis=0)}, timeout_s=LIMIT_S)
-        except grpc.RpcError as error:
-            return f"{error.code()}: {error.details()}"
-        return 0
-
-    def by_rest():
-        connection = http.client.HTTPConnection("127.0.0.1", rest_port, timeout=LIMIT_S)
-        body = f'{{"instances": {[[1.0, 1.0]] * batch}}}'
-        connection.request("POST", "/v1/models/probe:predict", body)
-        reply = connection.getresponse()
-        said = reply.read().decode()
-        connection.close()
-        return 0 if reply.status == 200 else f"{reply.status}: {said}"
-
-    with Client(f"127.0.0.1:{port}", "probe") as client:
-        assert wait_until(lambda: client.available(timeout_s=0.5), LIMIT_S)
-        ways = [lambda: by_grpc(client)] + [by_rest] * bool(rest_port)
-        threads = [threading.Thread(target=call, args=[way]) for way in ways]
-        for thread in threads:
-            thread.start()
-        try:
-            yield codes
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
-
-
 def line_with(process, words):
     """The next line of stderr that has these words."""
     return next(line for line in iter(process.stderr.readline, "") if words in line)
@@ -121,13 +74,6 @@ def line_with(process, words):
 
 def records_of(folder):
     return [json.loads(line) for line in (folder / JOURNAL).read_text().splitlines()]
-
-
-def alive(process):
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def in_a_trial(folder):
@@ -194,13 +140,13 @@ def test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends(
                 said = line_with(process, "clients may use")
                 assert f"127.0.0.1:{port} (gRPC) and 127.0.0.1:{rest_port} (REST)" in said
                 if codes is None:
-                    codes = stack.enter_context(clients(port, rest_port, batch=4))
+                    codes = stack.enter_context(clients(f"127.0.0.1:{port}", rest_port, 4))
                 line_with(process, "episodes of 40 requests")  # it measures from now on
                 assert wait_until(lambda: len(records_of(out)) > 1, LIMIT_S)
                 assert wait_until(lambda now=inside: in_a_trial(folder) == now, LIMIT_S)
                 pids |= {envoy_process(folder).pid, noted_server(folder).process.pid}
                 own = psutil.Process(process.pid).children(recursive=True)
-                own = [child for child in own if child.pid not in pids]  # these two stay
+                own = [child.pid for child in own if child.pid not in pids]  # these two stay
                 process.send_signal(number)
                 err = finished(process)
             # A trial ends with its tuner.
@@ -272,7 +218,7 @@ def test_only_a_proven_recommendation_stays_and_the_printed_line_starts_it(
 def test_a_stop_ends_a_run_that_waits_for_clients(model, tmp_path, port):
     with tuning(model, tmp_path, "--traffic", "--knob", "inter_op=1,2", port=port) as process:
         line_with(process, "waiting for requests")
-        servers = psutil.Process(process.pid).children(recursive=True)
+        servers = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
         assert main(["stop", str(port)]) == 0
         err = finished(process)
     assert process.returncode == 130, err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from rrl.core.space import ConfigSpace
 from rrl.operating.knob_options import read_default, read_space
 from rrl.serving.batching import BatchingParameters
 from rrl.serving.process_knobs import usable_cpus
-from rrl.serving.settings import process_flags
+from rrl.serving.settings import flags
 from rrl.support.errors import UsageError
 
 maybe = st.none() | st.integers(1, 10_000)
@@ -30,18 +31,6 @@ maybe = st.none() | st.integers(1, 10_000)
 )
 def test_text_round_trip(parameters):
     assert BatchingParameters.from_text(parameters.to_text()) == parameters
-
-
-def test_reads_the_guides_own_example():
-    text = """
-    max_batch_size { value: 128 }
-    batch_timeout_micros { value: 0 }
-    max_enqueued_batches { value: 1000000 }
-    num_batch_threads { value: 8 }
-    """
-    parameters = BatchingParameters.from_text(text)
-    assert parameters.num_batch_threads == 8
-    assert parameters.max_enqueued_batches == 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -75,7 +64,7 @@ def test_bad_files(text, message):
 )
 def test_bad_configurations(configuration, message):
     with pytest.raises(UsageError, match=message):
-        process_flags(configuration)
+        flags(configuration, Path("b.txt"))
 
 
 def test_the_default_of_a_flag_or_a_variable_is_its_first_value():

@@ -119,21 +119,14 @@ def test_a_run_that_goes_on_keeps_its_peak(tmp_path):
 
 def steps(run=0, costs=(0.1, 0.3), base=(0.2, 0.2)):
     """Two contestants; "own" restarts in episode 0, and changes without a restart in episode 1."""
-    rows = []
-    for episode, (own_s, base_s) in enumerate(zip(costs, base, strict=True)):
-        for name, mean_s in (("own", own_s), ("base", base_s)):
-            rows.append(
-                {
-                    "run": run,
-                    "contestant": name,
-                    "episode": episode,
-                    "switch_s": {"own": 4.0 - 3.0 * episode, "base": 0.0}[name],
-                    "restarts": int(name == "own" and episode == 0),
-                    "ended": "aborted" if name == "own" and episode else np.nan,
-                    "mean_s": mean_s,
-                }
-            )
-    return pd.DataFrame(rows)
+    names, n = ["own", "base"], len(costs)
+    table = {
+        "run": run, "contestant": names * n, "episode": np.repeat(np.arange(n), 2),
+        "switch_s": [4.0, 0.0, 1.0, 0.0], "restarts": [1, 0, 0, 0],
+        "ended": [np.nan, np.nan, "aborted", np.nan],
+        "mean_s": np.column_stack([costs, base]).ravel(),
+    }  # fmt: skip
+    return pd.DataFrame(table)
 
 
 def stored(folder, number, complete=True):
@@ -148,23 +141,19 @@ def stored(folder, number, complete=True):
 
 def test_ratios_are_of_the_means_of_a_run_and_of_its_later_part():
     both = pd.concat([steps(0), steps(1, costs=(0.1, 0.1))])
-    assert run_ratios(both, "base")["own"].tolist() == pytest.approx([1.0, 0.5])
-    assert run_ratios(both, "base", since=1)["own"].tolist() == pytest.approx([1.5, 0.5])
+    found = [run_ratios(both, "base", since)["own"].tolist() for since in (0, 1)]
+    assert found == [pytest.approx([1.0, 0.5]), pytest.approx([1.5, 0.5])]
 
 
-def test_the_interval_is_over_runs():
+def test_the_interval_is_over_runs_and_contains_the_truth_as_often_as_it_says():
     found = over_runs(pd.DataFrame({"own": [0.5, 0.501, 0.499], "other": [0.5, 1.0, 2.0]}))
     assert found["own"] == pytest.approx((0.5, 0.5, 0.5), rel=0.01)
-    centre, low, high = found["other"]
-    assert centre == pytest.approx(1.0)
-    assert low < 0.5 < 2.0 < high, "three runs as different as these decide nothing"
-
-
-def test_the_interval_contains_the_truth_as_often_as_it_says_and_one_run_has_none():
+    assert found["other"][0] == pytest.approx(1.0)
+    assert found["other"][1] < 0.5 < 2.0 < found["other"][2], "they decide nothing"
     rng = np.random.default_rng(0)
-    found = [geometric_mean_interval(np.exp(rng.normal(0, 0.2, 5))) for _ in range(500)]
-    assert 0.93 < np.mean([low <= 1 <= high for _, low, high in found]) < 0.97
-    assert np.isnan(geometric_mean_interval([0.8])[1:]).all()
+    drawn = [geometric_mean_interval(np.exp(rng.normal(0, 0.2, 5))) for _ in range(500)]
+    assert 0.93 < np.mean([low <= 1 <= high for _, low, high in drawn]) < 0.97
+    assert np.isnan(geometric_mean_interval([0.8])[1:]).all(), "one run has no interval"
 
 
 def test_changes_are_counted_without_the_first_start():

@@ -10,9 +10,8 @@ import pytest
 
 from rrl import ConfigSpace, Knob
 from rrl.core.similarity import Copy, Estimate
-from rrl.recording.truth import judge_half
-from rrl.studies.problems import SurfaceServer, surface, with_truth
-from rrl.studies.similarity_error import GlobalMean, error_again, on_one_scale, region_errors
+from rrl.studies.problems import SurfaceServer, surface
+from rrl.studies.similarity_error import GlobalMean, error_again, region_errors
 
 SPACE = ConfigSpace([Knob("x", range(5)), Knob("y", range(4))])
 COST = np.exp(0.1 * SPACE.value_indices.sum(axis=1))  # a step costs 10 % more, in logs
@@ -25,17 +24,6 @@ def test_measuring_again_errs_by_the_noise_of_an_episode():
     assert error_again(noisy, np.random.default_rng(0)) == pytest.approx(0.06745, rel=0.05)
     exact = error_again(without_noise(), np.random.default_rng(0))
     assert exact == pytest.approx(0, abs=1e-12)
-
-
-def test_on_one_scale_the_halves_have_no_factor_in_common():
-    scenario = with_truth("keyword-threads", 1275.0)
-    seen = judge_half(scenario.server.profile, 1275.0, scenario.server.half).cost
-    before, after = (
-        np.median(np.log(seen) - np.log(one.cost)) for one in (scenario, on_one_scale(scenario))
-    )
-    assert abs(before) > 0.01
-    assert after == pytest.approx(0)
-    assert np.ptp(on_one_scale(scenario).cost / scenario.cost) == pytest.approx(0)
 
 
 def without_noise():

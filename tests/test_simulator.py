@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,13 +15,18 @@ from scipy.stats import spearmanr
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.recording.profile import Profile, read_profile
-from rrl.simulation.calibration import calibrate, predict, with_parameters
+from rrl.simulation.calibration import (
+    cell_table,
+    fit_cells,
+    hold_out,
+    predict_cells,
+    twin,
+    with_parameters,
+)
 from rrl.simulation.optimum import optimum
-from rrl.simulation.published_scaling import CORES, TIMES_S, fit_parallel, service_times
 from rrl.simulation.service_model import Machine, Model, batch_speed, lognormal
 from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import INCEPTION_V3, MOBILENET_V2, TWO_CORES, testbed
-from rrl.simulation.validation import cell_table, fit_cells, hold_out, predict_cells, twin
 from rrl.tuning.episode import Status
 from rrl.tuning.objective import MeanLatency
 from rrl.tuning.presets import paper_cpu
@@ -29,10 +35,21 @@ from rrl.workloads.workload import Poisson
 PLAIN = Model("plain", item=0.01, parallel=0.8, sync=0.001, overhead=0.002, variation=0.3)
 FOUR = Machine("four cores", cores=4, spin=0.1)
 DATA = Path(__file__).parent.parent / "data"
+NOTHING = pd.DataFrame({"means_s": [[1.0]]})
 
 
 def arrivals_at(rate, n=100, seed=0):
     return Poisson(rate).arrivals(n, np.random.default_rng(seed))
+
+
+def served(server, arrivals, seed=0, **configuration):
+    return server.measure(configuration, arrivals, np.random.default_rng(seed))
+
+
+def simulated(model=PLAIN, fixed=None, **knobs):
+    """A server with four cores."""
+    space = ConfigSpace([Knob(name, values) for name, values in knobs.items()])
+    return SimulatedServer(space, model, FOUR, fixed or {})
 
 
 # ------------------------------------------------------------------------------- service model
@@ -60,68 +77,54 @@ def test_no_machine_does_more_work_than_its_cores(
     assert np.all(np.diff(speed) <= 1e-12)  # company never makes a batch faster
 
 
-def test_alone_a_batch_follows_amdahl():
-    model, machine = Model("m", item=0.01, parallel=0.75), Machine("big", cores=64)
-    speed = batch_speed(model, machine, [1, 1, 1], [1, 2, 64], rate=0.0)[:, 0]
-    np.testing.assert_allclose(1 / speed, [1, 0.25 + 0.75 / 2, 0.25 + 0.75 / 64])
+BIG = Machine("big", cores=64)
 
 
-def test_branches_use_the_inter_op_pool_until_batches_fill_it():
-    model, machine = Model("m", item=0.01, branches=2.0), Machine("big", cores=64)
-    speed = batch_speed(model, machine, [4], [1], rate=0.0)[0]
-    np.testing.assert_allclose(speed, [2, 2, 4 / 3, 1])
-
-
-def test_running_batches_share_the_helpers_of_the_intra_op_pool():
-    model, machine = Model("m", item=0.01, parallel=1.0), Machine("big", cores=64)
-    speed = batch_speed(model, machine, [2], [3], rate=0.0)[0]
-    np.testing.assert_allclose(speed, [3, 2])  # two helpers: both for one, or one for each
-
-
-def test_spinning_and_contention_slow_all_down():
-    model = Model("m", item=0.01)
-    spinning = Machine("two", cores=2, spin=0.5)
-    # Two batches and two helpers that find nothing to do: 2 + 0.5 * 2 cores of demand on 2.
-    assert batch_speed(model, spinning, [2], [3], rate=0.0)[0, 1] == pytest.approx(2 / 3)
-    contended = Machine("four", cores=4, contention=0.1)
-    speed = batch_speed(model, contended, [6], [1], rate=0.0)[0]
-    full = 1 + 3 * 0.1  # no more than four cores can be busy
-    expected = [1, 1 / 1.1, 1 / 1.2, 1 / full, 4 / 5 / full, 4 / 6 / full]
-    np.testing.assert_allclose(speed, expected)
-
-
-def test_splitting_operations_costs_synchronisation_only_where_they_are_split():
-    model, machine = Model("m", item=0.01, sync=0.01), Machine("big", cores=64)
-    speed = batch_speed(model, machine, [1, 1], [1, 8], rate=0.0)[:, 0]
-    np.testing.assert_allclose(speed, [1, 0.5])
+@pytest.mark.parametrize(
+    ("model", "machine", "inter", "intra", "speeds"),
+    [
+        # Alone, by Amdahl's law: one row per number of intra-op threads.
+        ({"parallel": 0.75}, BIG, 1, 1, [1]),
+        ({"parallel": 0.75}, BIG, 1, 2, [1 / (0.25 + 0.75 / 2)]),
+        ({"parallel": 0.75}, BIG, 1, 64, [1 / (0.25 + 0.75 / 64)]),
+        # Branches use the inter-op pool until batches fill it.
+        ({"branches": 2.0}, BIG, 4, 1, [2, 2, 4 / 3, 1]),
+        # Two helpers: both for one batch, or one for each.
+        ({"parallel": 1.0}, BIG, 2, 3, [3, 2]),
+        # Two batches and two helpers that find nothing to do: 2 + 0.5 * 2 cores of demand on 2.
+        ({}, Machine("two", cores=2, spin=0.5), 2, 3, [1, 2 / 3]),
+        # No more than four cores can be busy, each slows down the others.
+        (
+            {},
+            Machine("four", cores=4, contention=0.1),
+            6,
+            1,
+            [1, 1 / 1.1, 1 / 1.2, 1 / 1.3, 4 / 5 / 1.3, 4 / 6 / 1.3],
+        ),
+        # Synchronisation costs only where operations are split.
+        ({"sync": 0.01}, BIG, 1, 1, [1]),
+        ({"sync": 0.01}, BIG, 1, 8, [0.5]),
+        # Threads that take turns pay for it.
+        ({}, Machine("two", cores=2, switching=0.1), 4, 1, [1, 1, 2 / 3 / 1.05, 1 / 2 / 1.1]),
+    ],
+)
+def test_the_speed_of_running_batches(model, machine, inter, intra, speeds):
+    speed = batch_speed(Model("m", item=0.01, **model), machine, [inter], [intra], rate=0.0)[0]
+    np.testing.assert_allclose(speed, speeds)
 
 
 def test_receiving_requests_takes_cores_away():
     model, machine = Model("m", item=0.01, front_end=0.01), Machine("two", cores=2)
-    idle, loaded, flooded = (
-        batch_speed(model, machine, [2], [1], r)[0, 1] for r in (0, 50, np.inf)
-    )
-    assert idle == 1.0
-    assert loaded == pytest.approx(2 / 2.5)
-    assert flooded == pytest.approx(2 / 3)  # half of the cores at most
-
-
-def test_more_threads_than_cores_pay_for_taking_turns():
-    model, machine = Model("m", item=0.01), Machine("two", cores=2, switching=0.1)
-    speed = batch_speed(model, machine, [4], [1], rate=0.0)[0]
-    np.testing.assert_allclose(speed, [1, 1, 2 / 3 / 1.05, 1 / 2 / 1.1])
+    speeds = [batch_speed(model, machine, [2], [1], rate)[0, 1] for rate in (0, 50, np.inf)]
+    assert speeds == pytest.approx([1.0, 2 / 2.5, 2 / 3])  # half of the cores at most
 
 
 def test_requests_wait_for_a_core_where_helpers_can_hold_them_all():
-    space = ConfigSpace([Knob("intra_op", (0, 1, 3, 4, 8))])
-    waiting = SimulatedServer(space, PLAIN, replace(FOUR, wake=0.005))
-    free = SimulatedServer(space, PLAIN, FOUR)
+    free, arrivals = simulated(intra_op=(0, 1, 3, 4, 8)), arrivals_at(50.0)
+    waiting = replace(free, machine=replace(FOUR, wake=0.005))
     for intra, extra in {0: 0.005, 1: 0.0, 3: 0.0, 4: 0.005, 8: 0.005}.items():
-        latency = [
-            server.measure({"intra_op": intra}, arrivals_at(50.0), np.random.default_rng(0)).latency
-            for server in (waiting, free)
-        ]
-        np.testing.assert_allclose(latency[0] - latency[1], extra, atol=1e-12)
+        with_wake, without = (served(s, arrivals, intra_op=intra).latency for s in (waiting, free))
+        np.testing.assert_allclose(with_wake - without, extra, atol=1e-12)
 
 
 def test_lognormal_factors_have_mean_one_and_the_stated_variation():
@@ -142,7 +145,7 @@ def test_the_grid_is_the_single_measurements(name):
     blocks = list(server.grid(arrivals, np.random.default_rng(3), indices))
     assert [len(block) for block, _, _ in blocks] == [25]
     for index, latency, rejected in zip(*blocks[0], strict=True):
-        episode = server.measure(server.space[index], arrivals, np.random.default_rng(3))
+        episode = served(server, arrivals, 3, **server.space[index])
         assert episode.latency.tobytes() == latency.tobytes()
         np.testing.assert_array_equal(episode.ok, ~rejected)
         assert np.all(episode.latency >= server.model.overhead)
@@ -161,86 +164,68 @@ def test_a_large_grid_comes_in_blocks(monkeypatch):
 def test_zero_means_all_cores_and_no_batching():
     server, arrivals = testbed("cpu10"), arrivals_at(16.0)
 
-    def latency(inter, intra, threads):
-        chosen = {"inter_op": inter, "intra_op": intra, "batch_threads": threads}
-        return server.measure(chosen, arrivals, np.random.default_rng(0)).latency
+    def latency(inter, intra):
+        chosen = {"inter_op": inter, "intra_op": intra, "batch_threads": 3}
+        return served(server, arrivals, **chosen).latency
 
-    np.testing.assert_array_equal(latency(0, 0, 3), latency(10, 10, 3))
-    assert not np.array_equal(latency(0, 0, 3), latency(1, 0, 3))
-    space = ConfigSpace([Knob("batch_threads", (0, 2)), Knob("max_batch_size", (1, 8))])
-    small = SimulatedServer(space, replace(PLAIN, dispatch=0.001), FOUR)
-    burst = np.zeros(30)
+    np.testing.assert_array_equal(latency(0, 0), latency(10, 10))
+    assert not np.array_equal(latency(0, 0), latency(1, 0))
+    knobs = {"batch_threads": (0, 2), "max_batch_size": (1, 8), "batch_timeout_micros": (0, 5000)}
+    batching = simulated(replace(PLAIN, dispatch=0.001), **knobs)
 
-    def batched(threads, size):
-        chosen = {"batch_threads": threads, "max_batch_size": size}
-        return small.measure(chosen, burst, np.random.default_rng(0)).latency
+    def of_a_burst(*values):
+        chosen = dict(zip(knobs, values, strict=True))
+        return served(batching, np.zeros(30), **chosen).latency
 
-    np.testing.assert_array_equal(batched(0, 1), batched(0, 8))
-    assert not np.array_equal(batched(2, 1), batched(2, 8))
+    np.testing.assert_array_equal(of_a_burst(0, 1, 0), of_a_burst(0, 8, 5000))
+    assert not np.array_equal(of_a_burst(2, 1, 0), of_a_burst(2, 8, 0))
 
 
 def test_with_one_inter_op_thread_batch_threads_change_nothing():
     """As measured on the real runtime: the batches run one after another all the same."""
     server = SimulatedServer(paper_cpu(4), PLAIN, FOUR, {"max_enqueued_batches": 1000})
-    arrivals = arrivals_at(70.0)
     one, many = (
-        server.measure(
-            {"inter_op": 1, "intra_op": 1, "batch_threads": k}, arrivals, np.random.default_rng(0)
-        )
+        served(server, arrivals_at(70.0), inter_op=1, intra_op=1, batch_threads=k).latency
         for k in (1, 4)
     )
-    np.testing.assert_allclose(one.latency, many.latency)
+    np.testing.assert_allclose(one, many)
 
 
 def test_the_timeout_is_in_microseconds():
-    space = ConfigSpace([Knob("batch_timeout_micros", (0, 5000)), Knob("batch_threads", (1, 0))])
-    server = SimulatedServer(space, PLAIN, FOUR, {"max_batch_size": 4})
-
-    def latency(timeout, threads):
-        chosen = {"batch_timeout_micros": timeout, "batch_threads": threads}
-        return server.measure(chosen, [0.0], np.random.default_rng(0)).latency[0]
-
-    assert latency(5000, 1) - latency(0, 1) == pytest.approx(0.005)
-    assert latency(5000, 0) == latency(0, 0)  # there is no batch to wait for
+    fixed = {"max_batch_size": 4, "batch_threads": 1}
+    server = simulated(PLAIN, fixed, batch_timeout_micros=(0, 5000))
+    at_once, late = (served(server, [0.0], batch_timeout_micros=t).latency[0] for t in (0, 5000))
+    assert late - at_once == pytest.approx(0.005)
 
 
 def test_a_full_queue_answers_unavailable_at_once():
-    space = ConfigSpace([Knob("batch_threads", (1,)), Knob("max_enqueued_batches", (1, 50))])
-    server = SimulatedServer(space, PLAIN, FOUR)
-    full = server.measure(
-        {"batch_threads": 1, "max_enqueued_batches": 1}, np.zeros(10), np.random.default_rng(0)
-    )
+    server = simulated(PLAIN, {"batch_threads": 1}, max_enqueued_batches=(1, 50))
+    full = served(server, np.zeros(10), max_enqueued_batches=1)
     assert full.status.tolist() == [Status.OK] * 2 + [Status.UNAVAILABLE] * 8
     np.testing.assert_allclose(full.latency[2:], PLAIN.overhead)
-    roomy = server.measure(
-        {"batch_threads": 1, "max_enqueued_batches": 50}, np.zeros(10), np.random.default_rng(0)
-    )
-    assert roomy.ok.all()
+    assert served(server, np.zeros(10), max_enqueued_batches=50).ok.all()
 
 
 def test_equal_generators_mean_equal_luck():
     """Common random numbers: the draws do not depend on the configuration."""
     server, arrivals = testbed("cpu10"), arrivals_at(10.0)
     rngs = [np.random.default_rng(5) for _ in range(2)]
-    for rng, configuration in zip(rngs, (server.space[5], server.space[900]), strict=True):
-        server.measure(configuration, arrivals, rng)
+    for rng, index in zip(rngs, (5, 900), strict=True):
+        server.measure(server.space[index], arrivals, rng)
     assert rngs[0].random() == rngs[1].random()
-    first, second = (
-        server.measure(server.space[7], arrivals, np.random.default_rng(5)) for _ in range(2)
-    )
-    assert first.latency.tobytes() == second.latency.tobytes()
 
 
 def test_noise_moves_whole_episodes():
-    quiet = SimulatedServer(paper_cpu(4), replace(PLAIN, variation=0.0), FOUR)
+    quiet = simulated(replace(PLAIN, variation=0.0), inter_op=(1, 2))
     noisy = replace(quiet, machine=replace(FOUR, noise=0.2))
-    rng, arrivals = np.random.default_rng(0), np.arange(20.0)  # one at a time: no queue
-    work = [noisy.measure(noisy.space[31], arrivals, rng).latency - 0.002 for _ in range(400)]
-    np.testing.assert_allclose(np.ptp(work, axis=1), 0, atol=1e-12)
-    means = np.mean(work, axis=1) / (
-        quiet.measure(quiet.space[31], arrivals, rng).latency[0] - 0.002
-    )
-    assert means.std() == pytest.approx(0.2, rel=0.15)
+    arrivals = np.arange(20.0)  # one at a time: no queue
+
+    def work(server, seed):
+        return served(server, arrivals, seed, inter_op=2).latency - PLAIN.overhead
+
+    found = np.array([work(noisy, seed) for seed in range(400)])
+    np.testing.assert_allclose(np.ptp(found, axis=1), 0, atol=1e-12)
+    assert (found.mean(axis=1) / work(quiet, 0)[0]).std() == pytest.approx(0.2, rel=0.15)
 
 
 @pytest.mark.parametrize(
@@ -258,11 +243,10 @@ def test_noise_moves_whole_episodes():
             lambda: SimulatedServer(paper_cpu(2), PLAIN, FOUR, {"inter_op": 1}),
             "'inter_op' is a knob of the space",
         ),
-        (lambda: measure([]), "at least one request"),
+        (lambda: served(testbed("cpu2"), [], **testbed("cpu2").space[0]), "at least one request"),
         (lambda: find(replications=1), "1 replications"),
         (lambda: with_parameters(testbed("cpu2"), {"nosuch": 1.0}), "nosuch"),
-        (lambda: calibrate(testbed("cpu2"), [], [1.0]), "0 cases and 1 measurements"),
-        (lambda: calibrate(testbed("cpu2"), [], [], ["contention"]), "above 0"),
+        (lambda: fit_cells(testbed("cpu2"), NOTHING, ["contention"]), "above 0"),
         (lambda: fold(1), "1 folds of 16 configurations"),
         (lambda: fold(17), "17 folds of 16 configurations"),
     ],
@@ -271,11 +255,6 @@ def test_what_is_wrong_is_named(call, message):
     with pytest.raises(ValueError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
-
-
-def measure(arrivals):
-    server = testbed("cpu2")
-    return server.measure(server.space[0], arrivals, np.random.default_rng(0))
 
 
 def fold(folds):
@@ -308,10 +287,8 @@ def test_the_optimum_is_the_smallest_mean_of_single_measurements():
 
 
 def test_rejected_requests_make_a_configuration_dear():
-    space = ConfigSpace([Knob("batch_threads", (1, 4)), Knob("max_enqueued_batches", (1,))])
-    best = optimum(
-        SimulatedServer(space, PLAIN, FOUR), 150.0, replications=10, rng=np.random.default_rng(0)
-    )
+    server = simulated(PLAIN, {"max_enqueued_batches": 1}, batch_threads=(1, 4))
+    best = optimum(server, 150.0, replications=10, rng=np.random.default_rng(0))
     assert best.configuration["batch_threads"] == 4
     assert best.costs[0] > 1.0
 
@@ -332,41 +309,42 @@ def test_the_truth_is_among_the_ties_of_a_short_search():
 # ---------------------------------------------------------------------------------- calibration
 
 
-def test_calibration_recovers_known_parameters():
-    server = testbed("cpu2")
+def cells_of(server, *cells):
+    """A table of cells, each of a configuration's number and the arrivals of its episodes."""
+    numbers, arrivals = zip(*cells, strict=True)
+    table = pd.DataFrame([server.space[number] for number in numbers])
+    return table.assign(arrivals=list(arrivals))
+
+
+def test_a_fit_recovers_known_parameters():
+    server = with_parameters(testbed("cpu2"), {"variation": 0.0})  # so no draw matters
     truth = {"item": 0.009, "sync": 0.003, "overhead": 0.004}
-    cases = [
-        (configuration, arrivals_at(rate, seed=k))
-        for k, rate in enumerate((40.0, 90.0, 130.0))
-        for configuration in list(server.space)[::7]
-    ]
-    measured = predict(with_parameters(server, truth), cases, repeats=2)
-    found = calibrate(server, cases, measured, list(truth))
-    assert found.error < 0.01
-    for name, value in truth.items():
-        assert found.parameters[name] == pytest.approx(value, rel=0.03)
-    assert found.server.model.item == found.parameters["item"]
+    times = [[arrivals_at(rate, seed=k)] for k, rate in enumerate((40.0, 90.0, 130.0))]
+    cells = cells_of(server, *((i, t) for t in times for i in range(0, len(server.space), 7)))
+    predicted = predict_cells(with_parameters(server, truth), cells)
+    found = fit_cells(server, cells.assign(means_s=[[mean] for mean in predicted]), list(truth))
+    assert found == pytest.approx(truth, rel=0.02)
 
 
 def test_repeats_of_a_cell_count_once():
-    """A cell of many episodes must not outweigh a cell of one."""
-    server = testbed("cpu2")
-    choices = (server.space[2], server.space[50])
-    cases = [(choices[k], arrivals_at(60.0, seed=i)) for i, k in enumerate((0, 0, 0, 1))]
-    measured = predict(server, cases)
-    measured[:3] *= 1.1
-    found = calibrate(server, cases, measured, ["item"], cells=[7, 7, 7, 3])
-    assert found.residuals.shape == (2,)
-    assert found.residuals[1] < 0 < found.residuals[0]  # in order of the cells' numbers
-    assert -found.residuals[1] == pytest.approx(found.residuals[0], rel=0.3)
+    """A cell of many episodes must not outweigh a cell of one: the fit lies between the two."""
+    server = replace(testbed("cpu2"), model=PLAIN)
+    times = [arrivals_at(5.0, seed=seed) for seed in range(7)]
+    cells = cells_of(server, (2, times[:6]), (2, times[6:]))
+    middle = predict_cells(server, cells)
+    spread = cells.assign(means_s=[[1.1 * middle[0]] * 6, [0.9 * middle[1]]])
+    found = [fit_cells(server, part, ["item"])["item"] for part in (spread, spread[:1], spread[1:])]
+    assert found[0] == pytest.approx(np.sqrt(found[1] * found[2]), rel=0.02)
 
 
 def test_prediction_serves_each_case_by_itself():
-    """Cases that share arrivals go through one call: the same bytes as one call each."""
+    """Episodes that share arrivals go through one call: the same bytes as one call each."""
     server, shared = testbed("cpu2"), arrivals_at(100.0)
-    cases = [(server.space[i], shared if i % 2 else arrivals_at(60.0, seed=i)) for i in range(9)]
-    single = [predict(server, [case])[0] for case in cases]
-    np.testing.assert_array_equal(predict(server, cases), single)
+    cells = cells_of(
+        server, *((i, [shared if i % 2 else arrivals_at(60.0, seed=i)]) for i in range(9))
+    )
+    single = [predict_cells(server, cells[i : i + 1])[0] for i in range(9)]
+    np.testing.assert_array_equal(predict_cells(server, cells), single)
 
 
 @pytest.fixture(scope="module")
@@ -375,8 +353,11 @@ def inception():
 
 
 def test_nothing_of_a_held_out_configuration_leaks_into_its_prediction(inception):
-    server = twin(inception, INCEPTION_V3, TWO_CORES)
-    plain = hold_out(server, inception, ["item"], folds=2, rng=np.random.default_rng(0))
+    def held(profile):
+        server = twin(inception, INCEPTION_V3, TWO_CORES)
+        return hold_out(server, profile, ["item"], folds=2, rng=np.random.default_rng(0))
+
+    plain = held(inception)
     fold_of = plain.groupby(inception.knobs)["fold"].agg(["min", "max", "size"])
     assert (fold_of["min"] == fold_of["max"]).all()  # all loads of a configuration together
     assert (fold_of["size"] == 3).all()
@@ -385,14 +366,7 @@ def test_nothing_of_a_held_out_configuration_leaks_into_its_prediction(inception
     table = inception.table.copy()
     spoiled = [key in hidden for key in zip(*(table[k] for k in inception.knobs), strict=True)]
     table.loc[spoiled, "mean_s"] *= 10
-    other = hold_out(
-        server,
-        Profile(inception.description, table),
-        ["item"],
-        folds=2,
-        rng=np.random.default_rng(0),
-    )
-    same = plain["fold"] == 1
+    other, same = held(Profile(inception.description, table)), plain["fold"] == 1
     np.testing.assert_array_equal(plain["predicted_s"][same], other["predicted_s"][same])
     assert (other["predicted_s"][~same] > 2 * plain["predicted_s"][~same]).all()
 
@@ -401,14 +375,13 @@ def test_the_testbeds_have_what_was_fitted(inception):
     """The refit of the smallest profiles gives the numbers that the testbeds carry."""
     start = replace(INCEPTION_V3, item=0.05, sync=0.01, front_end=0.005, overhead=0.005)
     names = ("item", "sync", "dispatch", "front_end", "overhead", "branches")
-    found = fit_cells(twin(inception, start, TWO_CORES), cell_table(inception), names).parameters
+    found = fit_cells(twin(inception, start, TWO_CORES), cell_table(inception), names)
     assert found["item"] == pytest.approx(0.050, rel=0.05)
     for name in ("sync", "front_end", "overhead", "branches"):
         assert getattr(INCEPTION_V3, name) == pytest.approx(found[name], rel=0.2)
     batching = read_profile(DATA / "mobilenet_v2-batching")
     start = replace(MOBILENET_V2, item=0.006, fixed=0.001)
-    server = twin(batching, start, TWO_CORES)
-    found = fit_cells(server, cell_table(batching), ("item", "fixed")).parameters
+    found = fit_cells(twin(batching, start, TWO_CORES), cell_table(batching), ("item", "fixed"))
     assert found["item"] == pytest.approx(MOBILENET_V2.item, rel=0.05)
     assert found["fixed"] == pytest.approx(MOBILENET_V2.fixed, abs=0.0004)
 
@@ -422,18 +395,5 @@ def test_the_two_core_testbed_explains_the_recorded_profile():
     error = np.abs(predicted / cells["measured_s"] - 1)
     assert error[cells["stable"]].median() < 0.12
     assert abs(np.log(predicted / cells["measured_s"]).median()) < 0.05
-    assert spearmanr(predicted, cells["measured_s"])[0] > 0.95
     for _, rows in cells.assign(predicted=predicted).groupby("rate_per_s"):
         assert spearmanr(rows["predicted"], rows["measured_s"])[0] > 0.85
-
-
-# -------------------------------------------------------------------------------------- imports
-
-
-@pytest.mark.parametrize(("name", "fraction"), [("cpu10", 0.9), ("cpu64", 0.87)])
-def test_the_parallel_share_of_large_machines_is_that_of_published_times(name, fraction):
-    machine = testbed(name).machine
-    item, parallel = fit_parallel(machine)
-    assert parallel == pytest.approx(fraction, abs=0.005)
-    fitted = service_times(item, parallel, replace(machine, cores=CORES), len(TIMES_S))
-    assert np.abs(np.log(fitted / TIMES_S)).max() < 0.1

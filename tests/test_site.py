@@ -30,7 +30,7 @@ def _extra():
 
 def write_course(root, link="10_explorer.ipynb"):
     """Write a checkout with three executed notebooks."""
-    for folder in ("notebooks", "figures", "data/results", "rrl/operating"):
+    for folder in ("notebooks", site.EXECUTED, "figures", "data/results", "rrl/operating"):
         (root / folder).mkdir(parents=True)
     (root / "figures" / "pixel.gif").write_bytes(b64decode(GIF))
     widget = {
@@ -50,11 +50,10 @@ def write_course(root, link="10_explorer.ipynb"):
         notebook = new_notebook(cells=[text, shown])
         notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
         notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
-        nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
-    heads = "| notebook | question | needs |\n| --- | --- | --- |\n"
-    plan = heads + "".join(f"| `{name}` | Why {name}? | nothing |\n" for name in NAMES)
+        for folder in ("notebooks", site.EXECUTED):
+            nbformat.write(notebook, root / folder / f"{name}.ipynb")
     for page, text in {
-        "notebooks/README.md": f"# Teaching\n\n{plan}",
+        "notebooks/README.md": "# Teaching\n",
         "notebooks/DIFFERENCES.md": "# Differences\n\nSee [the data](../data/README.md).\n",
         "figures/README.md": "# Figures\n\n[the claims](claims.md), [numbers](claims.json)\n",
         "figures/claims.json": "{}",
@@ -69,7 +68,7 @@ def write_course(root, link="10_explorer.ipynb"):
 
 
 def build(root, out):
-    return site.write_site(NAMES, root / "notebooks", out, root)
+    return site.write_site(root, out)
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +107,13 @@ def test_every_link_leads_to_something_in_the_site(pages):
                 assert unquote(parts.fragment) in inside[target].ids, (path, link)
 
 
-def test_the_first_page_has_the_questions_in_order_and_the_student_edition(pages):
+def test_the_first_page_has_the_notebooks_in_order_and_the_student_edition(pages):
     text = (pages / "index.html").read_text(encoding="utf-8")
     article = text.split("<article")[1].split("</article>")[0]
     all_notebooks = article.split("All notebooks")[1]
-    places = [all_notebooks.index(f"Why {name}?") for name in NAMES]
+    places = [all_notebooks.index(words) for words in ("00 First: one", "01 Second", "10 Third")]
     assert places == sorted(places)
-    parts = ("It tunes.", "pixel.gif", "The short path", "Why 10_explorer?", "It saves 7 %.")
+    parts = ("It tunes.", "pixel.gif", "The short path", "10 Third", "It saves 7 %.")
     places = [article.index(part) for part in parts]
     assert places == sorted(places)
     menu = text.split("<nav")[1:]

@@ -103,17 +103,18 @@ def test_bad_space(knobs_, available, message):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("configuration", "message"),
     [
         ({"inter": 1}, "unknown knob 'inter' .* the knobs are .*'inter_op', 'intra_op'"),
-        ({"inter_op": 3}, r"no value 3: choose one of \[0, 1, 2\]"),
-        ({"inter_op": "2"}, "no value '2'"),
-        ({"inter_op": [1]}, r"no value \[1\]"),
+        ({"inter_op": 1, "intra_op": 1}, "no value for 'batch_threads'"),
+        (dict.fromkeys(THREADS, 3), r"no value 3: choose one of \[0, 1, 2\]"),
+        (dict.fromkeys(THREADS, "2"), "no value '2'"),
+        ({name: [1] for name in THREADS}, r"no value \[1\]"),
+        (3, "maps knob names to values"),
     ],
 )
-def test_bad_configuration(change, message):
-    configuration = {"inter_op": 1, "intra_op": 1, "batch_threads": 1} | change
-    with pytest.raises(ValueError, match=message):
+def test_bad_configuration(configuration, message):
+    with pytest.raises((ValueError, TypeError), match=message):
         paper_cpu(2).index(configuration)
 
 
@@ -124,15 +125,6 @@ def test_whole_numbers_are_one_space_however_they_are_written():
     assert from_table({"a": [1.0, 2.0, 4.0]}, ["a"]).fingerprint == (
         from_table({"a": [1, 2, 4]}, ["a"]).fingerprint
     )
-
-
-def test_incomplete_configuration():
-    with pytest.raises(ValueError, match="no value for 'batch_threads'"):
-        paper_cpu(2).index({"inter_op": 1, "intra_op": 1})
-    with pytest.raises(TypeError, match="maps knob names to values"):
-        paper_cpu(2).index(3)
-    with pytest.raises(IndexError):
-        paper_cpu(2)[27]
 
 
 def test_orders_differ_in_distance_only():
@@ -173,35 +165,23 @@ def test_bad_cores(cores):
 
 def test_from_dataframe_and_dict_agree():
     pd = pytest.importorskip("pandas")
-    columns = {
-        "batch": [8, 1, 8, 64, 1],
-        "model": ["b", "a", "a", "b", "a"],
-        "share": [0.5, 0.25, 0.5, 0.5, 0.25],
-    }
-    space = from_table(pd.DataFrame(columns), ["batch", "model", "share"], {"share": "value"})
-    assert space == from_table(columns, ["batch", "model", "share"], {"share": "value"})
-    assert [knob.values for knob in space.knobs] == [(1, 8, 64), ("a", "b"), (0.25, 0.5)]
-    assert space.knobs[2].positions == (0.25, 0.5)
-    assert len(space) == 4  # one row repeats, eight of twelve combinations are missing
-    assert {"batch": 64, "model": "a", "share": 0.5} not in space
-    assert space.indices(columns).tolist() == [2, 0, 1, 3, 0]
+    columns = {"batch": [8, 1, 8, 64], "model": ["b", "a", "a", "b"], "part": [0.5, 0.2, 0.5, 0.5]}
+    space = from_table(pd.DataFrame(columns), list(columns))
+    assert space == from_table(columns, list(columns))
+    assert [knob.values for knob in space.knobs] == [(1, 8, 64), ("a", "b"), (0.2, 0.5)]
+    assert space.knobs[0].positions == (0, 1, 2)
 
 
 @pytest.mark.parametrize(
-    ("knob_names", "scale", "message"),
+    ("name", "message"),
     [
-        (["threads"], "rank", "no column 'threads': it has"),
-        (["gap"], "rank", "column 'gap', row 1: nan is not a value of a knob"),
-        (["model"], "value", "values that are not numbers"),
-        (["batch"], "log", "a log scale needs positive values"),
-        (["batch"], "linear", "unknown scale 'linear'"),
-        (["batch"], {"bach": "log"}, r"scale names \['bach'\]"),
+        ("threads", "no column 'threads': it has"),
+        ("gap", "column 'gap', row 1: nan is not a value of a knob"),
     ],
 )
-def test_bad_table(knob_names, scale, message):
-    table = {"batch": [0, 8], "model": ["a", "b"], "gap": [1.0, nan]}
+def test_bad_table(name, message):
     with pytest.raises(ValueError, match=message):
-        from_table(table, knob_names, scale)
+        from_table({"batch": [0, 8], "gap": [1.0, nan]}, [name])
 
 
 # --- knobs without an order -----------------------------------------------------------------------
@@ -343,16 +323,16 @@ def test_fingerprints_stay_as_files_have_them(flags, stored):
     assert (space.fingerprint, paper_cpu().fingerprint) == (stored, "16d83cf61449ddfb")
 
 
-def test_a_whole_grid_makes_no_rows_until_they_are_asked_for():
-    space = ConfigSpace([Knob(name, range(1000)) for name in "abc"])
-    assert len(space) == 10**9
-    assert space.index(dict(reversed(space[123_456_789].items()))) == 123_456_789
-    assert space[-1] == {"a": 999, "b": 999, "c": 999}
+def test_the_last_knob_of_a_whole_grid_varies_fastest():
+    space = ConfigSpace([Knob(name, range(100)) for name in "abc"])
+    assert space[123_456] == {"a": 12, "b": 34, "c": 56}
+    assert space.index(dict(reversed(space[123_456].items()))) == 123_456
+    assert space[-1] == {"a": 99, "b": 99, "c": 99}
     assert space == ConfigSpace(space.knobs)
-    with pytest.raises(IndexError, match="has no configuration number 1000000000"):
-        space[10**9]
+    with pytest.raises(IndexError, match="has no configuration number 1000000"):
+        space[10**6]
 
 
 def test_a_grid_of_too_many_combinations_is_refused():
-    with pytest.raises(ValueError, match=r"1.36e\+331 combinations, and a grid may have 1,000,0"):
+    with pytest.raises(ValueError, match=r"1.36e\+331 combinations, and a grid may have 100,000"):
         ConfigSpace([Knob(f"flag{k}", (0, 1)) for k in range(1100)])

@@ -16,11 +16,11 @@ from rrl.cli import main
 from rrl.core.gaussian_process import GaussianProcess, Hyperparameters
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.core.warm_start import Earlier, SlopeProcess, transfer
-from rrl.operating.journal import JOURNAL, decode, encode
+from rrl.operating.journal import JOURNAL
 from rrl.studies.problems import open_scenario
 from rrl.studies.warm_start import FIRST_SEED, SEEDS, earlier, misleading, study, write_warm_start
 from rrl.tuning.recommended import recommended
+from rrl.tuning.warm_start import Earlier, SlopeProcess, transfer
 
 ROOT = Path(__file__).parent.parent
 REPLAY = ["replay", str(ROOT / "data" / "keyword-threads"), "--rate", "900", "--rounds", "2"]
@@ -212,10 +212,13 @@ def source_of(name, journal, folder):
     if not name.isupper():
         return name
     folder.mkdir()
-    damaged = journal[1].replace(b"cost", b"cast", 1)
-    old = encode(decode(journal[0]) | {"journal": 2}).encode()
+    damaged = journal[1].replace(b":", b"", 1)
+    crafted = json.loads(journal[2])
+    crafted["answers"][0]["latency_s"] = {"a": 1}
+    old = (json.dumps(json.loads(journal[0]) | {"journal": 2}) + "\n").encode()
     lines = {
         "DAMAGED": [journal[0], damaged, *journal[2:]],
+        "CRAFTED": [*journal[:2], json.dumps(crafted).encode() + b"\n"],
         "OLD": [old, *journal[1:]],
         "EMPTY": [],
         "SHORT": journal[:2],
@@ -231,8 +234,9 @@ def source_of(name, journal, folder):
         ("OUT", [], 2, "that is this run's own folder"),
         (str(ROOT / "data/keyword-threads"), ["--agent", "random"], 2, "no effect on the agent"),
         ("DAMAGED", [], 3, "line 2: damaged"),
+        ("CRAFTED", [], 3, "line 3: damaged, or no journal; restore"),
         ("OLD", [], 3, "was written by another version of rrl"),
-        ("EMPTY", [], 3, "line 1: damaged, or no journal"),
+        ("EMPTY", [], 3, "fewer than two configurations were measured"),
         ("STRANGE", [], 2, "shares no two configurations"),
         ("SHORT", [], 3, "fewer than two configurations were measured"),
     ],

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import beta as beta_law
+from scipy.stats import chisquare, kstest
 
 from rrl.support.errors import DataError
+from rrl.workloads.device_day import HOURS, device_day
 from rrl.workloads.devices import Cameras, Delayed, Reconnects, Superposed
 from rrl.workloads.modulated import Bursts, Diurnal, FlashCrowd
 from rrl.workloads.trace import Trace, read_trace
@@ -37,13 +41,15 @@ WORKLOADS = [
 ]
 
 
-@pytest.mark.parametrize(("workload", "n"), WORKLOADS, ids=lambda x: type(x).__name__)
+def kind(value):
+    return type(value).__name__
+
+
+@pytest.mark.parametrize(("workload", "n"), WORKLOADS, ids=kind)
 def test_the_long_run_rate_is_the_stated_one(workload, n):
     times = workload.arrivals(n, np.random.default_rng(7))
     assert times.shape == (n,)
     assert times.dtype == np.float64
-    assert times[0] >= 0
-    assert np.all(np.diff(times) >= 0)
     # The error of a rate over blocks of the run is judged by the blocks themselves (99.9 %).
     counts = np.histogram(times, bins=20, range=(0, n / workload.rate))[0]
     if isinstance(workload, Phases):  # not stationary: compare the end with its own spread
@@ -53,27 +59,86 @@ def test_the_long_run_rate_is_the_stated_one(workload, n):
         assert n / times[-1] == pytest.approx(workload.rate, rel=3.9 * error)
 
 
-@pytest.mark.parametrize(("workload", "n"), WORKLOADS, ids=lambda x: type(x).__name__)
-def test_the_same_seed_gives_the_same_bytes(workload, n):
-    first, second = (workload.arrivals(500, np.random.default_rng(3)) for _ in range(2))
-    assert first.tobytes() == second.tobytes()
-    if workload != Fleet(devices=100, period=1.0, jitter=0.0, spread=0.0):  # that one has no chance
-        other = workload.arrivals(500, np.random.default_rng(4))
-        assert first.tobytes() != other.tobytes()
+SEEDS = st.integers(0, 2**32 - 1)
+
+simple = st.one_of(
+    st.builds(Poisson, st.floats(0.1, 50.0)),
+    st.builds(Fleet, st.integers(1, 40), st.floats(0.5, 20.0), st.floats(0, 5), st.floats(0, 1)),
+    st.integers(1, 40).flatmap(
+        lambda devices: st.floats(1.0, 60.0).flatmap(
+            lambda every: st.builds(
+                Reconnects,
+                st.just(devices),
+                st.just(every),
+                st.floats(0.01, 1.0).map(lambda fraction: fraction * every),
+                st.floats(0.5, 5.0),
+                st.floats(0.5, 5.0),
+                st.floats(0, 30.0),
+            )
+        )
+    ),
+)
+workloads = st.recursive(
+    simple | st.sampled_from([workload for workload, _ in WORKLOADS]),
+    lambda inner: st.one_of(
+        st.builds(Cameras, inner, st.floats(0.2, 20.0), st.floats(0.2, 5.0)),
+        st.builds(Delayed, inner, st.floats(0.01, 2.0), st.floats(0, 1.5), st.floats(2.0, 9.0)),
+        st.builds(Superposed, st.lists(inner, min_size=1, max_size=3).map(tuple)),
+    ),
+    max_leaves=4,
+)
 
 
-def test_poisson_gaps_are_exponential():
-    from scipy.stats import kstest
+def at(workload, n, seed):
+    return workload.arrivals(n, np.random.default_rng(seed))
 
-    gaps = np.diff(Poisson(4.0).arrivals(20_000, np.random.default_rng(1)), prepend=0.0)
-    assert kstest(gaps, "expon", args=(0, 1 / 4.0)).pvalue > 0.01
+
+@settings(max_examples=60)
+@given(workloads, st.integers(1, 200), SEEDS)
+def test_any_workload_gives_sorted_times_that_its_seed_repeats(workload, n, seed):
+    times = at(workload, n, seed)
+    assert times.shape == (n,)
+    assert np.isfinite(times).all()
+    assert times[0] >= 0
+    assert np.all(np.diff(times) >= 0)
+    assert times.tobytes() == at(workload, n, seed).tobytes()
+    assert 0 < workload.rate < math.inf
+
+
+@pytest.mark.parametrize(
+    "workload", [one for one, _ in WORKLOADS[:-1]], ids=kind
+)  # the last: no chance
+def test_another_seed_gives_other_times(workload):
+    assert at(workload, 500, 3).tobytes() != at(workload, 500, 4).tobytes()
+
+
+@settings(max_examples=30)
+@given(simple, st.integers(1, 2000), st.integers(1, 2000), SEEDS)
+def test_more_requests_begin_with_the_same_ones(inner, few, more, seed):
+    """So what a longer run adds comes later, and no early request is missed.
+
+    It holds where it holds for the parts: these draw their beginning first.
+    """
+    for workload in (Cameras(inner, 3.0, 1.0), Delayed(inner), Superposed((inner, inner))):
+        short, long = at(workload, few, seed), at(workload, few + more, seed)
+        if not isinstance(inner, Fleet | Reconnects):  # these draw device by device
+            np.testing.assert_array_equal(long[:few], short)
+        assert long[-1] >= short[-1] or isinstance(inner, Fleet | Reconnects)
+
+
+# --- The shape of each --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workload", [Poisson(20.0), Delayed(Poisson(20.0))], ids=kind)
+def test_poisson_gaps_are_exponential_also_behind_an_uplink(workload):
+    times = at(workload, 20_000, 3)
+    gaps = np.diff(times[times > 20.0])
+    assert kstest(gaps, "expon", args=(0, 1 / 20.0)).pvalue > 0.01
 
 
 @pytest.mark.parametrize("workload", [PERIODIC[0][0], PERIODIC[1][0]], ids=["Diurnal", "Flash"])
 def test_the_rate_follows_its_curve(workload):
     """Folded onto one period, the counts agree with the integral of the rate (chi squared)."""
-    from scipy.stats import chisquare
-
     periods = 60
     n = int(workload.rate * workload.period * periods)
     times = workload.arrivals(n + 5000, np.random.default_rng(2))
@@ -113,20 +178,72 @@ def test_a_fleet_reports_once_a_period_each():
 
 
 def test_phases_are_the_paper_s():
-    phases = Phases()
-    gaps = np.diff(phases.arrivals(300_000, np.random.default_rng(9)), prepend=0.0)
-    for first, last, mean in (
-        (0, 800, 0.07),
-        (800, 1300, 0.06),
-        (1300, 2000, 0.07),
-        (2000, 2400, 0.10),
-        (2400, 3000, 0.12),
-    ):
+    phases, edges = Phases(), (0, 800, 1300, 2000, 2400, 3000)
+    gaps = np.diff(at(phases, 300_000, 9), prepend=0.0)
+    for (first, last), mean in zip(pairwise(edges), (0.07, 0.06, 0.07, 0.10, 0.12), strict=True):
         part = gaps[first * 100 : last * 100]
         assert part.mean() == pytest.approx(mean, rel=3.3 / math.sqrt(len(part)))
-        assert 1 / phases.at(first).rate == pytest.approx(mean)
-        assert 1 / phases.at(last - 1).rate == pytest.approx(mean)
+        assert [1 / phases.at(i).rate for i in (first, last - 1)] == pytest.approx([mean] * 2)
     assert phases.at(10_000).rate == phases.at(2999).rate
+
+
+@given(st.floats(0.01, 5.0), st.floats(0, 3.0), st.floats(5.0, 20.0), SEEDS)
+def test_a_delay_is_never_negative_and_never_longer_than_the_limit(median, sigma, longest, seed):
+    delays = Delayed(Poisson(1.0), median, sigma, longest).delays(500, np.random.default_rng(seed))
+    assert np.all((delays > 0) & (delays <= longest))
+
+
+def test_a_burst_of_one_hundred_comes_one_by_one_and_all_of_it_comes():
+    burst = Fleet(devices=100, period=1000.0, spread=0.0)
+    times = at(Delayed(burst, median=0.5, sigma=1.0, longest=10.0), 100, 1)
+    assert np.all((times > 0) & (times <= 10))
+    assert len(np.unique(times)) > 90
+
+
+def test_the_frames_of_an_event_are_an_interval_apart_and_as_many_as_it_lasts():
+    rare = Fleet(devices=1, period=10_000.0, spread=0.0)  # one event at a time
+    cameras = Cameras(rare, duration=13.0, interval=2.0)
+    times = cameras.arrivals(20_000, np.random.default_rng(4))
+    gaps = np.diff(times)
+    within = gaps < 5000
+    np.testing.assert_allclose(gaps[within], 2.0, atol=1e-6)
+    events = 1 + np.count_nonzero(~within)
+    assert len(times) / events == pytest.approx(cameras.frames, rel=0.06)
+    assert cameras.frames == pytest.approx(1 / (1 - math.exp(-2 / 13)))
+
+
+@pytest.mark.parametrize(("alpha", "beta", "window"), [(3.0, 4.0, 10.0), (1.0, 1.0, 60.0)])
+def test_an_update_brings_each_device_back_once_with_the_traffic_model_s_delays(
+    alpha, beta, window
+):
+    update = Reconnects(3000, 3600.0, window, alpha, beta, first=100.0)
+    times = update.arrivals(6000, np.random.default_rng(6)).reshape(2, 3000)
+    for number, wave in enumerate(times):
+        delay = (wave - 100.0 - 3600.0 * number) / window
+        assert kstest(delay, beta_law(alpha, beta).cdf).pvalue > 0.01
+
+
+def test_a_part_that_is_silent_for_long_is_not_missed():
+    """The second part comes late. All of it has to be there before what comes later."""
+    late = Reconnects(500, 1000.0, first=900.0)
+    times = Superposed((Poisson(1.0), late)).arrivals(1500, np.random.default_rng(8))
+    assert np.count_nonzero((times >= 900) & (times < 910)) >= 500
+
+
+def test_the_day_has_its_peak_its_night_and_its_update():
+    rate, length = 50.0, 1200.0
+    day = device_day(rate, length)
+    assert day.rate == pytest.approx(rate, rel=0.01)
+    times = day.arrivals(int(rate * length), np.random.default_rng(9))
+    hour = np.histogram(times, bins=HOURS, range=(0, length))[0] / (length / HOURS)
+    assert hour[5:7].mean() > 1.3 * rate
+    assert hour[20] < 0.7 * rate
+    update = np.count_nonzero((times > 0.73 * length) & (times < 0.775 * length))
+    night = np.count_nonzero((times > 0.68 * length) & (times < 0.725 * length))
+    assert update - night == pytest.approx(0.02 * rate * length, rel=0.3)
+
+
+# --- Episodes and the estimated rate ------------------------------------------------------------
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60), st.integers(1, 7))
@@ -182,6 +299,13 @@ def test_the_estimated_rate_uses_the_latest_arrivals_only():
         (lambda: Phases(requests=0), "at least 1"),
         (lambda: Phases().at(-1), "count from 0"),
         (lambda: list(episodes([1.0], 0)), "0 requests per episode"),
+        (lambda: Cameras(Poisson(1.0), duration=0.0), "duration 0.0 s"),
+        (lambda: Reconnects(5, 5.0, window=6.0), "window 6.0 s.*at most every = 5.0 s"),
+        (lambda: Reconnects(5, 5.0, window=1.0, alpha=0.0), "alpha 0.0"),
+        (lambda: Reconnects(5, 5.0, window=1.0, first=-1.0), "first -1.0 s"),
+        (lambda: Delayed(Poisson(1.0), sigma=math.nan), "sigma nan"),
+        (lambda: Delayed(Poisson(1.0), median=3.0, longest=2.0), "longest 2.0 s.*median 3.0 s"),
+        (lambda: Superposed(()), "no parts"),
         (lambda: Trace([1.0, 1.0]), "two distinct times"),
         (lambda: Trace([1.0, math.inf]), "finite"),
     ],
@@ -192,7 +316,7 @@ def test_bad_parameters_are_named(make, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("workload", "_n"), WORKLOADS, ids=lambda x: type(x).__name__)
+@pytest.mark.parametrize(("workload", "_n"), WORKLOADS, ids=kind)
 def test_the_number_of_requests_is_checked(workload, _n):
     rng = np.random.default_rng(0)
     for n in (0, -3):

@@ -16,5 +16,4 @@ negative reward; there is no next state. The modules in reading order:
 These are the paper's method. Beside it: the similarity of the released code,
 :mod:`~rrl.core.released_network`, and that of the agent that we recommend,
 :mod:`~rrl.core.gaussian_process` and :mod:`~rrl.core.learned_similarity`.
-:mod:`~rrl.core.warm_start` lets this agent begin with earlier measurements of another system.
 """

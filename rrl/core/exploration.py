@@ -56,7 +56,7 @@ class Temperature:
 
     def __call__(self, episode: int) -> float:
         """Return the temperature of an episode; episodes count from 0."""
-        return max(self.end, self.start * 0.5 ** min(episode // self.half_life, 1000))
+        return max(self.end, self.start * 0.5 ** (episode // self.half_life))
 
 
 class Boltzmann:

@@ -7,18 +7,17 @@ values are expected to behave alike. Only positions enter a distance.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite, isnan
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Value = int | float | str
 Configuration = Mapping[str, Value]
-Scale = Literal["rank", "value", "log"]
 
 
 def plain(value: Any) -> Value:
@@ -74,7 +73,7 @@ class Knob:
         object.__setattr__(self, "name", name)  # the class is frozen
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "positions", positions)
-        object.__setattr__(self, "categorical", unordered and len(values) > 0)
+        object.__setattr__(self, "categorical", unordered)
         if not name or not isinstance(name, str):
             raise ValueError(f"a knob needs a name, got {name!r}")
         if not values:
@@ -118,33 +117,6 @@ class Knob:
             raise ValueError(
                 f"knob {self.name!r} has no value {value!r}: choose one of {list(self.values)}"
             ) from None
-
-
-def positions_on(scale: Scale, name: str, values: Sequence[Value]) -> Sequence[float] | None:
-    """Return the positions of a knob's sorted values on a scale; None for text without an order.
-
-    Raises
-    ------
-    ValueError
-        If the scale is unknown or does not fit the values.
-
-    Examples
-    --------
-    >>> positions_on("log", "max_batch_size", (1, 4, 64))
-    [0.0, 2.0, 6.0]
-    """
-    if scale == "rank":
-        return None if all(isinstance(value, str) for value in values) else range(len(values))
-    if scale not in ("value", "log"):
-        raise ValueError(f"unknown scale {scale!r} for knob {name!r}: use rank, value or log")
-    numbers = [value for value in values if not isinstance(value, str)]
-    if len(numbers) < len(values):
-        raise ValueError(f"knob {name!r} has values that are not numbers: use scale 'rank'")
-    if scale == "log" and min(numbers) <= 0:
-        raise ValueError(
-            f"knob {name!r} has the value {min(numbers)}: a log scale needs positive values"
-        )
-    return np.log2(numbers).tolist() if scale == "log" else numbers
 
 
 def coordinates(knob: Knob, unit: float = 1.0) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """Learned similarity: a Gaussian process tells what all measurements say about a region.
 
-:class:`Coordinates` says where the process sees a configuration. :class:`LearnedSimilarity` turns
-the posterior (:mod:`rrl.core.gaussian_process`) into estimates.
+The process (:mod:`rrl.core.gaussian_process`) sees a configuration at its scaled positions, and
+:class:`LearnedSimilarity` turns its posterior into estimates.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ import numpy as np
 from rrl.core.gaussian_process import (
     GaussianProcess,
     Hyperparameters,
-    LatestCorrelation,
     compress,
     expand,
     fit_hyperparameters,
 )
-from rrl.core.knob import coordinates
 from rrl.core.qtable import Floats, Ints, QTable
 from rrl.core.similarity import Estimate
 from rrl.core.space import ConfigSpace
@@ -49,34 +47,6 @@ def prior_hyperparameters(space: ConfigSpace) -> Hyperparameters:
         columns = len(knob.values) if knob.categorical else 1
         lengths += [min(max(LENGTH, LEAST * span), MOST * span)] * columns
     return Hyperparameters(np.array([*lengths, LOAD_LENGTH]), 1.0)
-
-
-class Coordinates:
-    """Coordinates of configurations: positions in units of a knob's mean spacing.
-
-    A categorical knob has one coordinate per value, so that any two values have distance 1.
-
-    Examples
-    --------
-    >>> from rrl import Knob
-    >>> space = ConfigSpace([Knob("timeout", (0, 10, 40), positions=(0, 10, 40)), Knob("a", (7,))])
-    >>> Coordinates(space)(np.array([2, 1]))
-    array([[2. , 0. ],
-           [0.5, 0. ]])
-    """
-
-    def __init__(self, space: ConfigSpace) -> None:
-        self.space, self._places = space, []
-        for knob in space.knobs:
-            span = max(knob.positions) - min(knob.positions)
-            unit = span / max(len(knob.values) - 1, 1) or 1.0
-            places = coordinates(knob, unit)
-            self._places.append(places if knob.categorical else places - places.min())
-
-    def __call__(self, indices: Ints) -> Floats:
-        """Return the coordinates of configurations by number, shape (m, d)."""
-        columns = zip(self._places, self.space.value_indices[indices].T, strict=True)
-        return np.concatenate([places[value] for places, value in columns], axis=1)
 
 
 def log_costs(costs: Floats) -> Floats:
@@ -147,8 +117,6 @@ class LearnedSimilarity:
     def __init__(self, elsewhere: tuple[float, float] | None = None) -> None:
         self.elsewhere = elsewhere
         self.hyperparameters: Hyperparameters | None = None
-        self._coordinates: Coordinates | None = None
-        self._correlated = LatestCorrelation()
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """See :meth:`rrl.core.similarity.Similarity.estimate`."""
@@ -169,15 +137,14 @@ class LearnedSimilarity:
         return fit_hyperparameters(*data, start, prior, process=self._process)
 
     def points(self, table: QTable, cells: Ints) -> Floats:
-        """Return where the process sees configurations: their coordinates, then the log load."""
-        if self._coordinates is None or self._coordinates.space is not table.space:
-            self._coordinates = Coordinates(table.space)
-        return np.column_stack([self._coordinates(cells), np.full(len(cells), table.log_load)])
+        """Return where the process sees configurations: their positions, then the log load."""
+        positions = table.space.scaled_positions[cells]
+        return np.column_stack([positions, np.full(len(cells), table.log_load)])
 
     def _process(
         self, x: Floats, y: Floats, variance: Floats, of: Hyperparameters
     ) -> GaussianProcess:
-        return self.process(x, y, variance, of, self.elsewhere, self._correlated)
+        return self.process(x, y, variance, of, self.elsewhere)
 
     def _data(self, table: QTable) -> tuple[Floats, Floats, Floats]:
         """Coordinates, log costs (each load level's from its reference), and noise variances."""

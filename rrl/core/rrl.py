@@ -21,9 +21,8 @@ level has changed, the table first takes in what `ask` predicted. The first meas
 load level makes its table.
 
 :class:`RRL` is the paper's method with our settings. :func:`adaptive` selects the radius of the
-region by Bayesian optimisation, :func:`released` takes the settings of the released code, and
-:func:`gp` makes our own extension: a Gaussian process over the whole space, and exploration by what
-is saved.
+region by Bayesian optimisation, and :func:`released` takes the settings of the released code. Our
+own extension is made of other parts, see :func:`rrl.tuning.recommended.recommended`.
 """
 
 from __future__ import annotations
@@ -35,15 +34,13 @@ import numpy as np
 from numba import njit
 
 from rrl.core.agent import LoadLevels, check_cost, check_load
-from rrl.core.exploration import Boltzmann, ExpectedSaving, Exploration, Temperature
+from rrl.core.exploration import Boltzmann, Exploration, Temperature
 from rrl.core.knob import Configuration
-from rrl.core.learned_similarity import BESIDE_A_START, LearnedSimilarity
 from rrl.core.qtable import Floats, Ints, QTable
-from rrl.core.region import FixedRadius, Region, SelectedRadius, WholeSpace
+from rrl.core.region import FixedRadius, Region, SelectedRadius
 from rrl.core.released_network import NetworkSimilarity
 from rrl.core.similarity import Copy, Similarity
 from rrl.core.space import ConfigSpace
-from rrl.core.warm_start import WarmSimilarity, WarmStart
 
 SURE = 2.0  # sds above the expected cost, at the upper limit of a challenger
 
@@ -340,54 +337,3 @@ def released(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> R
         "loads": LoadLevels(math.inf),
     }
     return RRL(space, rng, **(kept | settings))
-
-
-def gp(
-    space: ConfigSpace,
-    rng: np.random.Generator,
-    *,
-    start: Configuration | None = None,
-    warm: WarmStart | None = None,
-    **settings: Any,
-) -> RRL:
-    """Make our own extension of the method, the agent that we recommend.
-
-    A Gaussian process estimates the whole space from all measurements. A trial serves if it is
-    expected to save more than its price.
-
-    Parameters
-    ----------
-    space, rng
-        See :class:`RRL`.
-    start : configuration, optional
-        The configuration that serves now. It serves first. Somebody chose it, so costs far from
-        all measurements are expected to be higher. By default a warm start gives it. Otherwise
-        the agent begins in the middle of the grid and expects nothing of distant costs.
-    warm : WarmStart, optional
-        What earlier measurements of another model, load or machine say, see
-        :mod:`rrl.core.warm_start`.
-    **settings
-        Of :class:`RRL`; they replace single settings.
-
-    Examples
-    --------
-    >>> from rrl import paper_cpu
-    >>> agent = gp(paper_cpu(), np.random.default_rng(7))
-    >>> for _ in range(60):
-    ...     configuration = agent.ask(load=14.0)
-    ...     cost = 1 + sum((threads - 4) ** 2 for threads in configuration.values())
-    ...     agent.tell(configuration, cost)
-    >>> agent.best(load=14.0)
-    {'inter_op': 4, 'intra_op': 4, 'batch_threads': 4}
-    """
-    kept: dict[str, Any] = {
-        "similarity": LearnedSimilarity(None if start is None else BESIDE_A_START),
-        "region": WholeSpace(),
-        "exploration": ExpectedSaving(),
-        "learning_rate": 1.0,  # each estimate is made of all measurements
-        "average": False,
-    }
-    if warm is not None and not warm.flat:
-        kept |= {"similarity": WarmSimilarity(warm.trend), "region": WholeSpace(middle=False)}
-        start = space[int(warm.trend.argmin())] if start is None else start
-    return RRL(space, rng, start=start, **(kept | settings))

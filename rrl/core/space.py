@@ -16,14 +16,13 @@ from math import prod
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.knob import Configuration, Knob, Scale, Value, column, coordinates, positions_on
+from rrl.core.knob import Configuration, Knob, Value, column, coordinates
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-MOST = 10**9  # combinations of a whole grid: the positions of more need tens of gigabytes
+MOST = 10**8  # combinations of a whole grid: the positions of more need several gigabytes
 NUMBERED = 1 << 62  # a fingerprint of a larger grid contains value indices, not numbers
-KEPT = 4096  # balls; an agent that has found its region asks for the same again and again
 ROUNDING = 1e-9  # relative slack: a configuration at the radius is in the ball
 
 
@@ -43,6 +42,11 @@ class ConfigSpace:
     cores : int, optional
         Of the machine whose server the knobs belong to, if that is known: what "automatic" means
         there. Spaces that differ in nothing else are equal.
+
+    Attributes
+    ----------
+    value_indices : ndarray of int, shape (n, d)
+        The index of the value that each configuration gives to each knob.
 
     Raises
     ------
@@ -75,63 +79,41 @@ class ConfigSpace:
             raise ValueError("a configuration space needs at least one knob")
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"knob names must differ, got {list(self.names)}")
-        self._digit = np.min_scalar_type(max(self.shape) - 1).newbyteorder(">")  # see `_keys`
-        self._rows = self._available_rows(available)  # value indices; None for the whole grid
-        self._count = prod(self.shape) if self._rows is None else len(self._rows)
-        self._balls: dict[tuple[int, float], Ints] = {}
+        self.value_indices = self._sorted_rows(available)
+        self.value_indices.flags.writeable = False
 
-    def _available_rows(self, available: ArrayLike | None) -> Ints | None:
-        """Return the value indices of the available configurations, sorted; None if all are."""
+    def _sorted_rows(self, available: ArrayLike | None) -> Ints:
+        """Return the value indices of the available configurations, sorted: shape (n, d)."""
         if available is None:
-            if prod(self.shape) > MOST:
-                raise ValueError(
-                    f"the knobs span {Decimal(prod(self.shape)):.3g} combinations, and a grid may "
-                    f"have {MOST:,}: leave out knobs, or values of the knobs that have many"
-                )
-            return None
+            return _grid(self.shape)
         given = np.asarray(available)
         if given.size == 0 or (given.dtype == bool and not given.any()):
             raise ValueError("no configuration is available: at least one must be")
         if given.dtype == bool:
             if given.shape != self.shape:
                 raise ValueError(f"the mask has shape {given.shape}, the knobs span {self.shape}")
-            if given.all():  # a large grid needs no rows, not even for a moment
-                return None
-            rows = np.argwhere(given)
-        else:
-            if given.ndim != 2 or given.shape[1] != len(self.knobs):
-                raise ValueError(
-                    f"available value indices have shape {given.shape}, "
-                    f"expected (n, {len(self.knobs)})"
-                )
-            rows = given.astype(np.int64, casting="same_kind")
-            if not ((rows >= 0) & (rows < self.shape)).all():
-                raise ValueError("invalid entry among the available value indices")
-            rows = rows[np.unique(self._keys(rows), return_index=True)[1]]
-        if len(rows) == prod(self.shape):
-            return None
-        rows = np.ascontiguousarray(rows)
-        rows.flags.writeable = False
-        return rows
+            return np.argwhere(given)
+        if given.ndim != 2 or given.shape[1] != len(self.knobs):
+            raise ValueError(
+                f"available value indices have shape {given.shape}, expected (n, {len(self.knobs)})"
+            )
+        rows = given.astype(np.int64, casting="same_kind")
+        if not ((rows >= 0) & (rows < self.shape)).all():
+            raise ValueError("invalid entry among the available value indices")
+        return np.unique(rows, axis=0)
 
     # --- configurations and their numbers ---------------------------------------------------------
 
     def __len__(self) -> int:
-        return self._count
+        return len(self.value_indices)
 
     def __getitem__(self, index: int) -> dict[str, Value]:
         try:
             number = range(len(self))[index]  # a negative index counts from the end
         except IndexError:
             raise IndexError(f"{self} has no configuration number {index}") from None
-        if self._rows is not None:
-            row = self._rows[number].tolist()
-            return {knob.name: knob.values[i] for knob, i in zip(self.knobs, row, strict=True)}
-        values = []
-        for knob in reversed(self.knobs):  # the plain loop is faster than np.unravel_index
-            number, i = divmod(number, len(knob.values))
-            values.append(knob.values[i])
-        return dict(zip(self.names, reversed(values), strict=True))
+        row = self.value_indices[number].tolist()
+        return {knob.name: knob.values[i] for knob, i in zip(self.knobs, row, strict=True)}
 
     def __iter__(self) -> Iterator[dict[str, Value]]:
         return (self[i] for i in range(len(self)))
@@ -146,9 +128,8 @@ class ConfigSpace:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ConfigSpace):
             return NotImplemented
-        if self.knobs != other.knobs or len(self) != len(other):
-            return False
-        return self._rows is None or np.array_equal(self._rows, other.value_indices)
+        same = np.array_equal(self.value_indices, other.value_indices)
+        return self.knobs == other.knobs and same
 
     def __hash__(self) -> int:
         return hash((self.knobs, len(self)))
@@ -180,25 +161,19 @@ class ConfigSpace:
             raise ValueError(
                 f"{what} in configuration {dict(configuration)}: the knobs are {list(self.names)}"
             )
-        if self._rows is None:
+        row = tuple(knob.index(configuration[knob.name]) for knob in self.knobs)
+        if len(self) == prod(self.shape):  # a dictionary of a large grid takes much memory
             number = 0
-            for knob in self.knobs:
-                number = number * len(knob.values) + knob.index(configuration[knob.name])
+            for i, size in zip(row, self.shape, strict=True):
+                number = number * size + i
             return number
-        row = [knob.index(configuration[knob.name]) for knob in self.knobs]
-        number = int(self._row_keys.searchsorted(np.array(row, self._digit).tobytes()))
-        if number == self._count or self._rows[number].tolist() != row:
+        if row not in self._numbers:
             raise ValueError(f"configuration {dict(configuration)} is not available in {self}")
-        return number
+        return self._numbers[row]
 
     @cached_property
-    def _row_keys(self) -> NDArray[np.bytes_]:
-        return self._keys(self.value_indices)
-
-    def _keys(self, rows: Ints) -> NDArray[np.bytes_]:
-        """Return each row as bytes, highest byte first, so that they sort as the rows do."""
-        digits = np.array(rows, self._digit, order="C")
-        return digits.view(f"S{digits.itemsize * len(self.knobs)}").ravel()
+    def _numbers(self) -> dict[tuple[int, ...], int]:
+        return {tuple(row): number for number, row in enumerate(self.value_indices.tolist())}
 
     def indices(self, table: Mapping[str, ArrayLike]) -> Ints:
         """Return the number of each row of a table (a DataFrame, or a mapping of columns).
@@ -225,25 +200,11 @@ class ConfigSpace:
         texts = (knob for knob in self.knobs if all(isinstance(x, str) for x in knob.values))
         if ordered := [knob.name for knob in texts if not knob.categorical]:
             digest.update(repr(ordered).encode())  # a categorical knob has positions, too
-        if self._rows is None:
-            cells = np.arange(len(self))
-        elif prod(self.shape) <= NUMBERED:  # the last knob varies fastest
-            cells = self._rows @ np.cumprod([1, *self.shape[:0:-1]])[::-1]
-        else:
-            cells = self._rows
+        cells = self.value_indices
+        if prod(self.shape) <= NUMBERED:  # the last knob varies fastest
+            cells = cells @ np.cumprod([1, *self.shape[:0:-1]])[::-1]
         digest.update(cells.astype("<i8").tobytes())
         return digest.hexdigest()[:16]
-
-    @cached_property
-    def value_indices(self) -> Ints:
-        """The index of the value that each configuration gives to each knob, shape (n, d)."""
-        if self._rows is not None:
-            return self._rows
-        columns, rest = [], np.arange(len(self))
-        for size in reversed(self.shape):  # np.unravel_index takes no more than 64 knobs
-            rest, indices = np.divmod(rest, size)
-            columns.append(indices)
-        return np.stack(columns[::-1], axis=1)
 
     # --- distances --------------------------------------------------------------------------------
 
@@ -257,6 +218,26 @@ class ConfigSpace:
         table = np.concatenate([coordinates(knob)[indices] for knob, indices in columns], axis=1)
         table.flags.writeable = False
         return table
+
+    @cached_property
+    def scaled_positions(self) -> Floats:
+        """The positions in units of each knob's mean spacing, from 0.
+
+        A categorical knob has one column per value, so that any two values have distance 1.
+
+        Examples
+        --------
+        >>> knobs = Knob("timeout", (0, 10, 40), positions=(0, 10, 40)), Knob("fixed", (7,))
+        >>> ConfigSpace(knobs).scaled_positions[1:]
+        array([[0.5, 0. ],
+               [2. , 0. ]])
+        """
+        columns = []
+        for knob, indices in zip(self.knobs, self.value_indices.T, strict=True):
+            span = max(knob.positions) - min(knob.positions)
+            places = coordinates(knob, span / max(len(knob.values) - 1, 1) or 1.0)
+            columns.append((places if knob.categorical else places - places.min())[indices])
+        return np.concatenate(columns, axis=1)
 
     def distances(self, index: int) -> Floats:
         """Euclidean distance from one configuration to each, shape (n,)."""
@@ -289,14 +270,7 @@ class ConfigSpace:
         >>> len(paper_cpu().ball(665, radius=3)), len(paper_cpu().ball(665, radius=0))
         (123, 1)
         """
-        asked = int(index), check_radius(radius)
-        if asked not in self._balls:
-            if len(self._balls) >= KEPT:
-                self._balls.clear()
-            ball = np.flatnonzero(self.distances(index) <= asked[1] * (1 + ROUNDING))
-            ball.flags.writeable = False  # it is shared with the next caller
-            self._balls[asked] = ball
-        return self._balls[asked]
+        return np.flatnonzero(self.distances(index) <= check_radius(radius) * (1 + ROUNDING))
 
     # --- steps along the knobs --------------------------------------------------------------------
 
@@ -347,6 +321,20 @@ class ConfigSpace:
         return np.flatnonzero(squared <= squared.min() + ROUNDING)
 
 
+def _grid(shape: tuple[int, ...]) -> Ints:
+    """Return the value indices of all combinations; the last knob varies fastest."""
+    if prod(shape) > MOST:
+        raise ValueError(
+            f"the knobs span {Decimal(prod(shape)):.3g} combinations, and a grid may have "
+            f"{MOST:,}: leave out knobs, or values of the knobs that have many"
+        )
+    columns, rest = [], np.arange(prod(shape))
+    for size in reversed(shape):  # np.unravel_index takes no more than 64 knobs
+        rest, indices = np.divmod(rest, size)
+        columns.append(indices)
+    return np.stack(columns[::-1], axis=1)
+
+
 def check_radius(radius: float) -> float:
     """Return the radius if it is a number that is at least 0 (infinity is the whole grid)."""
     if not radius >= 0:
@@ -368,47 +356,36 @@ def _described(knobs: tuple[Knob, ...]) -> str:
     return f"({', '.join(texts)}{',' if len(knobs) == 1 else ''})"
 
 
-def from_table(
-    table: Mapping[str, ArrayLike],
-    knobs: Sequence[str],
-    scale: Scale | Mapping[str, Scale] = "rank",
-) -> ConfigSpace:
+def from_table(table: Mapping[str, ArrayLike], knobs: Sequence[str]) -> ConfigSpace:
     """Build the space that a table of measurements covers.
+
+    The values of a knob are those of its column, sorted, and one step apart. For other positions,
+    make the knobs, and give the rows as `available` to :class:`ConfigSpace`.
 
     Parameters
     ----------
     table : DataFrame or mapping of str to array_like
         One row a measurement. Rows may repeat and combinations may be missing.
     knobs : sequence of str
-        The columns that are knobs. The knob's values are those of its column, sorted.
-    scale : {"rank", "value", "log"} or mapping of str to these, optional
-        Positions of the values: 0, 1, 2, ... (default), the values themselves, or their base-2
-        logarithms; a mapping sets it knob by knob.
+        The columns that are knobs.
 
     Raises
     ------
     ValueError
-        If a column is missing, contains NaN, or cannot be put on the scale.
+        If a column is missing, or contains NaN.
 
     Examples
     --------
     >>> table = {"batch": [1, 8, 8, 64], "threads": [1, 1, 2, 2], "p99": [0.3, 0.1, 0.2, 0.4]}
-    >>> space = from_table(table, ["batch", "threads"], scale={"batch": "log"})
-    >>> space
+    >>> from_table(table, ["batch", "threads"])
     ConfigSpace(batch[3] x threads[2], 4 available)
-    >>> space.knobs[0].positions
-    (0.0, 3.0, 6.0)
     """
     if isinstance(knobs, str):
         raise TypeError(f"knobs must be a list of column names, got the string {knobs!r}")
-    scales = scale if isinstance(scale, Mapping) else dict.fromkeys(knobs, scale)
-    if unknown := sorted(set(scales) - set(knobs)):
-        raise ValueError(f"scale names {unknown}, the knobs are {list(knobs)}")
     columns = {name: column(table, name) for name in knobs}
-    made = []
-    for name, rows_of_knob in columns.items():
-        values = sorted(set(rows_of_knob), key=lambda x: (isinstance(x, str), x))
-        positions = positions_on(scales.get(name, "rank"), name, values)
-        made.append(Knob(name, tuple(values), positions))
+    made = [
+        Knob(name, sorted(set(rows), key=lambda value: (isinstance(value, str), value)))
+        for name, rows in columns.items()
+    ]
     rows = [[knob.index(value) for value in columns[knob.name]] for knob in made]
     return ConfigSpace(made, available=np.array(rows, dtype=np.int64).T)

@@ -44,45 +44,44 @@ def check_times_less_likely(answer: Callable[[float, float], Any]) -> None:
 
 def check_region(answer: Callable[..., Any], space: ConfigSpace) -> None:
     """Check the indices of all configurations within a radius of one."""
-    for index in (0, len(space) // 2, len(space) - 1):
-        for radius in (1.0, 0.0, 1.5, 3.0):
-            away, wanted = space.distances(index), space.ball(index, radius)
-            where = f"radius {radius:g} around configuration {index}"
-            got = ask(answer, space, index, radius, returns="the indices of the region")
-            ordered = not isinstance(got, set | frozenset | dict)
-            require(ordered, f"{where}: a {type(got).__name__} has no order; return an array")
-            kind = kind_of(got)
-            require(numbers(got) is not None, f"{where}: that is {kind}; return the indices")
-            got = np.asarray(got)
-            require(
-                got.dtype != bool,
-                f"{where}: that is true or false for each configuration; np.flatnonzero gives the "
-                "indices",
-            )
-            require(got.ndim == 1, f"{where}: the answer has the shape {got.shape}: use one axis")
-            whole = got.size == 0 or np.issubdtype(got.dtype, np.integer)
-            require(whole, f"{where}: return indices, not numbers of type {got.dtype}")
-            missing, extra = np.setdiff1d(wanted, got), np.setdiff1d(got, wanted)
-            require(len(got), f"{where}: no index; a distance for each row needs axis=1")
-            require(
-                not len(missing),
-                f"{where}: {_told(missing, away)} missing; a distance of at most the radius "
-                "belongs to it",
-            )
-            require(not len(extra), f"{where}: {_told(extra, away)} too many; use all knobs")
-            require(len(got) == len(wanted), f"{where}: some indices are there twice")
-            require(list(got) == list(wanted), f"{where}: sort the indices")
-    print("region: right")
 
+    def within(distance: Callable[[Any], Any]) -> Callable[..., Any]:
+        """Return a region by another distance, made of the differences of the positions."""
+        return lambda s, i, r: np.flatnonzero(distance(s.positions - s.positions[i]) <= r)
 
-def _told(indices: Any, away: Any) -> str:
-    """Return the first of these configurations with its distance; nothing if there are none."""
-    if not len(indices):
-        return ""
-    first = int(indices[0])
-    outside = not 0 <= first < len(away)
-    distance = "which does not exist" if outside else f"{away[first]:.2f} away"
-    return f"configuration {first}, {distance}, is"
+    mistakes = (
+        (
+            lambda s, i, r: s.distances(i) <= r,
+            "that is true or false for each configuration; np.flatnonzero gives the indices",
+        ),
+        (
+            lambda s, i, r: np.flatnonzero(s.distances(i) < r),
+            "a distance of at most the radius belongs to the region: use <=",
+        ),
+        (within(np.linalg.norm), "a distance for each row needs axis=1"),
+        (
+            within(lambda x: np.abs(x).max(axis=1)),
+            "the largest difference of a knob is not the distance: use all knobs",
+        ),
+        (
+            within(lambda x: np.abs(x).sum(axis=1)),
+            "the sum of the differences is not the distance: take the root of the sum of squares",
+        ),
+        (lambda s, i, r: s.ball(i, r)[::-1], "sort the indices"),
+        (lambda s, i, r: np.repeat(s.ball(i, r), 2), "every index is there twice"),
+        (
+            lambda s, i, r: s.positions[s.ball(i, r)],
+            "those are the positions in the region: return the indices",
+        ),
+    )
+    cases = [
+        (space, i, r) for i in (0, len(space) // 2, len(space) - 1) for r in (1.0, 0.0, 1.5, 3.0)
+    ]
+    wanted = "the indices of the region"
+    got = ask(answer, *cases[0], returns=wanted)
+    whole = not isinstance(got, np.ndarray) or not got.size or got.dtype.kind != "f"
+    require(whole, "return whole numbers: an array with a decimal point cannot be an index")
+    compare_function(answer, ConfigSpace.ball, cases, mistakes, returns=wanted)
 
 
 def check_choice(answer: Callable[..., Any]) -> None:

@@ -141,9 +141,12 @@ def check_update_region(answer: Callable[..., Any]) -> None:
 # --- The update by distance --------------------------------------------------------------------
 
 
+def _larger(n: Floats, g: float) -> Floats:
+    return np.maximum(g, 1 / n)
+
+
 def _distance_rule(
-    weight: Callable[[Floats, float], Any] = lambda d, length: np.exp(-d / length),
-    gain: Callable[[Floats, float], Any] = lambda n, g: np.maximum(g, 1 / n),
+    fraction: Callable[..., Any] = lambda n, g, d, length: _larger(n, g) * np.exp(-d / length),
     *,
     counted: Callable[[Floats], Any] = np.ones_like,
     first: bool = True,
@@ -155,11 +158,16 @@ def _distance_rule(
     ) -> None:
         if first:
             counts += counted(far)
-        values += gain(counts, step) * weight(far, length) * (cost - values)
+        values += fraction(counts, step, far, length) * (cost - values)
         if not first:
             counts += counted(far)
 
     return _after(update)
+
+
+def _with(weight: Callable[[Floats, float], Any]) -> Callable[..., Any]:
+    """Return an update by distance with another weight of the distance."""
+    return _distance_rule(lambda n, g, d, length: _larger(n, g) * weight(d, length))
 
 
 def check_update_weighted(answer: Callable[..., Any]) -> None:
@@ -177,14 +185,14 @@ def check_update_weighted(answer: Callable[..., Any]) -> None:
             "neither array changed: use `counts += 1` and `values += ...`",
         ),
         (
-            _distance_rule(lambda d, length: 0.0),
+            _with(lambda d, length: 0.0),
             "no value changed: `values = ...` makes a new array; use `values += ...`",
         ),
         (_distance_rule(counted=np.zeros_like), "`counts` did not change: all of them grow by one"),
         (
-            _misplaced(
-                lambda n, g, d, length: np.maximum(g, 1 / np.maximum(n, 1)) * np.exp(-d / length),
-                lambda d: d <= 1,
+            _distance_rule(
+                lambda n, g, d, length: _larger(np.maximum(n, 1), g) * np.exp(-d / length),
+                counted=lambda d: d <= 1,
             ),
             "only near counts grew: all of them grow by one",
         ),
@@ -193,72 +201,53 @@ def check_update_weighted(answer: Callable[..., Any]) -> None:
             "only the count of the measured configuration grew: all of them grow by one",
         ),
         (
-            _distance_rule(lambda d, length: -np.exp(-d / length)),
+            _with(lambda d, length: -np.exp(-d / length)),
             "the values moved away from the cost: mind the sign of (cost - values)",
         ),
         (
-            _distance_rule(lambda d, length: 1.0),
+            _with(lambda d, length: 1.0),
             "the distance does not count: multiply the fraction by exp(-d / length)",
         ),
         (
-            _distance_rule(lambda d, length: (d <= 1) * np.exp(-d / length)),
+            _with(lambda d, length: (d <= 1) * np.exp(-d / length)),
             "only near values moved: every value moves, without a border",
         ),
         (
-            _distance_rule(lambda d, length: np.exp(d / length)),
+            _with(lambda d, length: np.exp(d / length)),
             "distant values moved more: the exponent is -d / length, with a minus",
         ),
         (
-            _distance_rule(lambda d, length: np.exp(-d)),
+            _with(lambda d, length: np.exp(-d)),
             "`length` does not count: divide the distance by it",
         ),
         (
-            _distance_rule(lambda d, length: np.exp(-d * length)),
+            _with(lambda d, length: np.exp(-d * length)),
             "the distance was multiplied by the length: divide it",
         ),
         (
-            _distance_rule(lambda d, length: np.exp(-((d / length) ** 2))),
+            _with(lambda d, length: np.exp(-((d / length) ** 2))),
             "the distance was squared: the exponent is -d / length",
         ),
         (
-            _distance_rule(gain=lambda n, g: g),
+            _distance_rule(lambda n, g, d, length: g * np.exp(-d / length)),
             "early estimates count no more than late ones: use max(learning rate, 1 / n)",
         ),
         (
-            _distance_rule(gain=lambda n, g: 1 / n),
+            _distance_rule(lambda n, g, d, length: np.exp(-d / length) / n),
             "with many estimates the fraction falls below the learning rate: take the larger one",
         ),
         (
             _distance_rule(first=False),
             "1 / n was computed before the counts grew: add one to the counts first",
         ),
-        *_MAXIMUM_IN_THE_WRONG_PLACE,
+        (
+            _distance_rule(lambda n, g, d, length: np.maximum(g, np.exp(-d / length) / n)),
+            "max(...) covers the exponential, so distant values move as far as near ones: "
+            "multiply by exp(-d / length) after the maximum",
+        ),
+        (
+            _distance_rule(lambda n, g, d, length: np.maximum(g * np.exp(-d / length), 1 / n)),
+            "only the learning rate falls with the distance: multiply max(...) by exp(-d / length)",
+        ),
     )
     compare_function(_after(answer), _distance_rule(), cases, mistakes)
-
-
-def _misplaced(
-    rule: Callable[..., Floats], counted: Callable[[Floats], Any] = np.ones_like
-) -> Callable[..., Any]:
-    """Return an update that applies a fraction of all of n, g, d and length."""
-
-    def update(
-        values: Floats, counts: Floats, far: Floats, cost: float, step: float, length: float
-    ) -> None:
-        counts += counted(far)
-        values += rule(counts, step, far, length) * (cost - values)
-
-    return _after(update)
-
-
-_MAXIMUM_IN_THE_WRONG_PLACE = (
-    (
-        _misplaced(lambda n, g, d, length: np.maximum(g, np.exp(-d / length) / n)),
-        "max(...) covers the exponential, so distant values move as far as near ones: "
-        "multiply by exp(-d / length) after the maximum",
-    ),
-    (
-        _misplaced(lambda n, g, d, length: np.maximum(g * np.exp(-d / length), 1 / n)),
-        "only the learning rate falls with the distance: multiply max(...) by exp(-d / length)",
-    ),
-)

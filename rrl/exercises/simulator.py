@@ -42,7 +42,6 @@ def check_mean_time(answer: Callable[..., Any]) -> None:
         ),
         (lambda r, s: s, "that is the service alone: requests wait, too"),
         (lambda r, s: s * (1 - r * s), "divide by 1 - utilisation: a busy server is slower"),
-        (lambda r, s: s / (r * s), "divide by the idle fraction, 1 - utilisation"),
         (lambda r, s: r * s / (1 - r * s), "that is the mean number of requests in the system"),
     )
     cases = [(60.0, 0.0125), (10.0, 0.05), (0.0, 0.2)]

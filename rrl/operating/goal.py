@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from argparse import Namespace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
-from rrl.operating.options import AUTO, NO_LIMIT, refuse
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
+from rrl.operating.job import Job
+from rrl.operating.options import NO_LIMIT, refuse
 from rrl.support.errors import UsageError
+from rrl.tuning.constrained import Constrained, HighestRate, most_cpus
+from rrl.tuning.objective import MeanLatency, Objective
+from rrl.tuning.objective_names import parse_objective
 from rrl.tuning.presets import CPUS
-
-if TYPE_CHECKING:
-    from rrl.core.knob import Configuration
-    from rrl.core.space import ConfigSpace
-    from rrl.tuning.objective import Objective
-    from rrl.tuning.slo import SLO
-    from rrl.workloads.workload import Workload
+from rrl.tuning.slo import SLO, parse_slo
+from rrl.workloads.trace import read_trace
+from rrl.workloads.workload import Poisson, Workload
 
 BUDGET_FRACTION = 0.05  # of the requests of the tuning may be late or failed because of trials
 
@@ -33,6 +36,48 @@ than the promised one, or more --requests.
 """What the help of a command says about objectives."""
 
 
+def read_job(
+    options: Namespace,
+    what: str,
+    source: str,
+    space: ConfigSpace,
+    default: Configuration,
+    load: Workload | None = None,
+    rate: float | None = None,
+    **more: Any,
+) -> tuple[Job, Path]:
+    """Return the job of `rrl tune` or `rrl replay`, and the folder of its files.
+
+    Parameters
+    ----------
+    options : Namespace
+    what : str
+        One line of text that names what is tuned.
+    source : str
+        The path or the name of what is tuned. The name of the folder comes from it.
+    space, default
+        See :class:`Job`.
+    load : Workload, optional
+        By default, the options say which arrivals there are.
+    rate : float, optional
+        The load (requests/s) if the options have none.
+    **more
+        Further settings of the job.
+    """
+    from rrl.operating.warm_start import read_warm_start
+
+    folder = options.out or Path("build") / "tune" / Path(source).name.removesuffix(".csv")
+    objective, slo = read_goal(options, space, default)
+    warm, about = read_warm_start(options, space, more.get("fixed", {}), objective, folder)
+    names = ("agent", "episodes", "requests", "rounds", "seed")
+    given = {name: getattr(options, name) for name in names}
+    load = load or read_load(options, objective, rate)
+    job = Job(
+        what, space, default, load, objective, slo, about=about, warm=warm, **given, **more
+    )  # fmt: skip
+    return job, folder
+
+
 def read_goal(
     options: Namespace, space: ConfigSpace, default: Configuration
 ) -> tuple[Objective, SLO | None]:
@@ -41,11 +86,6 @@ def read_goal(
     An objective that has an SLO brings it along. A capacity search meets its own at every rate that
     it finds, so there it is not judged.
     """
-    from rrl.tuning.constrained import Constrained, HighestRate, most_cpus
-    from rrl.tuning.objective import MeanLatency
-    from rrl.tuning.objective_names import parse_objective
-    from rrl.tuning.slo import parse_slo
-
     slo = parse_slo(options.slo) if options.slo is not None else None
     if options.objective is None:
         return slo.statistic if slo else MeanLatency(), slo
@@ -64,10 +104,6 @@ def read_load(options: Namespace, objective: Objective, rate: float | None = Non
 
     A capacity search has its own rates; the agent sees the lowest one.
     """
-    from rrl.tuning.constrained import HighestRate
-    from rrl.workloads.trace import read_trace
-    from rrl.workloads.workload import Poisson
-
     if isinstance(objective, HighestRate):
         given = ("rate", "trace", "time_column", "speed")
         refuse(options, given, "with this objective, because it has its own rates")
@@ -91,38 +127,21 @@ def read_load(options: Namespace, objective: Objective, rate: float | None = Non
     return Poisson(rate)
 
 
-def read_late(options: Namespace, slo: SLO | None) -> float | None:
-    """Return the limit of lateness (s) if there is no SLO; None if the default gives it.
-
-    Raises
-    ------
-    UsageError
-        If the service has clients and nobody says what is late for them.
-    """
-    if slo is not None:
-        refuse(options, ["late"], "with an SLO, which says what is late")
-    elif options.port and options.late is None:
-        raise UsageError(
-            "--port: say which requests are late for your clients, by --slo p99<80ms or --late "
-            f"80ms; or accept by --late {AUTO} what the first episodes of the default give"
-        )
-    return None if options.late in (None, AUTO) else options.late
-
-
-def read_budget(options: Namespace, objective: Objective) -> int:
+def read_budget(options: Namespace, job: Job) -> int:
     """Return the guard's budget in requests; a capacity search has no limit.
 
     Raises
     ------
     UsageError
-        If a capacity search has an option about clients, because it overloads the server.
+        If a capacity search has an option about clients, because it overloads the server. If the
+        service has clients and nobody says what is late for them.
     """
-    from rrl.tuning.constrained import HighestRate
-
-    if isinstance(objective, HighestRate):
+    if isinstance(job.objective, HighestRate):
         why = "with this objective: a capacity search overloads a server that nobody else uses"
-        refuse(options, ("port", "budget", "late"), why)
+        refuse(options, ("port", "budget"), why)
         return NO_LIMIT
+    if options.port and job.slo is None:
+        raise UsageError("--port: say which requests are late for your clients, by --slo p99<80ms")
     if options.budget is not None:
         return int(options.budget)
     return math.ceil(round(BUDGET_FRACTION * options.episodes * options.requests, 9))

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
-from rrl.core.warm_start import WarmStart
 from rrl.support.errors import UsageError
-from rrl.tuning.episode import Episode, Status
 from rrl.tuning.objective import Objective
 from rrl.tuning.slo import SLO
 from rrl.workloads.trace import Trace
 from rrl.workloads.workload import Poisson, Workload
 
-
-class Warm(NamedTuple):
-    """A warm start, its name and checksum for the journal, and lines that say what it has."""
-
-    start: WarmStart
-    name: str
-    lines: list[str]
+if TYPE_CHECKING:  # it compiles loops, and the help of a command needs none
+    from rrl.tuning.warm_start import WarmStart
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +54,12 @@ class Job:
         Settings of the server that hold for every configuration, including the default.
     budget : int, optional
         Late or failed requests that trials may have besides the default's own, see
-        :mod:`rrl.tuning.guard`. Without a budget there is no guard.
-    late_s : float, optional
-        Without an SLO, a request is late for the guard if it takes longer than this many seconds.
-        By default, the first episodes of the default give the limit.
+        :mod:`rrl.tuning.guard`. Without a budget there is no guard. Late is what the SLO says, or
+        without one what the first episodes of the default say.
     about : mapping
-        What else must be the same when the run continues: the model's digest and version, and the
-        server's version.
-    warm : Warm, optional
+        What else must be the same when the run continues: the model's digest and version, the
+        server's version, the machine, the source of the warm start.
+    warm : WarmStart, optional
         What an earlier profile or tuning says. Only the agent `rrl-gp` has a warm start.
     unit : str
         Unit of a latency: "s" for seconds, or "" if the costs of a table have another unit.
@@ -76,7 +67,7 @@ class Job:
     Raises
     ------
     UsageError
-        If a number is out of range, or the agent's name is unknown.
+        If the default lacks a knob, or the agent's name is unknown.
     """
 
     what: str
@@ -93,15 +84,11 @@ class Job:
     fixed: Configuration = field(default_factory=dict)
     unit: str = "s"
     budget: int | None = None
-    late_s: float | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
-    warm: Warm | None = None
+    warm: WarmStart | None = None
     patience: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("episodes", 1), ("requests", 2), ("rounds", 2), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if set(self.default) != set(self.space.names):
             raise UsageError(
                 f"the default has the knobs {', '.join(self.default)}; give a value for each of: "
@@ -111,15 +98,6 @@ class Job:
 
         if self.agent not in AGENTS:
             raise UsageError(f"unknown agent {self.agent!r}; known: {', '.join(AGENTS)}")
-        if self.seed >= 2**63:
-            raise UsageError(f"seed {self.seed} is too large: use one below 2**63")
-
-    @property
-    def failure_cost(self) -> float:
-        """The cost of an episode in which no request is answered."""
-        n = self.requests
-        failed = np.full(n, Status.UNKNOWN.value)
-        return self.objective(Episode({}, np.arange(n, dtype=float), np.zeros(n), failed))
 
     @property
     def may_settle(self) -> bool:
@@ -146,12 +124,10 @@ class Job:
         else:
             arrivals = repr(load)
         own = ("what", "agent", "episodes", "requests", "rounds", "seed")
-        warm = {} if self.warm is None else {"warm_start": self.warm.name}
-        guard = {} if self.budget is None else {"budget": self.budget, "late_s": self.late_s}
+        guard = {} if self.budget is None else {"budget": self.budget}
         return (
             {name: getattr(self, name) for name in own}
             | guard
-            | warm
             | dict(self.about)
             | {
                 "space": self.space.fingerprint,

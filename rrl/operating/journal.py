@@ -1,9 +1,9 @@
 """The journal of a tuning run: it stores all measurements, so a run can stop at any moment.
 
-The journal is a folder with a file `journal.jsonl` that grows by one line per episode. Each line
-has a checksum and is on disk before the run continues. The first line holds the settings, and the
-version of the agent. Nothing else is saved: the same loop with the same answers reaches the same
-state (:mod:`rrl.operating.operate`).
+The journal is a folder with a file `journal.jsonl` that grows by one line of JSON per episode. Each
+line is on disk before the run continues. The first line holds the settings, and the version of the
+agent. Nothing else is saved: the same loop with the same answers reaches the same state
+(:mod:`rrl.operating.operate`), and a line from which another cost follows is refused.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 from rrl.operating.records import Record
 from rrl.support.errors import DataError, RRLError, UsageError, shown
@@ -21,7 +20,7 @@ from rrl.support.one_writer import open_alone, remove_leftovers
 from rrl.tuning.presets import in_words
 
 JOURNAL = "journal.jsonl"
-SCHEMA = 5
+SCHEMA = 6
 RAISABLE = ("episodes", "rounds", "budget")
 """Settings that may be larger when the run continues."""
 OTHER_VERSION = (
@@ -29,38 +28,45 @@ OTHER_VERSION = (
 )
 """What to do with a journal that this version cannot continue."""
 _WRITTEN = ("result.json", "batching.txt", "tuning.*")  # each as a whole
-_MARK = ',"crc32":"'
 _HEADER = b'{"journal":'  # how the first line begins
 
 
-def encode(record: Record) -> str:
-    r"""Return a record as one line of JSON that ends with the checksum of the text before it.
+def read_records(path: Path, content: bytes) -> tuple[list[Record], int]:
+    """Return the records of a journal with this content, and how many of its bytes they have.
 
-    Examples
-    --------
-    >>> encode({"episode": 0, "cost": 0.1})
-    '{"episode":0,"cost":0.1,"crc32":"8331ff01"}\n'
+    What was cut off in the last line, by a kill or a full disk, is left out.
+
+    Raises
+    ------
+    DataError
+        If it is no journal, or if another line than the last one is damaged.
     """
-    body = json.dumps(record, separators=(",", ":"), allow_nan=False)[:-1]
-    return f'{body}{_MARK}{crc32(body.encode()):08x}"}}\n'
+    lines = content.splitlines(keepends=True)
+    records: list[Record] = []
+    for number, line in enumerate(lines, 1):
+        record = _record(line)
+        if number == 1 and not _is_header(line, record):
+            raise DataError(
+                f"{path}, line 1: not the first line of a journal; "
+                "restore the file, or choose another folder"
+            )
+        if number == len(lines) and (record is None or not line.endswith(b"\n")):
+            return records, len(content) - len(line)
+        if record is None:
+            raise DataError(
+                f"{path}, line {number}: damaged; restore the file, or remove it to start a new run"
+            )
+        records.append(record)
+    return records, len(content)
 
 
-def decode(line: bytes) -> Record | None:
-    """Return the record of a line; None if the line is cut off or damaged.
-
-    Examples
-    --------
-    >>> decode(encode({"episode": 0}).encode())
-    {'episode': 0}
-    >>> decode(b'{"episode":1,"crc32":"00000000"}')
-    """
-    body, mark, end = line.rstrip(b"\r\n").rpartition(_MARK.encode())
-    if not mark or end != b'%08x"}' % crc32(body):
-        return None
+def _record(line: bytes) -> Record | None:
+    """Return the record of a line; None if the line is cut off or damaged."""
     try:
-        return json.loads(body + b"}")
-    except (ValueError, RecursionError):  # rrl does not write such lines
+        record = json.loads(line)
+    except (ValueError, RecursionError):
         return None
+    return record if isinstance(record, dict) else None
 
 
 class Journal:
@@ -79,8 +85,6 @@ class Journal:
     ----------
     records : list of dict
         The records of the journal, in order.
-    recovered : bool
-        Whether the last line was cut off, by a kill or a full disk, and was removed.
 
     Raises
     ------
@@ -110,7 +114,6 @@ class Journal:
         self.folder = Path(folder)
         self.path = self.folder / JOURNAL
         self.records: list[Record] = []
-        self.recovered = False
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.path.is_symlink():
             raise DataError(f"{self.path}: it is a link; remove it, or choose another folder")
@@ -135,33 +138,16 @@ class Journal:
     def _open(self, header: Record) -> None:
         remove_leftovers(self.folder, *_WRITTEN)
         with open(os.dup(self._file), "rb") as file:
-            lines = file.read().splitlines(keepends=True)
-        decoded = [decode(line) for line in lines]
-        if lines and not _is_header(lines[0]):
-            raise DataError(
-                f"{self.path}, line 1: not the first line of a journal; "
-                "restore the file, or choose another folder"
-            )
-        if lines and (decoded[-1] is None or not lines[-1].endswith(b"\n")):
-            self.recovered = True
-            os.ftruncate(self._file, sum(map(len, lines[:-1])))
-            decoded.pop()
-        if None in decoded:
-            raise DataError(
-                f"{self.path}, line {decoded.index(None) + 1}: damaged (its checksum does not "
-                "match); restore the file, or remove it to start a new run"
-            )
-        records = [record for record in decoded if record is not None]
-        os.lseek(self._file, 0, os.SEEK_END)
+            records, whole = read_records(self.path, file.read())
+        error = _difference(self.path, records[0], header) if records else None
+        if error and len(records) > 1:
+            raise error
+        if error:  # nothing was measured, so nothing is lost
+            records, whole = [], 0
+        os.ftruncate(self._file, whole)
         if not records:
             self._write(header)
             _sync(self.folder)
-        elif error := _difference(self.path, records[0], header):
-            if any("machine" not in record for record in records[1:]):
-                raise error
-            os.ftruncate(self._file, 0)  # nothing was measured, so nothing is lost
-            self._write(header)
-            records = [header]
         self.records = records[1:]
 
     def append(self, record: Record) -> None:
@@ -170,7 +156,7 @@ class Journal:
         self.records.append(record)
 
     def _write(self, record: Record) -> None:
-        data = encode(record).encode()
+        data = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         end = os.lseek(self._file, 0, os.SEEK_END)
         try:
             written = 0
@@ -182,57 +168,44 @@ class Journal:
             raise OSError(error.errno, error.strerror, str(self.path)) from None
 
 
-def _is_header(line: bytes) -> bool:
+def _is_header(line: bytes, record: Record | None) -> bool:
     """Return whether the first line of a file is that of a journal, or was cut off or damaged."""
-    record = decode(line)
     if record is None:
         return _HEADER.startswith(line.strip(b"\0")[: len(_HEADER)])
     return "journal" in record and isinstance(record.get("settings"), dict)
 
 
-def _changed(old: Record, new: Record) -> list[str]:
-    """Return the names of the settings that forbid to continue; `RAISABLE` ones may grow."""
-    names = [name for name in dict.fromkeys((*new, *old)) if old.get(name) != new.get(name)]
-
-    def may_continue(name: str) -> bool:
-        before, now = old.get(name), new.get(name)
-        if name not in RAISABLE or not isinstance(before, int) or not isinstance(now, int):
-            return False
-        return before < now
-
-    return [name for name in names if not may_continue(name)]
-
-
 def _difference(path: Path, stored: Record, wanted: Record) -> RRLError | None:
     """Return why a run cannot continue the stored one, in one line that says what to do."""
-    if stored["journal"] != SCHEMA:
-        return DataError(
-            f"{path} has schema {_version(stored['journal'])}, and this version of rrl writes "
-            f"{SCHEMA}: {OTHER_VERSION}"
-        )
+    versions = {"journal": "journals", "agent_version": "the agent"}
+    other = [name for name in versions if stored.get(name) != wanted[name]]
     old, new = stored["settings"], wanted["settings"]
-    if changed := _changed(old, new):
-        name = changed[0]
-        of = "of" if name == "what" else f"with {name}"
+    changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
+    kept = [name for name in changed if not (name in RAISABLE and _larger(old, new, name))]
+    if kept and "journal" not in other:
+        of = "of" if kept[0] == "what" else f"with {kept[0]}"
         return UsageError(
-            f"{path} is of a run {of} {_value(old, name)}, not {_value(new, name)}: "
+            f"{path} is of a run {of} {_value(old, kept[0])}, not {_value(new, kept[0])}: "
             "give the same options to continue it, or choose another folder by --out"
         )
-    if stored.get("agent_version") != wanted["agent_version"]:
-        return DataError(
-            f"{path} is of version {_version(stored.get('agent_version'))} of the agent, and "
-            f"this is version {wanted['agent_version']}: {OTHER_VERSION}"
-        )
-    return None
+    if not other:
+        return None
+    number = shown(str(stored.get(other[0])))
+    return DataError(
+        f"{path} is of version {number} of {versions[other[0]]}, and this rrl has version "
+        f"{wanted[other[0]]}: {OTHER_VERSION}"
+    )
+
+
+def _larger(old: Record, new: Record, name: str) -> bool:
+    """Return whether both have a number of this name, and the new one is larger."""
+    before, now = old.get(name), new.get(name)
+    return isinstance(before, int) and isinstance(now, int) and now > before
 
 
 def is_configuration(value: Any) -> bool:
     """Return whether a value of a file can be a configuration: names, and numbers or text."""
     return isinstance(value, dict) and all(type(one) in (int, float, str) for one in value.values())
-
-
-def _version(value: Any) -> str:
-    return str(value) if isinstance(value, int) else shown(str(value))
 
 
 def _value(settings: Record, name: str) -> str:

@@ -2,77 +2,165 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+import csv
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Iterable, Mapping, Sequence
 
-from rrl.operating.options import each_once, refuse_idle, setting
+from rrl.core.knob import Configuration, Knob, Value
+from rrl.core.space import ConfigSpace
+from rrl.serving.process_knobs import (
+    ENV,
+    FLAG,
+    check_cpus,
+    check_process_knob,
+    is_process_knob,
+    read_value,
+    usable_cpus,
+)
+from rrl.serving.settings import checked
 from rrl.support.errors import UsageError
+from rrl.support.machine import available_cpus
+from rrl.support.number_options import whole
+from rrl.tuning.defaults import SERVER_DEFAULTS
+from rrl.tuning.presets import CPUS, paper_cpu, serving_knob
 
-if TYPE_CHECKING:
-    from rrl.core.knob import Configuration, Value
-    from rrl.core.space import ConfigSpace
+_THREADS = ("inter_op", "intra_op", "batch_threads", "grpc_max_threads")
+_BATCHES = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
+LIMITS = dict.fromkeys(_THREADS, (0, 4096)) | {"max_batch_size": (1, 2**31 - 1), CPUS: (1, 4096)}
+"""The least and the largest value of knobs; more threads than that are a mistake."""
+
+
+def knob_values(text: str) -> tuple[str, tuple[Value, ...]]:
+    """Read a knob with its values; those of a flag or an environment variable may also be text.
+
+    A value with a comma is in double quotes.
+
+    Raises
+    ------
+    UsageError
+        If the text has another form, or a value is one that no server can have.
+
+    Examples
+    --------
+    >>> knob_values("inter_op=1,2")
+    ('inter_op', (1, 2))
+    >>> knob_values("flag:--enable_model_warmup=true,false")
+    ('flag:--enable_model_warmup', ('true', 'false'))
+    >>> knob_values('env:CPUS="0,1","2,3"')
+    ('env:CPUS', ('0,1', '2,3'))
+    """
+    name, equals, values = text.partition("=")
+    if not name.startswith((FLAG, ENV)):
+        try:
+            if not equals:
+                raise ArgumentTypeError("write it as name=1,2,4")
+            return name, tuple(map(whole(*LIMITS.get(name, (0, 2**31 - 1))), values.split(",")))
+        except ArgumentTypeError as error:
+            raise UsageError(f"--knob {text!r}: {error}") from None
+    try:
+        words = next(csv.reader([values], strict=True), [])
+    except csv.Error:
+        words = []
+    if not words or not all(words):
+        raise UsageError(
+            f"--knob {text!r}: write it as {name}=VALUE,VALUE; no value is empty, and one with "
+            'a comma is in double quotes: "0,1"'
+        )
+    check_process_knob(name)
+    return name, tuple(map(read_value, words))
+
+
+def each_once(texts: Iterable[str]) -> dict[str, tuple[Value, ...]]:
+    """Read the values of several knobs.
+
+    Raises
+    ------
+    UsageError
+        If a knob is given twice, or is one of the batches and batching is off everywhere.
+
+    Examples
+    --------
+    >>> each_once(["inter_op=1,2", "batch_threads=0"])
+    {'inter_op': (1, 2), 'batch_threads': (0,)}
+    """
+    knobs: dict[str, tuple[Value, ...]] = {}
+    for name, values in map(knob_values, texts):
+        if name in knobs:
+            raise UsageError(f"--knob {name}= is given twice; write all its values in one")
+        knobs[name] = values
+    idle = [name for name in _BATCHES if name in knobs]
+    if idle and not max(knobs.get("batch_threads", (0,))):
+        raise UsageError(
+            f"{idle[0]} has no effect while batching is off: add --knob batch_threads="
+        )
+    return knobs
+
+
+def read_knobs(
+    options: Namespace, largest: int
+) -> tuple[dict[str, tuple[Value, ...]], dict[str, Value]]:
+    """Return the knobs that are given, with their values, and a fixed setting that they need.
+
+    A batch must hold the largest request (`largest` examples), or the server refuses it. So smaller
+    values of `max_batch_size` are left out.
+
+    Raises
+    ------
+    UsageError
+        If a server that is started here lacks a knob, or the number of CPUs.
+    """
+    knobs = each_once(options.knob)
+    checked({name: values[0] for name, values in knobs.items()})
+    if (port := f"{FLAG}--rest_api_port") in knobs:
+        raise UsageError(f"{port.removeprefix(FLAG)}: two servers may run at once; use --rest-port")
+    check_cpus(knobs.get(CPUS, ()))
+    sizes = knobs.get("max_batch_size")
+    if sizes is None:
+        return knobs, {"max_batch_size": largest} if largest > 1 else {}
+    knobs["max_batch_size"] = tuple(size for size in sizes if int(size) >= largest)
+    if not knobs["max_batch_size"]:
+        raise UsageError(
+            f"max_batch_size {max(sizes)}: the sample has a request of {largest} examples, which a "
+            "server with smaller batches refuses; give a larger value"
+        )
+    return knobs, {}
 
 
 def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configuration]:
     """Return the space to tune, and the knobs that have one value and are fixed.
 
     Flags, environment variables and CPUs that are fixed leave the usual knobs to tune.
-
-    A batch must hold the largest request (`largest` examples), or the server refuses it.
     """
-    from rrl.core.space import ConfigSpace
-    from rrl.serving.process_knobs import is_process_knob
-    from rrl.support.machine import available_cpus
-    from rrl.tuning.presets import paper_cpu, serving_knob
-
-    knobs = each_once(options.knob)
-    check_names(knobs)
-    if "max_batch_size" in knobs:
-        knobs["max_batch_size"] = large_enough([int(x) for x in knobs["max_batch_size"]], largest)
-    fixed = {name: values[0] for name, values in knobs.items() if len(values) == 1}
-    if "max_batch_size" not in knobs and largest > 1:
-        fixed["max_batch_size"] = largest
+    knobs, needed = read_knobs(options, largest)
+    fixed = {name: values[0] for name, values in knobs.items() if len(values) == 1} | needed
     free = [serving_knob(name, values) for name, values in knobs.items() if len(values) > 1]
-    if not free and not all(map(is_process_knob, knobs)):
+    if free:
+        return ConfigSpace(free, cores=available_cpus()), fixed
+    if not all(map(is_process_knob, knobs)):
         raise UsageError("each --knob has only one value: there is nothing to tune")
-    refuse_idle(knobs)
-    if not free:
-        return paper_cpu(min(available_cpus(), 8)), fixed
-    return ConfigSpace(free, cores=available_cpus()), fixed
+    return paper_cpu(min(available_cpus(), 8)), fixed
 
 
-def check_names(knobs: Mapping[str, Sequence[Value]]) -> None:
-    """Raise UsageError if a server that is started here lacks a knob, or the number of CPUs."""
-    from rrl.serving.process_knobs import FLAG, check_cpus
-    from rrl.serving.settings import checked
-    from rrl.tuning.presets import CPUS
+def setting(texts: Sequence[str], knobs: Sequence[Knob] = ()) -> dict[str, Value]:
+    """Read a configuration from texts of the form ``name=value``.
 
-    checked({name: values[0] for name, values in knobs.items()})
-    if (port := f"{FLAG}--rest_api_port") in knobs:
-        raise UsageError(f"{port.removeprefix(FLAG)}: two servers may run at once; use --rest-port")
-    check_cpus(knobs.get(CPUS, ()))
-
-
-def large_enough(sizes: Sequence[int], largest: int) -> tuple[int, ...]:
-    """Return the batch sizes that hold the largest request.
-
-    Raises
-    ------
-    UsageError
-        If no size does.
+    A value of a knob is taken as the knob has it: the 1 of "auto", "1", "2" is a text.
 
     Examples
     --------
-    >>> large_enough((1, 4, 8), largest=4)
-    (4, 8)
+    >>> setting(["threads=2", "mode=fast"])
+    {'threads': 2, 'mode': 'fast'}
     """
-    if max(sizes) < largest:
-        raise UsageError(
-            f"max_batch_size {max(sizes)}: the sample has a request of {largest} examples, which a "
-            "server with smaller batches refuses; give a larger value"
-        )
-    return tuple(size for size in sizes if size >= largest)
+    known: Mapping[str, dict[str, Value]] = {k.name: {str(v): v for v in k.values} for k in knobs}
+    values: dict[str, Value] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--default {text!r}: write it as name=value")
+        if name in values:
+            raise UsageError(f"--default {name}= is given twice; give it once")
+        values[name] = known.get(name, {}).get(value, read_value(value))
+    return values
 
 
 def read_default(options: Namespace, space: ConfigSpace) -> Configuration:
@@ -81,12 +169,8 @@ def read_default(options: Namespace, space: ConfigSpace) -> Configuration:
     The default of the CPUs is all of them, and that of a flag or an environment variable its first
     value.
     """
-    from rrl.serving.process_knobs import is_process_knob, usable_cpus
-    from rrl.tuning.defaults import SERVER_DEFAULTS
-    from rrl.tuning.presets import CPUS
-
     if options.default:
-        return setting(options.default)
+        return setting(options.default, space.knobs)
     own = {**SERVER_DEFAULTS, CPUS: len(usable_cpus())}
     first = {knob.name: knob.values[0] for knob in space.knobs if is_process_knob(knob.name)}
     return {name: {**first, **own}.get(name, 0) for name in space.names}

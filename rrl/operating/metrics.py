@@ -15,6 +15,7 @@ from rrl.support.errors import UsageError
 from rrl.tuning.guard import Guard
 
 HOST = "127.0.0.1"
+PREFIX = "rrl_tuning_"
 
 
 class TuningMetrics(Collector):
@@ -47,36 +48,30 @@ class TuningMetrics(Collector):
             re.sub(r"\W", "_", name.partition(":")[2].lstrip("-") or name): str(value)
             for name, value in serves.items()
         }
-        yield InfoMetricFamily("rrl_tuning_serves", "The configuration that serves.", labels)
-        trial = GaugeMetricFamily("rrl_tuning_trial", "1 during a trial, 0 with the default.")
-        trial.add_metric([], float(not guard.is_default(serves)))
-        yield trial
-        requests = CounterMetricFamily(
-            "rrl_tuning_requests", "Requests that were measured.", labels=["with"]
-        )
-        bad = CounterMetricFamily(
-            "rrl_tuning_bad_requests", "Late or failed ones among them.", labels=["with"]
-        )
-        for side in ("trial", "default"):
-            requests.add_metric([side], done[f"{side}_requests"])
-            bad.add_metric([side], done[f"{side}_bad"])
-        yield requests
-        yield bad
-        ended = CounterMetricFamily(
-            "rrl_tuning_trials_ended", "Trials that were stopped or crashed.", labels=["how"]
-        )
-        ended.add_metric(["stopped"], done["aborted"])
-        ended.add_metric(["crashed"], done["crashed"])
-        yield ended
+        yield InfoMetricFamily(f"{PREFIX}serves", "The configuration that serves.", labels)
+        trial = not guard.is_default(serves)
+        yield from _gauge("trial", "1 during a trial, 0 with the default.", trial)
         if guard.budget < NO_LIMIT:
-            yield GaugeMetricFamily(
-                "rrl_tuning_budget_left", "Bad requests that trials may still have.",
-                value=guard.allowance,
-            )  # fmt: skip
+            text = "Bad requests that trials may still have."
+            yield from _gauge("budget_left", text, guard.allowance)
         if guard.late_s is not None:
-            yield GaugeMetricFamily(
-                "rrl_tuning_late_seconds", "A slower request is late.", value=guard.late_s
-            )
+            yield from _gauge("late_seconds", "A slower request is late.", guard.late_s)
+        for name, text, label, values in (
+            ("requests", "Requests that were measured.", "with",
+             {"trial": done["trial_requests"], "default": done["default_requests"]}),
+            ("bad_requests", "Late or failed ones among them.", "with",
+             {"trial": done["trial_bad"], "default": done["default_bad"]}),
+            ("trials_ended", "Trials that were stopped or crashed.", "how",
+             {"stopped": done["aborted"], "crashed": done["crashed"]}),
+        ):  # fmt: skip
+            family = CounterMetricFamily(PREFIX + name, text, labels=[label])
+            for value, count in values.items():
+                family.add_metric([value], count)
+            yield family
+
+
+def _gauge(name: str, text: str, value: float) -> Iterator[GaugeMetricFamily]:
+    yield GaugeMetricFamily(PREFIX + name, text, value=value)
 
 
 @contextmanager

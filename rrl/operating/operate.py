@@ -14,7 +14,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import count, islice
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
 from rrl.operating.job import Job
 from rrl.operating.journal import OTHER_VERSION, Journal
+from rrl.operating.log import LOG
 from rrl.operating.other_work import OtherWork
 from rrl.operating.records import (
     Record,
@@ -33,13 +35,13 @@ from rrl.operating.records import (
     line_of,
     round_record,
     settled,
-    stopped_words,
 )
 from rrl.operating.tape import TapedServer
 from rrl.operating.verdict import amount, decided, duration, progress
 from rrl.support.errors import DataError, UsageError
 from rrl.support.versions import version
 from rrl.tuning.comparison import draw_rounds
+from rrl.tuning.defaults import guess_cores, nearest
 from rrl.tuning.episode import Server, measure_valid
 from rrl.tuning.guard import USUAL_EPISODES, Guard
 from rrl.tuning.guarded import check_answered, guarded_steps, measured
@@ -48,24 +50,19 @@ from rrl.tuning.objective import suited
 from rrl.tuning.presets import THREADS
 from rrl.workloads.workload import Times
 
-Contestants = Callable[[Configuration], AbstractContextManager[Mapping[str, Server]]]
-"""Takes a recommendation and opens the servers "default" and "recommended" of the comparison."""
-
+Contestants = Callable[[], AbstractContextManager[Mapping[str, Server]]]
+"""Opens the servers "default" and "recommended" of the comparison."""
 
 SETTLED = "no trial is worth its price any more: the tuning ends early"
 
 
 def on_one_server(server: Server) -> Contestants:
     """Compare on one server, which switches between the two configurations."""
-    return lambda recommended: nullcontext({"default": server, "recommended": server})
+    return lambda: nullcontext({"default": server, "recommended": server})
 
 
 @contextmanager
-def open_run(
-    job: Job,
-    folder: str | os.PathLike[str],
-    refuses: Callable[[Configuration], bool] | None = None,
-) -> Iterator[Run]:
+def open_run(job: Job, folder: str | os.PathLike[str]) -> Iterator[Run]:
     """Open the journal of a job and play it to a new run, before any server is touched.
 
     Raises
@@ -80,7 +77,7 @@ def open_run(
                 f"{journal.path} has {known} episodes: give --episodes {known} or more, "
                 "or choose another folder"
             )
-        run = Run(job, journal, make_guard(job, refuses))
+        run = Run(job, journal, make_guard(job))
         run.play()
         yield run
 
@@ -91,9 +88,8 @@ def make_agent(job: Job) -> Agent:
     Automatic threads that are not on the grid are a thread per core.
     """
     from rrl.rivals.agents import maker
-    from rrl.tuning.defaults import guess_cores, nearest
 
-    settings: dict[str, Any] = {} if job.warm is None else {"warm": job.warm.start}
+    settings: dict[str, Any] = {} if job.warm is None else {"warm": job.warm}
     if job.agent == "rrl-gp":
         automatic = [k.name for k in job.space.knobs if k.name in THREADS and 0 not in k.values]
         cores = {name: guess_cores(job.space) for name in automatic if not job.default[name]}
@@ -101,77 +97,22 @@ def make_agent(job: Job) -> Agent:
     return maker(job.agent, **settings)(job.space, job.rng(0))
 
 
-def make_guard(job: Job, refuses: Callable[[Configuration], bool] | None = None) -> Guard | None:
-    """Make a job's guard; None if it has no budget of bad requests.
-
-    `refuses` says whether a configuration would refuse requests that are served today.
-    """
+def make_guard(job: Job) -> Guard | None:
+    """Make a job's guard; None if it has no budget of bad requests."""
     if job.budget is None:
         return None
-    late_s = job.slo.target_s if job.slo else job.late_s
-    return Guard(
-        job.space, job.default, job.budget, late_s, refuses=refuses, refused_cost=job.failure_cost
-    )
+    return Guard(job.space, job.default, job.budget, job.slo.target_s if job.slo else None)
 
 
 def operate(
-    job: Job,
-    server: Server,
-    contestants: Contestants,
-    folder: str | os.PathLike[str] | Run,
-    show: Callable[[str], None] = lambda line: None,
-    every: int = 1,
-    *,
-    tick: Callable[[str, str], None] | None = None,
-    machine: Mapping[str, Any] | None = None,
-    others: OtherWork | None = None,
+    job: Job, server: Server, contestants: Contestants, folder: str | os.PathLike[str]
 ) -> list[Record]:
     """Tune, then compare with the default; continue from the journal in `folder`.
 
-    Parameters
-    ----------
-    job : Job
-    server : Server
-        The server to tune.
-    contestants : callable
-        This function opens the servers of the comparison.
-    folder : path or Run
-        The folder of the journal, or what :func:`open_run` gave.
-    show : callable, optional
-        This function receives lines of text for people to read.
-    every : int, optional
-        The progress is shown after every `every` episodes.
-    tick : callable, optional
-        This function receives the progress, as a short text and as a line, and the next call may
-        replace it. By default, `show` receives the line.
-    machine : mapping, optional
-        The machine that measures. The journal notes it, and each change.
-    others : OtherWork, optional
-        What else the machine does. The journal notes it with each episode.
-
-    Returns
-    -------
-    list of dict
-        The records of the run: one per episode, then one per round.
-
-    Raises
-    ------
-    UsageError, DataError
-        If the journal cannot be continued.
-    ServerError
-        If a server fails permanently.
+    See :func:`open_run` and :meth:`Run.finish`.
     """
-    runs = nullcontext(folder) if isinstance(folder, Run) else open_run(job, folder)
-    with runs as run:
-        run.show, run.every, run.others = show, every, others
-        run.tick = tick or (lambda short, line: show(line))
-        run.begin(machine)
-        run.learn(server)
-        second = run.to_compare()
-        if second is not None:
-            with contestants(second) as servers:
-                run.compare(servers, second)
-        return run.records
+    with open_run(job, folder) as run:
+        return run.finish(server, contestants)
 
 
 class Run:
@@ -182,27 +123,33 @@ class Run:
     records : list of dict
         What follows from the measurements so far, see :mod:`rrl.operating.records`.
     guard : Guard, optional
-    show, tick, every, others
-        See :func:`operate`.
     """
 
     def __init__(self, job: Job, journal: Journal, guard: Guard | None) -> None:
         self.job, self.journal, self.guard = job, journal, guard
         self.records: list[Record] = []
-        self.show: Callable[[str], None] = lambda line: None
-        self.tick: Callable[[str, str], None] = lambda short, line: None
-        self.every = 1
-        self.others: OtherWork | None = None
         self._agent = make_agent(job)
         self._taped = TapedServer(job.space)
         self._load, self._drawn, self._rng = self._draw()
         self._steps: Iterator[Step] | None = None
         self._rounds: Iterator[tuple[Times, int, list[str]]] = iter(())
+        self._others: OtherWork | None = None
 
     @property
     def recommended(self) -> Configuration:
         """What the agent recommends after its last episode."""
         return learned(self.records)[-1]["recommended"]
+
+    @property
+    def second(self) -> Configuration:
+        """What is compared with the default: the recommendation, if the guard admits it at first.
+
+        Otherwise, it is the default again.
+        """
+        if rounds := compared(self.records):
+            return dict(rounds[0]["recommended"]["answered"].configuration)
+        admitted = self.guard is None or self.guard.admits(self.recommended)
+        return self.recommended if admitted else dict(self.job.default)
 
     # --- one episode, one round -------------------------------------------------------------------
 
@@ -213,7 +160,7 @@ class Run:
         """Run an episode whose requests are planned at `due` (s)."""
         self._due = due
         if self._steps is None:
-            parts = (self._due for _ in count())
+            parts = (self._due for _ in repeat(None))
             what = self._taped, self._agent, self._load, parts, self._rng, self.job.objective
             guard = self.guard
             self._steps = learning_steps(*what) if guard is None else guarded_steps(*what, guard)
@@ -221,11 +168,10 @@ class Run:
         planned = {} if self.job.redrawn else {"due_s": due.tolist()}
         return self._with_answers(record) | planned | {"rng": self._rng.bit_generator.state}
 
-    def _next_round(self, second: Configuration, servers: Mapping[str, Server]) -> Record:
-        """Measure the default and another configuration."""
+    def _next_round(self, servers: Mapping[str, Server]) -> Record:
+        """Measure the default and the second configuration."""
         job, number = self.job, len(compared(self.records))
-        default = {} if second == dict(job.default) else {"default": job.default}
-        pairs = default | {"recommended": second}
+        pairs = {"default": job.default, "recommended": self.second}
         if number == 0:
             drawn = job.workload, job.rounds, job.requests, job.rng(2)
             self._rounds = draw_rounds(list(pairs), *drawn)
@@ -272,8 +218,6 @@ class Run:
 
     def _again(self, stored: Record) -> Record:
         """Return what follows from a line of the journal; ValueError if it is another line."""
-        if "machine" in stored:
-            return {"machine": dict(stored["machine"])}
         self._taped.play(stored["answers"], stored.get("rng"))
         if self.guard is not None:
             self.guard.budget = stored["budget"]
@@ -283,43 +227,62 @@ class Run:
             due = next(self._drawn)
             record = self._next_episode(np.array(stored.get("due_s", due), dtype=float))
         else:
-            alone = "default" not in stored["cost"]
-            second = dict(self.job.default) if alone else self.recommended
-            record = self._next_round(second, {})
+            record = self._next_round({})
         if 0 <= stored.get("other_work", -1) <= 1:
             record["other_work"] = stored["other_work"]
         if line_of(record) != stored:
             raise ValueError("something else follows from its answers")
         return record
 
-    def begin(self, machine: Mapping[str, Any] | None) -> None:
-        """Show how far the journal goes, and record the machine."""
-        journal = self.journal
-        if journal.recovered:
-            self.show("the last line of the journal was cut off; that episode is measured again")
-        done = len(learned(self.records)), len(compared(self.records))
-        if journal.records:
-            self.show(f"continuing after {done[0]} episodes and {done[1]} rounds in {journal.path}")
-        for line in self.job.warm.lines if self.job.warm else ():
-            self.show(line)
-        known = [record["machine"] for record in self.records if "machine" in record]
-        if machine is not None and (not known or known[-1] != machine):
-            if known:
-                self.show("this is another machine, or another version of it: the result says so")
-            self._note({"machine": dict(machine)})
-
-    def _note(self, record: Record) -> None:
-        """Keep a record; its line is on disk when this returns."""
+    def _note(self, measure: Callable[[], Record]) -> Record:
+        """Measure, and keep the record; its line is on disk when this returns."""
+        if self._others is not None:
+            self._others.start()
+        record = measure()
+        if self._others is not None:
+            record |= self._others.look()
         self.journal.append(line_of(record))
         self.records.append(record)
-
-    def _look(self, show: Callable[[str], None] | None = None) -> Record:
-        """Return how much else the machine did since the last look."""
-        return {} if self.others is None else self.others.look(show or self.show)
+        return record
 
     # --- the whole --------------------------------------------------------------------------------
 
-    def learn(self, server: Server) -> None:
+    def finish(
+        self, server: Server, contestants: Contestants, others: OtherWork | None = None
+    ) -> list[Record]:
+        """Run what the journal does not have yet: the rest of the tuning and of the comparison.
+
+        Parameters
+        ----------
+        server : Server
+            The server to tune.
+        contestants : callable
+            This function opens the servers of the comparison.
+        others : OtherWork, optional
+            What else the machine does. The journal notes it with each episode.
+
+        Returns
+        -------
+        list of dict
+            The records of the run: one per episode, then one per round.
+
+        Raises
+        ------
+        ServerError
+            If a server fails permanently.
+        """
+        self._others = others
+        if self.records:
+            done = len(learned(self.records)), len(compared(self.records))
+            path = self.journal.path
+            LOG.info(f"continuing after {done[0]} episodes and {done[1]} rounds in {path}")
+        self._learn(server)
+        if self._why_no_round() is None:
+            with contestants() as servers:
+                self._compare(servers)
+        return self.records
+
+    def _learn(self, server: Server) -> None:
         """Let the agent tune until its episodes are used up, or no trial is worth its price.
 
         At the end, the server keeps what the agent recommends, if it did well.
@@ -327,61 +290,48 @@ class Run:
         job, guard = self.job, self.guard
         self._taped.server = suited(server, job.objective)
         began, late_s = time.monotonic(), guard and guard.late_s
-        self._look(lambda line: None)
         first = len(learned(self.records))
-        load, parts, _ = self._draw()  # again, as only now the rate of clients is known
-        self._load = load if self._steps is None else self._load
-        for number, due in enumerate(islice(parts, first, None), first + 1):
+        if not job.redrawn:  # only now the rate of clients is known
+            load, self._drawn, _ = self._draw()
+            self._load = load if self._steps is None else self._load
+        for number in range(first + 1, job.episodes + 1):
             if settled(job, self.records):
-                self.tick(SETTLED, SETTLED)
+                LOG.info(SETTLED)
                 break
-            self._note(self._next_episode(due) | self._look())
-            if number % self.every == 0 or number == job.episodes:
-                left_s = (job.episodes - number) * (time.monotonic() - began) / (number - first)
-                self.tick(*progress(job, self.records, duration(left_s)))
+            self._note(partial(self._next_episode, next(self._drawn)))
+            left_s = (job.episodes - number) * (time.monotonic() - began) / (number - first)
+            LOG.info(progress(job, self.records, duration(left_s)))
             if guard and guard.late_s is not None and guard.late_s != late_s:
                 late_s = guard.late_s
-                self.show(
+                LOG.info(
                     f"late means over {in_ms(late_s)}: twice the p99 of {USUAL_EPISODES} "
-                    "episodes of the default (--slo or --late sets it)"
+                    "episodes of the default (--slo sets it)"
                 )
         if guard is not None:
             self._taped.keep(guard.sound(self.recommended))
 
-    def to_compare(self) -> Configuration | None:
-        """Return what another round measures beside the default; None if no round is needed.
+    def _why_no_round(self) -> str | None:
+        """Return why the comparison is complete; None if it needs another round."""
+        job, guard, rounds = self.job, self.guard, compared(self.records)
+        if len(rounds) >= job.rounds:
+            return f"all {job.rounds} rounds are measured"
+        if decided(job, self.records):
+            return "the answer is clear: no more rounds are needed"
+        if rounds and job.slo is None and self.second == dict(job.default):
+            return "the default is recommended, and no SLO is to be judged"
+        if rounds and guard is not None and not guard.admits(self.second):
+            if guard.charge(self.second) is None:
+                return "the budget of late or failed requests is used up (--budget)"
+            return "the recommendation did too badly to serve any longer"
+        return None
 
-        It is the recommendation. If nothing is left of the guard's budget, the default is measured
-        alone.
-        """
-        job, known = self.job, compared(self.records)
-        if len(known) >= job.rounds or decided(job, self.records):
-            return None
-        if known and "default" not in known[0]["cost"]:
-            return dict(job.default)
-        if self.guard is None or self.guard.admits(self.recommended):
-            return self.recommended
-        return None if known else dict(job.default)
-
-    def compare(self, servers: Mapping[str, Server], second: Configuration) -> None:
-        """Measure the default and another configuration in rounds, until the answer is clear."""
-        job, guard = self.job, self.guard
+    def _compare(self, servers: Mapping[str, Server]) -> None:
+        """Measure the default and the second configuration in rounds, until that is enough."""
+        job = self.job
         ready = {name: suited(server, job.objective) for name, server in servers.items()}
-        self._look(lambda line: None)
-        for number in range(len(compared(self.records)), job.rounds):
-            record = self._next_round(second, ready) | self._look()
-            self._note(record)
-            words = ", ".join(
-                f"{name} {stopped_words(record[name], job.requests) or amount(job, cost)}"
-                for name, cost in record["cost"].items()
-            )
-            self.tick(text := f"round {number + 1}/{job.rounds}: {words}", text)
-            if guard is not None and not guard.admits(second):
-                why = "the recommendation did too badly to serve any longer"
-                if guard.charge(second) is None:
-                    why = "the budget of late or failed requests is used up (--budget)"
-                self.show(f"{why}: the comparison ends")
-                return
-            if decided(job, self.records):
-                self.show("the answer is clear: no more rounds are needed")
-                return
+        while (why := self._why_no_round()) is None:
+            record = self._note(partial(self._next_round, ready))
+            costs = record["cost"].items()
+            words = [f"{n} {record[n].get('stopped') or amount(job, cost)}" for n, cost in costs]
+            LOG.info(f"round {record['round'] + 1}/{job.rounds}: {', '.join(words)}")
+        LOG.info(f"the comparison ends: {why}")

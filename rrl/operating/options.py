@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import ipaddress
 from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 from zlib import crc32
 
-from rrl.serving.process_knobs import ENV, FLAG, check_process_knob, read_value
 from rrl.support.errors import UsageError
-from rrl.support.number_options import above_zero, whole
-from rrl.tuning.presets import CPUS
-from rrl.tuning.slo import parse_slo
-
-if TYPE_CHECKING:
-    from rrl.core.knob import Value
+from rrl.support.number_options import COUNT, SEED, above_zero, whole
 
 UNLIMITED, NO_LIMIT = "unlimited", 10**9
 """The word for no budget of bad requests, and the number that stands for it."""
 
-AUTO = "auto"
-"""The word for a limit of lateness that the default's own episodes give."""
+MANY = whole(2, 10**6)
 
 DATA = Path("data")
 """The folder in which a profile is known by its name."""
@@ -31,95 +23,10 @@ DATA = Path("data")
 FURTHER = "further options"
 """The title of the options that only ``--help-all`` shows."""
 
-MOST_THREADS = 4096
-"""The largest thread count of an option: far above the cores of a machine, so it is a mistake."""
-
-_THREADS = ("inter_op", "intra_op", "batch_threads", "grpc_max_threads")
-_BATCHES = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
-
-
-def knob_values(text: str) -> tuple[str, tuple[Value, ...]]:
-    """Read a knob with its values; those of a flag or an environment variable may also be text.
-
-    A value with a comma is in double quotes.
-
-    Raises
-    ------
-    UsageError
-        If the text has another form, or a value is one that no server can have.
-
-    Examples
-    --------
-    >>> knob_values("inter_op=1,2")
-    ('inter_op', (1, 2))
-    >>> knob_values("flag:--enable_model_warmup=true,false")
-    ('flag:--enable_model_warmup', ('true', 'false'))
-    >>> knob_values('env:CPUS="0,1","2,3"')
-    ('env:CPUS', ('0,1', '2,3'))
-    """
-    name, equals, numbers = text.partition("=")
-    if name.startswith((FLAG, ENV)):
-        try:
-            words = next(csv.reader([numbers], strict=True), [])
-        except csv.Error:
-            words = []
-        if not equals or not words or not all(words):
-            raise UsageError(
-                f"--knob {text!r}: write it as {name}=VALUE,VALUE; no value is empty, and one with "
-                'a comma is in double quotes: "0,1"'
-            )
-        check_process_knob(name)
-        return name, tuple(map(read_value, words))
-    try:
-        values = tuple(int(value) for value in numbers.split(",")) if text.isascii() else ()
-    except ValueError:
-        values = ()
-    if not equals or not values or min(values) < 0:
-        raise UsageError(f"--knob {text!r}: write it as name=1,2,4 with whole numbers, 0 or more")
-    if name == "max_batch_size" and not min(values):
-        raise UsageError(f"--knob {text}: a batch has at least 1 request")
-    if name == CPUS and not min(values):
-        raise UsageError(f"--knob {text}: a server has at least 1 CPU")
-    if max(values) > (most := MOST_THREADS if name in _THREADS else 2**31 - 1):
-        raise UsageError(f"--knob {text}: {max(values)} is too large; use at most {most}")
-    return name, values
-
-
-def each_once(texts: Iterable[str]) -> dict[str, tuple[Value, ...]]:
-    """Read the values of several knobs; a UsageError names one that is given twice.
-
-    Examples
-    --------
-    >>> each_once(["inter_op=1,2", "batch_threads=0"])
-    {'inter_op': (1, 2), 'batch_threads': (0,)}
-    """
-    knobs: dict[str, tuple[Value, ...]] = {}
-    for name, values in map(knob_values, texts):
-        if name in knobs:
-            raise UsageError(f"--knob {name}= is given twice; write all its values in one")
-        knobs[name] = values
-    return knobs
-
 
 def requests_or_unlimited(text: str) -> int:
     """Read a number of requests, or `UNLIMITED`."""
     return NO_LIMIT if text == UNLIMITED else whole(0, NO_LIMIT)(text)
-
-
-def time_limit(text: str) -> float | str:
-    """Read a time such as 80ms in seconds, or `AUTO`.
-
-    Examples
-    --------
-    >>> time_limit("80ms"), time_limit("auto")
-    (0.08, 'auto')
-    """
-    if text == AUTO:
-        return AUTO
-    try:
-        return parse_slo(f"mean<{text}").target_s
-    except UsageError:
-        raise ArgumentTypeError(f"{text!r} is no time; write it as 80ms, or as {AUTO}") from None
 
 
 def ip_address(text: str) -> str:
@@ -145,15 +52,6 @@ def refuse(options: Namespace, names: Iterable[str], why: str) -> None:
             raise UsageError(f"{option} has no effect {why}; leave it out")
 
 
-def refuse_idle(knobs: Mapping[str, Sequence[Value]]) -> None:
-    """Raise UsageError if a knob of the batches is given and batching is off everywhere."""
-    idle = [name for name in _BATCHES if name in knobs]
-    if idle and not max(knobs.get("batch_threads", (0,))):
-        raise UsageError(
-            f"{idle[0]} has no effect while batching is off: add --knob batch_threads="
-        )
-
-
 def refuse_without_effect(options: Namespace) -> None:
     """Raise UsageError if an option of `rrl tune` has no effect beside the others."""
     if options.port is None:
@@ -164,30 +62,6 @@ def refuse_without_effect(options: Namespace) -> None:
     else:
         given = ("rate", "trace", "time_column", "speed")
         refuse(options, given, "with --traffic: the clients send the requests")
-
-
-def setting(texts: Sequence[str]) -> dict[str, Value]:
-    """Read a configuration from texts of the form ``name=value``.
-
-    Examples
-    --------
-    >>> setting(["threads=2", "mode=fast"])
-    {'threads': 2, 'mode': 'fast'}
-    """
-    values: dict[str, Value] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--default {text!r}: write it as name=value")
-        if name in values:
-            raise UsageError(f"--default {name}= is given twice; give it once")
-        for kind in (read_value,) if name.startswith((FLAG, ENV)) else (int, float, str):
-            try:
-                values[name] = kind(value)
-                break
-            except ValueError:
-                continue
-    return values
 
 
 def checksum(path: Path) -> str:
@@ -276,17 +150,17 @@ def add_run_options(parser: ArgumentParser, group: Any) -> None:
         default="rrl-gp",
         help="the agent: rrl-gp (default), rrl, rrl-adaptive (see rrl.AGENTS)",
     )
-    group.add_argument("--episodes", type=int, default=60, help="episodes of tuning (default 60)")
+    group.add_argument("--episodes", type=COUNT, default=60, help="episodes of tuning (default 60)")
     group.add_argument(
-        "--requests", type=int, default=100, help="requests per episode (default 100)"
+        "--requests", type=MANY, default=100, help="requests per episode (default 100)"
     )
     group.add_argument(
         "--rounds",
-        type=int,
+        type=MANY,
         default=15,
         help="rounds of comparison, fewer if the answer is clear and there is no SLO (default 15)",
     )
-    group.add_argument("--seed", type=int, default=0, help="seed of all randomness (default 0)")
+    group.add_argument("--seed", type=SEED, default=0, help="seed of all randomness (default 0)")
     group.add_argument(
         "--default",
         action="append",

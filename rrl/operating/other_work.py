@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 
+from rrl.operating.log import LOG
+
 BUSY = 0.2  # fraction of the processors' time; less hardly changes a latency
 
 
@@ -37,19 +39,24 @@ class OtherWork:
 
     def __init__(self, ours: Callable[[], Iterable[int]] = tuple) -> None:
         self._ours, self._told = ours, False
+        self.start()
+
+    def start(self) -> None:
+        """Forget what was before."""
         self._before = self._now()
 
-    def look(self, show: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
-        """Return the fraction of the processors' time since the last look that others used.
+    def look(self) -> dict[str, Any]:
+        """Return the fraction of the processors' time since the start that others used.
 
-        The first time that it is above `BUSY`, `show` gets a line about it.
+        The first time that it is above `BUSY`, a line says so.
         """
-        before, self._before = self._before, self._now()
-        seconds, busy, own = (now - then for now, then in zip(self._before, before, strict=True))
+        seconds, busy, own = (
+            now - then for now, then in zip(self._now(), self._before, strict=True)
+        )
         fraction = min(max(busy - own, 0.0) / max(seconds, 1e-3), 1.0)
         if fraction > BUSY and not self._told:
             self._told = True
-            show(
+            LOG.info(
                 f"the machine is busy: other processes use {fraction:.0%} of its processor time, "
                 "which disturbs the measurement"
             )

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import time
-from argparse import Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable
+import sys
+from argparse import ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from rrl.operating.knob_options import read_knobs
+from rrl.operating.log import LOG
 from rrl.operating.options import (
+    DATA,
     add_sample_option,
     add_server_options,
     checksum,
-    each_once,
     refuse,
-    refuse_idle,
 )
+from rrl.operating.requests import about, model_path, read_requests
+from rrl.operating.verdict import duration
+from rrl.recording.plan import Plan
+from rrl.recording.plans import PLANS
+from rrl.serving.models import MODELS
+from rrl.serving.process_knobs import is_process_knob
 from rrl.support.errors import UsageError, interrupt_by_signals
-from rrl.support.number_options import whole
-
-if TYPE_CHECKING:
-    from rrl.core.knob import Configuration
-    from rrl.recording.plan import Plan
+from rrl.support.machine import another_run
+from rrl.support.number_options import COUNT, SEED, whole
+from rrl.tuning.presets import in_words
 
 _EXAMPLES = """examples:
   a grid of the repository, measured on this machine:
@@ -32,9 +39,9 @@ _EXAMPLES = """examples:
         --rates 20,60
     rrl replay resnet --rate 20
     rrl tune /models/resnet --sample one.npz --rate 40 --warm-start data/resnet
-  a grid of your own for a known model, into data/my-grid:
-    rrl profile my-grid --model keyword --knob inter_op=1,2 --knob batch_threads=0,2 \\
-        --rates 100,400
+  a grid of your own for a known model:
+    rrl profile keyword --knob inter_op=1,2 --knob batch_threads=0,2 --rates 100,400 \\
+        --out build/my-grid
   show the plan and its size without measuring:
     rrl profile inception_v3-threads --dry-run
 
@@ -57,10 +64,9 @@ def add_parsers(commands: Any) -> None:
         formatter_class=RawDescriptionHelpFormatter,
     )
     profile.add_argument(
-        "name", help="a named plan, a SavedModel's base path, or a new name (with --model)"
+        "model", metavar="MODEL", help="a known model, a SavedModel's base path, or a named plan"
     )
-    profile.add_argument("--out", type=Path, help="folder (default: data/NAME)")
-    profile.add_argument("--model", help="a known model, or a SavedModel's base path")
+    profile.add_argument("--out", type=Path, help="folder (default: data/ and the name of MODEL)")
     profile.add_argument(
         "--knob",
         action="append",
@@ -72,15 +78,13 @@ def add_parsers(commands: Any) -> None:
     add_server_options(profile)
     profile.add_argument(
         "--rates",
-        default="",
+        type=_loads,
         help="loads, comma-separated: requests/s (20,60), or percentages (40%%,85%%) of the rate "
         "that the machine sustains, which is measured first",
     )
-    profile.add_argument("--requests", type=int, default=100, help="requests per episode")
-    profile.add_argument("--passes", type=int, default=2, help="passes over the grid (default 2)")
-    profile.add_argument(
-        "--seed", type=whole(0, 2**63 - 1), default=0, help="seed of the run (default 0)"
-    )
+    profile.add_argument("--requests", type=COUNT, default=100, help="requests per episode")
+    profile.add_argument("--passes", type=COUNT, default=2, help="passes over the grid (default 2)")
+    profile.add_argument("--seed", type=SEED, default=0, help="seed of the run (default 0)")
     profile.add_argument(
         "--finals",
         type=whole(0, 10**6),
@@ -92,13 +96,13 @@ def add_parsers(commands: Any) -> None:
 
 
 def _profile(options: Namespace) -> int:
-    from rrl.operating.screen import Screen
+    from tqdm import tqdm
+
     from rrl.recording.calibration import for_machine
     from rrl.recording.finals import record_live
-    from rrl.support.machine import another_run
 
-    name, model = _names(options)
-    plan, own = _plan(options, model)
+    plan, own = _plan(options)
+    name = Path(options.model).resolve().name
     if options.finals is not None:
         plan = replace(plan, finalists=options.finals)
     guests = len(plan.configurations) - len(plan.space)
@@ -109,28 +113,31 @@ def _profile(options: Namespace) -> int:
         return 0
     if other := another_run():
         raise UsageError(other)
-    folder = options.out or Path("data") / name
+    folder = options.out or DATA / name
     interrupt_by_signals()
     server = {"executable": options.executable, "start_timeout_s": options.start_timeout, **own}
-    with Screen(stamped=True) as screen:
 
-        def measured() -> float:
-            screen("measuring the rate that this machine sustains; the loads are fractions of it")
-            return _sustained(plan, **server)
+    def measured() -> float:
+        LOG.info("measuring the rate that this machine sustains; the loads are fractions of it")
+        return _sustained(plan, **server)
 
-        plan = for_machine(plan, folder, measured)
-        rates = ", ".join(f"{rate:g}" for rate in plan.rates_per_s)
-        screen(f"{size}, loads {rates} requests/s, {_duration(plan)}")
-        recording = record_live(plan, folder, say=screen, **server)
-        _show(name, plan, recording, screen.progress)
-        screen(f"complete: {folder}")
+    plan = for_machine(plan, folder, measured)
+    rates = ", ".join(f"{rate:g}" for rate in plan.rates_per_s)
+    LOG.info(f"{size}, loads {rates} requests/s, {_duration(plan)}")
+    say, bar = partial(tqdm.write, file=sys.stderr), None
+    for done, episode in record_live(plan, folder, say=say, **server):
+        if bar is None:
+            bar = tqdm(None, name, plan.episodes, initial=done - 1, unit="episode")
+        bar.set_postfix_str(f"{1e3 * episode.latency.mean():.1f} ms", refresh=False)
+        bar.update()
+    if bar is not None:
+        bar.close()
+    LOG.info(f"complete: {folder}")
     return 0
 
 
 def _sustained(plan: Plan, **server: Any) -> float:
     """Measure the rate that this machine sustains, before the loads of a plan are known."""
-    import numpy as np
-
     from rrl.recording.calibration import sustained
     from rrl.recording.finals import live_server, prepare_machine
 
@@ -140,27 +147,8 @@ def _sustained(plan: Plan, **server: Any) -> float:
         return sustained(running, plan, rng)
 
 
-def _show(name: str, plan: Plan, recording: Any, progress: Callable[[str, str], None]) -> None:
-    """Measure, and show how far the recording is."""
-    from rrl.operating.verdict import duration
-
-    began, first = time.monotonic(), None
-    for done, episode in recording:
-        first = done if first is None else first
-        total = max(plan.episodes, done)  # the finals continue until they decide
-        each_s = (time.monotonic() - began) / (done - first + 1)
-        left = f"{duration((total - done) * each_s)} left"
-        if done >= total:
-            left = "the finals" if plan.finalists else "done"
-        more = " before the finals" if plan.finalists and done < total else ""
-        line = f"{name}: {done}/{total} episodes | {1e3 * episode.latency.mean():.1f} ms | {left}"
-        progress(line + more, line + more)
-
-
 def _listed(plan: Plan) -> str:
     """Say what a plan measures, one line per subject."""
-    from rrl.tuning.presets import in_words
-
     lines = [f"  {name}: {', '.join(map(str, values))}" for name, values in plan.knobs.items()]
     lines.append(f"  fixed: {in_words(plan.fixed) or 'nothing'}")
     loads = ", ".join(f"{rate:g}" for rate in plan.rates_per_s) + " requests/s"
@@ -175,7 +163,6 @@ def _listed(plan: Plan) -> str:
 
 def _duration(plan: Plan) -> str:
     """Say how long a recording takes."""
-    from rrl.operating.verdict import duration
     from rrl.recording.finals import least_seconds
 
     if not plan.rates_per_s:
@@ -187,105 +174,63 @@ def _duration(plan: Plan) -> str:
     return f"about {duration(grid)} for the grid{more}, and more if a load is too high to serve"
 
 
-def _names(options: Namespace) -> tuple[str, str | None]:
-    """Return the name of the profile, and the model; None for a named plan's."""
-    from rrl.serving.servable import newest_version
+def _loads(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Read loads in requests/s, or as fractions of the rate that the machine sustains.
 
-    name, model = options.name, options.model
-    if model is None and newest_version(Path(name)) is not None:
-        name, model = Path(name).resolve().name, name
-    plain = Path(name).name == name != ".."
-    if options.out is None and not (plain and name):
-        raise UsageError(f"{name!r} is no name of a profile; give the folder by --out")
-    return name, model
-
-
-def _plan(options: Namespace, model: str | None) -> tuple[Plan, dict[str, Any]]:
-    """Return the plan, and what the recording needs to serve one's own model."""
-    from rrl.recording.plan import Plan
-    from rrl.recording.plans import PLANS
-
-    if model is None:
-        names = ("knob", "rates", "requests", "passes", "seed")
-        refuse(options, (*names, *_CALLS), "on a named plan: give --model for your own plan")
-        if options.name not in PLANS:
-            raise UsageError(
-                f"unknown plan {options.name!r}; known: {', '.join(PLANS)}; give a folder with a "
-                "model version, or --model, --knob and --rates, for your own plan"
-            )
-        return PLANS[options.name], {}
-    options.model = model  # as the functions of `rrl tune` expect it
-    rates, fractions = _loads(options)
-    knobs, fixed, about, own = _own(options)
-    plan = Plan(
-        about.pop("name"),
-        knobs,
-        rates,
-        requests=options.requests,
-        passes=options.passes,
-        fixed=fixed,
-        seed=options.seed,
-        about=about or None,
-        shares=fractions,
-    )
-    return plan, own
+    Examples
+    --------
+    >>> _loads("20,60"), _loads("40%,80%")
+    (((20.0, 60.0), ()), ((), (0.4, 0.8)))
+    """
+    words = text.split(",")
+    percent = all(word.endswith("%") for word in words)
+    try:
+        loads = tuple(float(word.removesuffix("%") if percent else word) for word in words)
+    except ValueError:
+        raise ArgumentTypeError(
+            f"{text!r}: write requests/s as 50,100, or percentages as 40%,85%"
+        ) from None
+    if len(set(loads)) < len(loads):
+        raise ArgumentTypeError(f"{text!r} has a rate twice; write each once")
+    return ((), tuple(load / 100 for load in loads)) if percent else (loads, ())
 
 
 _CALLS = ("sample", "signature", "deadline")
 
 
-def _loads(options: Namespace) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the loads in requests/s, or as fractions of the rate that the machine sustains."""
-    if not options.rates:
-        raise UsageError("give the loads: --rates 20,60 (requests/s), or --rates 40%,85%")
-    words = options.rates.split(",")
-    percent = all(word.endswith("%") for word in words)
-    try:
-        loads = tuple(float(word.removesuffix("%") if percent else word) for word in words)
-    except ValueError:
-        raise UsageError(
-            f"--rates {options.rates!r}: write requests/s as 50,100, or percentages as 40%,85%"
-        ) from None
-    if len(set(loads)) < len(loads):
-        raise UsageError(f"--rates {options.rates} has a rate twice; write each once")
-    return ((), tuple(load / 100 for load in loads)) if percent else (loads, ())
-
-
-def _own(
-    options: Namespace,
-) -> tuple[dict[str, Any], Configuration, dict[str, Any], dict[str, Any]]:
-    """Return knobs, fixed settings, what identifies the model, and what the recording needs."""
-    from rrl.operating.knob_options import check_names, large_enough
-    from rrl.operating.requests import about, model_path, read_requests
-    from rrl.serving.models import MODELS
-    from rrl.serving.process_knobs import is_process_knob
-
+def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
+    """Return the plan, and what the recording needs to serve one's own model."""
     known = options.model in MODELS
+    if options.model in PLANS:
+        names = ("knob", "rates", "requests", "passes", "seed")
+        refuse(options, (*names, *_CALLS), "on a named plan: name a model for your own plan")
+        return PLANS[options.model], {}
+    if not known and not Path(options.model).exists():
+        raise UsageError(
+            f"unknown plan or model {options.model!r}; known: {', '.join((*PLANS, *MODELS))}; "
+            "or give a SavedModel's base path"
+        )
     if known:
         refuse(options, _CALLS, "with a known model, which has its own requests")
-    else:
-        model_path(options.model)
-    given: dict[str, Any] = each_once(options.knob)
-    check_names(given)
-    fixed = {n: levels[0] for n, levels in given.items() if is_process_knob(n) and len(levels) == 1}
-    knobs = {name: levels for name, levels in given.items() if name not in fixed}
+    requests, largest, _ = read_requests(options)
+    knobs, fixed = read_knobs(options, largest)
+    for name in list(knobs):
+        if is_process_knob(name) and len(knobs[name]) == 1:
+            (fixed[name],) = knobs.pop(name)
     if not knobs:
         raise UsageError("give the grid, at least one knob: --knob inter_op=1,2")
-    refuse_idle(knobs)
-    requests, largest, _ = read_requests(options)
-    if "max_batch_size" in knobs:
-        knobs["max_batch_size"] = large_enough(knobs["max_batch_size"], largest)
-    elif largest > 1:
-        fixed["max_batch_size"] = largest
-    if known:
-        return knobs, fixed, {"name": options.model}, {}
-    base = model_path(options.model)
-    sample = options.sample and f"{options.sample.name} ({checksum(options.sample)})"
-    what = {"name": base.resolve().name, "sample": sample, **about(options)}
-    own = {
-        "base": base,
-        "inputs": requests,
-        "signature": options.signature,
-        "timeout_s": options.deadline,
-    }
-    return knobs, fixed, what, own
+    if options.rates is None:
+        raise UsageError("give the loads: --rates 20,60 (requests/s), or --rates 40%,85%")
+    name, what, own = options.model, None, {}
+    if not known:
+        base = model_path(options.model)
+        sample = options.sample and f"{options.sample.name} ({checksum(options.sample)})"
+        name, what = base.resolve().name, {"sample": sample, **about(options)}
+        own = {"base": base, "inputs": requests, "signature": options.signature}
+        own["timeout_s"] = options.deadline
+    rates, fractions = options.rates
+    plan = Plan(
+        name, knobs, rates, requests=options.requests, passes=options.passes, fixed=fixed,
+        seed=options.seed, about=what, shares=fractions,
+    )  # fmt: skip
+    return plan, own

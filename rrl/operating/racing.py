@@ -73,14 +73,18 @@ def add_parsers(commands: Any) -> None:
 def _race(options: Namespace) -> int:
     from rrl.plotting.experiments import plot_table_races
     from rrl.plotting.shared import save
-    from rrl.studies.table_races import check_agents, over_lowest, race_tables, table_medians
+    from rrl.studies.outcomes import write_csv
+    from rrl.studies.settings import why_not
+    from rrl.studies.table_races import over_lowest, race_tables, table_medians
 
     agents = list(dict.fromkeys(options.agents.split(",")))
     folder = options.out or Path("build") / "race" / options.folder.resolve().name
     if folder.resolve() == options.folder.resolve():
         raise UsageError(f"--out {folder} is the folder of the tables; choose another one")
     scenarios = _tables(options)
-    check_agents(agents)
+    for name in agents:
+        if reason := why_not(name):
+            raise UsageError(f"agent {name} cannot run here ({reason}); leave it out")
     folder.mkdir(parents=True, exist_ok=True)
     interrupt_by_signals()
     lock = open_alone(folder)
@@ -90,10 +94,11 @@ def _race(options: Namespace) -> int:
             agents,
             range(options.seeds),
             options.episodes,
-            path=folder / RUNS,
+            build=folder,
             jobs=options.jobs or available_cpus(),
             progress=not options.quiet,
         )
+        write_csv(runs, folder / RUNS)
         table = table_medians(runs, options.episodes)
         over = over_lowest(table)
         save(plot_table_races(table, list(over.index)), FIGURE, folder)

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from rrl.operating.job import Job
 from rrl.tuning.constrained import MEMORY
 from rrl.tuning.episode import Episode, Status
-from rrl.tuning.guarded import GuardedStep
+from rrl.tuning.guard import Guard
+from rrl.tuning.guarded import GuardedStep, Trial
+from rrl.tuning.loop import Step
 from rrl.tuning.objective import Percentile, charged_latency
-
-if TYPE_CHECKING:
-    from rrl.operating.job import Job
-    from rrl.tuning.guard import Guard
-    from rrl.tuning.guarded import Trial
-    from rrl.tuning.loop import Step
 
 Record = dict[str, Any]
 _STORED = (
-    "machine", "episode", "round", "load_per_s", "configuration", "cost", "budget", "late_s",
-    "answers", "due_s", "rng", "other_work",
+    "episode", "round", "load_per_s", "configuration", "cost", "budget", "late_s", "answers",
+    "due_s", "rng", "other_work",
 )  # fmt: skip
 
 
@@ -58,12 +55,12 @@ def episode_record(job: Job, step: Step, guard: Guard | None) -> Record:
         record["p99_s"] = Percentile(99)(episode)
     if job.slo:
         record["late"] = episode.bad(job.slo.target_s) / len(episode)
-    if guard is not None and isinstance(step, GuardedStep):
-        parts = [asdict(part) for part in step.parts]
-        record["guard"] = {"asked": step.asked, "parts": parts, "late_s": guard.late_s}
+    record |= seen(job, episode, guard)
+    if isinstance(step, GuardedStep):
+        record["guard"] = {"asked": step.asked, "parts": [asdict(part) for part in step.parts]}
         if ending(record) == "crashed":  # the others were not sent
             record["failed"] = step.parts[0].requests
-    return record | seen(episode, guard)
+    return record
 
 
 def round_record(
@@ -79,31 +76,21 @@ def round_record(
     """
     costs = {name: job.objective(episode) for name, episode in episodes.items()}
     record = {"round": number, "cost": costs}
-    record |= {name: seen(episode, guard) for name, episode in episodes.items()}
+    record |= {name: seen(job, episode, guard) for name, episode in episodes.items()}
     if guard is not None:
         parts = [trial.charged(job.objective(trial.episode)) for trial in trials]
         for part in parts:
             guard.note(part)
-        record["guard"] = {"parts": [asdict(part) for part in parts], "late_s": guard.late_s}
+        record["guard"] = {"parts": [asdict(part) for part in parts]}
     return record
 
 
-def seen(episode: Episode, guard: Guard | None = None) -> Record:
-    """Return an episode's answers, and how it was stopped if the guard has stopped it.
-
-    ``stopped`` says how many requests were sent, were late by then, and failed. The requests that
-    were open are cancelled, which is no failure. If the guard stopped the episode because they
-    could have used up the budget, ``open`` is their number.
-    """
+def seen(job: Job, episode: Episode, guard: Guard | None = None) -> Record:
+    """Return an episode's answers, and in words how it was stopped if the guard has stopped it."""
     late_s = None if guard is None else guard.late_s
     record: Record = {"answered": answered(episode, late_s)}
     if "aborted" in episode.info and late_s is not None:
-        late = int((~episode.failed & (episode.latency > late_s)).sum())
-        failed = int(episode.failed.sum())
-        stopped = {"sent": len(episode), "late": late, "failed": failed, "late_s": late_s}
-        if episode.info["aborted"] == "budget":  # a reason of rrl.tuning.watch
-            stopped["open"] = int((episode.status == Status.CANCELLED.value).sum())
-        record["stopped"] = stopped
+        record["stopped"] = stopped_words(episode, job.requests, late_s)
     return record | {name: episode.info[name] for name in (MEMORY,) if name in episode.info}
 
 
@@ -143,34 +130,23 @@ def in_ms(seconds: float) -> str:
     return f"{round(1e3 * seconds, 1):g} ms"
 
 
-def stopped_words(seen: Mapping[str, Any], planned: int) -> str:
-    """Say how an episode was stopped; "" if it was not.
+def stopped_words(episode: Episode, planned: int, late_s: float) -> str:
+    """Say how an episode was stopped; the requests that were open are cancelled, not failed.
 
     Examples
     --------
-    >>> stopped = {"sent": 3, "late": 2, "failed": 0, "late_s": 0.08}
-    >>> stopped_words({"stopped": stopped}, 60)
+    >>> sent, seconds, status = [0.0, 0.1, 0.2], [0.2, 0.1, 0.05], [0, 0, 1]
+    >>> stopped_words(Episode({}, sent, seconds, status, info={"aborted": "worse"}), 60, 0.08)
     'stopped after 3 of 60 requests: 2 over 80 ms'
+    >>> stopped_words(Episode({}, sent, seconds, status, info={"aborted": "budget"}), 60, 0.3)
+    'stopped after 3 of 60 requests: 0 over 300 ms, and 1 open could have used up the budget'
     """
-    if (stopped := seen.get("stopped")) is None:
-        return ""
-    failed = f", {stopped['failed']} failed" if stopped["failed"] else ""
-    return (
-        f"stopped after {stopped['sent']} of {planned} requests: {stopped['late']} over "
-        f"{in_ms(stopped['late_s'])}{failed}{open_words(stopped)}"
-    )
-
-
-def open_words(stopped: Mapping[str, Any]) -> str:
-    """Say that the open requests of a stopped episode were the reason; "" if they were not.
-
-    Examples
-    --------
-    >>> open_words({"late": 0, "open": 7})
-    ', and 7 open ones could have used up the budget'
-    """
-    count = stopped.get("open")
-    return f", and {count} open ones could have used up the budget" if count else ""
+    late = int((~episode.failed & (episode.latency > late_s)).sum())
+    failed = f", {int(episode.failed.sum())} failed" if episode.failed.any() else ""
+    words = f"stopped after {len(episode)} of {planned} requests: {late} over {in_ms(late_s)}"
+    if episode.info["aborted"] == "budget" and episode.cancelled.any():  # see rrl.tuning.watch
+        failed += f", and {int(episode.cancelled.sum())} open could have used up the budget"
+    return words + failed
 
 
 # --- what the records say -------------------------------------------------------------------------
@@ -198,7 +174,7 @@ def compared(records: Sequence[Record]) -> list[Record]:
     [{'round': 0}, {'round': 1}]
     """
     last = max((i for i, record in enumerate(records) if "configuration" in record), default=-1)
-    return [record for record in records[last + 1 :] if "round" in record]
+    return list(records[last + 1 :])
 
 
 def ending(record: Record) -> str:
@@ -235,29 +211,22 @@ def harm_done(job: Job, records: Sequence[Record]) -> Record:
     `trials` and `default` have the numbers of requests, and of late or failed ones among them.
     `ended` lists the trials that were stopped or crashed. It is empty without a guard.
     """
-    parts = [(r, part) for r in records for part in r.get("guard", {}).get("parts", ())]
-    counts = {"trials": [0, 0], "default": [0, 0]}
-    for _, part in parts:
-        side = counts["default" if part["configuration"] == dict(job.default) else "trials"]
-        side[0] += part["requests"]
-        side[1] += part["bad"]
-    ended = [
-        {name: record[name] for name in ("episode", "round") if name in record}
-        | {name: part[name] for name in ("configuration", "ended", "why", "requests", "bad")}
-        | {"open": _stopped(job, record, part).get("open", 0)}
-        for record, part in parts
-        if part["ended"]
-    ]
-    late = [record["guard"]["late_s"] for record in records if "guard" in record]
+    counts, ended = {"trials": [0, 0], "default": [0, 0]}, []
+    for record in records:
+        for number, part in enumerate(record.get("guard", {}).get("parts", ())):
+            own = part["configuration"] == dict(job.default)
+            side = counts["default" if own else "trials"]
+            side[0] += part["requests"]
+            side[1] += part["bad"]
+            if part["ended"]:
+                why = f"stopped: {part['bad']} of {part['requests']} requests late or failed"
+                why = f"crashed: {part['why']}" if part["ended"] == "crashed" else why
+                if number == 0:  # what was tried; the others served the rest of its episode
+                    why = record.get("stopped", why)
+                names = ("configuration", "ended", "requests", "bad")
+                ended.append({name: part[name] for name in names} | {"why": why})
+    late = [record["late_s"] for record in records if "late_s" in record]
     return {"late_s": late[-1] if late else None, **counts, "ended": ended}
-
-
-def _stopped(job: Job, record: Record, part: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what is stored of how a part of an episode or a round was stopped."""
-    if "round" in record:
-        own = part["configuration"] == dict(job.default)
-        record = record["default" if own and "default" in record else "recommended"]
-    return record.get("stopped", {})
 
 
 def late_while_tuning(job: Job, records: Sequence[Record]) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from argparse import Namespace, RawDescriptionHelpFormatter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rrl.operating.goal import OBJECTIVES, read_goal, read_load
+from rrl.operating.goal import OBJECTIVES, read_job
+from rrl.operating.knob_options import setting
+from rrl.operating.operate import on_one_server, open_run
 from rrl.operating.options import (
     DATA,
     add_further_options,
@@ -15,14 +16,16 @@ from rrl.operating.options import (
     add_run_options,
     checksum,
     refuse,
-    setting,
 )
+from rrl.operating.run import run
 from rrl.operating.table import read_table
+from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
+from rrl.recording.replay import RecordedServer, TableServer
 from rrl.support.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from rrl.tuning.episode import Server
-    from rrl.tuning.objective import Objective
+from rrl.tuning.constrained import Constrained, HighestRate, LeastMemory
+from rrl.tuning.defaults import serving_default
+from rrl.tuning.episode import Server
+from rrl.tuning.objective import Objective
 
 _EXAMPLES = """examples:
   a recorded profile under data/, at one of its loads:
@@ -64,53 +67,19 @@ def add_parsers(commands: Any) -> None:
     replay.set_defaults(run=_replay)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """What is replayed: its server, its name, its unit, and its load if that is known."""
-
-    server: Server
-    what: str
-    unit: str = "s"
-    rate: float | None = None
-
-
 def _replay(options: Namespace) -> int:
-    from rrl.operating.job import Job
-    from rrl.operating.operate import on_one_server
-    from rrl.operating.run import run
-    from rrl.operating.screen import Screen
-    from rrl.operating.warm_start import read_warm_start
-    from rrl.tuning.defaults import serving_default
-
-    source = _open(options)
-    server = source.server
-    chosen = setting(options.default) if options.default else serving_default(server.space)
-    default = dict(chosen)
-    texts = dict(text.split("=", 1) for text in options.default)
-    for knob in server.space.knobs:
-        if knob.name in texts and isinstance(knob.values[0], str):
-            default[knob.name] = texts[knob.name]  # such as the 1 of "auto, 1, 2"
+    server, what, rate = _open(options)
+    default = dict(serving_default(server.space))
+    if options.default:
+        default = setting(options.default, server.space.knobs)
     server.space.index(default)
-    objective, slo = read_goal(options, server.space, default)
-    server = _suited(server, objective)
-    folder = options.out or Path("build") / "tune" / Path(options.source).stem
-    job = Job(
-        source.what,
-        server.space,
-        default,
-        read_load(options, objective, source.rate),
-        objective,
-        slo,
-        options.agent,
-        options.episodes,
-        options.requests,
-        options.rounds,
-        options.seed,
-        unit=source.unit,
-        warm=read_warm_start(options, server.space, {}, objective, folder),
-    )
-    with Screen(options.quiet) as screen:
-        return run(job, server, on_one_server(server), folder, options, screen)
+    job, folder = read_job(
+        options, what, options.source, server.space, default, rate=rate,
+        unit="" if isinstance(server, TableServer) else "s",
+    )  # fmt: skip
+    server = _suited(server, job.objective)
+    with open_run(job, folder) as opened:
+        return run(opened, server, on_one_server(server), folder, options)
 
 
 def _suited(server: Server, objective: Objective) -> Server:
@@ -121,9 +90,6 @@ def _suited(server: Server, objective: Objective) -> Server:
     UsageError
         If what was measured has no such number.
     """
-    from rrl.recording.replay import RecordedServer, TableServer
-    from rrl.tuning.constrained import Constrained, HighestRate, LeastMemory
-
     if isinstance(objective, LeastMemory):
         raise UsageError(f"objective {objective}: no memory was measured; use `rrl tune`")
     if isinstance(objective, Constrained) and isinstance(server, TableServer):
@@ -136,9 +102,9 @@ def _suited(server: Server, objective: Objective) -> Server:
     return RecordedServer(server.profile)
 
 
-def _open(options: Namespace) -> _Source:
-    from rrl.recording.replay import TableServer
-    from rrl.simulation.testbeds import TESTBEDS, testbed
+def _open(options: Namespace) -> tuple[Server, str, float | None]:
+    """Return the server of a source, its name, and its load if that is known."""
+    from rrl.simulation.testbeds import TESTBEDS, testbed  # it compiles loops
 
     path = Path(options.source)
     if path.suffix.lower() == ".csv":
@@ -149,10 +115,10 @@ def _open(options: Namespace) -> _Source:
         if len(server.space) < 2:
             raise DataError(f"{path}: it has one configuration only, so there is nothing to tune")
         what = f"{path.name} ({checksum(path)}): {options.cost}"
-        return _Source(server, what, unit="", rate=1.0)
+        return server, what, 1.0
     refuse(options, ("cost", "knobs"), "without a .csv file")
     if options.source in TESTBEDS:
-        return _Source(testbed(options.source), f"testbed {options.source}")
+        return testbed(options.source), f"testbed {options.source}", None
     folder = next((f for f in (path, DATA / path) if f.is_dir()), None)
     if folder is None:
         profiles = sorted(f.parent.name for f in DATA.glob("*/profile.json"))
@@ -163,11 +129,8 @@ def _open(options: Namespace) -> _Source:
     return _profile(folder, options)
 
 
-def _profile(folder: Path, options: Namespace) -> _Source:
+def _profile(folder: Path, options: Namespace) -> tuple[Server, str, float | None]:
     """Open a profile at one of its loads, or at all of them if a trace gives the load."""
-    from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
-    from rrl.recording.replay import RecordedServer
-
     profile = read_profile(folder)
     if not profile.description["complete"]:
         raise DataError(
@@ -178,4 +141,4 @@ def _profile(folder: Path, options: Namespace) -> _Source:
         rate = rates[len(rates) // 2]
     server = RecordedServer(profile, rate)
     what = f"profile {folder.name} ({checksum(folder / EPISODES)})"
-    return _Source(server, what, rate=rate)
+    return server, what, rate

@@ -6,24 +6,25 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rrl.operating.job import Job
 from rrl.operating.options import NO_LIMIT, UNLIMITED
-from rrl.operating.records import Record, ending, in_ms, learned, open_words
+from rrl.operating.records import Record, ending, in_ms, learned
 from rrl.operating.verdict import amount, best_so_far, interval_words
 from rrl.plotting.shared import MS, plain_log_ticks, style
+from rrl.serving.process_knobs import environment_of, prefix
+from rrl.serving.settings import flags
 from rrl.support.errors import UnstableError, UsageError
+from rrl.support.files import write_atomically
 from rrl.tuning.constrained import Constrained, HighestRate
 from rrl.tuning.objective import MeanLatency, Percentile
 from rrl.tuning.presets import in_words
-
-if TYPE_CHECKING:
-    from rrl.operating.job import Job
 
 BATCHING = "batching.txt"
 """The batching file of the configuration to deploy."""
@@ -54,9 +55,6 @@ def add_commands(
         The command that starts such a server, without the flags of a configuration. It is empty
         after a replay.
     """
-    from rrl.serving.process_knobs import environment_of, prefix
-    from rrl.serving.settings import flags
-
     deploy = {**job.fixed, **result["deploy"]}
     try:
         result["flags"], result["batching"] = flags(deploy, folder / BATCHING)
@@ -69,8 +67,6 @@ def add_commands(
 
 def write(result: Mapping[str, Any], folder: Path) -> None:
     """Write `result.json`, and the batching file if there is one."""
-    from rrl.support.files import write_atomically
-
     if result.get("batching"):
         write_atomically(folder / BATCHING, result["batching"])
     write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")
@@ -95,11 +91,8 @@ def report(job: Job, result: dict[str, Any], folder: Path) -> str:
         lines.append("  the gain is not certain: keep the default, or use more --rounds")
     if memory := result["memory_bytes"]:
         used = {name: f"{value / 2**20:.0f} MiB" for name, value in memory.items()}
-        other = f", {used['default']} by default" if "default" in used else ""
-        lines.append(f"  memory of the server: {used['recommended']}{other}")
+        lines.append(f"  memory of the server: {used['recommended']}, {used['default']} by default")
     lines += _harm_lines(job, result)
-    if len(result["machines"]) > 1:
-        lines.append("  the machine changed during the run: see result.json")
     if result["busy"]:
         lines.append(f"  {result['busy']}")
     if "flags" in result:
@@ -123,11 +116,12 @@ def _gain(job: Job, result: dict[str, Any]) -> str:
         also = f" where it was not stopped ({stopped} of {rounds} rounds)" if stopped else ""
         return f"{amount(job, value)}{also}"
 
+    measured = f"medians of {rounds} rounds" if rounds > 1 else "one round"
     table = result["objective"] == "mean" and not job.unit  # of costs in any unit
-    gain = f"  {'cost' if table else result['objective']} {cost('recommended')}"
-    if "default" not in result["cost"]:
-        return gain
-    gain += f" against {cost('default')} by default (medians of {rounds} rounds)"
+    gain = (
+        f"  {'cost' if table else result['objective']} {cost('recommended')} against "
+        f"{cost('default')} by default ({measured})"
+    )
     if ratio and not result["stopped"]["recommended"]:
         gain += f"; ratio within a round: median {ratio['median']:.2f} ({interval_words(ratio)})"
     return f"{gain}; {result['verdict']}"
@@ -150,17 +144,12 @@ def _harm_lines(job: Job, result: dict[str, Any]) -> list[str]:
         return []
     trials, default = (f"{bad} of {n}" for n, bad in (harm["trials"], harm["default"]))
     budget = UNLIMITED if result["budget"] == NO_LIMIT else result["budget"]
-    whose = "" if job.slo or job.late_s else ", by the first episodes of the default"
+    whose = "" if job.slo else ", by the first episodes of the default"
     lines = [
         f"  late (over {in_ms(harm['late_s'])}{whose}) or failed: {trials} requests in "
         f"trials (budget {budget}), {default} with the default"
     ]
-    for trial in harm["ended"]:
-        how = f"crashed: {trial['why']}"
-        if trial["ended"] == "aborted":
-            how = f"stopped: {trial['bad']} of {trial['requests']} requests late or failed"
-            how += open_words(trial)
-        lines.append(f"  {in_words(trial['configuration'])} {how}")
+    lines += [f"  {in_words(one['configuration'])} {one['why']}" for one in harm["ended"]]
     return lines
 
 
@@ -203,19 +192,18 @@ def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
     costs = scale * np.array([record["cost"] for record in tuned])
     ended = np.array([ending(record) for record in tuned])
     _draw_costs(axes[0], number, costs, ended)
-    best = scale * best_so_far(tuned)
-    axes[0].step(number, best, "-", color="C1", where="post", label="best so far")
-    shown = [costs[ended == ""], best[np.isfinite(best) & (ended == "")]]
+    axes[0].step(number, scale * best_so_far(tuned), color="C1", where="post", label="best so far")
     if job.slo and job.objective == job.slo.statistic:
         target = MS * job.slo.target_s
         axes[0].axhline(target, ls="--", lw=1, color="0.25", label=f"SLO {job.slo}")
-        shown.append(np.array([target]))
     if isinstance(job.objective, Constrained):
         axes[0].axhline(1, ls="--", lw=1, color="0.25", label="above it the SLO is broken")
-        shown.append(np.ones(1))
     unit = " (ms)" if is_latency else ""
     axes[0].set(ylabel=f"{job.objective}{' latency' if is_latency else ''}{unit}")
-    _scale(axes[0], np.concatenate(shown))
+    whole = costs[ended == ""]
+    if len(whole) and whole.max() > WIDE * whole.min() > 0:
+        axes[0].set_yscale("log")
+        plain_log_ticks(axes[0].yaxis)
     if job.slo:
         late = 100 * np.array([record["late"] for record in tuned])
         axes[1].bar(number, late, width=0.8, color="C2")
@@ -240,18 +228,3 @@ def _draw_costs(ax: Axes, number: np.ndarray, costs: np.ndarray, ended: np.ndarr
                 number[of_kind], edge, marker, ms=6, color=colour, label=label, clip_on=False,
                 transform=ax.get_xaxis_transform(),
             )  # fmt: skip
-
-
-def _scale(ax: Axes, shown: np.ndarray) -> None:
-    """Choose the limits of the costs and a scale whose ticks can be read."""
-    if not len(shown):
-        return
-    low, high = shown.min(), shown.max()
-    if low > 0 and high > WIDE * low:
-        ax.set_yscale("log")
-        plain_log_ticks(ax.yaxis)
-        ax.set_ylim(low / 1.2, high * 1.4)
-    else:
-        margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
-        ax.set_ylim(max(low - margin, 0.0 if low >= 0 else low - margin), high + 2 * margin)
-        ax.yaxis.set_major_locator(MaxNLocator(6))

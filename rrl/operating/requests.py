@@ -7,17 +7,19 @@ import os
 import subprocess
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rrl.operating.options import given
+from rrl.serving import models
+from rrl.serving.launcher import LOCAL, find_executable, kind_of
+from rrl.serving.sample import WARMUP, Inputs, fit, random_inputs, read_sample
+from rrl.serving.saved_model import FILE, saved_inputs
+from rrl.serving.servable import found_versions, newest_version
 from rrl.support.errors import DataError
-
-if TYPE_CHECKING:
-    from rrl.serving.sample import Inputs
+from rrl.support.machine import describe_machine
 
 
 class Requests(NamedTuple):
@@ -33,16 +35,28 @@ class Requests(NamedTuple):
 
 def about(options: Namespace) -> dict[str, Any]:
     """Return what must be the same when a run continues: the model, the server, the requests."""
-    calls = {name: getattr(options, name) for name in ("signature", "deadline")}
-    calls = {name: value for name, value in calls.items() if given(options, name)}
-    from rrl.serving.launcher import find_executable
-    from rrl.serving.servable import found_versions
+    calls = {n: getattr(options, n) for n in ("signature", "deadline") if given(options, n)}
 
     version, folder = max(found_versions(model_path(options.model)).items())
     return {
         "model": f"version {version}, {model_digest(folder)}",
         "server": server_version(find_executable(options.executable)),
         **calls,
+    }
+
+
+def this_machine() -> dict[str, str]:
+    """Return the machine, because a run that continues must not mix the latencies of two.
+
+    Examples
+    --------
+    >>> list(this_machine())
+    ['machine', 'packages']
+    """
+    here = describe_machine()
+    return {
+        "machine": f"{here['processor']}, {here['cpus']} CPUs, {here['system']}",
+        "packages": ", ".join(f"{name} {number}" for name, number in here["versions"].items()),
     }
 
 
@@ -54,10 +68,6 @@ def model_path(model: str) -> Path:
     DataError
         If the path has no version of a model.
     """
-    from rrl.serving import models
-    from rrl.serving.saved_model import FILE
-    from rrl.serving.servable import newest_version
-
     if model in models.MODELS:
         return models.build(model)
     if (Path(model) / FILE).is_file():
@@ -90,11 +100,6 @@ def read_requests(options: Namespace) -> Requests:
     UsageError
         If random values would be of no use, because an input is a text.
     """
-    from rrl.serving import models
-    from rrl.serving.sample import WARMUP, fit, read_sample
-    from rrl.serving.saved_model import saved_inputs
-    from rrl.serving.servable import found_versions
-
     own, inputs, needed = options.model not in models.MODELS, None, None
     if own:
         _, newest = max(found_versions(model_path(options.model)).items())
@@ -125,8 +130,6 @@ def random_note(needed: Mapping[str, tuple[str, Sequence[int]]]) -> str:
     >>> random_note({"x": ("float32", (-1, -1, 3))})
     'no --sample: the requests have random values of x float32 (1, 1, 3), with 1 for unknown sizes'
     """
-    from rrl.serving.sample import random_inputs
-
     made = random_inputs(needed, np.random.default_rng(0))
     shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in made.items())
     unknown = any(-1 in shape[1:] for _, shape in needed.values())
@@ -160,25 +163,17 @@ def model_digest(version: Path) -> str:
     return f"sha256 {digest.hexdigest()[:12]}"
 
 
-@cache
-def _said(command: tuple[str, ...]) -> str:
-    """Return what a command prints; nothing if it does not start or does not end."""
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=60, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout
-
-
 def server_version(command: Sequence[str]) -> str:
     """Return the version of the server that a command of `find_executable` starts."""
-    from rrl.serving.launcher import LOCAL, kind_of
-
     if kind_of(command) == LOCAL:
         from importlib.metadata import version
 
         return f"local server on TensorFlow {version('tensorflow')}"
-    lines = _said((*command, "--version")).splitlines()
-    return next((line.strip() for line in lines if line.strip()), "unknown")
+    try:
+        done = subprocess.run(
+            [*command, "--version"], capture_output=True, text=True, errors="replace", timeout=60,
+            check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return next((line.strip() for line in done.stdout.splitlines() if line.strip()), "unknown")

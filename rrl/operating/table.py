@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +15,6 @@ MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "?", "inf", "-inf")
 
 MOST = 1e100
 """The largest number of a table; sums of larger ones would not be finite."""
-
-Row = tuple[int, list[str]]
-"""The number of a row's last line in the file, and its cells without spaces around them."""
 
 
 def read_table(
@@ -61,69 +57,70 @@ def read_table(
     ...     read_table(path, "p99")[0]
     {'threads': [1, 2], 'mode': ['NA', 'fast'], 'p99': [0.3, 0.2]}
     """
-    header, rows = _read(path)
-    names = [name for name in header if name != cost] if knobs is None else _stripped(knobs)
+    columns = _columns(path)
+    names = [name for name in columns if name != cost] if knobs is None else list(knobs)
     if cost in names:
         raise UsageError(f"--knobs: {cost!r} is the cost, so it cannot be a knob too")
+    if len(set(names)) < len(names):
+        raise UsageError(f"--knobs {','.join(names)} names a column twice; name it once")
     for name, option in ((cost, "--cost"), *((name, "--knobs") for name in names)):
-        if not name:
-            raise DataError(f"{path}: a column has no name; name it, or remove it")
-        if name not in header:
-            remedy = f"name yours with {option}"
-            if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
-                remedy = "separate the columns by commas"
-            raise DataError(f"{path}: no column {name!r}, it has {', '.join(header)}; {remedy}")
-        if header.count(name) > 1:
-            raise DataError(f"{path}: more than one column is {name!r}; rename one of them")
-        if names.count(name) > 1:
-            raise UsageError(f"--knobs names {name!r} twice; name it once")
+        if name not in columns:
+            raise DataError(
+                f"{path}: no column {name!r}, it has {', '.join(columns)}; separate the columns by "
+                f"commas, and name yours with {option}"
+            )
     if not names:
         raise DataError(f"{path}: it has the cost only; it needs a column for each knob")
-    columns = {name: [(line, row[header.index(name)]) for line, row in rows] for name in header}
     table = {name: _values(path, name, columns[name]) for name in names}
-    return {**table, cost: [_cost(path, cost, *cell) for cell in columns[cost]]}, names
+    return {**table, cost: _costs(path, cost, columns[cost])}, names
 
 
-def _read(path: Path) -> tuple[list[str], list[Row]]:
-    """Return the header and the rows of a CSV file, all with the same number of cells."""
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
+def _columns(path: Path) -> dict[str, dict[int, str]]:
+    """Return the cells of each column by their lines, without spaces around them."""
+    import pandas as pd
+
     try:
-        lines = [(reader.line_num, _stripped(row)) for row in reader]
-    except csv.Error as error:
-        raise DataError(
-            f"{path}, line {reader.line_num}: no table of comma-separated values ({error})"
-        ) from None
-    rows = [(line, row) for line, row in lines if any(row)]
-    if len(rows) < 2:
+        cells = pd.read_csv(
+            io.StringIO(read_text(path).lstrip()), header=None, dtype=str, keep_default_na=False,
+            skipinitialspace=True, skip_blank_lines=False,
+        ).fillna("").map(str.strip)  # fmt: skip
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{path}: no table of comma-separated values ({error})") from None
+    cells.index += 1
+    cells = cells[cells.ne("").any(axis=1)]
+    if len(cells) < 2:
         raise DataError(f"{path}: no table of comma-separated values; give a header and its rows")
-    header = rows[0][1]
-    for line, row in rows[1:]:
-        if len(row) != len(header):
-            raise DataError(
-                f"{path}, line {line}: no table of comma-separated values, because the line has "
-                f"{len(row)} cells and the header has {len(header)}; write decimals with a point"
-            )
-    return header, rows[1:]
+    header = cells.iloc[0].tolist()
+    for name in header:
+        if not name or header.count(name) > 1:
+            which = f"more than one column is {name!r}" if name else "a column has no name"
+            raise DataError(f"{path}: {which}; rename it, or remove it")
+    return {name: cells.iloc[1:, n].to_dict() for n, name in enumerate(header)}
 
 
-def _stripped(cells: Sequence[str]) -> list[str]:
-    return [cell.strip() for cell in cells]
-
-
-def _values(path: Path, name: str, cells: Sequence[tuple[int, str]]) -> list[Value]:
+def _values(path: Path, name: str, cells: dict[int, str]) -> list[Value]:
     """Return a column of values: whole numbers, numbers or text."""
-    numbers = [_number(text) for _, text in cells]
-    other = [cell for cell, value in zip(cells, numbers, strict=True) if value is None]
-    among = len(other) < len(cells) and all(text.lower() in MISSING for _, text in other)
-    for line, text in other:
+    numbers = [_number(text) for text in cells.values()]
+    other = {line: cells[line] for line, value in zip(cells, numbers, strict=True) if value is None}
+    among = len(other) < len(cells) and all(text.lower() in MISSING for text in other.values())
+    for line, text in other.items():
         if not text or among:
             raise DataError(
                 f"{path}, line {line}: {name} is {shown(text)}, so a value is missing; "
                 "fill it in, or remove the line"
             )
-    if other:
-        return [text for _, text in cells]
-    return [value for value in numbers if value is not None]
+    return list(cells.values()) if other else [value for value in numbers if value is not None]
+
+
+def _costs(path: Path, name: str, cells: dict[int, str]) -> list[Value]:
+    for line, text in cells.items():
+        value = _number(text)
+        if value is None or value < 0:
+            raise DataError(
+                f"{path}, line {line}: {name} is {shown(text)}: it must be a number from 0 to "
+                f"{MOST:g}, with a point for decimals"
+            )
+    return [float(text) for text in cells.values()]
 
 
 def _number(text: str) -> int | float | None:
@@ -136,14 +133,3 @@ def _number(text: str) -> int | float | None:
         return None
     whole = text.lstrip("+-").isdecimal() and abs(value) < 2**53
     return int(text) if whole else value
-
-
-def _cost(path: Path, name: str, line: int, text: str) -> float:
-    value = _number(text)
-    if value is None or value < 0:
-        hint = "; write decimals with a point" if "," in text else ""
-        raise DataError(
-            f"{path}, line {line}: {name} is {shown(text)}: it must be a number from 0 to "
-            f"{MOST:g}{hint}"
-        )
-    return float(value)

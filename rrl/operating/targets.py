@@ -10,32 +10,35 @@ import signal
 import sys
 import threading
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
+from rrl.operating.job import Job
+from rrl.operating.log import LOG
+from rrl.operating.operate import Contestants, on_one_server
 from rrl.operating.requests import model_path
+from rrl.serving import models
+from rrl.serving.client_traffic import ClientTraffic
+from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
+from rrl.serving.live import LiveServer
+from rrl.serving.loadgen import SIGNATURE
+from rrl.serving.sample import Inputs
+from rrl.serving.servable import newest_version
 from rrl.support.errors import RRLError
+from rrl.tuning.episode import Episode, Server
 from rrl.tuning.presets import in_words
-
-if TYPE_CHECKING:
-    from rrl.core.knob import Configuration
-    from rrl.core.space import ConfigSpace
-    from rrl.operating.job import Job
-    from rrl.operating.operate import Contestants
-    from rrl.serving.handover import HandoverServer
-    from rrl.serving.sample import Inputs
-    from rrl.tuning.episode import Episode, Server
-
 
 PORT = 8500  # TensorFlow Serving's own
 
 
-Servers = tuple["Server", "Contestants"]
+Servers = tuple[Server, Contestants]
 """The server to tune, and those of the comparison (:data:`rrl.operating.operate.Contestants`)."""
 
 
@@ -43,29 +46,30 @@ def open_servers(
     options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
 ) -> AbstractContextManager[Servers]:
     """Open the servers of a run; at a port, one goes on at the end with the one to keep."""
-    what = options, job, folder, requests
-    return _local(*what) if options.port is None else _at_port(*what)
-
-
-def refuses_batches(job: Job, largest: int) -> Callable[[Configuration], bool]:
-    """Make the rule for batches: a batch that is too small for a request refuses it."""
-
-    def refuses(configuration: Configuration) -> bool:
-        values = {**job.fixed, **configuration}
-        batches = bool(values.get("batch_threads"))
-        return batches and int(values.get("max_batch_size", 1)) < largest
-
-    return refuses
+    base = model_path(options.model)
+    own = options.signature == SIGNATURE
+    if requests is None and options.model in models.MODELS and own:
+        requests = [models.sample(options.model, job.rng(4))]
+    given = {
+        "inputs": requests,
+        "executable": options.executable,
+        "fixed": job.fixed,
+        "version": newest_version(base),
+        "timeout_s": options.deadline,
+        "signature": options.signature,
+        "start_timeout_s": options.start_timeout,
+        "logs": folder / "logs",
+    }
+    if options.port is None:
+        return _local(job, base, given)
+    names = ("port", "rest_port", "bind", "traffic", "canary")
+    given |= {name: getattr(options, name) for name in names}
+    return _at_port(job, base, given | {"max_request": options.max_request * 2**20})
 
 
 @contextmanager
-def _local(
-    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
-) -> Iterator[Servers]:
+def _local(job: Job, base: Path, given: dict[str, Any]) -> Iterator[Servers]:
     """Open a server that only this run uses."""
-    from rrl.serving.live import LiveServer
-
-    base, given = _given(options, job, folder, requests)
 
     class InTurns(LiveServer):
         """A server that uses no processor while the other one of a comparison has its turn."""
@@ -77,7 +81,7 @@ def _local(
                 self.pause()
 
     @contextmanager
-    def contestants(recommended: Configuration) -> Iterator[Mapping[str, Server]]:
+    def contestants() -> Iterator[Mapping[str, Server]]:
         server.close()
         one, two = (InTurns(base, with_default(job), **given) for _ in range(2))
         with closing(one), closing(two):
@@ -88,19 +92,9 @@ def _local(
 
 
 @contextmanager
-def _at_port(
-    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
-) -> Iterator[Servers]:
+def _at_port(job: Job, base: Path, given: dict[str, Any]) -> Iterator[Servers]:
     """Serve at a port while tuning; at the end the kept configuration goes on there."""
-    from rrl.operating.operate import on_one_server
-    from rrl.serving.client_traffic import ClientTraffic
-    from rrl.serving.handover import HandoverServer
-
-    base, given = _given(options, job, folder, requests)
-    names = ("port", "rest_port", "bind", "traffic", "canary")
-    live = {name: getattr(options, name) for name in names}
-    live["max_request"] = options.max_request * 2**20
-    with HandoverServer(base, with_default(job), **live, **given) as server:
+    with HandoverServer(base, with_default(job), **given) as server:
         server.keep(job.default)
         try:
             server.configure(job.default, job.rng(5))
@@ -112,42 +106,15 @@ def _at_port(
         try:
             if isinstance(job.workload, ClientTraffic):
                 job.workload.traffic = server.traffic
-                say(f"waiting for requests at {server.address}")
+                LOG.warning(f"waiting for requests at {server.address}")
                 server.wait_for_requests(20)
             yield server, on_one_server(server)
         finally:
             leave_running(server)
 
 
-def _given(
-    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
-) -> tuple[Path, dict[str, Any]]:
-    """Return the model's base path, and the options that all servers of a run share."""
-    from rrl.serving import models
-    from rrl.serving.loadgen import SIGNATURE
-    from rrl.serving.servable import newest_version
-
-    base = model_path(options.model)
-    own = options.signature == SIGNATURE
-    if requests is None and options.model in models.MODELS and own:
-        requests = [models.sample(options.model, job.rng(4))]
-    return base, {
-        "inputs": requests,
-        "executable": options.executable,
-        "fixed": job.fixed,
-        "version": newest_version(base),
-        "timeout_s": options.deadline,
-        "signature": options.signature,
-        "start_timeout_s": options.start_timeout,
-        "logs": folder / "logs",
-    }
-
-
 def with_default(job: Job) -> ConfigSpace:
     """Return a space that also has the default; its other new combinations are never used."""
-    from rrl.core.knob import Knob
-    from rrl.core.space import ConfigSpace
-
     return ConfigSpace(
         [
             Knob(knob.name, tuple(dict.fromkeys((*knob.values, job.default[knob.name]))))
@@ -164,9 +131,9 @@ def opened(server: HandoverServer) -> None:
     reach = ""
     if not ipaddress.ip_address(server.door.bind).is_loopback:
         reach = "; other machines can send requests there, unless a firewall closes the port"
-    say(f"clients may use {server.door} during the tuning and afterwards{reach}")
+    LOG.warning(f"clients may use {server.door} during the tuning and afterwards{reach}")
     if exposed := server.exposed:
-        say(exposed)
+        LOG.warning(exposed)
 
 
 def leave_running(server: HandoverServer) -> None:
@@ -186,13 +153,15 @@ def leave_running(server: HandoverServer) -> None:
         except KeyboardInterrupt as error:
             interrupted = error
         except (RRLError, OSError) as error:
-            say(f"the configuration to keep cannot take over: {reason_of(error)}")
+            LOG.warning(f"the configuration to keep cannot take over: {error}")
         left = server.leave()
-        say(
+        LOG.warning(
             f"{server.door} stays in service with {in_words(left.configuration)}; the log is "
             f"{left.log}; end it with: rrl stop {server.door.port}"
         )
-        say("if that server ends, only a supervisor starts it again: see the page for operators")
+        LOG.warning(
+            "if that server ends, only a supervisor starts it again (the page for operators)"
+        )
     if interrupted:
         raise interrupted
 
@@ -230,25 +199,6 @@ def undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
     if came and sys.exception() is None:
         signal.raise_signal(came[0])
-
-
-def reason_of(error: BaseException) -> str:
-    """Return what an error says, without the number that the system gives it.
-
-    Examples
-    --------
-    >>> reason_of(OSError(28, "No space left on device", "routes.json"))
-    'routes.json: No space left on device'
-    """
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
-
-
-def say(line: str) -> None:
-    """Write a line for people to read."""
-    with suppress(OSError):  # a terminal that was closed must not end the service
-        print("rrl:", line, file=sys.stderr, flush=True)
 
 
 # --- the command that starts such a server -------------------------------------------------------

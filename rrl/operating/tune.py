@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rrl.operating.goal import OBJECTIVES, read_budget, read_goal, read_late, read_load
+from rrl.operating.goal import OBJECTIVES, read_budget, read_job
+from rrl.operating.job import Job
+from rrl.operating.knob_options import read_default, read_space
+from rrl.operating.log import LOG
+from rrl.operating.metrics import metrics_at
+from rrl.operating.operate import open_run
 from rrl.operating.options import (
-    AUTO,
     UNLIMITED,
     add_further_options,
     add_goal_options,
@@ -22,14 +25,19 @@ from rrl.operating.options import (
     ip_address,
     refuse_without_effect,
     requests_or_unlimited,
-    time_limit,
 )
+from rrl.operating.requests import Requests, about, read_requests, this_machine
+from rrl.operating.run import load_words, no_room, plan_lines, run
+from rrl.operating.targets import command_here, open_servers, own_server
+from rrl.serving.client_traffic import ClientTraffic
+from rrl.serving.detached import end_tuner, port_folder, stop_service
+from rrl.serving.launcher import find_executable, kind_of
+from rrl.serving.process_knobs import prefix
+from rrl.serving.settings import flags
 from rrl.support.errors import UsageError, interrupt_by_signals
+from rrl.support.machine import announced
 from rrl.support.number_options import fraction, whole
-
-if TYPE_CHECKING:
-    from rrl.operating.job import Job
-    from rrl.operating.requests import Requests
+from rrl.tuning.presets import in_words
 
 PATIENCE = 15
 """Episodes in a row in which no trial was worth its price, after which the tuning ends.
@@ -48,15 +56,9 @@ _EXAMPLES = """examples:
     rrl tune /models/resnet --rate 20 --slo "p99<80ms" --port 8500 --dry-run
   the same with the requests that your clients send to that port, a fifth of them on trial:
     rrl tune /models/resnet --traffic --canary 0.2 --port 8500 --slo "p99<80ms"
-  begin with what an earlier tuning, or a profile of this or another model, has found:
-    rrl tune /models/resnet --rate 20 --warm-start build/tune/mobilenet
   any flag, any environment variable, and the number of CPUs; a fixed flag beside them:
     rrl tune /models/resnet --rate 20 --knob flag:--grpc_max_threads=8,32 --knob cpus=1,2 \\
         --knob env:TF_ENABLE_ONEDNN_OPTS=0,1 --knob flag:--enable_model_warmup=false
-  the fewest CPUs that keep an objective; the rates that a configuration can serve:
-    rrl tune /models/resnet --rate 20 --knob cpus=1,2,4 --knob inter_op=1,2,4 \\
-        --objective "cpus with p99<80ms"
-    rrl tune /models/resnet --objective "rate of 20,30,40,60,80 with p99<80ms"
 
 Known models: mobilenet_v2, inception_v3, keyword. Knobs: inter_op, intra_op, batch_threads (0: no
 batching), max_batch_size, batch_timeout_micros, max_enqueued_batches, grpc_max_threads, cpus,
@@ -123,13 +125,6 @@ def add_parsers(commands: Any) -> None:
 def _add_service_options(group: Any) -> None:
     """Add the options about a service that has clients."""
     group.add_argument(
-        "--late",
-        type=time_limit,
-        metavar="TIME",
-        help="without --slo, a request is late if it takes longer, such as 80ms; "
-        f"{AUTO} (the default without --port): twice the p99 of the default's first episodes",
-    )
-    group.add_argument(
         "--budget",
         type=requests_or_unlimited,
         metavar="N",
@@ -179,87 +174,52 @@ def _add_service_options(group: Any) -> None:
 
 
 def _tune(options: Namespace) -> int:
-    from rrl.operating.metrics import metrics_at
-    from rrl.operating.operate import open_run
-    from rrl.operating.requests import read_requests
-    from rrl.operating.run import check_room, plan_lines, run
-    from rrl.operating.screen import Screen
-    from rrl.operating.targets import command_here, open_servers, own_server, refuses_batches
-    from rrl.support.machine import announced
-    from rrl.tuning.presets import in_words
-
     interrupt_by_signals()  # now, because the servers start before the first episode
     refuse_without_effect(options)
     requests = read_requests(options)
+    job, folder = _job(options, requests)
+    if options.dry_run:
+        print("\n".join(plan_lines(job, requests.note)))
+        return 0
     with ExitStack() as stack:
-        job, folder = _job(options, requests)
-        refuses = refuses_batches(job, requests.largest)
-        if options.dry_run:
-            print("\n".join(plan_lines(job, requests.note, refuses)))
-            return 0
-        other = stack.enter_context(announced())
-        screen = stack.enter_context(Screen(options.quiet, stamped=True))
-        if other:
-            print(f"rrl: {other}", file=sys.stderr)
+        if other := stack.enter_context(announced()):
+            LOG.warning(other)
         for note in filter(None, (own_server(options), requests.note)):
-            screen(note)
-        check_room(folder)
-        opened = stack.enter_context(open_run(job, folder, refuses))
-        screen(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
+            LOG.info(note)
+        if full := no_room(folder):
+            raise full
+        opened = stack.enter_context(open_run(job, folder))
+        LOG.info(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
         servers = stack.enter_context(open_servers(options, job, folder, requests.inputs))
         stack.enter_context(metrics_at(options.metrics_port, opened.guard))
-        return run(job, *servers, folder, options, screen, opened, command_here(options))
+        LOG.info(f"{load_words(job)}, plus the server starts")
+        return run(opened, *servers, folder, options, command_here(options))
 
 
 def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     """Return the job and its folder."""
-    from rrl.operating.job import Job
-    from rrl.operating.knob_options import read_default, read_space
-    from rrl.operating.requests import about
-    from rrl.operating.warm_start import read_warm_start
-    from rrl.serving.client_traffic import ClientTraffic
-    from rrl.serving.launcher import find_executable, kind_of
-    from rrl.serving.process_knobs import prefix
-    from rrl.serving.settings import flags
-
     space, fixed = read_space(options, requests.largest)
-    folder = options.out or Path("build") / "tune" / Path(options.model).name
-    default = read_default(options, space)
-    objective, slo = read_goal(options, space, default)
-    load = ClientTraffic() if options.traffic else read_load(options, objective)
     kind = kind_of(find_executable(options.executable))
     sample = "its own or random requests"
     if options.sample:
         sample = f"sample {options.sample.name} ({checksum(options.sample)})"
-    job = Job(
-        f"{options.model} on a {kind} server, {sample}",
-        space,
-        default,
-        load,
-        objective,
-        slo,
-        options.agent,
-        options.episodes,
-        options.requests,
-        options.rounds,
-        options.seed,
-        fixed,
-        budget=read_budget(options, objective),
-        late_s=read_late(options, slo),
-        patience=options.patience,
-        warm=read_warm_start(options, space, fixed, objective, folder),
-    )
+    what = f"{options.model} on a {kind} server, {sample}"
+    default = read_default(options, space)
+    load = ClientTraffic() if options.traffic else None
+    job, folder = read_job(options, what, options.model, space, default, load, fixed=fixed)
+    job = replace(job, budget=read_budget(options, job), patience=options.patience)
+    if options.port and options.rest_port == options.port:
+        raise UsageError(f"--rest-port {options.port}: gRPC has this port; give another one")
     # A default that cannot start is refused now, not after an hour.
     flags({**fixed, **job.default}, Path("batching.txt"))
     prefix({**fixed, **job.default})
     if options.dry_run:
         return job, folder
-    return replace(job, about=about(options)), folder  # last, as it may build the model
+    measured = about(options) | this_machine()  # last, as it may build the model
+    return replace(job, about={**job.about, **measured}), folder
 
 
 def _stop(options: Namespace) -> int:
-    from rrl.serving.detached import end_tuner, port_folder, stop_service
-
     folder = port_folder(options.port)
     tuned = end_tuner(folder)
     if not stop_service(folder) and not tuned:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl.operating.job import Job
 from rrl.operating.other_work import busy_line
 from rrl.operating.records import (
     Record,
@@ -17,15 +18,11 @@ from rrl.operating.records import (
     harm_done,
     late_while_tuning,
     learned,
-    stopped_words,
 )
 from rrl.support.sequential import symmetric_interval
 from rrl.tuning.constrained import MEMORY, Constrained, LeastMemory
 from rrl.tuning.objective import MeanLatency, Percentile
 from rrl.tuning.presets import in_words
-
-if TYPE_CHECKING:
-    from rrl.operating.job import Job
 
 SAME_MEMORY = 0.02  # of the memory; seven starts of one server differed by up to 1.1 %
 FAR = 20.0  # the log ratio of costs if one of them is 0; the verdict limits large ones anyway
@@ -78,41 +75,25 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def progress(job: Job, records: Sequence[Record], left: str) -> tuple[str, str]:
-    """Return the progress after an episode: a short text, and a line with all of it.
-
-    Parameters
-    ----------
-    job : Job
-    records : sequence of dict
-    left : str
-        The time that is left, in words.
-
-    Returns
-    -------
-    short : str
-        What matters most comes first, because a narrow terminal cuts the end.
-    line : str
-        What ran, its result, and the best so far.
-    """
+def progress(job: Job, records: Sequence[Record], left: str) -> str:
+    """Say after an episode what ran, its result, the best so far, and in words the time left."""
     records = learned(records)
-    last, number = records[-1], f"{len(records)}/{job.episodes}"
+    last = records[-1]
     late = f", {100 * last['late']:.0f} % late" if "late" in last else ""
     failed = f", {last['failed']} failed" if last["failed"] else ""
-    how = brief = f"{amount(job, last['cost'])}{late}{failed}"
-    if job.unit == "s" and "mean_s" in last:
-        how = f"mean {1e3 * last['mean_s']:.1f} ms, p99 {1e3 * last['p99_s']:.1f} ms{late}{failed}"
     if ending(last) == "crashed":
-        how, brief = f"crashed ({last['guard']['parts'][0]['why']})", "crashed"
-    elif stopped := stopped_words(last, job.requests):
-        how = brief = stopped
+        how = f"crashed ({last['guard']['parts'][0]['why']})"
+    elif "stopped" in last:
+        how = last["stopped"]
+    elif job.unit == "s" and "mean_s" in last:
+        how = f"mean {1e3 * last['mean_s']:.1f} ms, p99 {1e3 * last['p99_s']:.1f} ms{late}{failed}"
+    else:
+        how = f"{amount(job, last['cost'])}{late}{failed}"
     best = best_so_far(records)[-1]
     known = "" if np.isnan(best) else f": {job.objective} {amount(job, best)}"
-    best_brief = "" if np.isnan(best) else f" (best {amount(job, best)})"
-    ran, best_one = in_words(last["configuration"]), in_words(last["recommended"])
     return (
-        f"{number} | {brief}{best_brief} | {left} left | {ran}",
-        f"episode {number}: {ran}: {how} | best so far {best_one}{known} | {left} left",
+        f"episode {len(records)}/{job.episodes}: {in_words(last['configuration'])}: {how} | "
+        f"best so far {in_words(last['recommended'])}{known} | {left} left"
     )
 
 
@@ -139,8 +120,7 @@ def judge_rounds(rounds: Sequence[Record], least: float = 0.0) -> dict[str, Any]
         ``ratio`` has the typical ratio of the paired costs (recommended / default) as ``median``,
         and the ends ``low`` and ``high`` of its 95 % interval. An end is None if nothing limits it
         yet, and the ratio is None if a cost is 0. ``verdict`` follows from the ratios. It is
-        "better", "worse", "the default" (the recommendation is the default) or "no difference
-        shown".
+        "better", "worse" or "no difference shown".
 
     Examples
     --------
@@ -148,16 +128,16 @@ def judge_rounds(rounds: Sequence[Record], least: float = 0.0) -> dict[str, Any]
     >>> result["verdict"], result["ratio"]
     ('better', {'median': 0.5, 'low': 0.5, 'high': 0.5})
     """
-    ours = np.array([record["cost"]["recommended"] for record in rounds])
-    alone = "default" not in rounds[0]["cost"]
-    theirs = ours if alone else np.array([record["cost"]["default"] for record in rounds])
+    ours, theirs = (
+        np.array([record["cost"][name] for record in rounds]) for name in ("recommended", "default")
+    )
     with np.errstate(divide="ignore", invalid="ignore"):  # the same rule for costs of 0: see FAR
         logs = np.where(ours == theirs, 0.0, np.clip(np.log(ours / theirs), -FAR, FAR))
     centre, low, high = symmetric_interval(logs)
     limit = math.log1p(least)
     verdict = "better" if high < -limit else "worse" if low > limit else "no difference shown"
     return {
-        "verdict": "the default" if alone else verdict,
+        "verdict": verdict,
         "ratio": _ratio(centre, low, high) if (ours * theirs).all() else None,
     }
 
@@ -212,18 +192,18 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``ratio`` and ``verdict`` are those of :func:`judge_rounds`. ``cost`` has
-        the median cost of each of the two, over the rounds in which it was not stopped; None if it
-        was stopped in each. ``stopped`` has the number of rounds in which it was. ``slo`` is the
-        result of :meth:`SLO.judge`. ``deploy`` is the configuration to deploy: the recommended one
-        if it is shown to be better, and otherwise the default. ``memory_bytes`` is the median
-        resident memory of the server with each of the two, or None if it is not known.
+        ``ratio`` and ``verdict`` are those of :func:`judge_rounds`; the verdict is "the default" if
+        the recommendation is the default. ``cost`` has the median cost of each of the two, over the
+        rounds in which it was not stopped; None if it was stopped in each. ``stopped`` has the
+        number of rounds in which it was. ``slo`` is the result of :meth:`SLO.judge`. ``deploy`` is
+        the configuration to deploy: the recommended one if it is shown to be better, and otherwise
+        the default. ``memory_bytes`` is the median resident memory of the server with each of the
+        two, or None if it is not known.
     """
     tuned, rounds = learned(records), compared(records)
-    alone = "default" not in rounds[0]["cost"]
-    recommended = dict(job.default) if alone else tuned[-1]["recommended"]
-    names = rounds[0]["cost"]
+    names = ("default", "recommended")
     whole = {n: [r["cost"][n] for r in rounds if "stopped" not in r[n]] for n in names}
+    recommended = dict(rounds[0]["recommended"]["answered"].configuration)
     result = {
         **job.settings(),
         "load_per_s": float(np.mean([r["load_per_s"] for r in tuned])),
@@ -236,9 +216,10 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
         "failed": sum(r["failed"] for r in tuned),
         "compared": len(rounds),
         "harm": harm_done(job, records),
-        "machines": [record["machine"] for record in records if "machine" in record],
         "busy": busy_line(records),
     }
+    if recommended == dict(job.default):
+        result["verdict"] = "the default"
     if job.slo:
         late = {"late_while_tuning": late_while_tuning(job, records)}
         result["slo"] = job.slo.judge([r["recommended"]["answered"] for r in rounds]) | late
@@ -248,7 +229,7 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
 
 def _memory(rounds: Sequence[Record]) -> dict[str, int] | None:
     """Return the median resident memory (bytes) of each contestant; None if it is unknown."""
-    used = {name: [r[name].get(MEMORY) for r in rounds] for name in rounds[0]["cost"]}
+    used = {n: [r[n].get(MEMORY) for r in rounds] for n in ("default", "recommended")}
     if any(None in values for values in used.values()):
         return None
     return {name: int(np.median(values)) for name, values in used.items()}

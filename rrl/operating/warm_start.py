@@ -1,7 +1,7 @@
 """`--warm-start`: what a profile, or the journal of an earlier tuning, says about this job.
 
 The earlier costs are those of this job's objective, because both files have all latencies. The
-agent gets them as a prior that fades, see :mod:`rrl.core.warm_start`.
+agent gets them as a prior that fades, see :mod:`rrl.tuning.warm_start`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from rrl.core.warm_start import Earlier, transfer
-from rrl.operating.job import Warm
-from rrl.operating.journal import JOURNAL, SCHEMA, decode, is_configuration
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
+from rrl.operating.journal import JOURNAL, SCHEMA, is_configuration, read_records
+from rrl.operating.log import LOG
 from rrl.operating.options import DATA, checksum, refuse
 from rrl.operating.records import answered
 from rrl.operating.tape import restored
@@ -23,17 +24,16 @@ from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.tuning.episode import Episode
 from rrl.tuning.guarded import unanswered
-
-if TYPE_CHECKING:
-    from rrl.core.knob import Configuration
-    from rrl.core.space import ConfigSpace
-    from rrl.tuning.objective import Objective
+from rrl.tuning.objective import Objective
+from rrl.tuning.warm_start import Earlier, WarmStart, transfer
 
 
 def read_warm_start(
     options: Namespace, space: ConfigSpace, fixed: Configuration, objective: Objective, out: Path
-) -> Warm | None:
-    """Return what the folder or journal of `--warm-start` says; None if the option is not given.
+) -> tuple[WarmStart | None, dict[str, str]]:
+    """Return what the folder or journal of `--warm-start` says, and its name for the journal.
+
+    Without the option, these are None and nothing.
 
     Parameters
     ----------
@@ -56,47 +56,40 @@ def read_warm_start(
         If a file is damaged.
     """
     if options.warm_start is None:
-        return None
+        return None, {}
     if options.agent != "rrl-gp":
         refuse(options, ["warm_start"], f"on the agent {options.agent}, only on rrl")
-    path = _found(options)
-    if path.resolve() in {out.resolve(), (out / JOURNAL).resolve()}:
+    file, episodes = _source(options.warm_start)
+    if file.parent.resolve() == out.resolve():
         raise UsageError(
-            f"--warm-start {path}: that is this run's own folder; choose another --out"
+            f"--warm-start {options.warm_start}: that is this run's own folder; choose another "
+            "--out"
         )
-    file, episodes = _episodes(path)
     earlier = _summary(file, episodes, objective)
     try:
         start = transfer(space, earlier, fixed)
     except ValueError as error:
-        raise UsageError(f"--warm-start {path}: {error}; leave it out") from None
-    name = f"{file.parent.name} ({checksum(file)})"
-    return Warm(start, name, [f"warm start from {file.parent}: {start}"])
-
-
-def _found(options: Namespace) -> Path:
-    """Return the path of the source: as it is given, or the name of a profile."""
-    given = options.warm_start
-    for path in (given, DATA / given):
-        if path.is_file() or (path / DESCRIPTION).is_file() or (path / JOURNAL).is_file():
-            return path
-    raise UsageError(
-        f"--warm-start {given}: neither a profile nor the journal of a tuning; give the folder of "
-        f"`rrl profile` (with {DESCRIPTION}) or of `rrl tune` (with {JOURNAL})"
-    )
+        raise UsageError(f"--warm-start {file.parent}: {error}; leave it out") from None
+    LOG.info(f"warm start from {file.parent}: {start}")
+    return start, {"warm_start": f"{file.parent.name} ({checksum(file)})"}
 
 
 _Episodes = Iterable[tuple[Mapping[str, Any], float, Episode]]
 """Configurations with the fixed settings, a load (requests/s), and an episode of them."""
 
 
-def _episodes(path: Path) -> tuple[Path, _Episodes]:
+def _source(given: Path) -> tuple[Path, _Episodes]:
     """Return the file with the measurements, and its episodes."""
-    if path.is_file():
-        path = path if path.name == JOURNAL else path.parent
-    if (path / DESCRIPTION).is_file():
-        return path / EPISODES, _of_profile(path)
-    return (file := path if path.is_file() else path / JOURNAL), _of_journal(file)
+    for path in (given, DATA / given):
+        folder = path.parent if path.is_file() else path
+        if (folder / DESCRIPTION).is_file():
+            return folder / EPISODES, _of_profile(folder)
+        if (folder / JOURNAL).is_file():
+            return folder / JOURNAL, _of_journal(folder / JOURNAL)
+    raise UsageError(
+        f"--warm-start {given}: neither a profile nor the journal of a tuning; give the folder of "
+        f"`rrl profile` (with {DESCRIPTION}) or of `rrl tune` (with {JOURNAL})"
+    )
 
 
 def _of_profile(folder: Path) -> _Episodes:
@@ -113,22 +106,18 @@ def _of_profile(folder: Path) -> _Episodes:
 
 def _of_journal(file: Path) -> _Episodes:
     """Read a journal; an episode that was stopped early counts as what it was until then."""
-    lines = file.read_bytes().splitlines(keepends=True)
-    records = [decode(line) for line in lines]
-    if records and records[-1] is None:
-        records.pop()  # it was cut off, or another run is writing it
-    if records and records[0] and records[0].get("journal", SCHEMA) != SCHEMA:
+    records, _ = read_records(file, file.read_bytes())
+    if records and records[0]["journal"] != SCHEMA:
         raise DataError(f"{file} was written by another version of rrl; use another source")
-    fixed: dict[str, Any] = {}
-    for number, record in enumerate(records or [None], 1):
+    fixed = records[0]["settings"].get("fixed", {}) if records else {}
+    for number, record in enumerate(records[1:], 2):
         try:
-            if record is None:
-                raise ValueError("its checksum does not match")
-            if number == 1:
-                fixed = _fixed(record)
-            elif "episode" in record:
+            if "episode" in record:
                 configuration, episode = _trial(record)
-                yield {**fixed, **configuration}, 0.0, episode
+                configuration = {**fixed, **configuration}
+                if not is_configuration(configuration):
+                    raise TypeError("no configuration")
+                yield configuration, 0.0, episode
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise DataError(
                 f"{file}, line {number}: damaged, or no journal; restore the file"
@@ -138,21 +127,10 @@ def _of_journal(file: Path) -> _Episodes:
 def _trial(record: Mapping[str, Any]) -> tuple[Configuration, Episode]:
     """Return the configuration and the episode of a record; a crash has no answers."""
     (first, *_) = (answer for answer in record["answers"] if answer.get("valid", True))
-    configuration = first["configuration"]
-    if not is_configuration(configuration):
-        raise TypeError("no configuration")
     try:
-        return configuration, answered(restored(first), record.get("late_s"))
+        return first["configuration"], answered(restored(first), record.get("late_s"))
     except ServerError:
-        return configuration, unanswered(configuration, np.zeros(1))
-
-
-def _fixed(header: Any) -> dict[str, Any]:
-    """Return the settings that all configurations of a journal have; TypeError if it is none."""
-    fixed = header["settings"].get("fixed", {})
-    if not is_configuration(fixed):
-        raise TypeError("no configuration")
-    return fixed
+        return first["configuration"], unanswered(first["configuration"], np.zeros(1))
 
 
 def _summary(file: Path, episodes: _Episodes, objective: Objective) -> Earlier:

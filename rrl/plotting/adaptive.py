@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +10,6 @@ from matplotlib.axes import Axes
 
 from rrl.core.region import recommended_radius
 from rrl.plotting.shared import agent_style, plain_log_ticks, plot_intervals, radius_style
-
-History = Sequence[tuple[int, float]]
-
-FIXED = "radius "  # a fixed radius is named so, with its number (steps) after it
 
 
 def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes) -> Axes:
@@ -31,9 +26,11 @@ def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes) -> Axes:
     names = [name for name in table["agent"].unique() if name != adaptive]
     for i, name in enumerate([*names, adaptive]):
         rows = table[table["agent"] == name]
-        ours = name == adaptive
         shift = 1.03 ** (i - len(names) / 2)  # so that markers do not overlap
-        how = agent_style("rrl-adaptive", lw=2) if ours else _fixed(name)
+        if name == adaptive:
+            how = agent_style("rrl-adaptive", lw=2)
+        else:
+            how = radius_style(float(name.removeprefix("radius ")), lw=1, ms=5)
         above = [rows[column] - 1 for column in ("centre", "low", "high")]
         plot_intervals(ax, rows["horizon"] * shift, *above, label=name, **how)
     ax.set(xscale="log", yscale="log", xlabel="episodes")
@@ -44,12 +41,8 @@ def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes) -> Axes:
     return ax
 
 
-def _fixed(name: str) -> dict[str, Any]:
-    return radius_style(float(name.removeprefix(FIXED)), lw=1, ms=5)
-
-
 def plot_radius(
-    histories: Sequence[History],
+    histories: Sequence[Sequence[tuple[int, float]]],
     dimensions: int,
     best_fixed: Mapping[int, float],
     episodes: int,

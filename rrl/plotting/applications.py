@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from rrl.plotting.shared import MS, agent_style, marker, plain_log_ticks, plot_intervals
 from rrl.workloads.device_day import HOURS
@@ -57,24 +57,20 @@ def plot_by_goal(rows: pd.DataFrame, measure: str, goals: Sequence[str], ax: Axe
 
 
 def plot_cpus(
-    cpus: ArrayLike,
-    p99_s: ArrayLike,
-    on_front: NDArray[np.bool_],
-    target_s: float,
-    ax: Axes,
+    cpus: Values, p99_s: Values, on_front: NDArray[np.bool_], target_s: float, ax: Axes
 ) -> Axes:
     """Plot the p99 of each configuration against its CPUs, and the Pareto front as steps.
 
     Parameters
     ----------
-    cpus, p99_s : array_like, shape (n,)
+    cpus, p99_s : ndarray, shape (n,)
         The number of CPUs and the p99 in seconds.
     on_front : ndarray of bool, shape (n,)
     target_s : float
         The promised p99 in seconds, a dotted line.
     ax : Axes
     """
-    x, y = np.asarray(cpus, dtype=float), MS * np.asarray(p99_s, dtype=float)
+    x, y = cpus, MS * p99_s.astype(float)
     ax.plot(x, y, "o", ms=2.5, color="0.75", mew=0, label="a configuration")
     order = np.flatnonzero(on_front)[np.argsort(x[on_front])]
     ax.step(x[order], y[order], "-", where="post", color="black", lw=1.2, label="Pareto front")
@@ -90,65 +86,15 @@ def plot_cpus(
 # --- A live server -------------------------------------------------------------------------------
 
 
-def plot_load_phases(
-    values: pd.DataFrame,
-    starts: Sequence[int],
-    rates_per_s: Sequence[float],
-    label: str,
-    axes: Sequence[Axes],
-) -> None:
-    """Plot a measure over the episodes of a run, one panel per contestant, with the load's phases.
-
-    Parameters
-    ----------
-    values : DataFrame
-        It has one row per episode and one column per contestant. The first column is in each panel
-        as a grey line. Each of the others has a panel.
-    starts : sequence of int
-        These are the first episodes of the phases.
-    rates_per_s : sequence of float
-        These are the loads of the phases, in requests per second.
-    label : str
-        This is the measure with its unit.
-    axes : sequence of Axes
-        There is one for each column but the first.
-    """
-    reference, *names = values.columns
-    for ax, name in zip(axes, names, strict=True):
-        for column, width in ((reference, 1.0), (name, 1.5)):
-            how = {**agent_style(column), "ms": 3, "lw": width, "label": column}
-            ax.plot(values.index, values[column], **how)
-        _shade_phases(ax, [*starts, len(values)], rates_per_s)
-        ax.set_title(name, pad=16)
-        ax.set(xlabel="episode", xlim=(-0.5, len(values) - 0.5))
-    axes[0].set_ylabel(label)
-
-
-def _shade_phases(ax: Axes, edges: Sequence[int], rates_per_s: Sequence[float]) -> None:
-    """Shade every second phase, and write the rates above the panel."""
-    for i, rate in enumerate(rates_per_s):
-        if i % 2:
-            ax.axvspan(edges[i] - 0.5, edges[i + 1] - 0.5, color="0.93", zorder=0)
-        middle = (edges[i] + edges[i + 1] - 1) / 2
-        ax.annotate(
-            f"{rate:.0f}/s", (middle, 1.0), xycoords=ax.get_xaxis_transform(), fontsize="x-small",
-            ha="center", va="bottom",
-        )  # fmt: skip
-
-
 def plot_live_ratios(
-    ratios: Mapping[str, tuple[float, float, float]],
-    label: str,
-    ax: Axes,
-    each: pd.DataFrame | None = None,
+    ratios: Mapping[str, tuple[float, float, float]], label: str, ax: Axes, each: pd.DataFrame
 ) -> Axes:
     """Plot each contestant's ratio to the default, with its interval; below 1 is better.
 
     Small points are the ratios of the single runs: `each` has a column per contestant.
     """
     for y, (name, values) in enumerate(ratios.items()):
-        if each is not None:
-            ax.plot(each[name], np.full(len(each), y - 0.3), ".", color="0.4", ms=3)
+        ax.plot(each[name], np.full(len(each), y - 0.3), ".", color="0.4", ms=3)
         plot_intervals(ax, y, *values, in_rows=True, **agent_style(name), capsize=3)
     ax.axvline(1, color="0.5", lw=1, ls="--")
     names = list(ratios)
@@ -158,30 +104,13 @@ def plot_live_ratios(
     return ax
 
 
-def per_episode(table: pd.DataFrame, slo_s: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return tables of mean latency (ms) and fraction of requests above `slo_s` (seconds).
-
-    Each table has one row per episode and one column per contestant.
-    """
-    late = [float((latency > slo_s).mean()) for latency in table["latency_s"]]
-    with_late = table.assign(late=late, mean_ms=MS * table["mean_s"])
-    by_episode = with_late.pivot(index="episode", columns="contestant", values=["mean_ms", "late"])
-    return by_episode["mean_ms"], by_episode["late"]
-
-
 # --- Devices -------------------------------------------------------------------------------------
 
 
-def clock_axis(ax: Axes) -> None:
-    """Label an axis of hours since the start of the day by the clock, and shade the update."""
-    ticks = np.arange(0, HOURS + 1, 6)
-    ax.set(xticks=ticks, xlim=(0, HOURS), xlabel="hour of the day")
-    ax.set_xticklabels([f"{(STARTS_AT + tick) % HOURS}:00" for tick in ticks])
-    ax.axvspan(*NIGHT, color="0.9", zorder=0)
-
-
 def plot_saved(saved: Mapping[str, Values], hour: Values, title: str, ax: Axes) -> Axes:
-    """Plot what each agent has saved so far, with the quartiles over the seeds.
+    """Plot what each agent has saved so far, by the clock, with the quartiles over the seeds.
+
+    The firmware update of the night is shaded.
 
     Parameters
     ----------
@@ -203,5 +132,8 @@ def plot_saved(saved: Mapping[str, Values], hour: Values, title: str, ax: Axes) 
     ax.axhline(0, color="0.25", lw=1)
     ax.set_title(title, loc="left")
     ax.set_ylim(bottom=max(ax.get_ylim()[0], -100))
-    clock_axis(ax)
+    ticks = np.arange(0, HOURS + 1, 6)
+    ax.set(xticks=ticks, xlim=(0, HOURS), xlabel="hour of the day")
+    ax.set_xticklabels([f"{(STARTS_AT + tick) % HOURS}:00" for tick in ticks])
+    ax.axvspan(*NIGHT, color="0.9", zorder=0)
     return ax

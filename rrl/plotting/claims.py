@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,7 +61,7 @@ def plot_by_problem(table: pd.DataFrame, threshold: float, nothing: float, ax: A
     for i, agent in enumerate(agents):
         rows = table[table["agent"] == agent]
         y = np.array([problems.index(name) for name in rows["problem"]], dtype=float)
-        y += 0.6 * (i - (len(agents) - 1) / 2) / max(len(agents), 1)
+        y += 0.6 * (i - (len(agents) - 1) / 2) / len(agents)
         value = rows["value"].to_numpy()
         how = agent_style(agent, ls="", ms=4, label=agent)
         ax.plot(value, y, **how)
@@ -72,7 +72,8 @@ def plot_by_problem(table: pd.DataFrame, threshold: float, nothing: float, ax: A
             ax.plot(rows["ceiling"], y, "|", ms=9, color=how["color"])
     if "ceiling" in table:
         ax.plot([], [], "|", ms=9, color="0.3", label="what an oracle reaches")
-    for place in _not_counted(table, problems):
+    counted = set(table["problem"][table["counted"]]) if "counted" in table else set(problems)
+    for place in (place for place, name in enumerate(problems) if name not in counted):
         ax.axhspan(place - 0.5, place + 0.5, color="0.92", lw=0, zorder=0)
         ground = {"fc": "0.92", "ec": "none", "pad": 2}
         ax.annotate("not counted", (0.02, place), xycoords=("axes fraction", "data"),
@@ -85,11 +86,3 @@ def plot_by_problem(table: pd.DataFrame, threshold: float, nothing: float, ax: A
     ax.set(yticks=range(len(problems)), yticklabels=problems, ylim=(-0.7, len(problems) - 0.3))
     ax.grid(axis="y", lw=0.4)
     return ax
-
-
-def _not_counted(table: pd.DataFrame, problems: Sequence[str]) -> list[int]:
-    """Return the rows of the problems that the claim does not count."""
-    if "counted" not in table:
-        return []
-    out = set(table["problem"][~table["counted"].astype(bool)])
-    return [place for place, name in enumerate(problems) if name in out]

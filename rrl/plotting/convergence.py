@@ -1,8 +1,9 @@
-"""Figures of the convergence of the running system: errors, speed against loss."""
+"""Figures of similarity and convergence: estimates by distance, and the error of a table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -11,13 +12,71 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import marker, plain_log_ticks
-from rrl.plotting.theory import median_intervals, shade
+from rrl.plotting.shared import marker, plot_intervals
+from rrl.support.intervals import bootstrap_interval
 from rrl.theory.convergence import Curves
 
-Floats = NDArray[np.float64]
-DARKEST = shade(0, 1)
-LAST_SHADE = 6  # steps; a radius has the same shade in all panels, up to this one
+if TYPE_CHECKING:
+    import pandas as pd
+
+FARTHEST = 6.0  # steps; few pairs of configurations have a larger distance
+DARKEST = mpl.colormaps["viridis"](0.0)
+
+
+def plot_variogram(
+    curves: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]],
+    ax: Axes,
+    reach: float,
+) -> Axes:
+    """Plot variograms of log costs up to `FARTHEST`, one line per scenario.
+
+    Parameters
+    ----------
+    curves : mapping of str to (distance, fraction)
+        :func:`rrl.studies.similarity_error.variogram` returns these curves.
+    ax : Axes
+    reach : float
+        This is the radius of the region, in steps. It is drawn as a grey line.
+    """
+    for number, (name, (distance, fraction)) in enumerate(curves.items()):
+        near = distance <= FARTHEST
+        ax.plot(distance[near], fraction[near], marker=marker(number), ms=4, label=name)
+    ax.axhline(1, color="0.3", lw=0.8)
+    ax.axvline(reach, color="0.6", lw=0.8, ls="--")
+    ax.set(xlabel="distance (steps)", ylabel="variogram / variance", ylim=(0, None))
+    ax.legend(title=f"dashed: radius {reach:g}", frameon=True, framealpha=1, edgecolor="none")
+    return ax
+
+
+def plot_errors(errors: pd.DataFrame, ax: Axes, rng: np.random.Generator) -> Axes:
+    """Plot the median error over the distance, with 95 % intervals, one line per estimator.
+
+    The intervals assume independent predictions. So their widths are lower bounds.
+
+    Parameters
+    ----------
+    errors : DataFrame
+        :func:`rrl.studies.similarity_error.region_errors` returns this table.
+    ax : Axes
+    rng : numpy.random.Generator
+        The bootstrap of the intervals uses it.
+    """
+    names = list(dict.fromkeys(errors["estimator"]))
+    for number, name in enumerate(names):
+        groups = errors[errors["estimator"] == name].groupby("distance")["error"]
+        rows = [
+            (distance, *bootstrap_interval(group.to_numpy(), rng, resamples=200))
+            for distance, group in groups
+        ]
+        distance, centre, low, high = np.array(rows).T
+        shift = 0.06 * (number - (len(names) - 1) / 2)
+        percent = [100 * np.expm1(bound) for bound in (centre, low, high)]
+        how = {"marker": marker(number), "ms": 4, "capsize": 2, "label": name}
+        plot_intervals(ax, distance + shift, *percent, **how)
+    ax.set(xlabel="distance (steps)", ylabel="median error of the latency (%)")
+    ax.set_ylim(bottom=0)
+    ax.set_xticks(sorted(errors["distance"].unique()))
+    return ax
 
 
 def plot_table_errors(
@@ -67,38 +126,3 @@ def plot_table_errors(
     names = ["this radius", "mean end of a cover", "its fixed point", "all radii"]
     fig.legend(keys, names, loc="outside lower center", ncols=len(keys), fontsize="small")
     return fig
-
-
-def plot_pareto(times: Floats, losses: Floats, radii: Sequence[float], ax: Axes) -> Axes:
-    """Plot loss against time, one labelled point per radius; the lower left is better in both.
-
-    Times and losses (as fractions) of the runs have the shape (m, runs). Lines are intervals of the
-    medians. Below 1 % the loss has a linear scale, because it may be 0.
-    """
-    x, y = median_intervals(times), 100 * median_intervals(losses)
-    for i, radius in enumerate(radii):
-        color = shade(radius, LAST_SHADE + 1)
-        ax.plot(x[i, 1:], [y[i, 0]] * 2, color=color, lw=1, alpha=0.6)
-        ax.plot([x[i, 0]] * 2, y[i, 1:], color=color, lw=1, alpha=0.6)
-        ax.plot(x[i, 0], y[i, 0], marker(i), color=color, ms=7)
-    for where, names in _together(radii, x[:, 0], y[:, 0]).items():
-        side = (-5, "right") if len(names) > 1 else (5, "left")  # long labels go to the empty side
-        ax.annotate(
-            ", ".join(names), where, (side[0], 5), textcoords="offset points", weight="bold",
-            ha=side[1],
-        )  # fmt: skip
-    ax.set(ylabel="loss (% above the optimum)", xscale="log")
-    ax.margins(x=0.15)  # room for the labels
-    ax.set_yscale("symlog", linthresh=1)
-    ax.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
-    plain_log_ticks(ax.xaxis)
-    return ax
-
-
-def _together(radii: Sequence[float], x: Floats, y: Floats) -> dict[tuple[float, float], list[str]]:
-    """Return the labels of radii by point; radii whose labels would overlap share a point."""
-    found: dict[tuple[float, float], list[str]] = {}
-    for radius, here in zip(radii, zip(x.tolist(), y.tolist(), strict=True), strict=True):
-        near = [p for p in found if (np.abs(np.log1p(p) - np.log1p(here)) < (0.2, 0.3)).all()]
-        found.setdefault(near[0] if near else here, []).append(f"{radius:g}")
-    return found

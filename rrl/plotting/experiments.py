@@ -31,8 +31,6 @@ LABELS = {
     "first_within_5": "first episode within 5 %",
     "deployed": "deployed cost / best",
     "mean_cost": "mean cost over the best",
-    "cumulative_regret": "cumulative regret",
-    "violations": "late requests while learning (fraction)",
 }
 
 
@@ -64,7 +62,14 @@ def plot_everywhere(
     axes[0].set(xlim=(0, reached.shape[1]), xlabel=f"scenarios solved, of {reached.shape[1]}")
     axes[0].set_yticks(y, order)
     axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
-    _ratios_by_row(ratio, order, axes[1])
+    for row, agent in enumerate(order):
+        values = ratio.loc[agent].dropna()
+        how = agent_style(agent, ls="", ms=3.5, mew=0, alpha=0.6)
+        axes[1].plot(values, np.full(len(values), row), **how)
+        axes[1].plot(values.median(), row, "|", ms=9, mew=1.5, color="black")
+    axes[1].set_xscale("log")
+    axes[1].grid(axis="y", lw=0.4)
+    plain_log_ticks(axes[1].xaxis)
     axes[1].plot([], [], "o", ms=3, color="0.6", mew=0, label="a scenario")
     axes[1].plot([], [], "|", ms=9, mew=1.5, color="black", label="median")
     axes[1].legend(fontsize="small", loc="upper right")
@@ -73,82 +78,38 @@ def plot_everywhere(
         ax.set_ylim(len(order) - 0.5, -0.5)
 
 
-def _ratios_by_row(ratio: pd.DataFrame, order: Sequence[str], ax: Axes) -> None:
-    """Plot the ratios of each agent in a row of its own, with a tick at their median."""
-    for y, agent in enumerate(order):
-        values = ratio.loc[agent].dropna()
-        how = agent_style(agent, ls="", ms=3.5, mew=0, alpha=0.6)
-        ax.plot(values, np.full(len(values), y), **how)
-        ax.plot(values.median(), y, "|", ms=9, mew=1.5, color="black")
-    ax.set_xscale("log")
-    ax.grid(axis="y", lw=0.4)
-    plain_log_ticks(ax.xaxis)
+def plot_ratio_panels(rows: pd.DataFrame, by: str, reference: str) -> Figure:
+    """Plot the ratios of agents to a reference, a panel per measure.
 
-
-def plot_ratios(rows: pd.DataFrame, by: str, ax: Axes) -> Axes:
-    """Plot the ratios of each agent, a marker per problem: full if won or lost, hollow if tied.
+    A marker is a problem: full if the agent has won or lost there, hollow if it is tied.
 
     Parameters
     ----------
     rows : DataFrame
-        One row per agent and problem, of one measure: `ratio`, `verdict`, and the agent's name.
+        One row per agent, problem and measure: `measure`, `ratio`, `verdict`, and the agent's name.
     by : str
         Name of the column with the agents. They are the rows of the figure, in their order.
-    """
-    agents = list(dict.fromkeys(rows[by]))
-    for y, agent in enumerate(agents):
-        own = rows[rows[by] == agent]
-        tied = (own["verdict"] == "tied").to_numpy()
-        how = agent_style(agent, ls="", ms=4.5, mew=0.8)
-        for part, face in ((~tied, {}), (tied, {"mfc": "white", "zorder": 1.9})):
-            ax.plot(own["ratio"][part], np.full(part.sum(), y), **(how | face))
-    ax.axvline(1, color="0.3", lw=0.8, zorder=0)
-    ax.set_yticks(range(len(agents)), agents)
-    ax.set_ylim(len(agents) - 0.5, -0.5)
-    ax.grid(axis="y", lw=0.4)
-    ax.set_xscale("log")
-    plain_log_ticks(ax.xaxis)
-    return ax
-
-
-def plot_duels(duels: pd.DataFrame, ours: str) -> Figure:
-    """Plot the ratio of each rival's measures to ours, a panel per measure.
-
-    Rivals are sorted by their mean cost, from the lowest on top. A marker is a problem.
-
-    Parameters
-    ----------
-    duels : DataFrame
-        See :func:`rrl.studies.outcomes.duels`.
-    ours : str
-        Name of the agent that the rivals are compared with.
-    """
-    costs = duels[duels["measure"] == "mean_cost"].groupby("rival")["ratio"]
-    order = costs.apply(lambda ratios: np.log(ratios).mean()).sort_values().index
-    place = {rival: number for number, rival in enumerate(order)}
-    rows = duels.sort_values("rival", key=lambda names: names.map(place), kind="stable")
-    return plot_ratio_panels(rows, "rival", ours)
-
-
-def plot_ratio_panels(rows: pd.DataFrame, by: str, reference: str) -> Figure:
-    """Plot the ratios of agents to a reference, a panel per measure. A marker is a problem.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        As for :func:`plot_ratios`, with the column `measure`.
-    by : str
-        Name of the column with the agents.
     reference : str
         Name of the agent by whose measures those of the others are divided.
     """
-    measures = list(dict.fromkeys(rows["measure"]))
-    height = 1.5 + 0.3 * rows[by].nunique()
+    measures, agents = (list(dict.fromkeys(rows[name])) for name in ("measure", by))
+    height = 1.5 + 0.3 * len(agents)
     fig, axes = plt.subplots(
         1, len(measures), figsize=(11, height), layout="constrained", sharey=True
     )
     for ax, measure in zip(axes, measures, strict=True):
-        plot_ratios(rows[rows["measure"] == measure], by, ax)
+        for y, agent in enumerate(agents):
+            own = rows[(rows["measure"] == measure) & (rows[by] == agent)]
+            tied = (own["verdict"] == "tied").to_numpy()
+            how = agent_style(agent, ls="", ms=4.5, mew=0.8)
+            for part, face in ((~tied, {}), (tied, {"mfc": "white", "zorder": 1.9})):
+                ax.plot(own["ratio"][part], np.full(part.sum(), y), **(how | face))
+        ax.axvline(1, color="0.3", lw=0.8, zorder=0)
+        ax.set_yticks(range(len(agents)), agents)
+        ax.set_ylim(len(agents) - 0.5, -0.5)
+        ax.grid(axis="y", lw=0.4)
+        ax.set_xscale("log")
+        plain_log_ticks(ax.xaxis)
         ax.set_title(LABELS[measure], fontsize="small")
     fig.supxlabel(
         f"agent / {reference}: left of 1 the agent is better, right of 1 {reference}; "

@@ -1,4 +1,4 @@
-"""Figures of a recorded profile: the effect of each knob, the noise of episodes, the finals."""
+"""Figures of a recorded profile: the effect of each knob, the finals, and usual settings."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rrl.recording.profile import Profile
+
+FINALS = (0.9, 2.0)  # ends of the axis of the finals
 
 
 def plot_knob(profile: Profile, knob: str, at: Configuration, ax: Axes) -> Axes:
@@ -85,44 +87,34 @@ def plot_surface(
     return ax
 
 
-def plot_noise(profile: Profile, ax: Axes) -> Axes:
-    """Plot the distribution of episode means divided by the mean of configuration and load."""
-    table = profile.grid
-    cells = table.groupby([*profile.knobs, "rate_per_s"])["mean_s"]
-    ratio = table["mean_s"] / cells.transform("mean")
-    for i, (rate, values) in enumerate(ratio.groupby(table["rate_per_s"])):
-        ax.ecdf(values, ls=("-", "--", ":")[i % 3], lw=1.8, label=f"{rate:g} requests/s")
-    ax.set(xlabel="an episode / mean of its configuration", ylabel="fraction of episodes")
-    ax.legend()
-    return ax
-
-
 def plot_finals(finalists: Sequence[Mapping[str, Any]], knobs: Sequence[str], ax: Axes) -> Axes:
     """Plot the finalists of one load: the cost of each, divided by the best's, and its verdict.
 
-    Bars show the limits that decided the verdicts, see :data:`rrl.recording.truth.CONFIDENCE`.
+    Bars show the limits that decided the verdicts, see :data:`rrl.recording.truth.CONFIDENCE`. An
+    arrow at an end of the axis, `FINALS`, says that a bar goes on.
     """
     ranked = sorted(finalists, key=lambda f: (f["verdict"] != "best", f["ratio"]))
     markers = {"best": "*", "tied": "o", "separated": "x", "undecided": "s"}
     for y, finalist in enumerate(ranked):
         verdict, ratio = finalist["verdict"], finalist["ratio"]
+        low, high = finalist.get("low", ratio), finalist.get("high", ratio)
+        how: dict[str, Any] = {
+            "ms": 9 if verdict == "best" else 6,
+            "color": f"C{list(markers).index(verdict)}",
+        }
         plot_intervals(
-            ax,
-            y,
-            ratio,
-            finalist.get("low", ratio),
-            finalist.get("high", ratio),
-            in_rows=True,
-            fmt=markers[verdict],
-            ms=9 if verdict == "best" else 6,
-            color=f"C{list(markers).index(verdict)}",
-            label=verdict,
+            ax, y, ratio, low, high, in_rows=True, fmt=markers[verdict], label=verdict, **how
         )
+        if low < FINALS[0]:
+            ax.plot(FINALS[0], y, "<", clip_on=False, **how)
+        if high > FINALS[1]:
+            ax.plot(FINALS[1], y, ">", clip_on=False, **how)
     names = [" / ".join(value_label(k, f[k]) for k in knobs) for f in ranked]
     ax.axvline(1, color="0.5", lw=1, ls="--", zorder=0)
     ax.set(yticks=range(len(ranked)), yticklabels=names)
-    ax.set(xlabel="mean latency / that of the best", xscale="log")
+    ax.set(xlabel="mean latency / that of the best", xscale="log", xlim=FINALS)
     plain_log_ticks(ax.xaxis)
+    ax.set_xticks([1, 1.2, 1.5, 2])
     ax.invert_yaxis()
     handles, labels = ax.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))

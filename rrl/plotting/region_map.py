@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 
 from rrl.plotting.cells import ink
 from rrl.plotting.shared import MARK
@@ -30,6 +29,10 @@ if TYPE_CHECKING:
 HIGHEST = 30.0
 """Factors from its inverse to it have a colour of their own."""
 
+HEIGHTS = (0.0, 0.2, -0.2, 0.35, -0.35)
+"""Where a number may stand, in heights of a cell above its middle; the first of the best counts."""
+
+HALF_WIDTH, ROOM = 0.25, 0.3  # of a number, and around it, in cells
 SHAPES = {"^": "sooner", "v": "later", "o": "neither"}
 SIGNS = {"": "", "at least": "≥", "at most": "≤"}
 
@@ -37,11 +40,12 @@ SIGNS = {"": "", "at least": "≥", "at most": "≤"}
 def plot_region_map(factors: pd.DataFrame, places: pd.DataFrame) -> Figure:
     """Plot the factors of one agent over its rival: green is sooner, purple later.
 
-    A panel belongs to a measure. A cell is hatched if its factor is a bound, and grey if neither
-    agent arrives. A number in brackets is not surely different from 1, and a bold one is at least
-    the paper's factor. A triangle is a simulated or recorded grid in the colour of its own factor:
-    it points up if the agent is sooner, and down if it is later; it is a circle if neither arrives
-    or both at once. A small grid's is small and hollow.
+    A panel belongs to a measure. A cell is grey if neither agent arrives, and hatched if the factor
+    is only a bound, because one agent never arrives. A number in brackets is not surely different
+    from 1, and a bold one is at least the paper's factor. A triangle is a simulated or recorded
+    grid in the colour of its own factor: it points up if the agent is sooner, and down if it is
+    later; it is a circle if neither arrives or both at once. A small grid's is small and hollow.
+    The numbers stand where the grids leave room.
 
     Parameters
     ----------
@@ -54,21 +58,27 @@ def plot_region_map(factors: pd.DataFrame, places: pd.DataFrame) -> Figure:
     def text(row: Any) -> str:
         if np.isnan(row.factor):
             return ""
-        digits = ".0f" if row.factor >= 100 else ".2g"
-        number = f"{SIGNS[row.bound]}{row.factor:{digits}}"
-        return f"({number})" if row.low <= 1 <= row.high else number
+        return f"({_number(row)})" if row.low <= 1 <= row.high else _number(row)
 
     figure, axes = plt.subplots(
         1, len(MEASURES), figsize=(9, 4.4), layout="constrained", sharex=True, sharey=True
     )
     for ax, measure, column in zip(axes, MEASURES, MIDDLE, strict=True):
         rows = factors[factors["column"] == column]
+        marks = _on_map(places[places["column"] == column], _levels(rows))
         image = _draw_cells(ax, rows, text)
-        levels = _levels(rows)
-        for row in rows[rows["bound"].isin(["at least", "at most"])].itertuples():
-            corner = levels[1].index(row.noise) - 0.5, levels[0].index(row.roughness) - 0.5
-            ax.add_patch(Rectangle(corner, 1, 1, fill=False, hatch="///", ec="0.45", lw=0))
-        _draw_places(ax, image, places[places["column"] == column], levels)
+        for row, label in zip(rows.itertuples(), ax.texts, strict=True):
+            x, y = label.get_position()
+            label.set_y(free_height(x, y, marks))
+            if SIGNS.get(row.bound):
+                cell = Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch="//", ec="0.6", lw=0)
+                ax.add_patch(cell)
+        for mark in marks.itertuples():
+            colour = "0.85" if np.isnan(mark.factor) else image.cmap(image.norm(mark.factor))
+            large = mark.cells >= LARGE_GRID
+            shape = "^" if mark.factor > 1 else "v" if mark.factor < 1 else "o"
+            how = {"mfc": colour, "ms": 8} if large else {"mfc": "none", "ms": 4}
+            ax.plot(mark.x, mark.y, shape, mec=MARK, **how)
         ax.set_title(f"what is {measure} stays within {100 * TOLERANCES[1]:g} %", fontsize="small")
         ax.label_outer()
     figure.colorbar(image, ax=axes, shrink=0.8, extend="both", label="times sooner")
@@ -85,8 +95,9 @@ def plot_best_radius(losses: pd.DataFrame, radii: pd.DataFrame) -> Figure:
     """Plot the best fixed radius, and what the selection of the radius loses to it.
 
     A cell shows the best radius by what is served, and in brackets that of the theory; "none" says
-    that no radius arrives on the surfaces of the tuning. Green says that the best fixed radius
-    arrives sooner than ``rrl-adaptive`` on the surfaces that judge, purple that it arrives later.
+    that no radius arrives on the surfaces of the tuning. The second line says how many times sooner
+    than ``rrl-adaptive`` the best fixed radius arrives on the surfaces that judge: below 1 (purple)
+    it arrives later, and a cell without this line is grey, because neither arrives.
 
     Parameters
     ----------
@@ -100,7 +111,8 @@ def plot_best_radius(losses: pd.DataFrame, radii: pd.DataFrame) -> Figure:
 
     def text(row: Any) -> str:
         best = "none" if np.isnan(row.best) else f"{row.best:g}"
-        return f"{best} ({row.theory:.1f})"
+        sooner = "" if np.isnan(row.factor) else f"\n{_number(row)} times"
+        return f"{best} ({row.theory:.1f}){sooner}"
 
     figure, ax = plt.subplots(figsize=(5.4, 4.2), layout="constrained")
     image = _draw_cells(ax, rows[rows["column"] == MIDDLE[0]], text)
@@ -108,10 +120,16 @@ def plot_best_radius(losses: pd.DataFrame, radii: pd.DataFrame) -> Figure:
     return figure
 
 
+def _number(row: Any) -> str:
+    digits = ".0f" if row.factor >= 100 else ".2g"
+    return f"{SIGNS[row.bound]}{row.factor:{digits}}"
+
+
 def _draw_cells(ax: Axes, rows: pd.DataFrame, text: Callable[[Any], str]) -> AxesImage:
     """Draw a heat map of the factors with a text in each cell."""
     levels = _levels(rows)
-    shown = np.ma.masked_invalid(_table(rows, levels))
+    wide = rows.pivot(index="roughness", columns="noise", values="factor")
+    shown = np.ma.masked_invalid(wide.reindex(index=levels[0], columns=levels[1]).to_numpy(float))
     ax.spines[:].set_visible(True)
     image = ax.imshow(
         shown,
@@ -125,34 +143,33 @@ def _draw_cells(ax: Axes, rows: pd.DataFrame, text: Callable[[Any], str]) -> Axe
         y, x = levels[0].index(row.roughness), levels[1].index(row.noise)
         colour = ink(faces[y, x]) if faces[y, x, 3] else "black"
         weight = "bold" if row.factor >= ENOUGH else "normal"
-        label = ax.text(x, y - 0.28, text(row), color=colour, weight=weight, fontsize="small")
-        ground = faces[y, x] if faces[y, x, 3] else "0.85"
-        halo = [withStroke(linewidth=2.5, foreground=ground)]  # above the marks of the grids
-        label.set(ha="center", va="center", zorder=5, path_effects=halo)
+        label = ax.text(x, y, text(row), color=colour, weight=weight, fontsize="small")
+        label.set(ha="center", va="center")
     ax.set_xticks(range(len(levels[1])), [f"{100 * value:g}" for value in levels[1]])
     ax.set_yticks(range(len(levels[0])), [f"{100 * value:g}" for value in levels[0]])
     ax.set(xlabel="noise of an episode (%)", ylabel="neighbours differ by (%)")
     return image
 
 
-def _draw_places(
-    ax: Axes, image: AxesImage, places: pd.DataFrame, levels: tuple[list[float], list[float]]
-) -> None:
-    for place in places.dropna(subset=["roughness", "noise"]).itertuples():
-        x, y = (
-            np.interp(np.log(max(value, 1e-9)), np.log(of), np.arange(len(of)))
-            for value, of in ((place.noise, levels[1]), (place.roughness, levels[0]))
-        )
-        colour = "0.85" if np.isnan(place.factor) else image.cmap(image.norm(place.factor))
-        large = place.cells >= LARGE_GRID
-        shape = "^" if place.factor > 1 else "v" if place.factor < 1 else "o"
-        ax.plot(x, y, shape, mfc=colour if large else "none", mec=MARK, ms=8 if large else 4)
+def free_height(x: float, y: float, marks: pd.DataFrame) -> float:
+    """Return the height in the cell (x, y) that is furthest from the marks, up to enough room."""
+    beside = np.maximum((marks["x"] - x).abs() - HALF_WIDTH, 0)
+
+    def room(height: float) -> float:
+        return min(np.hypot(beside, marks["y"] - height).min(), ROOM)
+
+    return max((y + height for height in HEIGHTS), key=room)
+
+
+def _on_map(places: pd.DataFrame, levels: tuple[list[float], list[float]]) -> pd.DataFrame:
+    """Return the places that have both coordinates, with their columns `x` and `y` in cells."""
+    on = places.dropna(subset=["roughness", "noise"])
+    at = {
+        axis: np.interp(np.log(on[name].clip(lower=1e-9)), np.log(of), range(len(of)))
+        for axis, name, of in (("x", "noise", levels[1]), ("y", "roughness", levels[0]))
+    }
+    return on.assign(**at)
 
 
 def _levels(rows: pd.DataFrame) -> tuple[list[float], list[float]]:
     return sorted(set(rows["roughness"])), sorted(set(rows["noise"]))
-
-
-def _table(rows: pd.DataFrame, levels: tuple[list[float], list[float]]) -> np.ndarray:
-    wide = rows.pivot(index="roughness", columns="noise", values="factor")
-    return wide.reindex(index=levels[0], columns=levels[1]).to_numpy(dtype=float)

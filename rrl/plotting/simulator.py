@@ -1,22 +1,18 @@
-"""Figures of the simulator's chapter: comparison with theory and measurements, and residuals."""
+"""Figures of the simulator's chapter: comparison with theory and with measurements."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from rrl.plotting.shared import (
-    KNOB_LABELS,
     MS,
-    in_order,
     marker,
     plain_log_ticks,
     plot_intervals,
-    value_label,
 )
-from rrl.support.intervals import bootstrap_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,13 +32,8 @@ def plot_theory(table: pd.DataFrame, ax: Axes) -> Axes:
         rows = table[table["load"] == load].set_index("system").loc[systems]
         y = np.arange(len(systems)) + 0.22 * (i - (len(loads) - 1) / 2)
         ends = [(rows["measured"] + s * rows["half_width"]) / rows["theory"] for s in (0, -1, 1)]
-        how: dict[str, Any] = {
-            "fmt": marker(i),
-            "ms": 4,
-            "capsize": 2,
-            "label": f"utilisation {load:g}",
-        }
-        plot_intervals(ax, y, *ends, in_rows=True, **how)
+        name = f"utilisation {load:g}"
+        plot_intervals(ax, y, *ends, in_rows=True, fmt=marker(i), ms=4, capsize=2, label=name)
     ax.axvline(1, color="0.3", lw=1)
     ax.set(
         yticks=range(len(systems)), yticklabels=systems, xlabel="simulated mean / theoretical mean"
@@ -59,7 +50,7 @@ def plot_held_out(cells: pd.DataFrame, ax: Axes) -> Axes:
     ----------
     cells : DataFrame
         It has the columns `rate_per_s`, `measured_s`, `predicted_s` and `stable`.
-        :func:`rrl.simulation.validation.hold_out` returns such a table.
+        :func:`rrl.simulation.calibration.hold_out` returns such a table.
     """
     low = MS * 0.9 * cells[["measured_s", "predicted_s"]].min(axis=None)
     high = MS * 1.1 * cells[["measured_s", "predicted_s"]].max(axis=None)
@@ -85,46 +76,4 @@ def plot_held_out(cells: pd.DataFrame, ax: Axes) -> Axes:
     for axis in (ax.xaxis, ax.yaxis):
         plain_log_ticks(axis)
     ax.legend()
-    return ax
-
-
-def plot_residuals(cells: pd.DataFrame, knob: str, ax: Axes) -> Axes:
-    """Plot the median ratio of predicted to measured latency, per value of a knob and load.
-
-    The figure shows 95 % intervals.
-
-    Parameters
-    ----------
-    cells : DataFrame
-        It is as for :func:`plot_held_out`, with a column for the knob.
-    knob : str
-        This is the name of the knob.
-    """
-    rng = np.random.default_rng(0)  # only for the bootstrap
-    values = in_order(knob, cells[knob].unique())
-    ratio = cells["predicted_s"] / cells["measured_s"]
-    loads = sorted(cells["rate_per_s"].unique())
-    for i, rate in enumerate(loads):
-        here = cells["rate_per_s"] == rate
-        found = np.array(
-            [
-                bootstrap_interval(ratio[here & (cells[knob] == value)].to_numpy(), rng)
-                for value in values
-            ]
-        )
-        x = np.arange(len(values)) + 0.18 * (i - (len(loads) - 1) / 2)
-        how: dict[str, Any] = {
-            "fmt": marker(i),
-            "ms": 4,
-            "capsize": 2,
-            "label": f"{rate:g} requests/s",
-        }
-        plot_intervals(ax, x, *found.T, **how)
-    ax.axhline(1, color="0.3", lw=1)
-    ax.set(
-        xticks=range(len(values)),
-        xticklabels=[value_label(knob, value) for value in values],
-        xlabel=KNOB_LABELS.get(knob, knob),
-        ylabel="predicted / measured latency",
-    )
     return ax

@@ -1,1 +1,1 @@
-"""Publishing: unattended notebook runs, the manifest, the course, the site and the explorer."""
+"""Publishing: runs of the notebooks, the manifest, the course, the site and the explorer."""

@@ -17,6 +17,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rrl.publishing.parameters import read_notebook
 from rrl.support.errors import DataError, Parser, UsageError, command
 
 if TYPE_CHECKING:
@@ -114,7 +115,20 @@ def _inspect(notebook: NotebookNode, name: str) -> None:
         raise DataError(f"{name}, exercise {waiting!r}: no cell tagged 'check' follows it")
 
 
-def write_edition(root: Path, out: Path = OUT) -> list[Path]:
+def originals(root: Path) -> list[Path]:
+    """Return the notebooks of a checkout in their order.
+
+    Raises
+    ------
+    UsageError
+        If there are none.
+    """
+    if notebooks := sorted((root / "notebooks").glob("[0-9]*.ipynb")):
+        return notebooks
+    raise UsageError(f"no notebooks in {root / 'notebooks'}; run it in the checkout")
+
+
+def write_edition(root: Path, out: Path) -> int:
     """Write the student edition of ``root/notebooks``, and the data and tables that it reads.
 
     `out` can be given to students as it is. It holds ``notebooks/``, ``data/`` and ``figures/``
@@ -124,12 +138,13 @@ def write_edition(root: Path, out: Path = OUT) -> list[Path]:
     ----------
     root : Path
         Root folder of the checkout.
-    out : Path, optional
+    out : Path
+        What this folder held is removed.
 
     Returns
     -------
-    list of Path
-        The paths of the student notebooks.
+    int
+        The number of notebooks.
 
     Raises
     ------
@@ -140,37 +155,27 @@ def write_edition(root: Path, out: Path = OUT) -> list[Path]:
     """
     import nbformat
 
-    from rrl.publishing.parameters import read_notebook
-
-    originals = sorted((root / "notebooks").glob("[0-9]*.ipynb"))
-    if not originals:
-        raise UsageError(f"no notebooks in {root / 'notebooks'}; run it in the checkout")
-    editions = {path.name: student(read_notebook(path), str(path)) for path in originals}
-    target = out / "notebooks"
-    target.mkdir(parents=True, exist_ok=True)
-    for old in set(target.glob("[0-9]*.ipynb")) - {target / name for name in editions}:
-        old.unlink()  # its notebook now has another name
-    for name, edition in editions.items():
-        nbformat.write(edition, target / name)
-    for settings in (root / "notebooks").glob("*.yml"):
-        shutil.copy(settings, target)
-    shutil.copytree(root / "data", out / "data", dirs_exist_ok=True)
-    (out / "figures").mkdir(exist_ok=True)
+    editions = {path.name: student(read_notebook(path), str(path)) for path in originals(root)}
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(root / "data", out / "data")
+    (out / "figures").mkdir()
     for table in (root / "figures").glob("*.csv"):
         shutil.copy(table, out / "figures")
-    return [target / name for name in editions]
+    (out / "notebooks").mkdir()
+    for name, edition in editions.items():
+        nbformat.write(edition, out / "notebooks" / name)
+    return len(editions)
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line `argv` and print what was written."""
+    """Write the student edition of the checkout in the working folder."""
     parser = Parser(
         prog="python -m rrl.publishing.course", description="Write the student edition."
     )
-    parser.add_argument("--out", type=Path, default=OUT, help="folder (default %(default)s)")
-    out = parser.parse_args(argv).out
-    written = write_edition(Path(), out)
-    print(f"{len(written)} notebooks without answers in {out / 'notebooks'}; hand out {out}")
+    parser.parse_args(argv)
+    count = write_edition(Path(), OUT)
+    print(f"{count} notebooks without answers in {OUT / 'notebooks'}; hand out {OUT}")
 
 
 if __name__ == "__main__":

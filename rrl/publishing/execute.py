@@ -1,23 +1,23 @@
-"""Execute one notebook with papermill, as nobody watches it.
+"""Execute one notebook with papermill, from its first cell to its last, without a user.
 
-papermill runs the cells. This module adds what an unattended run needs. It checks parameters
-against the notebook, uses the environment's own kernel, limits the time of every cell, and notes
-which files the kernel opens. An executed copy appears only when every cell has run. The kernel
-works in the notebook's folder, as it does in JupyterLab. :mod:`rrl.publishing.reproduce` runs
-several notebooks side by side.
+papermill runs the cells. This module adds what such a run needs. It checks parameters against the
+notebook, uses the environment's own kernel, limits the time of every cell, and notes which files
+the kernel opens. An executed copy appears only when every cell has run. The kernel works in the
+notebook's folder, as it does in JupyterLab. :mod:`rrl.publishing.reproduce` runs several notebooks
+side by side.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import re
-import signal
 import textwrap
 from collections.abc import Mapping
-from contextlib import suppress
+from functools import partialmethod
 from pathlib import Path
+from subprocess import DEVNULL
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import Any
 
 from rrl.publishing.parameters import check_parameters, read_notebook
@@ -27,32 +27,7 @@ from rrl.support.errors import DataError, ServerError, UnstableError, UsageError
 CELL_TIMEOUT = 1800  # seconds; a cell that takes longer is stopped as hanging
 OUTPUT_TIMEOUT = 60  # seconds; on a busy machine, the output of a cell comes late
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_KINDS = {kind.__name__: kind for kind in (UsageError, DataError, ServerError)}
-
-
-class Kernels:
-    """The kernels of runs that may have to be stopped together.
-
-    :meth:`signal` may be called from another thread than those of the runs.
-    """
-
-    def __init__(self) -> None:
-        self.stopped = False
-        self._started: list[Any] = []
-
-    def add(self, provisioner: Any) -> None:
-        """Note a kernel that has just started, by Jupyter's object of its process."""
-        self._started.append(provisioner)
-        if self.stopped:
-            self.signal(signal.SIGKILL)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to all kernels, and from now on end a new one at once."""
-        self.stopped = True
-        for kernel in self._started:
-            with suppress(ProcessLookupError):
-                if kernel.has_process:
-                    os.killpg(kernel.pgid, number)
+_KINDS = {kind.__name__: kind for kind in (UsageError, DataError, ServerError, KeyboardInterrupt)}
 
 
 def execute(
@@ -60,7 +35,7 @@ def execute(
     output: Path,
     parameters: Mapping[str, Any] | None = None,
     cell_timeout: int = CELL_TIMEOUT,
-    kernels: Kernels | None = None,
+    stopped: Event | None = None,
 ) -> Traffic:
     """Run every cell of `notebook` and write the executed copy to `output`.
 
@@ -74,8 +49,8 @@ def execute(
         These values replace the notebook's defaults.
     cell_timeout : int
         Longest time in seconds that one cell may take.
-    kernels : Kernels, optional
-        The kernel becomes one of these.
+    stopped : threading.Event, optional
+        It is set before the kernel is stopped from outside.
 
     Returns
     -------
@@ -89,38 +64,32 @@ def execute(
     RRLError
         If a cell failed, hung, left the notebook early or stopped the kernel. The error is of the
         kind that the cell raised, or an :class:`UnstableError` in other cases. The copy with the
-        traceback is then in the folder of `output`. Its name ends in ``-failed``. There is no such
-        copy if the kernels were stopped.
+        traceback is then in the folder of `output`. Its name ends in ``-failed``.
+    KeyboardInterrupt
+        If the kernel was interrupted or stopped. There is no such copy then.
     """
     check_parameters(notebook, parameters or {})
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.stem}.partial.ipynb")
-    log = output.with_name(f".{output.stem}.files")
     failed = output.with_name(f"{output.stem}-failed.ipynb")
-    kernels = kernels or Kernels()
-    try:
-        kind, reason = _run(notebook, partial, dict(parameters or {}), cell_timeout, log, kernels)
-        if kernels.stopped:
-            raise UnstableError(f"{notebook} was stopped")
-        if reason:
-            partial.replace(failed)
-            raise kind(f"{notebook}, {reason}; the executed copy is {failed}")
-        partial.replace(output)
-        failed.unlink(missing_ok=True)
-        return traffic(log, Path.cwd())
-    finally:
-        partial.unlink(missing_ok=True)
-        log.unlink(missing_ok=True)
+    with TemporaryDirectory(prefix="rrl-", ignore_cleanup_errors=True) as home:
+        try:
+            kind, reason = _run(notebook, partial, dict(parameters or {}), cell_timeout, home)
+            if kind is KeyboardInterrupt or (stopped and stopped.is_set()):
+                raise KeyboardInterrupt
+            if reason:
+                partial.replace(failed)
+                raise kind(f"{notebook}, {reason}; the executed copy is {failed}")
+            partial.replace(output)
+            failed.unlink(missing_ok=True)
+            return traffic(Path(home, "files"), Path.cwd())
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def _run(
-    notebook: Path,
-    copy: Path,
-    parameters: dict[str, Any],
-    cell_timeout: int,
-    log: Path,
-    kernels: Kernels,
-) -> tuple[type[Exception], str]:
+    notebook: Path, copy: Path, parameters: dict[str, Any], cell_timeout: int, home: str
+) -> tuple[type[BaseException], str]:
     """Run the notebook; return the kind of failure, and its cell and reason (empty if none)."""
     from nbclient.exceptions import CellTimeoutError
     from papermill import PapermillExecutionError, execute_notebook
@@ -129,24 +98,22 @@ def _run(
     paths = (
         str(path.absolute()).replace("{", "{{").replace("}", "}}") for path in (notebook, copy)
     )
-    kind: type[Exception] = UnstableError
+    kind: type[BaseException] = UnstableError
     reason = ""
-    home = copy.parent.absolute() / ".kernel"
     try:
-        with TemporaryDirectory(prefix="rrl-") as sockets:
-            execute_notebook(
-                *paths,  # papermill applies str.format to them, so their braces are doubled
-                parameters=parameters,
-                kernel_name="python3",
-                language="python",
-                kernel_manager_class=_own_kernel(home, log.absolute(), sockets, kernels),
-                # papermill's own `cwd` would move this process, in which others run, too
-                resources={"metadata": {"path": str(notebook.parent.absolute())}},
-                execution_timeout=cell_timeout,
-                iopub_timeout=OUTPUT_TIMEOUT,
-                progress_bar=False,
-                coalesce_streams=True,  # what a bar has overwritten goes
-            )
+        execute_notebook(
+            *paths,  # papermill applies str.format to them, so their braces are doubled
+            parameters=parameters,
+            kernel_name="python3",
+            language="python",
+            kernel_manager_class=_own_kernel(home),
+            # papermill's own `cwd` would move this process, in which others run, too
+            resources={"metadata": {"path": str(notebook.parent.absolute())}},
+            execution_timeout=cell_timeout,
+            iopub_timeout=OUTPUT_TIMEOUT,
+            progress_bar=False,
+            coalesce_streams=True,  # what a bar has overwritten goes
+        )
     except PapermillExecutionError as error:
         kind = _KINDS.get(error.ename, UnstableError)
         reason = _ANSI.sub("", f"{error.ename}: {error.evalue}")
@@ -165,33 +132,30 @@ def _run(
     return kind, reason and f"cell [{len(begun)}] ({first}): {reason}"
 
 
-def _own_kernel(home: Path, files: Path, sockets: str, kernels: Kernels) -> type:
+def _own_kernel(home: str) -> type:
     """Return a kernel manager that starts this Python and ignores other kernels and settings.
 
-    The kernel writes the names of the files that it opens to `files`. It is reached by sockets in
-    the folder `sockets`.
+    The folder `home` holds the kernel's settings and sockets, and the list ``files`` of the files
+    that the kernel opens.
     """
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
     module = "__import__('rrl.publishing.tracing', fromlist=['watch'])"
-    watch = f"{module}.watch({str(files)!r}, {str(Path.cwd())!r})"
+    watch = f"{module}.watch({f'{home}/files'!r}, {str(Path.cwd())!r})"
     options = [f"--profile-dir={home}", f"--IPKernelApp.exec_lines={watch}"]
 
     class OwnKernel(AsyncKernelManager):
         transport = "ipc"  # kernels that start side by side race for ports
-        ip = f"{sockets}/socket"
+        ip = f"{home}/socket"
+        # the errors of a kernel are reported here, so its tracebacks are not for users
+        start_kernel = partialmethod(
+            AsyncKernelManager.start_kernel, stdout=DEVNULL, stderr=DEVNULL
+        )
 
         @property
         def kernel_spec(self) -> KernelSpec:
             return KernelSpec(**get_kernel_dict(options))
-
-        # jupyter_client declares the blocking method here, too.
-        async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
-            home.mkdir(exist_ok=True)
-            with (home / f"{files.stem}.log").open("w") as log:  # tracebacks are not for users
-                await super().start_kernel(stdout=log, stderr=log, **options)
-            kernels.add(self.provisioner)
 
     return OwnKernel

@@ -1,10 +1,10 @@
-"""The manifest of the figures: what each file is, what made it, and whether it is still the same.
+"""The manifest of the figures: what made each file, and from what; and whether all is as it was.
 
 ``figures/manifest.json`` has an entry for every figure and table (digest, notebook). It also has an
-entry for every notebook (parameters with the seeds, digests of the data that it read, locked
-versions). Nothing in it depends on the machine, or on the words of the code. :func:`verify`
-compares the bytes of the present files with those of a reference, by default the committed files,
-and says what else has changed for the notebook that made them.
+entry for every notebook (parameters with the seeds, digests of the data that it read, names of the
+stored results, locked versions). Nothing in it depends on the machine, or on the words of the code.
+It is committed with the figures. ``python -m rrl.publishing.manifest`` lists the files that differ
+from the committed ones, and a difference of the manifest itself says why.
 
 The same bytes need the locked versions, the seeds, figures without dates, and linear algebra with
 one thread and AVX2 kernels. (The Makefile also asks for AVX2 kernels where there are wider
@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rrl.publishing.tracing import Traffic
 from rrl.support.errors import DataError, Parser, UnstableError, UsageError, command
+from rrl.support.files import read_json, write_atomically
 from rrl.support.provenance import DRAWING, NUMERICAL, digest, locked
 
 NAME = "figures/manifest.json"
@@ -32,36 +34,28 @@ STORE = "data/results/"
 """The stored results. An entry names those that its notebook read: the index has their versions."""
 
 Manifest = dict[str, dict[str, Any]]
-Read = Callable[[str], bytes | None]
 
 
-def read_manifest(read: Read, whose: str = "") -> Manifest:
-    """Read a manifest; return an empty one if there is none.
-
-    Parameters
-    ----------
-    read : callable
-        See :func:`verify`.
-    whose : str, optional
-        Whose manifest it is, for the message.
+def read_manifest(root: Path) -> Manifest:
+    """Read the manifest of a checkout; return an empty one if there is none.
 
     Raises
     ------
     DataError
         If the file is not a manifest.
     """
-    text = read(NAME)
-    if text is None:
+    path = root / NAME
+    if not path.exists():
         return {"files": {}, "notebooks": {}}
+    manifest = read_json(path)
     try:
-        manifest = json.loads(text)
         return {"files": dict(manifest["files"]), "notebooks": dict(manifest["notebooks"])}
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{whose}{NAME} is not a manifest ({error!r}); restore it") from None
+        raise DataError(f"{path} is not a manifest ({error!r}); restore it") from None
 
 
 def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traffic) -> None:
-    """Enter what a notebook has just made; remove entries of files that it no longer makes.
+    """Enter what a notebook has just made; remove what it made before and makes no longer.
 
     Parameters
     ----------
@@ -73,23 +67,20 @@ def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traf
     seen : Traffic
         The files that the notebook read and wrote.
     """
-    from rrl.support.files import write_atomically
-
-    manifest = read_manifest(folder(root))
-    others = {n: e for n, e in manifest["files"].items() if e["notebook"] != notebook.stem}
-    made = {n: {"sha256": digest(root / n), "notebook": notebook.stem} for n in seen.written}
-    files = others | made
-    data = [n for n in seen.read if not n.startswith(("rrl/", STORE))]
+    manifest = read_manifest(root)
+    files = {n: e for n, e in manifest["files"].items() if e["notebook"] != notebook.stem}
+    files |= {n: {"sha256": digest(root / n), "notebook": notebook.stem} for n in seen.written}
+    for name in manifest["files"].keys() - files.keys():
+        (root / name).unlink(missing_ok=True)
     entry = {
         "parameters": {k: v for k, v in parameters.items() if v is not ...},
-        "read": {name: digest(root / name) for name in data},
+        "read": {name: digest(root / name) for name in seen.read if not name.startswith(STORE)},
         "results": sorted({_result(n) for n in seen.read if n.startswith(STORE)} - {"index.json"}),
         "packages": locked((*NUMERICAL, *DRAWING)),
     }
-    manifest["notebooks"][notebook.stem] = json.loads(json.dumps(entry))  # tuples become lists
-    known = {entry["notebook"] for entry in files.values()} | {notebook.stem}
-    manifest["notebooks"] = {n: e for n, e in manifest["notebooks"].items() if n in known}
-    manifest["files"] = files
+    makers = {file["notebook"] for file in files.values()}
+    notebooks = {n: e for n, e in manifest["notebooks"].items() if n in makers}
+    manifest = {"files": files, "notebooks": notebooks | {notebook.stem: entry}}
     write_atomically(root / NAME, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
 
 
@@ -107,115 +98,61 @@ def _result(file: str) -> str:
     )
 
 
-def verify(root: Path, reference: Read) -> dict[str, str]:
-    """Compare the figures and tables with those of a reference.
+def differences(root: Path, reference: Path | None = None) -> list[str]:
+    """Return a line for each file in ``figures/`` that is not as it was.
 
     Parameters
     ----------
     root : Path
-        Root folder of the checkout whose figures are compared.
-    reference : callable
-        This function takes a name such as ``figures/manifest.json``. It returns the bytes of that
-        file in the reference, or None if there is no such file.
-
-    Returns
-    -------
-    dict of str to str
-        How each file differs, by its name; empty if there are no differences.
+        Root folder of the checkout.
+    reference : Path, optional
+        Another checkout, or a folder with ``figures/``; by default what git has committed.
 
     Raises
     ------
     UsageError
-        If the reference has no manifest.
+        If there is nothing to compare with.
     """
-    then, now = read_manifest(reference, "the reference's "), read_manifest(folder(root))
-    if not then["files"]:
-        raise UsageError(f"the reference has no {NAME}: run `make reproduce` and commit figures/")
-    found = {}
-    for name in sorted({*then["files"], *now["files"]}):
-        path, before = root / name, reference(name)
-        if name not in now["files"]:
-            found[name] = "no longer made"
-        elif before is None:
-            found[name] = "not in the reference"
-        elif not path.is_file():
-            found[name] = "missing; `make reproduce` makes it"
-        elif path.read_bytes() != before:
-            found[name] = "other bytes" + _changed(name, then, now)
-    return found
+    compare: list[str | Path] = ["git", "-C", root, "status", "--porcelain", "-uall", "figures"]
+    if reference:
+        if not (reference / NAME).is_file():
+            raise UsageError(f"{reference} has no {NAME}: name a checkout with its figures")
+        compare = ["diff", "-rq", "--exclude=live", reference / "figures", root / "figures"]
+    elif why := _not_committed(root):
+        raise UsageError(f"{NAME} is not committed ({why}): use `make verify REFERENCE=DIR`")
+    done = subprocess.run(compare, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return done.stdout.splitlines()
 
 
-def _changed(name: str, then: Manifest, now: Manifest) -> str:
-    """Return what has changed for the notebook that made a file."""
-    maker = now["files"][name]["notebook"]
-    before, after = (side["notebooks"].get(maker, {}) for side in (then, now))
-    read = [after.get("read", {}), before.get("read", {})]
-    data = sorted(n for n in {**read[0], **read[1]} if read[0].get(n) != read[1].get(n))
-    facts = [f for f in ("parameters", "results", "packages") if before.get(f) != after.get(f)]
-    words = ", ".join([*facts, *data])
-    return f" (changed: {words})" if words else " from the same data, versions and parameters"
-
-
-def committed(root: Path) -> Read:
-    """Return a function that reads the files that git has committed at HEAD.
-
-    Raises
-    ------
-    UsageError
-        If `root` is not a git checkout.
-    """
-
-    def show(name: str) -> bytes | None:
-        done = subprocess.run([*git, "show", f"HEAD:./{name}"], capture_output=True)
-        return done.stdout if done.returncode == 0 else None
-
-    git = ["git", "-C", str(root)]
-    look = [*git, "rev-parse", "--verify", "--quiet", "HEAD"]
+def _not_committed(root: Path) -> str:
+    """Return why git cannot tell how the figures were; it is empty if git can."""
     try:
-        works = subprocess.run(look, capture_output=True).returncode == 0
+        git = ["git", "-C", str(root), "cat-file", "-e", f"HEAD:./{NAME}"]
+        return subprocess.run(git, capture_output=True, text=True).stderr
     except FileNotFoundError:
-        works = False
-    if not works:
-        raise UsageError(f"{root} is not a git checkout: use `make verify REFERENCE=DIR`")
-    return show
-
-
-def folder(path: Path) -> Read:
-    """Return a function that reads from another checkout, or from a folder with ``figures/``."""
-
-    def read(name: str) -> bytes | None:
-        return (path / name).read_bytes() if (path / name).is_file() else None
-
-    return read
+        return "git is not installed"
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Verify the figures here; print the differences, and fail if there are any."""
+    """Print what differs in the figures of the checkout, and fail if anything does."""
     parser = Parser(
         prog="python -m rrl.publishing.manifest",
-        description="Compare the figures and tables with those of a reference.",
+        description="Compare the figures and tables with the committed ones.",
     )
-    parser.add_argument("--root", type=Path, default=Path())
     parser.add_argument(
-        "--reference", type=Path, metavar="DIR", help="another checkout (default: git's HEAD)"
+        "--reference", type=Path, metavar="DIR", help="compare with another checkout instead"
     )
-    options = parser.parse_args(argv)
-    root = options.root
-    reference = folder(options.reference) if options.reference else committed(root)
-    differences = verify(root, reference)
-    for name, what in differences.items():
-        print(f"{name:<40} {what}")
-    count = len(read_manifest(reference)["files"])
-    if differences:
+    reference = parser.parse_args(argv).reference
+    before = reference or "git's HEAD"
+    if found := differences(Path(), reference):
+        print(*found, sep="\n")
         raise UnstableError(
-            f"{len(differences)} differences from the reference's {count} figures and tables; "
-            "they are listed above"
+            f"{len(found)} differences in figures/ from {before}, listed above; a difference of "
+            f"{NAME} names the data, parameters and versions that have changed"
         )
-    print(f"{count} figures and tables: the same as in the reference")
+    print(f"{len(read_manifest(Path())['files'])} figures and tables: the same as in {before}")
 
 
 if __name__ == "__main__":
-    import sys
-
     sys.exit(main())

@@ -1,14 +1,11 @@
-"""The results on the front page: ``python -m rrl.publishing.results`` writes them into README.md.
+"""The results on the front page, between two marks of README.md; ``make pages`` writes them there.
 
-They come from the tables and the claims in ``figures/``, and stand between two marks. So the page
-cannot say anything else than the notebooks have computed.
+They come from the tables and the claims in ``figures/``. So the page cannot say anything else than
+the notebooks have computed.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +14,8 @@ import numpy as np
 from rrl.studies.claim_page import best_simple, counted
 from rrl.studies.claim_tables import LOADS
 from rrl.studies.other_half import ORACLE, READER
-from rrl.support.errors import DataError, Parser, UsageError, command
+from rrl.support.errors import DataError, UsageError
+from rrl.support.files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +43,7 @@ def results(folder: Path) -> str:
     path = folder / "claims.json"
     if not path.is_file():
         raise DataError(f"{path}: not found; run notebooks/08_claims.ipynb first")
-    claims = json.loads(path.read_text(encoding="utf-8"))
+    claims = read_json(path)
     others = [agent for agent in saved["agent"].unique() if not agent.startswith("rrl")]
     rival = best_simple(saved, [agent for agent in others if agent not in (ORACLE, READER)])
     table, lost = utilisation_table(saved, rival), losses(everywhere, rival)
@@ -164,23 +162,3 @@ def insert(page: str, text: str) -> str:
     results_of(page)  # it has the marks
     before, _, rest = page.partition(BEGIN)
     return f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}"
-
-
-@command
-def main(argv: Sequence[str] | None = None) -> None:
-    """Write the results into the README of the working folder, and print its path."""
-    from rrl.support.files import write_atomically
-
-    parser = Parser(
-        prog="python -m rrl.publishing.results", description="Write the results into README.md."
-    )
-    parser.parse_args(argv)
-    if not PAGE.is_file():
-        raise UsageError(f"no {PAGE} here; run it in the checkout")
-    page = PAGE.read_text(encoding="utf-8")
-    write_atomically(PAGE, insert(page, results(Path("figures"))))
-    print(PAGE)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,12 +13,14 @@ import re
 import shutil
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rrl.publishing.course import originals, write_edition
+from rrl.publishing.parameters import read_notebook
 from rrl.publishing.results import results_of
 from rrl.support.errors import DataError, Parser, UsageError, command
 
@@ -128,17 +130,6 @@ def for_a_page(notebook: Any) -> Any:
     return copy
 
 
-def questions(plan: str) -> dict[str, str]:
-    r"""Return the question of each notebook from the table of ``notebooks/README.md``.
-
-    Examples
-    --------
-    >>> questions("| notebook | question |\n| --- | --- |\n| `00_quickstart` | Why? | nothing |")
-    {'00_quickstart': 'Why?'}
-    """
-    return dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", plan, re.M))
-
-
 def title(notebook: Any) -> str:
     """Return the first heading of a notebook."""
     return next(
@@ -148,20 +139,20 @@ def title(notebook: Any) -> str:
     )
 
 
-def index(titles: dict[str, str], asked: dict[str, str], front: str) -> str:
-    """Return the first page in MyST: a picture, a result, and each notebook with its question.
+def index(titles: dict[str, str], front: str) -> str:
+    """Return the first page in MyST: a picture, a result, and the notebooks.
 
     Parameters
     ----------
-    titles, asked : dict of str to str
-        The title and the question of each notebook, by its name.
+    titles : dict of str to str
+        The title of each notebook, which asks a question, by the notebook's name.
     front : str
         The front page of the project, for its first paragraph, its picture and its results.
     """
     short = {name: f"{name[:2]} {title.split(':')[0]}" for name, title in titles.items()}
 
-    def item(name: str) -> str:
-        return f"- [{short[name]}](notebooks/{name}.ipynb)\n\n  {asked.get(name, '')}"
+    def items(names: Iterable[str]) -> str:
+        return "\n".join(f"- [{name[:2]} {titles[name]}](notebooks/{name}.ipynb)" for name in names)
 
     def toctree(caption: str, pages: Sequence[str]) -> str:
         return "\n".join(("```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```"))
@@ -175,14 +166,14 @@ def index(titles: dict[str, str], asked: dict[str, str], front: str) -> str:
             f"# {_SETTINGS['project']}",
             *first.groups(),
             "## The short path",
-            *(item(name) for name in titles if name[:2] in _SHORT),
+            items(name for name in titles if name[:2] in _SHORT),
             "To work on the exercises, download [the student edition](student-edition.zip): "
             "the notebooks without answers, and the data that they read.",
             "## What it gains",
             results_of(front),
             "## All notebooks",
             "Each notebook asks one question. They build on each other in this order.",
-            *(item(name) for name in titles),
+            items(titles),
             "## Results, data and teaching",
             "\n".join(f"- [](./{page})" for page in _PAGES),
             toctree("Notebooks", [f"{short[name]} <notebooks/{name}>" for name in titles]),
@@ -191,24 +182,30 @@ def index(titles: dict[str, str], asked: dict[str, str], front: str) -> str:
     )
 
 
-def _write_source(names: Sequence[str], executed: Path, root: Path, source: Path) -> None:
+def _executed(copy: Path, notebook: Path) -> Any:
+    """Return the executed copy of a notebook as a page; refuse one that is missing or older."""
+    command = f"`make recorded NOTEBOOKS={notebook}` executes it"
+    if not copy.is_file():
+        raise DataError(f"{copy.parent} has no {copy.name}; {command}, `make reproduce` all")
+    page = for_a_page(read_notebook(copy))
+    if [c.source for c in page.cells] != [c.source for c in read_notebook(notebook).cells]:
+        raise DataError(f"{notebook} has changed since {copy} was executed; {command}")
+    return page
+
+
+def _write_source(notebooks: dict[str, Any], root: Path, source: Path) -> None:
     """Write what Sphinx reads; folders are as in the checkout, so relative links stay valid."""
     import nbformat
-
-    from rrl.publishing.parameters import read_notebook
 
     for path in sorted({path for glob in (*_BESIDE, *_PAGES) for path in root.glob(glob)}):
         target = source / path.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
-    titles = {}
-    for name in names:
-        notebook = for_a_page(read_notebook(executed / f"{name}.ipynb"))
+    for name, notebook in notebooks.items():
         nbformat.write(notebook, source / "notebooks" / f"{name}.ipynb")
-        titles[name] = title(notebook)
-    asked = questions((root / "notebooks" / "README.md").read_text(encoding="utf-8"))
+    titles = {name: title(notebook) for name, notebook in notebooks.items()}
     front = (root / "README.md").read_text(encoding="utf-8")
-    (source / "index.md").write_text(index(titles, asked, front), encoding="utf-8")
+    (source / "index.md").write_text(index(titles, front), encoding="utf-8")
     (source / "_static").mkdir()
     shutil.copy(Path(__file__).with_name("site.css"), source / "_static")
 
@@ -221,35 +218,26 @@ def pack(folder: Path, out: Path) -> None:
             file.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
 
 
-def write_site(
-    names: Sequence[str], executed: Path = EXECUTED, out: Path = OUT, root: Path = Path()
-) -> Path:
-    """Write the site of the executed notebooks `names`, in that order; return its first page.
+def write_site(root: Path, out: Path) -> Path:
+    """Write the site of a checkout; return its first page.
 
     Parameters
     ----------
-    names : sequence of str
-        Names of the notebooks, without their ending.
-    executed : Path, optional
-        Folder of the executed notebooks.
-    out : Path, optional
+    root : Path
+        Root folder of the checkout.
+    out : Path
         Folder of the site. What it held is removed. What Sphinx read stays beside it, in
         ``{out}-source``.
-    root : Path, optional
-        Root folder of the checkout.
 
     Raises
     ------
     UsageError
-        If the extra ``site`` is not installed.
+        If there are no notebooks, or if the extra ``site`` is not installed.
     DataError
-        If a notebook was not executed yet or cannot be read, or if a link leads nowhere.
+        If a notebook was not executed since its last change, or if a link leads nowhere.
     """
-    from rrl.publishing.course import write_edition
-
-    missing = [name for name in names if not (executed / f"{name}.ipynb").is_file()]
-    if missing:
-        raise DataError(f"{executed} has no {missing[0]}.ipynb; `make recorded` executes it")
+    executed = root / EXECUTED
+    notebooks = {path.stem: _executed(executed / path.name, path) for path in originals(root)}
     if not find_spec("sphinx_book_theme"):
         raise UsageError("the extra `site` is not installed; `make site` installs it")
     from sphinx.application import Sphinx
@@ -259,7 +247,7 @@ def write_site(
     for folder in (source, out):
         shutil.rmtree(folder, ignore_errors=True)
     source.mkdir(parents=True)
-    _write_source(names, executed, root, source)
+    _write_source(notebooks, root, source)
     edition = source / "student"
     write_edition(root, edition)
     pack(edition, source / ZIP)
@@ -277,17 +265,12 @@ def write_site(
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line `argv` and print where the site begins."""
+    """Write the site of the checkout in the working folder, and print where it begins."""
     parser = Parser(
         prog="python -m rrl.publishing.site", description="Write the course as a static site."
     )
-    parser.add_argument("--executed", type=Path, default=EXECUTED, help="default %(default)s")
-    parser.add_argument("--out", type=Path, default=OUT, help="folder (default %(default)s)")
-    options = parser.parse_args(argv)
-    names = sorted(path.stem for path in Path("notebooks").glob("[0-9]*.ipynb"))
-    if not names:
-        raise UsageError("no notebooks here; run it in the checkout")
-    print(f"open {write_site(names, options.executed, options.out)}")
+    parser.parse_args(argv)
+    print(f"open {write_site(Path(), OUT)}")
 
 
 if __name__ == "__main__":

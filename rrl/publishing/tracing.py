@@ -1,24 +1,19 @@
 """Find what a notebook reads and writes by watching which files its kernel opens.
 
-So nobody has to keep lists of inputs. A notebook runs again when a file that it read has changed
-(:mod:`rrl.publishing.records`). The manifest names the data that a figure was made from. Worker
-processes are not watched: what they compute rests on files that the kernel has read, too.
+So nobody has to keep lists of inputs: the manifest names the data that a figure was made from.
+Worker processes are not watched: what they compute rests on files that the kernel has read, too.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-WATCHED = ("data/", "figures/", "rrl/")
-_CACHED = re.compile(r"__pycache__/(\w+)\.[\w-]+\.pyc.*$")
-
 
 class Traffic(NamedTuple):
-    """Files below the root, as sorted paths relative to the root."""
+    """Files in ``data/`` and ``figures/``, as sorted paths relative to the root."""
 
     read: tuple[str, ...]
     written: tuple[str, ...]
@@ -54,16 +49,14 @@ def watch(log: str, root: str) -> None:
 
 
 def traffic(log: Path, root: Path) -> Traffic:
-    """Read the log of :func:`watch` and keep the files that matter and still exist.
+    """Read the log of :func:`watch`, and keep the data and figures that still exist.
 
-    A byte-compiled module counts as its source file. A file that was written is not an input.
+    A figure that was written is not an input.
     """
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     found: dict[str, set[str]] = {"r": set(), "w": set()}
-    for line in lines:
+    for line in log.read_text(encoding="utf-8").splitlines():
         mode, _, path = line.partition(" ")
-        path = _CACHED.sub(r"\1.py", path)
-        if path.startswith(WATCHED) and (root / path).is_file():
+        if path.startswith(("data/", "figures/")) and (root / path).is_file():
             found[mode].add(path)
     written = {path for path in found["w"] if path.startswith("figures/")}
     return Traffic(tuple(sorted(found["r"] - written)), tuple(sorted(written)))

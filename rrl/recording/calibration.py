@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,23 +37,15 @@ def for_machine(plan: Plan, folder: Path, sustained: Callable[[], float]) -> Pla
     sustained : callable
         It measures the rate (requests/s) that the machine sustains, for a plan with `shares`.
     """
-    try:
+    rates, rule = plan.rates_per_s, plan.rule
+    with suppress(OSError, ValueError, LookupError, TypeError):  # the recorder says what is wrong
         stored = read_json(folder / DESCRIPTION)["plan"]
-        known = Plan(
-            plan.model,
-            {},
-            stored["rates_per_s"],
-            rule=Rule(**stored["rule"]) if stored.get("rule") else None,
-        )
-    except (OSError, ValueError, LookupError, TypeError):  # the recorder says what is wrong
-        known = None
-    if plan.shares and not plan.rates_per_s:
-        top = 0.0 if known else sustained()
-        rates = known.rates_per_s if known else [float(f"{part * top:.3g}") for part in plan.shares]
-        plan = replace(plan, rates_per_s=rates)
-    if plan.rule is None:
-        plan = replace(plan, rule=known.rule if known else Rule(calibrated(Probe())))
-    return plan
+        begun = Rule(**stored["rule"]) if stored.get("rule") else None
+        return replace(plan, rates_per_s=rates or stored["rates_per_s"], rule=rule or begun)
+    if plan.shares and not rates:
+        top = sustained()
+        rates = [float(f"{part * top:.3g}") for part in plan.shares]
+    return replace(plan, rates_per_s=rates, rule=rule or Rule(calibrated(Probe())))
 
 
 def sustained(server: Server, plan: Plan, rng: np.random.Generator) -> float:

@@ -101,16 +101,11 @@ class Finals:
         means : ndarray, shape (episodes, columns)
             Mean latencies in seconds; NaN if the configuration took no part.
         """
-        columns = [*self.finalists[rate], *self.guests[rate]]
-        episodes: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
-        for pass_, repeat, index, mean in self.recorder.means(rate):
-            of_half = self.plan.grid_passes <= pass_ < before and pass_ % 2 == half
-            if of_half and index in columns:
-                episodes[pass_, repeat][columns.index(index)] = mean
-        table = np.full((len(episodes), len(columns)), np.nan)
-        for row, (_, means) in enumerate(sorted(episodes.items())):
-            table[row, list(means)] = list(means.values())
-        return columns, table
+        columns, rows = [*self.finalists[rate], *self.guests[rate]], self.recorder.means(rate)
+        finals = (rows["pass"] >= self.plan.grid_passes) & (rows["pass"] % 2 == half)
+        rows = rows[finals & (rows["pass"] < before)]
+        means = rows.pivot(index=["pass", "repeat"], columns="configuration", values="mean_s")
+        return columns, means.reindex(columns=columns).to_numpy()
 
     def entrants(self, rate: int, pass_: int) -> list[int]:
         """Return the numbers of the configurations that a round measures at a rate index.

@@ -49,7 +49,11 @@ PLANS: dict[str, Plan] = {
         repeats=2,
     ),
 }
-"""The profiles that the repository keeps under `data/`, by folder name."""
+"""The plans by name, which is also the name of a profile's folder under `data/`."""
+
+REPEATED = tuple(PLANS)
+"""The plans that ``make reproduce-all`` measures again. Those below take hours. And `JOINT_PART`
+stays as it is, because ``claims.yaml`` names it and its loads."""
 
 JOINT, JOINT_PART = "mobilenet_v2-joint", "mobilenet_v2-joint-279"
 
@@ -115,10 +119,3 @@ PLANS["paper-gpu"] = Plan(
     finalists=30,
     gpu=True,
 )
-
-KEPT = tuple(name for name in PLANS if not name.startswith("paper-"))
-"""The plans whose profiles the repository keeps under `data/`."""
-
-REPEATED = tuple(name for name in KEPT if name not in (JOINT, JOINT_PART))
-"""Those that ``make reproduce-all`` measures again. The others stay, because ``claims.yaml`` names
-one of them and its loads, and the whole grid takes ten hours."""

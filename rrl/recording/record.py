@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import psutil
@@ -34,6 +34,9 @@ from rrl.support.files import read_json, write_atomically
 from rrl.support.machine import describe_machine, exclusive
 from rrl.support.one_writer import open_alone, remove_leftovers
 from rrl.tuning.episode import Episode, Server
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_TRIES = 5  # tries per episode in one visit; later sweeps try again if all of them fail
 SWEEPS = 3  # sweeps over a pass; each one measures what is still missing
@@ -93,10 +96,9 @@ class Recorder:
         self._new = 0  # episodes measured by this recorder
         self._complete = False  # whether an earlier recording has marked the folder as complete
         folder.mkdir(parents=True, exist_ok=True)
-        self._number = {self._values(c): i for i, c in enumerate(plan.configurations)}
-        self._rows = 0
-        self._done: set[tuple[str, ...]] = set()
-        self._means: dict[str, list[tuple[int, int, int, float]]] = defaultdict(list)
+        values = [tuple(str(c[name]) for name in self.knobs) for c in plan.configurations]
+        self._number = {texts: number for number, texts in enumerate(values)}
+        self._means: dict[str, dict[tuple[int, int, int], float]] = defaultdict(dict)  # by load
         self._lock = open_alone(folder)  # before anything is read: two would append the same rows
         try:
             for row in self._resume():
@@ -110,33 +112,30 @@ class Recorder:
         os.close(self._lock)
 
     def __len__(self) -> int:
-        return self._rows
+        return sum(map(len, self._means.values()))
 
-    def means(self, rate: int) -> list[tuple[int, int, int, float]]:
-        """Return pass, repeat, configuration and mean latency (s) of each episode at a rate index.
+    def means(self, rate: int) -> pd.DataFrame:
+        """Return `pass`, `repeat`, `configuration` (its number) and `mean_s` at a rate index.
 
-        Failed requests count as they do for agents.
+        There is one row per episode. Failed requests count as they do for agents.
         """
-        return self._means[f"{self.plan.rates_per_s[rate]:g}"]
+        import pandas as pd
+
+        rows = [(*episode, mean) for episode, mean in self._means[self._load(rate)].items()]
+        table = pd.DataFrame(rows, columns=["pass", "repeat", "configuration", "mean_s"])
+        return table.astype({"mean_s": float})
 
     def _keep(self, row: dict[str, str]) -> None:
         """Remember an episode that is on disk."""
-        self._rows += 1
-        self._done.add(self._key(row))
         index = self._number[tuple(row[knob] for knob in self.knobs)]
-        episode = (int(row["pass"]), int(row["repeat"]), index, charged_mean(row))
-        self._means[row["rate_per_s"]].append(episode)
+        episode = int(row["pass"]), int(row["repeat"]), index
+        self._means[row["rate_per_s"]][episode] = charged_mean(row)
 
     def grid_means(self, rate: int, passes: Iterable[int]) -> NDArray[np.float64]:
         """Return means (s) over passes at a rate index, shape (configurations,); NaN if none."""
-        values: dict[int, list[float]] = defaultdict(list)
-        for pass_, _, index, mean in self.means(rate):
-            if pass_ in passes:
-                values[index].append(mean)
-        table = np.full(len(self.plan.configurations), np.nan)
-        for index, means in values.items():
-            table[index] = np.mean(means)
-        return table
+        rows = self.means(rate)
+        means = rows[rows["pass"].isin(list(passes))].groupby("configuration")["mean_s"].mean()
+        return means.reindex(range(len(self.plan.configurations))).to_numpy()
 
     def order(self) -> Iterator[list[Visit]]:
         """Yield the passes: first those over all configurations, then those over selected ones."""
@@ -177,7 +176,7 @@ class Recorder:
             for _ in range(SWEEPS):
                 for pass_, index, pairs in visits:
                     configuration = self.plan.configurations[index]
-                    missing = [p for p in pairs if not self._has(configuration, pass_, *p)]
+                    missing = [p for p in pairs if not self._has(index, pass_, *p)]
                     if missing:
                         with exclusive():
                             yield from self._visit(server, configuration, pass_, missing, rng)
@@ -193,7 +192,7 @@ class Recorder:
         server.configure(configuration, rng)
         server.pause()
         if self._machine:
-            self._machine.forget()
+            self._machine.look()
         for rate, repeat in pairs:
             for _ in range(MAX_TRIES):
                 episode = self._measure(server, configuration, pass_, rate, repeat, rng)
@@ -224,7 +223,7 @@ class Recorder:
         after_s = self._machine.look() if self._machine else 0.0
         where = {
             **configuration,
-            "rate_per_s": f"{self.plan.rates_per_s[rate]:g}",
+            "rate_per_s": self._load(rate),
             "pass": pass_,
             "repeat": repeat,
             "started": started.isoformat(timespec="seconds"),
@@ -247,7 +246,7 @@ class Recorder:
         if not self._new:
             self._describe(complete=False)
         self._new += 1
-        values = {"order": self._rows, "speed_before": "", "speed_after": "", **values}
+        values = {"order": len(self), "speed_before": "", "speed_after": "", **values}
         row = {name: str(values[name]) for name in self.columns}
         if why:
             append(self.folder / REJECTED, {"why": why, **row})
@@ -277,7 +276,7 @@ class Recorder:
     def _missing(self) -> int:
         """Return how many episodes of the passes are not on disk; the finals may end early."""
         return sum(
-            not self._has(self.plan.configurations[index], pass_, *pair)
+            not self._has(index, pass_, *pair)
             for visits in self.order()
             for pass_, index, pairs in visits
             for pair in pairs
@@ -314,12 +313,8 @@ class Recorder:
         text = json.dumps(description, indent=2) + "\n"
         write_atomically(self.folder / DESCRIPTION, text)
 
-    def _values(self, configuration: Configuration) -> tuple[str, ...]:
-        return tuple(str(configuration[name]) for name in self.knobs)
+    def _load(self, rate: int) -> str:
+        return f"{self.plan.rates_per_s[rate]:g}"
 
-    def _key(self, row: Mapping[str, str]) -> tuple[str, ...]:
-        return tuple(row[name] for name in (*self.knobs, "rate_per_s", "pass", "repeat"))
-
-    def _has(self, configuration: Configuration, pass_: int, rate: int, repeat: int) -> bool:
-        load = f"{self.plan.rates_per_s[rate]:g}"
-        return (*self._values(configuration), load, str(pass_), str(repeat)) in self._done
+    def _has(self, index: int, pass_: int, rate: int, repeat: int) -> bool:
+        return (pass_, repeat, index) in self._means[self._load(rate)]

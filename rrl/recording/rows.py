@@ -15,7 +15,7 @@ import numpy as np
 from rrl.support.errors import DataError
 from rrl.support.files import write_atomically
 from rrl.tuning.episode import Episode
-from rrl.tuning.objective import FAILURE_S
+from rrl.tuning.objective import charged_latency
 
 
 def values_of(episode: Episode) -> dict[str, Any]:
@@ -80,7 +80,8 @@ def charged_mean(row: Mapping[str, str]) -> float:
     if not row["statuses"]:
         return float(row["mean_s"])
     latency, status = (np.array(row[name].split(), float) for name in ("latencies_us", "statuses"))
-    return float(np.where(status == 0, latency / 1e6, np.maximum(latency / 1e6, FAILURE_S)).mean())
+    episode = Episode({}, np.zeros(len(latency)), latency / 1e6, status.astype(np.int64))
+    return float(charged_latency(episode).mean())
 
 
 def commit() -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,18 +15,15 @@ import numpy as np
 from rrl.core.knob import Configuration
 from rrl.support.errors import UsageError
 from rrl.support.machine import available_cpus, describe_machine
-from rrl.tuning.defaults import SERVER_DEFAULTS, serving_default
+from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
-from rrl.tuning.presets import THREADS, paper_cpu
+from rrl.tuning.presets import paper_cpu
 
 if TYPE_CHECKING:
     from rrl.recording.plan import Plan
     from rrl.recording.profile import Profile
 
 DATA, BUILD = Path("../data"), Path("../build")  # as a notebook sees them
-
-AUTOMATIC: Configuration = {name: SERVER_DEFAULTS[name] for name in THREADS}
-"""TensorFlow Serving's default: each thread pool has one thread per core, and batching is off."""
 
 
 @dataclass
@@ -41,21 +38,14 @@ class Source:
         TensorFlow Serving's default on the machine of the measurements.
     provenance : str
         One line for figures: what was measured, where and when.
+    another : callable
+        It returns a server for one more contestant; a live contestant gets its own process.
     """
 
     server: Server
     default: Configuration
     provenance: str
-    _stack: ExitStack = field(default_factory=ExitStack, repr=False)
-    _model_path: Path | None = None
-
-    def another(self) -> Server:
-        """Return a server for one more contestant; a live contestant gets its own process."""
-        if self._model_path is None:
-            return self.server
-        from rrl.serving.live import LiveServer
-
-        return self._stack.enter_context(LiveServer(self._model_path, self.server.space))
+    another: Callable[[], Server]
 
 
 @contextmanager
@@ -79,48 +69,47 @@ def open_source(
     DataError
         If there is no such profile.
     """
-    from rrl.recording.plans import PLANS
-
     if source == "recorded":
         yield _recorded(Path(data) / name)
-        return
-    if source != "live":
+    elif source == "live":
+        with ExitStack() as stack:
+            yield _live(name, Path(build) / "models", stack)
+    else:
         raise UsageError(f"unknown source {source!r}; known: recorded, live")
-    if name not in PLANS:
-        raise UsageError(f"unknown plan {name!r}; known: {', '.join(PLANS)}")
-    from rrl.serving import models
-    from rrl.serving.launcher import find_executable, kind_of
-    from rrl.serving.live import LiveServer
-
-    model = PLANS[name].model
-    path = models.build(model, Path(build) / "models")
-    with ExitStack() as stack:
-        space = paper_cpu(min(available_cpus(), 8))
-        server = stack.enter_context(LiveServer(path, space))
-        machine = describe_machine()
-        kind = kind_of(find_executable())
-        yield Source(
-            server,
-            AUTOMATIC,
-            f"{model} measured here and now ({kind} server): "
-            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, "
-            f"{machine['cpus']} CPUs, {machine['processor']}",
-            stack,
-            path,
-        )
 
 
 def _recorded(folder: Path) -> Source:
     from rrl.recording.replay import RecordedServer
 
     server = RecordedServer(folder)
-    machine = server.profile.description["machine"]
-    return Source(
-        server,
-        serving_default(server.space),
-        f"{server.profile.description['plan']['model']} recorded "
-        f"{server.profile.description['recorded']}, {machine['cpus']} CPUs, {machine['processor']}",
+    about, machine = server.profile.description, server.profile.description["machine"]
+    provenance = (
+        f"{about['plan']['model']} recorded {about['recorded']}, {machine['cpus']} CPUs, "
+        f"{machine['processor']}"
     )
+    return Source(server, serving_default(server.space), provenance, lambda: server)
+
+
+def _live(name: str, models: Path, stack: ExitStack) -> Source:
+    from rrl.recording.plans import PLANS
+    from rrl.serving.launcher import find_executable, kind_of
+    from rrl.serving.live import LiveServer
+    from rrl.serving.models import build
+
+    if name not in PLANS:
+        raise UsageError(f"unknown plan {name!r}; known: {', '.join(PLANS)}")
+    model = PLANS[name].model
+    path, space = build(model, models), paper_cpu(min(available_cpus(), 8))
+
+    def another() -> LiveServer:
+        return stack.enter_context(LiveServer(path, space))
+
+    machine, kind = describe_machine(), kind_of(find_executable())
+    provenance = (
+        f"{model} measured here and now ({kind} server): {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, "
+        f"{machine['cpus']} CPUs, {machine['processor']}"
+    )
+    return Source(another(), serving_default(space), provenance, another)
 
 
 def open_profile(source: str, name: str, plan: Plan | None = None) -> Profile:

@@ -118,6 +118,8 @@ class Probe:
 class SteadyMachine:
     """The machine by its probe. The probe after an episode is also the one before the next.
 
+    Whoever lets the machine work has to look again before the next episode.
+
     Parameters
     ----------
     rule : Rule
@@ -131,17 +133,13 @@ class SteadyMachine:
     --------
     >>> seconds = iter([0.03, 0.031])
     >>> machine = SteadyMachine(Rule(reference_s=0.03), lambda: next(seconds), print)
-    >>> machine.wait(), machine.look(), machine.wait()
-    (0.03, 0.031, 0.031)
+    >>> machine.look(), machine.wait(), machine.look()
+    (0.03, 0.03, 0.031)
     """
 
     def __init__(self, rule: Rule, probe: Callable[[], float], say: Callable[[str], None]) -> None:
         self.rule, self._probe, self._say = rule, probe, say
-        self._seconds = 0.0  # of the last probe; 0 if the machine has worked since then
-
-    def forget(self) -> None:
-        """Take the last probe for old, because the machine has worked."""
-        self._seconds = 0.0
+        self._seconds = math.inf  # of the last probe
 
     def look(self) -> float:
         """Probe the machine and return the seconds."""
@@ -149,7 +147,7 @@ class SteadyMachine:
         return self._seconds
 
     def wait(self) -> float:
-        """Wait for a probe that is within the rule's limits, and return its seconds.
+        """Wait until the last probe is within the rule's limits, and return its seconds.
 
         A machine that stays faster than the rule allows has become idle since the reference was
         taken. Then the recording goes on without that limit; it stores the speed with each episode.
@@ -160,30 +158,30 @@ class SteadyMachine:
             If the machine stays too slow for `PATIENCE_S`.
         """
         began, told = time.monotonic(), False
-        while not (self._seconds and self.rule.accepts(self._seconds)):
+        while not self.rule.accepts(self._seconds):
             rule, waited_s = self.rule, time.monotonic() - began
-            if self._seconds and waited_s > QUIET_S and rule.speed(self._seconds) > rule.fastest:
+            speed = rule.speed(self._seconds)
+            if waited_s > QUIET_S and speed > rule.fastest:
                 self.rule = replace(rule, fastest=math.inf)
                 self._say(
-                    f"the machine has become {rule.speed(self._seconds):.2f} times as fast as at "
-                    "the start, when something else may have run: the recording goes on, and each "
-                    "episode has its speed"
+                    f"the machine has become {speed:.2f} times as fast as at the start, when "
+                    "something else may have run: the recording goes on, and each episode has its "
+                    "speed"
                 )
                 break
-            if self._seconds and waited_s > QUIET_S and not told:
+            if waited_s > QUIET_S and not told:
                 told = True
                 self._say(
-                    f"waiting: the machine runs at {rule.speed(self._seconds):.2f} of the plan's "
-                    f"speed, and {rule.slowest:g} to {rule.fastest:g} count; something else may run"
+                    f"waiting: the machine runs at {speed:.2f} of the plan's speed, and "
+                    f"{rule.slowest:g} to {rule.fastest:g} count; something else may run"
                 )
             if waited_s > PATIENCE_S:
                 raise UnstableError(
                     f"for {PATIENCE_S:.0f} s the machine's speed was outside the limits; it is "
-                    f"{rule.speed(self._seconds):.2f} of the plan's speed; "
-                    "try again when it is less busy, or make a plan for this machine"
+                    f"{speed:.2f} of the plan's speed; try again when it is less busy, or make a "
+                    "plan for this machine"
                 )
-            if self._seconds:
-                time.sleep(PAUSE_S)
+            time.sleep(PAUSE_S)
             self.look()
         return self._seconds
 

@@ -8,6 +8,7 @@ those that are tied with it.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -138,18 +139,12 @@ def judge(means: Floats, contenders: int | None = None) -> tuple[int, list[Verdi
 def _median_polish(logs: Floats) -> Floats:
     """Return the effect of each column; rows have effects too, cells may be NaN (Tukey, 1977)."""
     columns = np.zeros(logs.shape[1])
-    for _ in range(SWEEPS):
-        rows = _medians(logs - columns, axis=1)
-        columns = _medians(logs - rows, axis=0)[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # who took no part has no median
+        for _ in range(SWEEPS):
+            rows = np.nanmedian(logs - columns, axis=1, keepdims=True)
+            columns = np.nanmedian(logs - rows, axis=0)
     return columns
-
-
-def _medians(values: Floats, axis: int) -> Floats:
-    """Return what `np.nanmedian` does with `keepdims`, which takes ten times as long here."""
-    ordered = np.sort(values, axis=axis)  # NaN comes last
-    count = (~np.isnan(values)).sum(axis=axis, keepdims=True)
-    lower = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis)
-    return (lower + np.take_along_axis(ordered, count // 2, axis)) / 2
 
 
 def _ratios(logs: Floats, column: int) -> list[Floats]:
@@ -275,8 +270,7 @@ def _rounds(
     rows: pd.DataFrame, index: NDArray[np.int64], cost: Floats
 ) -> tuple[NDArray[np.int64], Floats]:
     """Return the configurations of the finals, and their means (s), shape (episodes, finalists)."""
-    finalists, column = np.unique(index, return_inverse=True)
-    episodes, line = np.unique(rows[["pass", "repeat"]].to_numpy(), axis=0, return_inverse=True)
-    means = np.full((len(episodes), len(finalists)), np.nan)
-    means[line.ravel(), column] = cost
-    return finalists, means
+    table = rows.assign(configuration=index, cost=cost).pivot(
+        index=["pass", "repeat"], columns="configuration", values="cost"
+    )
+    return table.columns.to_numpy(), table.to_numpy()

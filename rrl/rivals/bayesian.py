@@ -1,6 +1,6 @@
 """Bayesian optimisation with a Gaussian process over the whole grid, and the model that it uses.
 
-The model sees a configuration in the unit cube (:class:`rrl.rivals.unit_cube.UnitCube`). It is of
+The model sees a configuration in the unit cube (:func:`rrl.rivals.unit_cube.unit_cube`). It is of
 the logarithms of the costs, minus their mean and divided by their standard deviation. It is the
 Gaussian process of :mod:`rrl.core.gaussian_process`, and its nugget is the noise of an episode.
 The hyperparameters are fitted after 4, 7, 11, 17, ... measurements.
@@ -23,7 +23,7 @@ from rrl.core.learned_similarity import fit_is_due, log_costs
 from rrl.core.space import ConfigSpace
 from rrl.rivals.neighbours import Neighbours
 from rrl.rivals.search import Search, Searcher
-from rrl.rivals.unit_cube import Floats, UnitCube
+from rrl.rivals.unit_cube import Floats, unit_cube
 
 Ints = NDArray[np.int64]
 
@@ -38,7 +38,8 @@ class Surrogate:
 
     Parameters
     ----------
-    cube : UnitCube
+    cube : ndarray, shape (configurations, columns)
+        See :func:`rrl.rivals.unit_cube.unit_cube`.
     history : list of [int, float]
         Each pair is the number of a configuration and its cost. There is at least one.
     hyperparameters : Hyperparameters, optional
@@ -54,7 +55,7 @@ class Surrogate:
 
     def __init__(
         self,
-        cube: UnitCube,
+        cube: Floats,
         history: list[list[Any]],
         hyperparameters: Hyperparameters | None = None,
         length: float = LENGTH,
@@ -63,9 +64,9 @@ class Surrogate:
         self._cube, self.measured = cube, np.unique(indices)
         logs = log_costs(np.array([cost for _, cost in history], dtype=float))
         self._centre, self._scale = logs.mean(), logs.std() or 1.0
-        self._x, self._y = cube.points[indices], (logs - self._centre) / self._scale
+        self._x, self._y = cube[indices], (logs - self._centre) / self._scale
         self._variance = np.full(len(indices), JITTER)
-        self._prior = Hyperparameters(np.full(len(cube.knobs), length), 1.0, NOISE)
+        self._prior = Hyperparameters(np.full(cube.shape[1], length), 1.0, NOISE)
         self.hyperparameters = hyperparameters or self._prior
 
     def fit(self) -> Hyperparameters:
@@ -76,7 +77,7 @@ class Surrogate:
     def posterior(self, indices: Ints) -> tuple[Floats, Floats]:
         """Return posterior mean and sd of standardised log costs, without an episode's noise."""
         process = GaussianProcess(self._x, self._y, self._variance, self.hyperparameters)
-        mean, sd = process.posterior(self._cube.points[indices])
+        mean, sd = process.posterior(self._cube[indices])
         return mean, np.sqrt(np.maximum(sd**2 - self.hyperparameters.nugget**2, JITTER))
 
     def costs(self) -> tuple[Floats, Floats]:
@@ -142,7 +143,7 @@ class GPEI(Searcher):
         if not length > 0:
             raise ValueError(f"need length > 0, got {length}")
         self.initial, self.most, self.length = initial, most, length
-        self.cube, self._neighbours = UnitCube(space), Neighbours(space)
+        self.cube, self._neighbours = unit_cube(space), Neighbours(space)
 
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""

@@ -8,7 +8,7 @@ so its unit does not matter. It is kept within `MOST_LOG` of 0, because the theo
 bounded.
 
 `lipschitz` bounds the change of the reward per unit of distance in the unit cube
-(:class:`rrl.rivals.unit_cube.UnitCube`). Nobody knows it beforehand.
+(:func:`rrl.rivals.unit_cube.unit_cube`). Nobody knows it beforehand.
 
 After n measurements, the confidence radius of a mean is `confidence` times
 ``sqrt(2 * log(horizon) / (n + 1))``. The source has a `confidence` of 1, for rewards between 0 and
@@ -24,7 +24,7 @@ import numpy as np
 
 from rrl.core.space import ConfigSpace
 from rrl.rivals.search import SMALLEST_COST, Search, Searcher
-from rrl.rivals.unit_cube import UnitCube
+from rrl.rivals.unit_cube import Floats, unit_cube
 
 MOST_LOG = math.log(1000)
 """A cost counts as at most this many times the first one, and as at least this part of it."""
@@ -80,7 +80,7 @@ class Zooming(Searcher):
                 f"got {lipschitz}, {confidence} and {horizon}"
             )
         self.lipschitz, self.width = lipschitz, confidence * math.sqrt(2 * math.log(horizon))
-        self.cube = UnitCube(space)
+        self.cube = unit_cube(space)
 
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
@@ -100,6 +100,12 @@ class Zooming(Searcher):
         search.memory["cover"].add(index, _reward(cost, first))
 
 
+def distances(cube: Floats, index: int) -> Floats:
+    """Return the Euclidean distance from one configuration to each, shape (n,)."""
+    away = cube - cube[index]
+    return np.sqrt(np.einsum("ij,ij->i", away, away))
+
+
 def _log(cost: float) -> float:
     return math.log(max(cost, SMALLEST_COST))
 
@@ -112,17 +118,17 @@ def _reward(cost: float, first: float) -> float:
 class _Cover:
     """The active configurations of a search, and how many of them cover each configuration."""
 
-    def __init__(self, cube: UnitCube, lipschitz: float, width: float) -> None:
+    def __init__(self, cube: Floats, lipschitz: float, width: float) -> None:
         self._cube, self._lipschitz, self._width = cube, lipschitz, width
         self._means: dict[int, tuple[int, float]] = {}  # number and mean of the rewards
-        self.covering = np.zeros(len(cube.space), dtype=np.int64)
+        self.covering = np.zeros(len(cube), dtype=np.int64)
 
     def _radius(self, count: int) -> float:
         return self._width / math.sqrt(count + 1)
 
     def add(self, index: int, reward: float) -> None:
         """Add a measurement; it activates a configuration that is not active."""
-        away = self._lipschitz * self._cube.distances(index)
+        away = self._lipschitz * distances(self._cube, index)
         count, mean = self._means.get(index, (0, 0.0))
         if count:
             self.covering -= away <= self._radius(count)

@@ -10,17 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rrl.serving.messages import Fields, message
-
 _NUMBERS = {  # field name -> its number in session_bundle_config.proto
     "max_batch_size": 1,
     "batch_timeout_micros": 2,
     "max_enqueued_batches": 3,
     "num_batch_threads": 4,
-}
-_FIELDS: Fields = {
-    "BatchingParameters": [(name, number, "Value") for name, number in _NUMBERS.items()],
-    "Value": [("value", 1, "int64")],
 }
 
 
@@ -76,17 +70,34 @@ class BatchingParameters:
         from google.protobuf import text_format
 
         try:
-            read = text_format.Parse(text, message("tensorflow.serving", _FIELDS, cls.__name__)())
+            read = text_format.Parse(text, _message()())
         except text_format.ParseError as error:
             raise ValueError(f"batching parameters file: {error}") from None
-        values: dict[str, Any] = {}
-        for name in _NUMBERS:
-            for one in getattr(read, name):
-                values[name] = one.value[0] if one.value else 0  # which may be left out
-        return cls(**values)
+        return cls(**{field.name: value.value for field, value in read.ListFields()})
 
     def to_text(self) -> str:
         """Return the text proto that `tensorflow_model_server` reads."""
         values = {name: getattr(self, name) for name in _NUMBERS}
         given = {name: value for name, value in values.items() if value is not None}
         return "".join(f"{name} {{ value: {value} }}\n" for name, value in given.items())
+
+
+def _message() -> Any:
+    """Return the class of the message, whose values are all Int64Value."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
+
+    kinds = descriptor_pb2.FieldDescriptorProto
+    wrapped = wrappers_pb2.Int64Value.DESCRIPTOR
+    file = descriptor_pb2.FileDescriptorProto(
+        name="batching.proto", package="tensorflow.serving", dependency=[wrapped.file.name]
+    )
+    fields = file.message_type.add(name="BatchingParameters").field
+    for name, number in _NUMBERS.items():
+        kind = {"type": kinds.TYPE_MESSAGE, "type_name": f".{wrapped.full_name}"}
+        fields.add(name=name, number=number, label=kinds.LABEL_OPTIONAL, **kind)
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(wrapped.file.serialized_pb)
+    pool.Add(file)
+    return message_factory.GetMessageClass(
+        pool.FindMessageTypeByName("tensorflow.serving.BatchingParameters")
+    )

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 from rrl.core.knob import Configuration, plain
 from rrl.serving.envoy import envoy_process
-from rrl.serving.lasting import Lasting, script, wait_until
+from rrl.serving.lasting import Lasting, resident_bytes, wait_until
 from rrl.serving.launcher import (
     BINARY,
     LOCAL,
@@ -28,12 +27,11 @@ from rrl.serving.launcher import (
     fits,
     free_port,
     kind_of,
+    server_flags,
 )
 from rrl.serving.process import START_TIMEOUT_S, ServerProcess, new_log
 from rrl.serving.process_knobs import prefix
-from rrl.serving.servable import newest_version
-from rrl.serving.settings import flags
-from rrl.support.errors import DataError, ServerError, UsageError
+from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import write_atomically
 from rrl.support.one_writer import open_alone
 from rrl.support.own_folder import own_folder
@@ -79,14 +77,9 @@ class Detached:
     rest_port: int | None = None
 
     @property
-    def socket(self) -> Path:
-        """Its unix socket for gRPC."""
-        return Path(self.folder) / f"{self.number}.sock"
-
-    @property
     def address(self) -> str:
         """Its gRPC address, ``unix:/path``."""
-        return f"unix:{self.socket}"
+        return f"unix:{self.process.mark}"
 
     @property
     def rest_address(self) -> str | None:
@@ -125,7 +118,8 @@ class Detached:
 
     def memory_bytes(self) -> int | None:
         """Return the resident memory of the process in bytes; None if it is not running."""
-        return self.process.memory_bytes()
+        pid = self.process.pid
+        return None if pid is None else resident_bytes(pid)
 
     def note(self) -> None:
         """Note that this is the server of the folder, for later processes and for a supervisor."""
@@ -137,8 +131,8 @@ class Detached:
         """End the server, and remove its files except the log."""
         process = self.process
         process.stop()
-        batching = Path(self.folder) / f"batching-{self.number}.txt"
-        for file in (process.script, process.noted, self.socket, batching):
+        batching = _batching_file(Path(self.folder), self.number)
+        for file in (process.script, process.noted, Path(process.mark), batching):
             file.unlink(missing_ok=True)
 
 
@@ -147,7 +141,12 @@ Started = ModelServer | Detached
 
 
 def _process(folder: Path, number: int) -> Lasting:
+    """Return the process of a server, whose mark is its socket."""
     return Lasting(folder, f"server-{number}", f"{folder / str(number)}.sock")
+
+
+def _batching_file(folder: Path, number: int) -> Path:
+    return folder / f"batching-{number}.txt"
 
 
 def stop_others(folder: Path, kept: Detached | None) -> bool:
@@ -192,12 +191,8 @@ def start_detached(
     folder : path
         A folder that stays. It gets the script that starts the server, the batching parameters, the
         log and the unix socket.
-    executable : str, optional
-        See `find_executable`.
-    start_timeout_s : float
-        Seconds allowed until the model reports AVAILABLE.
-    rest : bool
-        Whether it also answers REST, at a free port of 127.0.0.1.
+    executable, start_timeout_s, rest : optional
+        See :class:`rrl.serving.launcher.ModelServer`.
     logs : path, optional
         A folder for the log. By default, it is in `folder`, but that of a start that fails is moved
         to the folder for temporary files.
@@ -222,49 +217,37 @@ def start_detached(
     unix:/home/me/out/serving/1.sock
     """
     base, folder = Path(os.path.abspath(model_path)), Path(folder).absolute()  # perhaps a link
-    if newest_version(base) is None:
-        raise DataError(f"{base} holds no model version: it needs {base}/1/")
-    folder.mkdir(parents=True, exist_ok=True)
-    before = noted_server(folder)
-    found = find_executable(executable)
-    name = base.resolve().name
     if not fits(folder / "9999.sock"):
         raise UsageError(f"{folder}: this path is too long for a socket; choose a shorter folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    before, found = noted_server(folder), find_executable(executable)
+    number, rest_port = before.number + 1 if before else 1, free_port() if rest else None
+    kind, process = kind_of(found), _process(folder, number)
+    own = server_flags(
+        base, configuration, _batching_file(folder, number), Path(process.mark), kind, rest_port
+    )
+    name = base.resolve().name
     server = Detached(
         folder=str(folder),
-        number=before.number + 1 if before else 1,
+        number=number,
         model=str(base),
         name=name,
         configuration={name: plain(value) for name, value in configuration.items()},
-        kind=kind_of(found),
+        kind=kind,
         log=str(new_log(Path(logs or folder).absolute(), name)),
-        rest_port=free_port() if rest else None,
+        rest_port=rest_port,
     )
-    batching_file = folder / f"batching-{server.number}.txt"
-    own, parameters = flags(configuration, batching_file)
-    command = [
-        *prefix(configuration),
-        *found,
-        "--port=0",
-        f"--grpc_socket_path={server.socket}",
-        *([f"--rest_api_port={server.rest_port}"] if rest else []),
-        f"--model_name={server.name}",
-        f"--model_base_path={base}",
-        *own,
-    ]
-    if parameters:
-        write_atomically(batching_file, parameters)
-    write_atomically(server.process.script, script(server.process, command))
-    process = ServerProcess(
-        ["/bin/sh", str(server.process.script)],
+    process.prepare([*prefix(configuration), *found, *own])
+    started = ServerProcess(
+        ["/bin/sh", str(process.script)],
         server.address,
-        server.name,
+        name,
         log=Path(server.log),
-        keep_log=None if logs else Path(tempfile.gettempdir()),
+        log_stays=bool(logs),
         tied=False,
         start_timeout_s=start_timeout_s,
     )
-    _left.append(process.start())
+    _left.append(started.start())
     return server
 
 

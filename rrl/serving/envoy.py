@@ -12,7 +12,6 @@ import shutil
 import socket
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from rrl.serving.envoy_config import (
@@ -25,13 +24,13 @@ from rrl.serving.envoy_config import (
     endpoints,
     routes,
 )
-from rrl.serving.lasting import Lasting, script
+from rrl.serving.lasting import Lasting, wait_until
 from rrl.serving.launcher import can_bind
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import write_atomically
 
 ENVOY = "envoy"
-BOOTSTRAP, DOOR = "bootstrap.json", "door.json"
+BOOTSTRAP = "bootstrap.json"
 
 MOST_LOG = 64 * 2**20
 """Bytes of a log, after which Envoy drops its lines: nobody may be there to read and remove it."""
@@ -78,21 +77,12 @@ class Envoy:
     ----------
     log : pathlib.Path
         Its log of requests, see :class:`rrl.serving.traffic.ObservedTraffic`.
+    process : Lasting
     """
 
     def __init__(self, folder: Path, door: Door) -> None:
         self.folder, self.log = folder, folder / ACCESS_LOG
-        self._process, self.door = envoy_process(folder), door
-
-    @property
-    def pid(self) -> int | None:
-        """The number of its process; None if it does not run."""
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self._process.alive
+        self.process, self.door = envoy_process(folder), door
 
     def check_free(self) -> None:
         """Check that it can start: an ``envoy`` is there, and nobody listens where it would.
@@ -113,13 +103,13 @@ class Envoy:
                 )
 
     def check_door(self) -> None:
-        """Raise UsageError if the Envoy that runs has another door than this one."""
-        running = json.loads((self.folder / DOOR).read_text(encoding="utf-8"))
-        if running != asdict(self.door):
+        """Raise UsageError if the Envoy that runs has another configuration than this one."""
+        running = json.loads((self.folder / BOOTSTRAP).read_text(encoding="utf-8"))
+        if running != bootstrap(self.door, self.folder):
             raise UsageError(
-                f"the service at {Door(**running)} (requests of at most "
-                f"{running['max_request']} bytes) was opened with other options; give the same, or "
-                f"end it with `rrl stop {self.door.port}`"
+                f"the service at port {self.door.port} was opened with other options, or by "
+                f"another version of rrl; give the same, or end it with "
+                f"`rrl stop {self.door.port}`"
             )
 
     def start(self, kept: dict[str, str | None]) -> None:
@@ -143,7 +133,6 @@ class Envoy:
         self._write(ROUTES, routes(_next()))
         self._write(BOOTSTRAP, bootstrap(self.door, self.folder))
         (self.folder / ADMIN).unlink(missing_ok=True)
-        write_atomically(self.folder / DOOR, json.dumps(asdict(self.door)))
         command = [
             find_envoy(), "--config-path", str(self.folder / BOOTSTRAP), "--disable-hot-restart",
             "--concurrency", "1", "--log-level", "warning",
@@ -151,17 +140,15 @@ class Envoy:
         ]  # fmt: skip
         # Beyond the limit, a write fails and nothing else happens.
         limit = f"trap '' XFSZ; ulimit -f {MOST_LOG // 512}"
-        write_atomically(self._process.script, script(self._process, command, limit))
+        self.process.prepare(command, limit)
         log = self.folder / "envoy.log"
-        process = self._process.start(log)
-        deadline = time.monotonic() + _START_S
-        while self._ask("/ready") is None:
-            if process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                lines = log.read_text(errors="replace").split("\n")
-                why = next((line for line in lines if "rror" in line), "it does not answer")
-                raise ServerError(f"{self.door}: Envoy did not start: {why.strip()}; see {log}")
-            time.sleep(0.02)
+        process = self.process.start(log)
+        wait_until(lambda: self._ready() or process.poll() is not None, _START_S)
+        if not self._ready():
+            self.stop()
+            lines = log.read_text(errors="replace").split("\n")
+            why = next((line for line in lines if "rror" in line), "it does not answer")
+            raise ServerError(f"{self.door}: Envoy did not start: {why.strip()}; see {log}")
 
     def point(self, cluster: str, address: str | None) -> None:
         """Give a cluster another server, or none; return when that holds.
@@ -184,21 +171,22 @@ class Envoy:
 
     def stop(self) -> None:
         """End it; calls that are open are cut off."""
-        self._process.stop()
+        self.process.stop()
 
     def _write(self, name: str, content: dict[str, object]) -> None:
         write_atomically(self.folder / name, json.dumps(content))
 
+    def _ready(self) -> bool:
+        return self._ask("/ready") is not None
+
     def _wait_for(self, stat: str, version: int) -> None:
-        deadline = time.monotonic() + _APPLY_S
-        while f'{stat}: "{version}"' not in (self._ask(f"/stats?filter={stat}") or ""):
-            if not self.alive:
-                raise ServerError(f"{self.door}: Envoy has ended; see {self.folder}/envoy.log")
-            if time.monotonic() > deadline:
-                raise ServerError(
-                    f"{self.door}: Envoy does not take a change; see {self.folder}/envoy.log"
-                )
-            time.sleep(0.005)
+        def taken() -> bool:
+            return f'{stat}: "{version}"' in (self._ask(f"/stats?filter={stat}") or "")
+
+        wait_until(lambda: taken() or not self.process.alive, _APPLY_S)
+        if not taken():
+            what = "does not take a change" if self.process.alive else "has ended"
+            raise ServerError(f"{self.door}: Envoy {what}; see {self.folder}/envoy.log")
 
     def _ask(self, path: str, method: str = "GET") -> str | None:
         """Ask at the admin socket; None if there is no answer, or no good one."""

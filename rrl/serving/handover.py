@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
-from rrl.serving.client_traffic import requests_of_others, stop_by_others, wait_for_requests
+from rrl.serving.client_traffic import OthersRequests
 from rrl.serving.detached import (
     Detached,
     Started,
@@ -118,7 +119,6 @@ class HandoverServer(LiveServer):
         self._kept: Configuration | None = None
         self._kept_server: Detached | None = None
         self._trial: ModelServer | None = None
-        self._trial_rest: str | None = None
         self._hang_s = self._timeout_s
         self._left = False
         self._alone = lock_port(self._folder, self.door.port)
@@ -132,7 +132,7 @@ class HandoverServer(LiveServer):
     def _find(self) -> None:
         """Take over what an earlier process has left at the port, or see that the port is free."""
         left = noted_server(self._folder)
-        if not self._envoy.alive:
+        if not self._envoy.process.alive:
             self._envoy.check_free()
         else:
             self._envoy.check_door()
@@ -142,11 +142,11 @@ class HandoverServer(LiveServer):
                     f"`rrl stop {self.door.port}`, or choose another port"
                 )
             self._envoy.route()  # a tuner that was killed may have left a trial there
-            self._point(TRIAL, None, None)
+            self._point(TRIAL, None)
         if left is not None and left.alive:
             self._kept_server = left
-            if self._envoy.alive:
-                self._point(KEPT, left.address, left.rest_address)
+            if self._envoy.process.alive:
+                self._point(KEPT, left)
         stop_others(self._folder, self._kept_server)
 
     @property
@@ -162,11 +162,14 @@ class HandoverServer(LiveServer):
     @property
     def serves(self) -> bool:
         """Whether a server answers at the address now."""
-        return self._envoy.alive and bool(self._kept_server and self._kept_server.alive)
+        return self._envoy.process.alive and bool(self._kept_server and self._kept_server.alive)
 
     def processes(self) -> list[int]:
-        """Return the numbers of the processes that outlive this one: Envoy and the kept server."""
-        found = (self._envoy.pid, self._kept_server and self._kept_server.process.pid)
+        """Return the numbers of the processes that outlive this one: Envoy and the kept server.
+
+        An earlier process may have started them, but their work is that of this run.
+        """
+        found = (self._envoy.process.pid, self._kept_server and self._kept_server.process.pid)
         return [pid for pid in found if pid]
 
     @property
@@ -252,7 +255,7 @@ class HandoverServer(LiveServer):
                 self._end_trial()
                 self._stop_trial()
             new = self._start_kept(wanted, rng)
-        if not self._envoy.alive:
+        if not self._envoy.process.alive:
             self._open(new)
         elif new is not old:
             self._give_over(new)
@@ -272,7 +275,7 @@ class HandoverServer(LiveServer):
 
     def _give_over(self, new: Detached) -> None:
         """Send the calls to another kept server; return when the old one has none any more."""
-        self._point(KEPT, new.address, new.rest_address)
+        self._point(KEPT, new)
         new.note()
         self._drain(KEPT)
 
@@ -286,13 +289,7 @@ class HandoverServer(LiveServer):
             rest=self.door.rest_port is not None,
             logs=self._logs,
         )
-        try:
-            with Client(new.address, new.name, self._signature) as client:
-                self._prepare(client, rng)
-                self._warm_up(client, wanted)
-        except BaseException:
-            new.stop()
-            raise
+        self._warm_client(new, wanted, rng).close()
         return new
 
     def _begin_trial(self, wanted: Configuration, rng: np.random.Generator) -> None:
@@ -303,31 +300,26 @@ class HandoverServer(LiveServer):
             self._stop_trial()
             trial = None
         if trial is None:
-            own = []
-            if self.door.rest_port is not None:
-                rest_port = free_port()
-                self._trial_rest = f"127.0.0.1:{rest_port}"
-                own = [f"--rest_api_port={rest_port}"]
-            trial, client = self._launch(wanted, rng, *own)
+            trial, client = self._launch(wanted, rng, rest=self.door.rest_port is not None)
             client.close()
             self._trial = trial
         elif self._server is trial:
             return
         trial.resume()
-        self._point(TRIAL, trial.address, self._trial_rest)
+        self._point(TRIAL, trial)
         self._envoy.route(self._canary if self._of_others else 1.0, self._hang_s)
 
-    def _point(self, cluster: str, address: str | None, rest_address: str | None) -> None:
+    def _point(self, cluster: str, server: Started | None) -> None:
         """Tell Envoy where a server is."""
-        self._envoy.point(cluster, address)
-        self._envoy.point(f"{cluster}-rest", rest_address)
+        self._envoy.point(cluster, server.address if server else None)
+        self._envoy.point(f"{cluster}-rest", server.rest_address if server else None)
 
     def _end_trial(self, wait_s: float = DRAIN_S) -> None:
         """Send all predictions to the kept server, and let the trial answer those that it has.
 
         The trial then pauses, because its idle batch threads use the processor.
         """
-        if self._trial is None or self._server is not self._trial:
+        if self._trial is None or self._route == KEPT:
             return
         self._server = self._kept_server
         self._envoy.route()
@@ -355,11 +347,11 @@ class HandoverServer(LiveServer):
 
         Calls that a trial has not answered are sent again to the kept server.
         """
-        if self._trial is not None and self._server is self._trial:
+        if self._route == TRIAL:
             with suppress(ServerError, OSError):  # Envoy may have ended, or the disk be full
                 self._end_trial(GIVE_UP_S)
             self._stop_trial(grace_s=0.0)  # the sooner its calls are sent again
-        elif self._kept_server is not None and self._envoy.alive:  # else Envoy is to blame
+        elif self._kept_server is not None and self._envoy.process.alive:  # else Envoy is to blame
             self._kept_server.stop()
             self._kept_server = self._server = None
 
@@ -383,14 +375,13 @@ class HandoverServer(LiveServer):
 
         Each of the two gets half of the bad requests that the episode may have.
         """
-        now = self.traffic, self.traffic.mark, self._route, time.monotonic()
-        also = None
+        others, also = OthersRequests(self.traffic, self._route), None
         if watch is not None:
             half = max(watch.allowance // 2, 1)
-            also = stop_by_others(*now, replace(watch, allowance=half))
+            also = partial(others.reason, replace(watch, allowance=half))
             watch = replace(watch, allowance=max(watch.allowance - half, 1))
         sample = super()._fire(server, arrivals, watch, also)
-        return replace(sample, others=requests_of_others(*now, aborted=bool(sample.aborted)))
+        return replace(sample, others=others.outcomes(aborted=bool(sample.aborted)))
 
     def _fire(
         self,
@@ -413,8 +404,7 @@ class HandoverServer(LiveServer):
         return sample
 
     def wait_for_requests(self, count: int, watch: Watch | None = None) -> Sample:
-        """Wait for requests of others, see `rrl.serving.client_traffic.wait_for_requests`."""
+        """Wait for requests of others, see :meth:`OthersRequests.wait`."""
         assert self._server is not None
-        return wait_for_requests(
-            self.traffic, self._route, self._server.check, count, watch, self._timeout_s
-        )
+        others = OthersRequests(self.traffic, self._route)
+        return others.wait(count, watch, self._timeout_s, self._server.check)

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psutil
 
+from rrl.support.files import write_atomically
+
 _left: list[subprocess.Popen[bytes]] = []  # Python warns about a process that runs and is forgotten
 
 
@@ -64,6 +66,27 @@ class Lasting:
         """Whether it runs."""
         return self.pid is not None
 
+    def prepare(self, command: Sequence[str], *before: str) -> None:
+        """Write the script, which becomes the process if that does not run already.
+
+        Parameters
+        ----------
+        command : sequence of str
+            It must have the mark of the process in one of its words.
+        *before : str
+            Lines of the shell that come first.
+        """
+        noted = shlex.quote(str(self.noted))
+        runs = f'grep -qsF -e {shlex.quote(self.mark)} "/proc/$(cat {noted})/cmdline"'
+        lines = [
+            "# Waits for the process that runs, and then takes its place: for a supervisor.",
+            f"while [ -e {noted} ] && {runs}; do sleep 1; done",
+            f"echo $$ > {noted}",
+            *before,
+            f"exec {shlex.join(command)}",
+        ]
+        write_atomically(self.script, "\n".join(lines) + "\n")
+
     def start(self, log: Path) -> subprocess.Popen[bytes]:
         """Run the script, with its output in a file."""
         with log.open("wb") as output:
@@ -76,13 +99,6 @@ class Lasting:
             )
         _left.append(process)
         return process
-
-    def memory_bytes(self) -> int | None:
-        """Return its resident memory in bytes; None if it does not run."""
-        with suppress(psutil.Error):
-            if (pid := self.pid) is not None:
-                return int(psutil.Process(pid).memory_info().rss)
-        return None
 
     def stop(self, grace_s: float = 10.0) -> None:
         """End it; after some seconds it is killed."""
@@ -97,34 +113,18 @@ class Lasting:
                     process.wait(grace_s)
 
 
-def script(process: Lasting, command: Sequence[str], *before: str) -> str:
-    """Return the script that becomes a process, if that does not run already.
-
-    Parameters
-    ----------
-    process : Lasting
-    command : sequence of str
-        It must have the mark of the process in one of its words.
-    *before : str
-        Lines of the shell that come first.
-    """
-    noted, mark = shlex.quote(str(process.noted)), shlex.quote(process.mark)
-    runs = f'grep -qsF -e {mark} "/proc/$(cat {noted})/cmdline"'
-    lines = [
-        "# Waits for the process that runs, and then takes its place: for a supervisor.",
-        f"while [ -e {noted} ] && {runs}; do sleep 1; done",
-        f"echo $$ > {noted}",
-        *before,
-        f"exec {shlex.join(command)}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
     """Wait for a condition; return False if it does not come true in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.05)
+        time.sleep(0.01)
     return True
+
+
+def resident_bytes(pid: int) -> int | None:
+    """Return the resident memory of a process in bytes; None if it does not run."""
+    with suppress(psutil.Error):
+        return int(psutil.Process(pid).memory_info().rss)
+    return None

@@ -10,7 +10,6 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from rrl.serving.process_knobs import cpus_of
 from rrl.serving.servable import newest_version
 from rrl.serving.settings import flags
 from rrl.support.errors import DataError, UsageError
+from rrl.support.files import write_atomically
 from rrl.support.owned_folder import OwnedFolder, places
 
 BINARY = "tensorflow_model_server"
@@ -76,8 +76,8 @@ class ModelServer(ServerProcess):
     logs : path, optional
         A folder for the server's log, which is named ``NAME-N.log`` there. By default, the log is a
         temporary file. It stays only if the server does not start or crashes.
-    extra_flags : sequence of str
-        Further flags. They are passed on without a change.
+    rest : bool
+        Whether it also answers REST, at a free port of 127.0.0.1.
     start_timeout_s : float
         Seconds allowed until the model reports AVAILABLE.
 
@@ -85,6 +85,8 @@ class ModelServer(ServerProcess):
     ----------
     address : str
         The target for gRPC: ``unix:/path``.
+    rest_address : str or None
+        ``127.0.0.1:port``; None if it has none.
     log : pathlib.Path
         The server's log.
 
@@ -105,50 +107,64 @@ class ModelServer(ServerProcess):
         *,
         executable: str | None = None,
         logs: str | os.PathLike[str] | None = None,
-        extra_flags: Sequence[str] = (),
+        rest: bool = False,
         start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
-        self.base = Path(model_path).resolve()
-        name = self.base.name
-        settings = dict(configuration or {})
+        name, settings = Path(model_path).resolve().name, dict(configuration or {})
         command = find_executable(executable)
         self.kind = kind_of(command)
-        self._folder = OwnedFolder("server")
+        usual, short = places()[0], places()[-1]
+        fitting = usual if fits(usual / f"rrl-server-{8 * 'x'}" / SOCKET) else short
+        self._folder = OwnedFolder("server", fitting)
         folder = self._folder.path
-        batching_file = folder / "batching.txt"
-        own, parameters = flags(settings, batching_file, local=self.kind == LOCAL)
-        cpus_of(settings)  # more than there are cannot be bound to
-        if newest_version(self.base) is None:
-            raise DataError(f"{self.base} holds no model version: it needs {self.base}/1/")
-        if parameters:
-            batching_file.write_text(parameters)
-        socket_path = self._socket_path()
+        rest_port = free_port() if rest else None
+        self.rest_address = f"127.0.0.1:{rest_port}" if rest_port else None
+        own = server_flags(
+            model_path, settings, folder / "batching.txt", folder / SOCKET, self.kind, rest_port
+        )
         super().__init__(
-            [
-                *command,
-                "--port=0",
-                f"--grpc_socket_path={socket_path}",
-                f"--model_name={name}",
-                # A link to a model's folder may lead to another one later, so it stays a link.
-                f"--model_base_path={os.path.abspath(model_path)}",
-                "--file_system_poll_wait_seconds=0",
-                *own,
-                *extra_flags,
-            ],
-            f"unix:{socket_path}",
+            [*command, *own, "--file_system_poll_wait_seconds=0"],
+            f"unix:{folder / SOCKET}",
             name,
             configuration=settings,
             log=new_log(Path(logs).absolute(), name) if logs else folder / "server.log",
-            keep_log=None if logs else Path(tempfile.gettempdir()),
+            log_stays=bool(logs),
             start_timeout_s=start_timeout_s,
         )
 
-    def _socket_path(self) -> Path:
-        path = self._folder.path / SOCKET
-        if not fits(path):  # the folder for temporary files has a long name
-            self._short = OwnedFolder("socket", places()[-1])
-            path = self._short.path / SOCKET
-        return path
+
+def server_flags(
+    model_path: str | os.PathLike[str],
+    configuration: Configuration,
+    batching_file: Path,
+    socket_path: Path,
+    kind: str,
+    rest_port: int | None,
+) -> list[str]:
+    """Return the flags of a server at a socket; write its batching parameters, if it has any.
+
+    Raises
+    ------
+    UsageError
+        If a setting is not possible.
+    DataError
+        If the model has no version.
+    """
+    base = Path(os.path.abspath(model_path))  # a link may lead to another folder later, so it stays
+    own, parameters = flags(configuration, batching_file, local=kind == LOCAL)
+    cpus_of(configuration)  # more than there are cannot be bound to
+    if newest_version(base) is None:
+        raise DataError(f"{base} holds no model version: it needs {base}/1/")
+    if parameters:
+        write_atomically(batching_file, parameters)
+    return [
+        "--port=0",
+        f"--grpc_socket_path={socket_path}",
+        *([f"--rest_api_port={rest_port}"] if rest_port else []),
+        f"--model_name={base.resolve().name}",
+        f"--model_base_path={base}",
+        *own,
+    ]
 
 
 def fits(socket_path: Path) -> bool:

@@ -29,6 +29,9 @@ from rrl.tuning.watch import Watch
 MAX_SLIP_FRACTION = 0.10
 """An episode is invalid if the generator's own delay exceeds this fraction of the latency."""
 
+RESTARTS = 3
+"""How many times in a row a server that died is started again before an error is raised."""
+
 LARGEST_WARM = 16  # batch sizes above this one are not warmed up one by one
 WARM_S = 5.0  # no further batch size after this time: a batch may wait long to fill
 
@@ -57,8 +60,6 @@ class LiveServer:
         Number of requests before the first measured one. Then a batch of each size follows.
     timeout_s : float
         Deadline of a request in seconds.
-    restarts : int
-        How many times in a row a server that died is started again before an error is raised.
     version : int, optional
         The version of the model that is measured. The default is the newest one.
     start_timeout_s, logs : optional
@@ -82,7 +83,6 @@ class LiveServer:
         executable: str | None = None,
         warmup: int = 32,
         timeout_s: float = 60.0,
-        restarts: int = 3,
         version: int | None = None,
         start_timeout_s: float = START_TIMEOUT_S,
         logs: str | os.PathLike[str] | None = None,
@@ -94,7 +94,7 @@ class LiveServer:
         self._model_path, self._inputs = model_path, inputs
         self._fixed = dict(fixed or {})
         self._executable, self._warmup = executable, warmup
-        self._timeout_s, self._restarts = timeout_s, restarts
+        self._timeout_s = timeout_s
         self._server: Started | None = None
         self._client: Client | None = None
         self._payloads: list[bytes] = []
@@ -182,9 +182,9 @@ class LiveServer:
             client.warm_up([batch], 1, self._timeout_s)  # fails if a model takes only one
 
     def _launch(
-        self, wanted: Configuration, rng: np.random.Generator, *extra_flags: str
+        self, wanted: Configuration, rng: np.random.Generator, *, rest: bool = False
     ) -> tuple[ModelServer, Client]:
-        """Start a server and warm it up; if that fails, stop it again."""
+        """Start a server and warm it up."""
         began = time.monotonic()
         server = ModelServer(
             self._model_path,
@@ -192,9 +192,16 @@ class LiveServer:
             executable=self._executable,
             start_timeout_s=self._start_timeout_s,
             logs=self._logs,
-            extra_flags=extra_flags,
+            rest=rest,
         )
-        server.start()
+        client = self._warm_client(server.start(), wanted, rng)
+        self.start_s = time.monotonic() - began
+        return server, client
+
+    def _warm_client(
+        self, server: Started, wanted: Configuration, rng: np.random.Generator
+    ) -> Client:
+        """Warm a server up, and return its client; if that fails, stop the server."""
         client = Client(server.address, server.name, self._signature)
         try:
             self._check_version()  # so it is the one that was loaded
@@ -204,8 +211,7 @@ class LiveServer:
             client.close()
             server.stop()
             raise
-        self.start_s = time.monotonic() - began
-        return server, client
+        return client
 
     def measure(
         self,
@@ -230,7 +236,7 @@ class LiveServer:
         arrivals = check_arrivals(arrivals)
         self.space.index(configuration)
         before, began = self._running(), time.monotonic()
-        restarts = self._restarts if watch is None else 0
+        restarts = RESTARTS if watch is None else 0
         for attempt in range(restarts + 1):
             try:
                 server = self.configure(configuration, rng)

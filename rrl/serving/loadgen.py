@@ -25,7 +25,6 @@ UNLIMITED = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 ]
-DIRECT = ("grpc.enable_http_proxy", 0)  # gRPC would send even 127.0.0.1 through `http_proxy`
 SYNTHETIC = ("rrl-synthetic", "1")
 """Metadata of the requests of `Client.fire`, by which Envoy tells them from those of others."""
 
@@ -33,7 +32,7 @@ _BUSY_S = 0.05  # the pause before a server that had no thread is asked again
 
 _CHANNEL_OPTIONS = [
     *UNLIMITED,
-    DIRECT,
+    ("grpc.enable_http_proxy", 0),  # gRPC would send even 127.0.0.1 through `http_proxy`
     ("grpc.use_local_subchannel_pool", 1),  # a new server on an old port gets a new connection
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 1000),  # what one attempt to connect may take
@@ -82,7 +81,7 @@ class Client:
         self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
-        self._senders: list[Sender] = []  # those that are not at work
+        self._sender: Sender | None = None
 
     def __enter__(self) -> Client:
         return self
@@ -93,8 +92,8 @@ class Client:
     def close(self) -> None:
         """Close the connections."""
         self._channel.close()
-        while self._senders:
-            self._senders.pop().close()
+        if self._sender:
+            self._sender.close()
 
     def predict(
         self, inputs: Mapping[str, NDArray[Any]], timeout_s: float = 30.0
@@ -168,6 +167,8 @@ class Client:
     ) -> Sample:
         """Send a request at each scheduled arrival and wait for all the answers.
 
+        A client sends one episode at a time, from a process that it keeps for the next ones.
+
         Parameters
         ----------
         payload : bytes or sequence of bytes
@@ -189,16 +190,6 @@ class Client:
         """
         due = np.asarray(arrivals, dtype=float)
         turns = [payload] if isinstance(payload, bytes) else payload
-        sender = self._sender()
-        sample = sender.fire(turns, due, timeout_s, watch, also)
-        self._senders.append(sender)
-        return sample
-
-    def _sender(self) -> Sender:
-        """Return a process that sends requests: one that is free and alive, or a new one."""
-        while self._senders:
-            sender = self._senders.pop()
-            if sender.alive():
-                return sender
-            sender.close()
-        return Sender(self.address, _CHANNEL_OPTIONS, (SYNTHETIC,))
+        if not self._sender or not self._sender.alive():
+            self._sender = Sender(self.address, _CHANNEL_OPTIONS, (SYNTHETIC,))
+        return self._sender.fire(turns, due, timeout_s, watch, also)

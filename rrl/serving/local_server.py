@@ -35,7 +35,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -46,8 +46,7 @@ from rrl.serving.batching import BatchingParameters
 from rrl.serving.loadgen import UNLIMITED
 from rrl.serving.process_knobs import usable_cpus
 from rrl.serving.quiet import load_tensorflow
-from rrl.serving.servable import LoadedModel, log
-from rrl.serving.services import Service, grpc_handlers
+from rrl.serving.servable import LoadedModel, StatusError, log, reason
 from rrl.serving.versions import ServedModel
 
 START_ERROR = 255  # exit status of tensorflow_model_server if it cannot start
@@ -84,9 +83,17 @@ def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read and check flags of `tensorflow_model_server`; a bad flag exits with status 255."""
     parser = _parser()
     flags = parser.parse_args(argv)
-    problem = _problem(flags)
-    if problem:
-        parser.error(problem)
+    batching, file = flags.enable_batching, flags.batching_parameters_file
+    for bad, problem in (
+        (file and not batching, "--batching_parameters_file needs --enable_batching"),
+        (flags.adaptive_batching and not batching, "--adaptive_batching needs --enable_batching"),
+        (not flags.model_base_path, "--model_base_path must be set"),
+        (not flags.port and not flags.grpc_socket_path, "give --port or --grpc_socket_path"),
+        (flags.rest_api_port and flags.rest_api_port == flags.port, "give two ports, not one"),
+        (not flags.grpc_max_threads, "--grpc_max_threads must be at least 1"),
+    ):
+        if bad:
+            parser.error(problem)
     return flags
 
 
@@ -120,25 +127,6 @@ def _parser() -> _Parser:
     return parser
 
 
-def _problem(flags: argparse.Namespace) -> str | None:
-    """Return what is wrong with flags that do not go together; None if nothing is."""
-    for name, needed in (
-        ("batching_parameters_file", "enable_batching"),
-        ("adaptive_batching", "enable_batching"),
-    ):
-        if getattr(flags, name) and not getattr(flags, needed):
-            return f"--{name} needs --{needed}"
-    if not flags.model_base_path:
-        return "--model_base_path must be set"
-    if not flags.port and not flags.grpc_socket_path:
-        return "at least one of --port and --grpc_socket_path must be set"
-    if flags.rest_api_port and flags.rest_api_port == flags.port:
-        return f"--rest_api_port and --port are both {flags.port}; give two ports"
-    if not flags.grpc_max_threads:
-        return "--grpc_max_threads must be at least 1"
-    return None
-
-
 # --- the servers ----------------------------------------------------------------------------------
 
 
@@ -152,9 +140,16 @@ def read_batching(flags: argparse.Namespace) -> BatchingParameters | None:
     return replace(parameters, adaptive=True) if flags.adaptive_batching else parameters
 
 
-def start(flags: argparse.Namespace, service: Service) -> Any:
+def start(flags: argparse.Namespace, model: ServedModel) -> Any:
     """Bind port and socket, and start the gRPC server; a taken port raises OSError."""
     import grpc
+    from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+    class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
+        Predict = staticmethod(_on_grpc(model.predict))
+
+    class Models(model_service_pb2_grpc.ModelServiceServicer):
+        GetModelStatus = staticmethod(_on_grpc(model.status))
 
     options: list[tuple[str, Any]] = list(UNLIMITED)
     for pair in filter(None, flags.grpc_channel_arguments.split(",")):
@@ -162,20 +157,38 @@ def start(flags: argparse.Namespace, service: Service) -> Any:
         options.append((key, int(value) if value.lstrip("-").isdecimal() else value))
     # Handler threads block while their request waits for a batch, as in TF Serving.
     workers = ThreadPoolExecutor(flags.grpc_max_threads)
-    server = grpc.server(workers, handlers=grpc_handlers(service), options=options)
+    server = grpc.server(workers, options=options)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Predictions(), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)
     addresses = [f"{flags.bind_address}:{flags.port}"] if flags.port else []
     if flags.grpc_socket_path:
         addresses.append(f"unix:{flags.grpc_socket_path}")
     for address in addresses:
         try:
-            bound = server.add_insecure_port(address)
+            server.add_insecure_port(address)
         except RuntimeError:
-            bound = 0
-        if not bound:
-            raise OSError(f"Failed to start server: could not bind {address} (is the port taken?)")
+            raise OSError(
+                f"Failed to start server: could not bind {address} (is the port taken?)"
+            ) from None
     server.start()
     log(f"Running gRPC ModelServer at {', '.join(addresses)} ...")
     return server
+
+
+def _on_grpc(answer: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    """Turn errors into gRPC errors."""
+    import grpc
+    import tensorflow as tf
+
+    codes = {code.value[0]: code for code in grpc.StatusCode}
+
+    def call(request: Any, context: Any) -> Any:
+        try:
+            return answer(request)
+        except (StatusError, tf.errors.OpError) as error:
+            context.abort(codes[error.error_code], reason(error.message))
+
+    return call
 
 
 def load_version(
@@ -196,13 +209,12 @@ def start_all(flags: argparse.Namespace) -> Any:
     model = ServedModel(flags.model_name, base, partial(load_version, flags, batching))
     preload()
     model.start(flags.file_system_poll_wait_seconds)
-    service = Service(model)
-    server = start(flags, service)
+    server = start(flags, model)
     if flags.rest_api_port:
-        from rrl.serving.rest import Rest, RestServer
+        from rrl.serving.rest import Rest, serve_rest
 
         address = flags.bind_address, flags.rest_api_port
-        RestServer(Rest(service), *address, flags.grpc_max_threads)
+        serve_rest(Rest(model), *address, flags.grpc_max_threads)
         log(f"Exporting HTTP/REST API at:{address[0]}:{address[1]} ...")
     model.follow(flags.file_system_poll_wait_seconds)
     return server
@@ -211,25 +223,19 @@ def start_all(flags: argparse.Namespace) -> Any:
 def preload() -> None:
     """Import what serving needs and what may be imported before a fork, most of it TensorFlow.
 
+    Serving does not need Keras, whose import takes nearly half of TensorFlow's import time. The old
+    Keras is a separate package. If it is requested, TensorFlow starts without Keras.
+
     What is there then stays. The garbage collector need not look at it whenever a closed version is
     freed, for no request is answered meanwhile.
     """
-    _choose_imports()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     load_tensorflow()
     from tensorflow_serving.apis import get_model_status_pb2, predict_pb2  # noqa: F401
 
     gc.collect()
     gc.freeze()
-
-
-def _choose_imports() -> None:
-    """Set what TensorFlow reads when it is imported.
-
-    Serving does not need Keras, whose import takes nearly half of TensorFlow's import time. The old
-    Keras is a separate package. If it is requested, TensorFlow starts without Keras.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -242,7 +248,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.set_wakeup_fd(signalled.fileno())
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: sys.exit(0))
-    _choose_imports()
     try:
         server = start_all(flags)
     except (OSError, ValueError) as error:

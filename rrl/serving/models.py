@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from rrl.serving.quiet import load_tensorflow, quiet
+from rrl.serving.sample import WARMUP
+from rrl.serving.saved_model import FILE
 from rrl.support.errors import UsageError
-from rrl.support.one_writer import remove_leftovers
 
 INPUT = "inputs"
 WARMUPS = 3  # requests in the file for the warm-up
@@ -117,22 +118,17 @@ def build(model: str, root: str | os.PathLike[str] = "build/models", seed: int =
     """
     check_model(model)
     base = Path(root).resolve() / model
-    if (base / "1" / "saved_model.pb").exists():
-        return base
-    base.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(base.parent, model)
-    scratch = Path(tempfile.mkdtemp(f".{os.getpid()}", f".{model}.", base.parent))
-    try:
-        with quiet():
-            _export(model, scratch / "1", seed)
-        shutil.rmtree(base, ignore_errors=True)
-        scratch.chmod(0o755)
-        scratch.rename(base)  # whole or not at all, also when two processes build at once
-    except OSError:
-        if not (base / "1" / "saved_model.pb").exists():  # otherwise another process was faster
-            raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    made = base / "1" / FILE
+    if not made.exists():
+        base.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(base.with_name(f".{model}.lock")):
+            if not made.exists():  # another process may have been faster
+                half = base.with_name(f".{model}.half")  # there may be one of a killed process
+                for old in (half, base):
+                    shutil.rmtree(old, ignore_errors=True)
+                with quiet():
+                    _export(model, half / "1", seed)
+                half.rename(base)
     return base
 
 
@@ -165,7 +161,7 @@ def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]]) -> 
 
     log = prediction_log_pb2.PredictionLog()
     log.predict_log.request.CopyFrom(predict_request(inputs, model=model))
-    path = version / "assets.extra" / "tf_serving_warmup_requests"
+    path = version / WARMUP
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for _ in range(WARMUPS):

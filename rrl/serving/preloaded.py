@@ -112,7 +112,7 @@ class Preloaded:
         self.process.kill()
         self.process.wait()
 
-    def fork(self, arguments: Sequence[str], log: int, cpus: Sequence[int] = ()) -> Forked | None:
+    def fork(self, arguments: Sequence[str], log: int, cpus: Sequence[int]) -> Forked | None:
         """Fork a local server; return None if this process cannot do it.
 
         Parameters
@@ -121,9 +121,8 @@ class Preloaded:
             See ``python -m rrl.serving.local_server --help``.
         log : int
             The file descriptor of the server's log.
-        cpus : sequence of int, optional
-            The CPUs that the server may use, as `taskset` would set them; by default all that this
-            process may use.
+        cpus : sequence of int
+            The CPUs that the server may use, as `taskset` would set them.
         """
         status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         status.settimeout(LONGEST_S)
@@ -140,12 +139,14 @@ class Preloaded:
         return None
 
 
-_processes: dict[tuple[int, frozenset[int], frozenset[tuple[str, str]]], Preloaded] = {}
-"""By their process, CPUs and environment; the one that was used last comes last."""
+_processes: dict[frozenset[tuple[str, str]], Preloaded] = {}
+"""By their environment; the one that was used last comes last."""
+
+os.register_at_fork(after_in_child=_processes.clear)  # they are the parent's
 
 
 def fork_server(
-    arguments: Sequence[str], log: int, environment: Mapping[str, str], cpus: Sequence[int] = ()
+    arguments: Sequence[str], log: int, environment: Mapping[str, str], cpus: Sequence[int]
 ) -> Forked | None:
     """Fork a local server, for `cpus`, from a process with this environment, kept for others.
 
@@ -159,11 +160,10 @@ def fork_server(
         return None
     passing = _PASSING | SET_BY_TENSORFLOW  # the process sets these itself
     environment = {name: environment[name] for name in environment.keys() - passing}
-    key = os.getpid(), frozenset(os.sched_getaffinity(0)), frozenset(environment.items())
+    key = frozenset(environment.items())
     used = _processes.pop(key, None)
     if used is None:
-        own = [other for other in _processes if other[0] == os.getpid()]  # not those of a parent
-        for other in [other for other in own if _processes[other].idle][:-1]:
+        for other in [other for other in _processes if _processes[other].idle][:-1]:
             _processes.pop(other).close()
         used = Preloaded(environment)
     _processes[key] = used
@@ -241,8 +241,7 @@ def _serve(
         for source, target in ((null, 0), (log, 1), (log, 2)):
             os.dup2(source, target)
         os.close(log)
-        if cpus:
-            os.sched_setaffinity(0, cpus)
+        os.sched_setaffinity(0, cpus)
         with status:
             status.send(f"{STARTED} {os.getpid()}".encode())
         local_server.serve(arguments)

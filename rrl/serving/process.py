@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,9 +14,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
-import psutil
-
 from rrl.core.knob import Configuration
+from rrl.serving.lasting import resident_bytes, wait_until
 from rrl.serving.loadgen import Client, LastingError
 from rrl.serving.preloaded import Forked, fork_server
 from rrl.serving.process_knobs import cpus_of, environment_of, prefix
@@ -46,8 +45,9 @@ class ServerProcess:
         The environment variables and the CPUs in it are those of the process.
     log : pathlib.Path
         File for the server's log. The file is overwritten.
-    keep_log : pathlib.Path, optional
-        A folder that stays. If the server does not start or crashes, the log is moved there.
+    log_stays : bool
+        Whether the log stays. Otherwise its folder is removed at the end, and so the log is moved
+        to the folder for temporary files if the server does not start or crashes.
     tied : bool
         Whether the kernel kills the server when this process ends.
     start_timeout_s : float
@@ -67,7 +67,7 @@ class ServerProcess:
         *,
         configuration: Configuration | None = None,
         log: Path,
-        keep_log: Path | None = None,
+        log_stays: bool = True,
         tied: bool = True,
         start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
@@ -75,7 +75,7 @@ class ServerProcess:
             raise UsageError(f"start timeout {start_timeout_s} s: give a number above 0")
         self.command, self.address, self.name = list(command), address, name
         self.configuration: Mapping[str, Any] = dict(configuration or {})
-        self.log, self._keep_log, self._tied = log, keep_log, tied
+        self.log, self._log_stays, self._tied = log, log_stays, tied
         self._timeout_s = start_timeout_s
         self.process: subprocess.Popen[bytes] | Forked | None = None
 
@@ -100,7 +100,7 @@ class ServerProcess:
             time was not enough, it is a LastingError, since another start would take as long.
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        if self._keep_log:
+        if not self._log_stays:
             self.log.touch(mode=0o600)  # it is private, wherever it is moved
         with self.log.open("wb") as log:
             self.process = _spawner.submit(self._spawn, log.fileno()).result()
@@ -130,15 +130,17 @@ class ServerProcess:
         )
 
     def _wait_until_available(self) -> None:
-        deadline = time.monotonic() + self._timeout_s
         with Client(self.address, self.name) as client:
-            while not client.available(timeout_s=0.25):
+
+            def ready() -> bool:
                 self.check()
-                if time.monotonic() > deadline:
-                    raise LastingError(
-                        f"{self.title}: the model is not available after {self._timeout_s:g} s; "
-                        f"allow more seconds with --start-timeout; {self.kept_log()}"
-                    )
+                return client.available(timeout_s=0.25)
+
+            if not wait_until(ready, self._timeout_s):
+                raise LastingError(
+                    f"{self.title}: the model is not available after {self._timeout_s:g} s; "
+                    f"allow more seconds with --start-timeout; {self.kept_log()}"
+                )
         unknown = [line for line in self._log_lines() if "unknown argument" in line.lower()]
         if unknown:
             raise ServerError(
@@ -152,17 +154,13 @@ class ServerProcess:
 
     def check(self) -> None:
         """Raise ServerError if the process has ended."""
-        code = None if self.process is None else self.process.poll()
-        if self.process is None or code is not None:
+        if not self.alive:
+            code = self.process and self.process.returncode
             raise ServerError(f"{self.title} ended with status {code}; {self.kept_log()}")
 
     def memory_bytes(self) -> int | None:
         """Return the resident memory of the process in bytes; None if it is not running."""
-        if self.process is None:
-            return None
-        with suppress(psutil.Error):
-            return int(psutil.Process(self.process.pid).memory_info().rss)
-        return None
+        return resident_bytes(self.process.pid) if self.process else None
 
     def pause(self) -> None:
         """Pause the whole process group; it then uses no processor and keeps its memory.
@@ -188,10 +186,8 @@ class ServerProcess:
         for number in (signal.SIGTERM, signal.SIGKILL):
             self._signal(number)
             self.resume()  # a paused process gets the signal only then
-            try:
-                process.wait(grace_s)
-            except subprocess.TimeoutExpired:
-                continue
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(grace_s)
         return process.wait()
 
     def _log_lines(self) -> list[str]:
@@ -199,10 +195,10 @@ class ServerProcess:
 
     def kept_log(self) -> str:
         """Make the log stay, and return where it is and its last line, for a message."""
-        if self._keep_log and self.log.exists():
-            kept = new_log(self._keep_log, f"rrl-{self.name}")
+        if not self._log_stays and self.log.exists():
+            kept = new_log(Path(tempfile.gettempdir()), f"rrl-{self.name}")
             self.log = self.log.replace(kept)  # a process that still runs continues to write there
-            self._keep_log = None
+            self._log_stays = True
         lines = [line for line in self._log_lines() if line.strip()]
         return f"the log is {self.log}: {lines[-1] if lines else '(empty log)'}"
 

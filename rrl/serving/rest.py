@@ -17,11 +17,12 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 
-from rrl.serving.loadgen import LastingError
+from rrl.serving.loadgen import SIGNATURE, LastingError
 from rrl.serving.rest_json import request_inputs, response
 from rrl.serving.sample import fit
-from rrl.serving.servable import DEFAULT_SIGNATURE, invalid, log, reason
-from rrl.serving.services import Service
+from rrl.serving.saved_model import Needed, needed_inputs
+from rrl.serving.servable import invalid, log, reason
+from rrl.serving.versions import ServedModel
 from rrl.tuning.episode import Status
 
 MOST_BODY_BYTES = 2**31 - 1
@@ -38,11 +39,11 @@ class Rest:
 
     Parameters
     ----------
-    service : Service
+    served : ServedModel
     """
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, served: ServedModel) -> None:
+        self._served = served
 
     def status(self, name: str, version: str | None) -> dict[str, Any]:
         """Return the state of a model's versions, or of one."""
@@ -51,7 +52,7 @@ class Rest:
 
         request = get_model_status_pb2.GetModelStatusRequest()
         _identify(request.model_spec, name, version)
-        reply = self._service.status(request)
+        reply = self._served.status(request)
         return json_format.MessageToDict(reply, always_print_fields_with_no_presence=True)
 
     def predict(self, name: str, version: str | None, body: bytes | bytearray) -> dict[str, Any]:
@@ -74,25 +75,17 @@ class Rest:
         request.model_spec.signature_name = str(document.get("signature_name", ""))
         for key, array in fit(given, self._needed(request.model_spec)).items():
             request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
-        answer = self._service.predict(request)
+        answer = self._served.predict(request)
         outputs = {key: tf.make_ndarray(proto) for key, proto in answer.outputs.items()}
         return response(outputs, by_row="instances" in document)
 
-    def _needed(self, spec: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Return type and shape of each input of a signature."""
-        import tensorflow as tf
-
-        key = spec.signature_name or DEFAULT_SIGNATURE
-        with self._service.served.serving(spec) as model:
+    def _needed(self, spec: Any) -> Needed:
+        """Return the inputs of a signature."""
+        key = spec.signature_name or SIGNATURE
+        with self._served.serving(spec) as model:
             if key not in model.signature_defs:
                 raise invalid(f'Serving signature name: "{key}" not found in signature def')
-            return {
-                name: (
-                    tf.as_dtype(info.dtype).name,
-                    tuple(dim.size for dim in info.tensor_shape.dim),
-                )
-                for name, info in model.signature_defs[key].inputs.items()
-            }
+            return needed_inputs(model.signature_defs[key])
 
 
 def _identify(spec: Any, name: str, version: str | None) -> None:
@@ -150,8 +143,8 @@ class _Missing(_Handler):
         raise HTTPError(404)
 
 
-class RestServer:
-    """An HTTP server in a thread of its own.
+def serve_rest(rest: Rest, address: str, port: int, threads: int) -> None:
+    """Answer REST requests from now on, by a thread that ends with the process.
 
     Parameters
     ----------
@@ -167,40 +160,21 @@ class RestServer:
     OSError
         If the port is taken.
     """
+    given = {"rest": rest, "workers": ThreadPoolExecutor(threads)}
+    routes = [(f"{_MODEL}:predict", _Predict), (_MODEL, _Status), (r".*", _Missing)]
+    application = Application(
+        [(path, handler, given) for path, handler in routes], log_function=lambda _: None
+    )
+    try:
+        sockets = bind_sockets(port, address)
+    except OSError as error:
+        raise OSError(
+            f"Failed to start HTTP Server at {address}:{port} (is the port taken?): {error}"
+        ) from None
 
-    def __init__(self, rest: Rest, address: str, port: int, threads: int) -> None:
-        self._given = {"rest": rest, "workers": ThreadPoolExecutor(threads)}
-        try:
-            self._sockets = bind_sockets(port, address)
-        except OSError as error:
-            raise OSError(
-                f"Failed to start HTTP Server at {address}:{port} (is the port taken?): {error}"
-            ) from None
-        self._loop, self._ended = asyncio.new_event_loop(), asyncio.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+    async def serve() -> None:
+        sizes = {"max_body_size": MOST_BODY_BYTES, "max_buffer_size": MOST_BODY_BYTES}
+        HTTPServer(application, **sizes, decompress_request=True).add_sockets(sockets)
+        await asyncio.Event().wait()
 
-    def _run(self) -> None:
-        self._loop.run_until_complete(self._serve())
-
-    async def _serve(self) -> None:
-        routes = [(f"{_MODEL}:predict", _Predict), (_MODEL, _Status), (r".*", _Missing)]
-        application = Application(
-            [(path, handler, self._given) for path, handler in routes],
-            log_function=lambda _: None,
-        )
-        server = HTTPServer(
-            application,
-            max_body_size=MOST_BODY_BYTES,
-            max_buffer_size=MOST_BODY_BYTES,
-            decompress_request=True,
-        )
-        server.add_sockets(self._sockets)
-        await self._ended.wait()
-        server.stop()
-        await server.close_all_connections()
-
-    def stop(self) -> None:
-        """Close the port; requests that are open are cut off."""
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join()
+    threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()

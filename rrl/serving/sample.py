@@ -6,10 +6,9 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 from numpy.typing import NDArray
 
 from rrl.serving.loadgen import SIGNATURE, LastingError
@@ -31,7 +30,6 @@ MOST_BYTES = 2**28
 FILLED_BYTES = 2**24
 """The largest array, in bytes, for which a message may leave out values: 16 MiB."""
 
-_MOST_DIMENSIONS = 64  # of a NumPy array
 _MOST_PER_BYTE = 8  # bytes of an array per byte of its message: an int64 of 0 takes one byte there
 
 
@@ -98,16 +96,12 @@ def _read_npz(path: Path) -> list[Inputs]:
     bad = (ValueError, TypeError, EOFError, RuntimeError, MemoryError, BadZipFile, ZlibError)
     try:
         with ZipFile(path) as archive:
-            members = archive.infolist()
-            size = sum(member.file_size for member in members)
+            size = sum(member.file_size for member in archive.infolist())
             if size > MOST_BYTES:
                 raise DataError(
                     f"{path}: its arrays take {size >> 20} MiB, and a sample may have "
                     f"{MOST_BYTES >> 20} MiB; give a smaller request"
                 )
-            for member in members:
-                with archive.open(member) as file:
-                    _check_header(member.filename, file, member.file_size)
         with np.load(path, allow_pickle=False) as arrays:
             return [dict(arrays)]
     except DataError:
@@ -116,29 +110,14 @@ def _read_npz(path: Path) -> list[Inputs]:
         raise DataError(f"{path}: not an .npz file of plain arrays ({error})") from None
 
 
-def _check_header(name: str, file: IO[bytes], size: int) -> None:
-    """Check that an array's header promises what follows it; NumPy takes the memory before."""
-    readers = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
-    version = read_magic(file)
-    if version not in readers:
-        raise ValueError(f"{name} has version {version} of the format")
-    shape, _, dtype = readers[version](file)
-    if math.prod(shape) * max(1, dtype.itemsize) > size:
-        raise ValueError(f"{name} has the shape {shape} and only {size} bytes")
-
-
 def _read_records(path: Path, signature: str) -> list[Inputs]:
     load_tensorflow()
     import tensorflow as tf
     from google.protobuf.message import DecodeError
-    from tensorflow_serving.apis import prediction_log_pb2
 
     path.stat()  # its own FileNotFoundError is clearer than TensorFlow's
     try:
-        with quiet():  # it is deprecated, but it needs no eager runtime
-            records = list(tf.compat.v1.io.tf_record_iterator(str(path)))
-        logs = [prediction_log_pb2.PredictionLog.FromString(record) for record in records]
-        requests = [log.predict_log.request for log in logs]
+        requests = [log.predict_log.request for log in read_logs(path)]
         named = [(request.model_spec.signature_name or SIGNATURE, request) for request in requests]
         if named and not (requests := [request for name, request in named if name == signature]):
             raise DataError(
@@ -151,6 +130,16 @@ def _read_records(path: Path, signature: str) -> list[Inputs]:
     except (tf.errors.OpError, DecodeError, ValueError, TypeError) as error:
         words = str(error).split("\n")[0]
         raise DataError(f"{path}: not a TFRecord file of Predict requests ({words})") from None
+
+
+def read_logs(path: Path) -> list[Any]:
+    """Return the `PredictionLog` records of a TFRecord file."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    with quiet():  # it is deprecated, but it needs no eager runtime
+        records = list(tf.compat.v1.io.tf_record_iterator(str(path)))
+    return [prediction_log_pb2.PredictionLog.FromString(record) for record in records]
 
 
 def to_array(tensor: Any) -> NDArray[Any]:
@@ -182,8 +171,6 @@ def to_array(tensor: Any) -> NDArray[Any]:
     import tensorflow as tf
 
     shape = [dim.size for dim in tensor.tensor_shape.dim]
-    if len(shape) > _MOST_DIMENSIONS:
-        raise ValueError(f"{len(shape)} dimensions; send at most {_MOST_DIMENSIONS}")
     if tensor.tensor_shape.unknown_rank or min(shape, default=0) < 0:
         raise ValueError(f"shape {shape}; give every size, 0 or more")
     try:

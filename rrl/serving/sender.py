@@ -34,8 +34,8 @@ END_S = 5.0  # longest wait for the end of the process, which needs milliseconds
 METHOD = "/tensorflow.serving.PredictionService/Predict"
 PR_SET_TIMERSLACK = 29
 
-Job = tuple[list[bytes] | None, NDArray[np.float64], float, Watch | None]
-"""Payloads (None: those of the job before), arrivals, deadline in seconds, and the watch."""
+Job = tuple[list[bytes], NDArray[np.float64], float, Watch | None]
+"""Payloads, arrivals, deadline in seconds, and the watch."""
 
 
 class Sender:
@@ -60,7 +60,6 @@ class Sender:
         self, address: str, options: Sequence[tuple[str, Any]], metadata: Sequence[tuple[str, str]]
     ) -> None:
         self.address = address
-        self._known: list[bytes] | None = None
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
@@ -98,11 +97,8 @@ class Sender:
         GeneratorError
             If the process ended before it had all answers.
         """
-        wanted = list(payloads)
-        new = None if wanted == self._known else wanted
         try:
-            self._connection.send((new, due, timeout_s, watch))
-            self._known = wanted
+            self._connection.send((list(payloads), due, timeout_s, watch))
             while watch and also and not self._connection.poll(LOOK_S):
                 if reason := also():
                     self._connection.send(reason)
@@ -149,15 +145,10 @@ def _connect(channel: Any) -> None:
     """
     import grpc
 
-    ready = threading.Event()
-
-    def look(state: grpc.ChannelConnectivity) -> None:
-        if state is grpc.ChannelConnectivity.READY:
-            ready.set()
-
-    channel.subscribe(look, try_to_connect=True)
-    ready.wait(CONNECT_S)
-    channel.unsubscribe(look)
+    ready = grpc.channel_ready_future(channel)
+    with suppress(grpc.FutureTimeoutError):
+        ready.result(CONNECT_S)
+    ready.cancel()
 
 
 def _be_on_time() -> None:
@@ -183,11 +174,9 @@ def _serve(connection: Connection) -> None:
     _be_on_time()
     channel = grpc.insecure_channel(address, options=options)
     predict = channel.unary_unary(METHOD)  # on bytes
-    payloads: list[bytes] = []
     while True:
-        new, due, timeout_s, watch = jobs.get()
+        payloads, due, timeout_s, watch = jobs.get()
         _connect(channel)
-        payloads = new or payloads
 
         def call(i: int, turns: list[bytes] = payloads, limit_s: float = timeout_s) -> Any:
             return predict.future(turns[i % len(turns)], timeout=limit_s, metadata=metadata)

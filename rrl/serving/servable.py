@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from rrl.serving.batching import BatchingParameters
+from rrl.serving.loadgen import SIGNATURE
 from rrl.serving.process_knobs import usable_cpus
-from rrl.serving.sample import to_array
+from rrl.serving.sample import WARMUP, read_logs, to_array
 from rrl.tuning.defaults import SERVER_DEFAULTS
 from rrl.tuning.episode import Status
 
-DEFAULT_SIGNATURE = "serving_default"
 INIT_SIGNATURE = "__saved_model_init_op"  # an operation that loading runs, not a function
 
 
@@ -182,18 +182,14 @@ class LoadedModel:
         StatusError
             If one of them is no Predict request (UNIMPLEMENTED), or fails.
         """
-        import tensorflow as tf
-        from tensorflow_serving.apis import prediction_log_pb2
-
-        file = self.path / "assets.extra" / "tf_serving_warmup_requests"
-        records = list(tf.compat.v1.io.tf_record_iterator(str(file))) if file.exists() else []
-        for record in records:
-            entry = prediction_log_pb2.PredictionLog.FromString(record)
+        file = self.path / WARMUP
+        logs = read_logs(file) if file.exists() else []
+        for entry in logs:
             kind = entry.WhichOneof("log_type")
             if kind != "predict_log":
                 raise StatusError(Status.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
             self.predict(entry.predict_log.request)
-        return len(records)
+        return len(logs)
 
     def predict(self, request: Any) -> Any:
         """Run a PredictRequest.
@@ -203,7 +199,7 @@ class LoadedModel:
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 
-        key = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        key = request.model_spec.signature_name or SIGNATURE
         if key not in self._calls:
             raise StatusError(
                 Status.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.'

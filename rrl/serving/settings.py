@@ -62,45 +62,6 @@ def checked(configuration: Configuration) -> dict[str, int]:
     return values
 
 
-def batching(configuration: Configuration) -> BatchingParameters | None:
-    """Return the batching parameters of a configuration; None if batching is off.
-
-    A setting that is not named has the value of :data:`rrl.tuning.defaults.LEFT_OUT`.
-
-    Examples
-    --------
-    >>> batching({"batch_threads": 4}).num_batch_threads, batching({"batch_threads": 0})
-    (4, None)
-    """
-    named = checked(configuration)
-    values = {**checked(LEFT_OUT), **named}
-    threads = values["batch_threads"]
-    if not threads:
-        return None
-    return BatchingParameters(
-        max_batch_size=values["max_batch_size"],
-        batch_timeout_micros=values["batch_timeout_micros"],
-        num_batch_threads=None if threads == ADAPTIVE else threads,
-        max_enqueued_batches=named.get("max_enqueued_batches"),
-        adaptive=threads == ADAPTIVE,
-    )
-
-
-def process_flags(configuration: Configuration) -> list[str]:
-    """Return the flags of a configuration that do not concern batching.
-
-    Examples
-    --------
-    >>> process_flags({"inter_op": 2, "intra_op": 0, "batch_threads": 4})
-    ['--tensorflow_inter_op_parallelism=2']
-    >>> process_flags({"flag:--enable_model_warmup": "false"})
-    ['--enable_model_warmup=false']
-    """
-    values = checked(configuration)
-    own = [f"--{flag}={values[name]}" for name, flag in _FLAGS.items() if values.get(name)]
-    return own + extra_flags(configuration)
-
-
 def flags(
     configuration: Configuration, batching_file: Path, *, local: bool = False
 ) -> tuple[list[str], str]:
@@ -109,8 +70,8 @@ def flags(
     Parameters
     ----------
     configuration : configuration
-        Settings named in `KNOBS`, and process settings. For those that are not named, see
-        `batching`.
+        Settings named in `KNOBS`, and process settings. A setting of batches that is not named has
+        the value of :data:`rrl.tuning.defaults.LEFT_OUT`.
     batching_file : pathlib.Path
         Path of the file where the batching parameters will be written.
     local : bool
@@ -130,21 +91,33 @@ def flags(
 
     Examples
     --------
-    >>> line, text = flags({"inter_op": 2, "batch_threads": 4}, Path("b.txt"))
+    >>> flags({"inter_op": 2, "intra_op": 0, "flag:--enable_model_warmup": "false"}, Path("b.txt"))
+    (['--tensorflow_inter_op_parallelism=2', '--enable_model_warmup=false'], '')
+    >>> line, text = flags({"batch_threads": 4}, Path("b.txt"))
     >>> line
-    ['--tensorflow_inter_op_parallelism=2', '--enable_batching', '--batching_parameters_file=b.txt']
+    ['--enable_batching', '--batching_parameters_file=b.txt']
     >>> print(text, end="")
     max_batch_size { value: 1 }
     batch_timeout_micros { value: 0 }
     num_batch_threads { value: 4 }
     """
-    line, parameters = process_flags(configuration), batching(configuration)
-    if parameters is None:
+    named = checked(configuration)
+    line = [f"--{flag}={named[name]}" for name, flag in _FLAGS.items() if named.get(name)]
+    line += extra_flags(configuration)
+    values = {**checked(LEFT_OUT), **named}
+    if not (threads := values["batch_threads"]):
         return line, ""
-    if parameters.adaptive and not local:
+    adaptive = threads == ADAPTIVE
+    if adaptive and not local:
         raise UsageError(
             "adaptive batch threads (-1) need the local server: tensorflow_model_server has none"
         )
-    own = ["--adaptive_batching"] * parameters.adaptive
-    own += ["--enable_batching", f"--batching_parameters_file={batching_file}"]
-    return [*line, *own], parameters.to_text()
+    parameters = BatchingParameters(
+        max_batch_size=values["max_batch_size"],
+        batch_timeout_micros=values["batch_timeout_micros"],
+        num_batch_threads=None if adaptive else threads,
+        max_enqueued_batches=named.get("max_enqueued_batches"),
+    )
+    line += ["--adaptive_batching"] * adaptive
+    line += ["--enable_batching", f"--batching_parameters_file={batching_file}"]
+    return line, parameters.to_text()

@@ -13,17 +13,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rrl.serving.envoy_config import TRIAL
 from rrl.tuning.episode import Status
 
-KEPT = 100_000  # records in memory; about 18 MB
+MOST_RECORDS = 100_000  # in memory; about 18 MB
 RENEW_BYTES = 8 * 2**20
 """A log that is longer than this is read to its end and removed; Envoy begins another one."""
 
@@ -35,43 +33,29 @@ _START, _END = "DownstreamStart", "DownstreamEnd"
 _HTTP_ERROR = 400
 
 
-@dataclass(frozen=True)
-class TrafficSample:
-    """Requests of others that were answered or failed, in the order of their ends.
+RECORD = np.dtype(
+    [
+        ("arrival", np.float64),
+        ("latency", np.float64),
+        ("status", np.int64),
+        ("route", "U5"),
+        ("saved", np.bool_),
+    ]
+)
+"""A request of others that was answered or failed.
 
-    Parameters
-    ----------
-    arrival : ndarray, shape (n,)
-        Seconds by `time.monotonic`.
-    latency : ndarray, shape (n,)
-        Seconds from the arrival to the answer or to the failure.
-    status : ndarray of int, shape (n,)
-        gRPC status codes, as the client sees them. A failure of REST is UNKNOWN.
-    route : ndarray of str, shape (n,)
-        ``"trial"`` where the server on trial got the request first, otherwise ``"kept"``.
-    saved : ndarray of bool, shape (n,)
-        Whether the request had to be sent to the kept server, too, because the trial refused it,
-        lost it or held it for too long.
-    """
-
-    arrival: NDArray[np.float64]
-    latency: NDArray[np.float64]
-    status: NDArray[np.int64]
-    route: NDArray[np.str_]
-    saved: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.arrival)
-
-
-_Record = tuple[float, float, int, str, bool]
-_TYPES = (np.float64, np.float64, np.int64, np.str_, np.bool_)
+`arrival` is in seconds by `time.monotonic`, and `latency` counts the seconds from there to the
+answer or to the failure. `status` is the gRPC status code that the client sees; a failure of REST
+is UNKNOWN. `route` is ``"trial"`` if the server on trial got the request first, otherwise
+``"kept"``. `saved` says whether the request had to be sent to the kept server, too, because the
+trial refused it, lost it or held it for too long.
+"""
 
 
 class ObservedTraffic:
     """The requests of others at a port; all methods may be called by any thread.
 
-    Only the last `kept` requests stay in memory.
+    Only the last `MOST_RECORDS` requests stay in memory.
 
     Parameters
     ----------
@@ -80,8 +64,6 @@ class ObservedTraffic:
         request is seen.
     new_log : callable, optional
         It makes Envoy begin another file, after this one was renamed.
-    kept : int
-        How many requests stay in memory.
 
     Attributes
     ----------
@@ -105,10 +87,9 @@ class ObservedTraffic:
         self,
         log: Path | None = None,
         new_log: Callable[[], None] = lambda: None,
-        kept: int = KEPT,
     ) -> None:
         self._log, self._new_log = log, new_log
-        self._ended: deque[_Record] = deque(maxlen=kept)
+        self._ended: deque[tuple[float, float, int, str, bool]] = deque(maxlen=MOST_RECORDS)
         self._open: dict[Any, tuple[float, str]] = {}
         self._lock = threading.RLock()
         self._began = time.monotonic()
@@ -126,23 +107,25 @@ class ObservedTraffic:
         self._read()
         return self._mark
 
-    def since(self, mark: int = 0) -> TrafficSample:
-        """Return the requests that ended after an earlier value of `mark`."""
+    def since(self, mark: int = 0) -> Any:
+        """Return a record array of the requests that ended after an earlier value of `mark`.
+
+        They are in the order of their ends; see :data:`RECORD` for the fields.
+        """
         with self._lock:
             new = min(max(0, self.mark - mark), len(self._ended))
             records = list(itertools.islice(reversed(self._ended), new))[::-1]
-        columns = zip(*records, strict=True) if records else [()] * len(_TYPES)
-        return TrafficSample(*(np.array(c, dtype=t) for c, t in zip(columns, _TYPES, strict=True)))
+        return np.array(records, dtype=RECORD).view(np.recarray)
 
     def open(self) -> list[tuple[float, str]]:
         """Return the requests without an answer: arrival (seconds, monotonic) and route."""
         return self.look(self.mark)[0]
 
-    def look(self, mark: int) -> tuple[list[tuple[float, str]], TrafficSample]:
+    def look(self, mark: int) -> tuple[list[tuple[float, str]], Any]:
         """Return `open` and `since` of one moment: each request is in one of them."""
         with self._lock:
-            sample = self.since(mark)
-            return list(self._open.values()), sample
+            ended = self.since(mark)
+            return list(self._open.values()), ended
 
     def rate_per_s(self) -> float:
         """Return how many requests per second came in during the last `_RATE_OVER_S` seconds."""

@@ -1,4 +1,4 @@
-"""The model that the local server serves: its newest version, and how the next one takes over.
+"""What the local server answers: predictions of the newest version, and the state of all versions.
 
 As in TensorFlow Serving, the numbered folders of a model are looked at again and again. A new
 version is loaded and warmed up beside the old one. Then requests go to the new version. The old one
@@ -13,12 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rrl.serving.servable import (
     LoadedModel,
+    StatusError,
     found_versions,
     invalid,
     log,
@@ -35,17 +35,10 @@ Load = Callable[[Path], LoadedModel]
 """A function that makes a warm model from a version folder."""
 
 
-@dataclass
-class State:
-    """The state of a version; the names are those of TensorFlow Serving's API."""
-
-    name: str = "LOADING"
-    error_code: int = 0
-    error: str = ""
-
-
 class ServedModel:
     """A model by its name; requests go to the newest version under a base path.
+
+    What it refuses, it refuses by StatusError or tf.errors.OpError.
 
     Parameters
     ----------
@@ -57,13 +50,13 @@ class ServedModel:
 
     Attributes
     ----------
-    states : dict of int to State
+    states : dict of int to ModelVersionStatus
         Every version seen so far, including those that are gone or could not be loaded.
     """
 
     def __init__(self, name: str, base: Path, load: Load) -> None:
         self.name, self.base, self._load_folder = name, base, load
-        self.states: dict[int, State] = {}
+        self.states: dict[int, Any] = {}
         self._model: LoadedModel | None = None
         self._failed: tuple[int, float] = (-1, 0.0)  # a version that did not load, and when (s)
         self._calls: dict[LoadedModel, int] = {}  # requests that a version is answering
@@ -117,29 +110,37 @@ class ServedModel:
             self._unload(old)
 
     def _load(self, version: int) -> None:
-        self.states[version] = State("LOADING")
+        self._note(version, "LOADING")
         folder = found_versions(self.base).get(version, self.base / str(version))
         try:
             model = self._load_folder(folder)
         except BaseException as error:
             self._failed = version, time.monotonic()
             code = getattr(error, "error_code", Status.UNKNOWN.value)
-            self.states[version] = State("END", code, reason(str(error)) or repr(error))
+            self._note(version, "END", code, reason(str(error)) or repr(error))
             raise
         with self._changed:
             self._model, self._calls[model] = model, 0
-        self.states[version] = State("AVAILABLE")
+        self._note(version, "AVAILABLE")
         log(f"Version {version} of {self.name} is available")
 
     def _unload(self, model: LoadedModel) -> None:
         """Wait for the open requests of a version that gets no more, and free its memory."""
-        self.states[model.version] = State("UNLOADING")
+        self._note(model.version, "UNLOADING")
         with self._changed:
             self._changed.wait_for(lambda: self._calls[model] == 0)
             self._calls.pop(model)
         model.close()
         return_memory()  # who waits for the end need not meet the pause that this takes
-        self.states[model.version] = State("END")
+        self._note(model.version, "END")
+
+    def _note(self, version: int, state: str, code: int = 0, error: str = "") -> None:
+        from tensorflow_serving.apis import get_model_status_pb2
+
+        status = {"error_code": code, "error_message": error}
+        self.states[version] = get_model_status_pb2.ModelVersionStatus(
+            version=version, state=state, status=status
+        )
 
     @contextmanager
     def serving(self, spec: Any) -> Iterator[LoadedModel]:
@@ -168,6 +169,35 @@ class ServedModel:
             with self._changed:
                 self._calls[model] -= 1
                 self._changed.notify_all()
+
+    def predict(self, request: Any) -> Any:
+        """Answer a PredictRequest."""
+        with self.serving(_spec(request)) as model:
+            return model.predict(request)
+
+    def status(self, request: Any) -> Any:
+        """Answer with the states of all versions, or of the one that the request names."""
+        from tensorflow_serving.apis import get_model_status_pb2
+
+        spec = _spec(request)
+        states = dict(self.states) if spec.name == self.name else {}
+        if not states:
+            raise StatusError(Status.NOT_FOUND, f"Could not find any versions of model {spec.name}")
+        wanted = [spec.version.value] if spec.HasField("version") else sorted(states, reverse=True)
+        reply = get_model_status_pb2.GetModelStatusResponse()
+        for number in wanted:
+            if number not in states:
+                raise StatusError(
+                    Status.NOT_FOUND, f"Could not find version {number} of model {spec.name}"
+                )
+            reply.model_version_status.append(states[number])
+        return reply
+
+
+def _spec(request: Any) -> Any:
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    return request.model_spec
 
 
 def return_memory() -> None:

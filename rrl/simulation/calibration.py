@@ -1,26 +1,31 @@
-"""Fit a simulated server to measurements: find the parameters that explain the latencies.
+"""Fit a simulated server to a recorded profile, and predict configurations that no fit used.
 
-:func:`predict` is a pure function of the server. It draws the same random numbers in every call,
-so that an optimiser sees a smooth surface. It serves the same arrivals that were measured, so that
-their random variation cancels. :mod:`rrl.simulation.validation` fits whole recorded profiles.
+A profile has several episodes of each pair of a configuration and a load. Such a pair is a *cell*
+(:func:`cell_table`). A fit compares cells, not episodes, so a cell with many episodes does not
+outweigh the others. A prediction serves the arrivals that were recorded, so their random variation
+cancels. It draws the same random numbers each time, so an optimiser sees a smooth surface.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from rrl.core.knob import Configuration
-from rrl.simulation.service_model import Model
+from rrl.simulation.service_model import Machine, Model
 from rrl.simulation.simulator import SimulatedServer
+from rrl.workloads.workload import Poisson
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rrl.recording.profile import Profile
 
 Floats = NDArray[np.float64]
-Case = tuple[Configuration, Floats]  # the arrivals are in seconds
 BOUNDS = {"parallel": (0.0, 1.0), "spin": (0.0, 1.0), "branches": (1.0, np.inf)}
 _MODEL = tuple(item.name for item in fields(Model))
 #: Round start values, so that a fit does not depend on the result of an earlier fit.
@@ -37,77 +42,27 @@ START = MappingProxyType(
         "wake": 0.002,
     }
 )
+BACKLOG = 0.15  # largest fraction of unanswered requests at the last arrival of a stable episode
+_DEEP = 1000  # batches in a queue whose plan sets no limit: more than an episode has
 
 
-@dataclass(frozen=True, eq=False)
-class Calibration:
-    """A fitted server and how well it explains the measurements.
-
-    Parameters
-    ----------
-    server : SimulatedServer
-        The server with the fitted parameters.
-    parameters : dict of str to float
-        The parameters that were fitted.
-    residuals : ndarray, shape (cells,)
-        Logarithm of the ratio of predicted to measured mean latency, averaged over the cases of
-        each cell.
-    """
-
-    server: SimulatedServer
-    parameters: dict[str, float]
-    residuals: Floats
-
-    @property
-    def error(self) -> float:
-        """Root mean square of the residuals; 0.2 means an error of about 20 %."""
-        return float(np.sqrt(np.mean(self.residuals**2)))
-
-
-def predict(
-    server: SimulatedServer, cases: Sequence[Case], *, repeats: int = 4, seed: int = 0
-) -> Floats:
-    """Predict the mean latency of each case in seconds, over `repeats` fixed draws of the work.
-
-    Parameters
-    ----------
-    server : SimulatedServer
-        The server that predicts. The noise of its machine is left out.
-    cases : sequence of (configuration, arrivals)
-        The configurations and arrivals that it serves.
-    repeats : int
-        Number of episodes to average over.
-    seed : int
-        Seed of the draws.
-
-    Returns
-    -------
-    ndarray, shape (cases,)
-        Mean latency in seconds. A rejected request counts the time until its rejection.
+def twin(profile: Profile, model: Model, machine: Machine) -> SimulatedServer:
+    """Build a simulated server with the knobs and the fixed settings of a recorded profile.
 
     Examples
     --------
-    >>> from rrl import testbed
-    >>> idle = ({"inter_op": 2, "intra_op": 1, "batch_threads": 2}, [1.0, 2.0])
-    >>> round(float(predict(testbed("cpu2"), [idle])[0]), 3)
-    0.011
+    >>> from rrl import read_profile, testbed
+    >>> two = testbed("cpu2")
+    >>> server = twin(  # doctest: +SKIP
+    ...     read_profile("data/mobilenet_v2-batching"), two.model, two.machine
+    ... )
     """
-    quiet = replace(server, machine=replace(server.machine, noise=0.0))
-    together: dict[bytes, tuple[Floats, list[int]]] = {}
-    for i, (_, arrivals) in enumerate(cases):  # cases that share arrivals are served in one call
-        key = np.asarray(arrivals, dtype=float).tobytes()
-        together.setdefault(key, (arrivals, []))[1].append(i)
-    space, out = server.space, np.zeros(len(cases))
-    index = space.indices({name: [c[name] for c, _ in cases] for name in space.names})
-    for arrivals, members in together.values():
-        for k in range(repeats):
-            grid = quiet.grid(arrivals, np.random.default_rng([seed, k]), index[members])
-            means = [latency.mean(axis=1) for _, latency, _ in grid]
-            out[members] += np.concatenate(means) / repeats
-    return out
+    fixed = {"max_enqueued_batches": _DEEP, **(profile.description["plan"]["fixed"] or {})}
+    handlers = int(fixed.pop("grpc_max_threads", machine.handlers))
+    return SimulatedServer(profile.space, model, replace(machine, handlers=handlers), fixed)
 
 
-def with_parameters(server: SimulatedServer, parameters: dict[str, float]) -> SimulatedServer:
+def with_parameters(server: SimulatedServer, parameters: Mapping[str, float]) -> SimulatedServer:
     """Replace parameters of the model or the machine, by name.
 
     Examples
@@ -128,60 +83,123 @@ def with_parameters(server: SimulatedServer, parameters: dict[str, float]) -> Si
         raise ValueError(f"{sorted(machine)} are not all parameters of a machine") from None
 
 
-def calibrate(
-    server: SimulatedServer,
-    cases: Sequence[Case],
-    measured: ArrayLike,
-    names: Sequence[str] = tuple(START),
-    *,
-    cells: ArrayLike | None = None,
-) -> Calibration:
-    """Fit parameters to measured mean latencies by robust least squares of the logarithms.
+def cell_table(profile: Profile) -> pd.DataFrame:
+    """Return a recorded profile as a table with one row per cell (configuration and load).
+
+    Only valid episodes of the passes over the whole grid count. The finals measure the best few
+    configurations again, and these would outweigh the others.
+
+    Returns
+    -------
+    DataFrame
+        The columns are the knobs, `rate_per_s`, `measured_s`, `arrivals`, `means_s`, `backlog` and
+        `stable`. `arrivals` has the arrival times (s) of each episode, drawn again from the
+        recorded seed. `means_s` has the mean latency of each episode in seconds, and `measured_s`
+        is the mean of these. `backlog` is the fraction of the requests that are unanswered when the
+        last one arrives, in the median episode. `stable` tells whether `backlog` is at most
+        ``BACKLOG``.
+    """
+    plan, table = profile.description["plan"], profile.table
+    rows = table[(table["valid"] == 1) & (table["pass"] < plan["passes"])].copy()
+    times, backlog = [], []
+    for row in rows.to_dict("records"):
+        rng = np.random.default_rng(int(row["arrival_seed"]))
+        arrivals = Poisson(float(row["rate_per_s"])).arrivals(int(plan["requests"]), rng)
+        latency = np.array(row["latencies_us"].split(), dtype=float) / 1e6
+        times.append(arrivals)
+        backlog.append(np.mean(arrivals + latency > arrivals[-1]))
+    rows["arrivals"], rows["backlog"] = times, backlog
+    cells = (
+        rows.groupby([*profile.knobs, "rate_per_s"], sort=True)
+        .agg(
+            measured_s=("mean_s", "mean"),
+            arrivals=("arrivals", list),
+            means_s=("mean_s", list),
+            backlog=("backlog", "median"),
+        )
+        .reset_index()
+    )
+    cells["stable"] = cells["backlog"] <= BACKLOG
+    return cells
+
+
+def _predict(
+    server: SimulatedServer, cells: pd.DataFrame, repeats: int, seed: int
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Predict the mean latency (s) of each episode of the cells, and return the cell of each.
+
+    A prediction is the mean over `repeats` fixed draws of the work, without the machine's noise.
+    """
+    quiet = replace(server, machine=replace(server.machine, noise=0.0))
+    cell = np.repeat(np.arange(len(cells)), cells["arrivals"].str.len())
+    index, together = server.space.indices(cells)[cell], dict[bytes, tuple[Floats, list[int]]]()
+    for i, arrivals in enumerate(cells["arrivals"].explode()):
+        together.setdefault(arrivals.tobytes(), (arrivals, []))[1].append(i)
+    predicted = np.zeros(len(cell))
+    for arrivals, members in together.values():  # episodes that share arrivals: in one call
+        for k in range(repeats):
+            grid = quiet.grid(arrivals, np.random.default_rng([seed, k]), index[members])
+            means = [latency.mean(axis=1) for _, latency, _ in grid]
+            predicted[members] += np.concatenate(means) / repeats
+    return predicted, cell
+
+
+def predict_cells(server: SimulatedServer, cells: pd.DataFrame) -> Floats:
+    """Predict the mean latency (s) of rows of :func:`cell_table`, shape (cells,).
+
+    A rejected request counts the time until its rejection. The draws of the work differ from those
+    that :func:`fit_cells` uses.
+    """
+    predicted, cell = _predict(server, cells, repeats=8, seed=1)
+    return np.add.reduceat(predicted, np.flatnonzero(np.diff(cell, prepend=-1))) / np.bincount(cell)
+
+
+def fit_cells(
+    server: SimulatedServer, cells: pd.DataFrame, names: Sequence[str] = tuple(START)
+) -> dict[str, float]:
+    """Fit parameters to rows of :func:`cell_table` by robust least squares of the logarithms.
 
     Parameters
     ----------
     server : SimulatedServer
         The server from which the fit starts. Its parameters to fit must be above 0.
-    cases : sequence of (configuration, arrivals)
-        The configurations and arrivals that were measured.
-    measured : array_like, shape (cases,)
-        Mean latency of each case in seconds.
+    cells : DataFrame
     names : sequence of str
         The parameters of :class:`rrl.simulation.service_model.Model` and ``Machine`` to fit.
-    cells : array_like of int, shape (cases,), optional
-        Cases with the same number are repeats of each other. Their logarithms are averaged before
-        they are compared. Without `cells`, each case is compared alone.
 
     Returns
     -------
-    Calibration
-        The fitted server and its residuals.
+    dict of str to float
+        The fitted parameters, for :func:`with_parameters`.
 
     Raises
     ------
     ValueError
-        If measurements and cases differ in number, or a parameter is unknown or starts at 0.
+        If a parameter is unknown or starts at 0.
+
+    Examples
+    --------
+    >>> from rrl import read_profile, testbed
+    >>> fit_cells(  # doctest: +SKIP
+    ...     testbed("cpu2"), cell_table(read_profile("data/mobilenet_v2-threads"))
+    ... )
     """
     from scipy.optimize import least_squares
 
-    target = np.log(np.asarray(measured, dtype=float))
-    if len(target) != len(cases):
-        raise ValueError(f"{len(cases)} cases and {len(target)} measurements: give one of each")
+    target = np.log(np.concatenate(cells["means_s"].to_list()))
     start = [getattr(server.model if name in _MODEL else server.machine, name) for name in names]
     if min(start) <= 0:
         raise ValueError(
             f"parameters to fit must start above 0: {dict(zip(names, start, strict=True))}"
         )
 
-    def fitted(logs: Floats) -> SimulatedServer:
-        return with_parameters(server, dict(zip(names, np.exp(logs).tolist(), strict=True)))
-
-    cell = np.unique(np.arange(len(cases)) if cells is None else cells, return_inverse=True)[1]
-    size = np.bincount(cell)
+    def parameters(logs: Floats) -> dict[str, float]:
+        return dict(zip(names, np.exp(logs).tolist(), strict=True))
 
     def residuals(logs: Floats) -> Floats:
-        predicted = np.log(predict(fitted(logs), cases, repeats=2))
-        return np.bincount(cell, predicted - target) / size
+        fitted = with_parameters(server, parameters(logs))
+        predicted, cell = _predict(fitted, cells, repeats=2, seed=0)
+        return np.bincount(cell, np.log(predicted) - target) / np.bincount(cell)
 
     with np.errstate(divide="ignore"):  # the logarithm of a bound of 0 is minus infinity
         bounds = np.log([BOUNDS.get(name, (0.0, np.inf)) for name in names]).T
@@ -195,5 +213,59 @@ def calibrate(
         ftol=1e-3,
         xtol=1e-3,
     )
-    parameters = dict(zip(names, np.exp(found.x).tolist(), strict=True))
-    return Calibration(fitted(found.x), parameters, residuals(found.x))
+    return parameters(found.x)
+
+
+def hold_out(
+    server: SimulatedServer,
+    profile: Profile,
+    names: Sequence[str] = tuple(START),
+    *,
+    folds: int = 4,
+    repeats: int = 1,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Predict each configuration by a fit that uses only other configurations (K-fold).
+
+    Parameters
+    ----------
+    server : SimulatedServer
+        The server from which every fit starts.
+    profile : Profile
+        The recorded profile. A configuration is held out at all its loads at once.
+    names : sequence of str
+        The parameters to fit.
+    folds : int
+        Number of parts into which the configurations are divided at random, at least 2.
+    repeats : int
+        How often the configurations are divided and predicted.
+    rng : numpy.random.Generator
+        Generator for the division of the configurations.
+
+    Returns
+    -------
+    DataFrame
+        The table of :func:`cell_table`, once per repeat, with the further columns `repeat`, `fold`
+        and `predicted_s` (seconds). Its ``attrs["parameters"]`` lists the parameters of each fit.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 2 folds, or more folds than configurations.
+    """
+    import pandas as pd
+
+    if not 2 <= folds <= len(profile.space):
+        raise ValueError(f"{folds} folds of {len(profile.space)} configurations: use 2 or more")
+    cells, parts, found = cell_table(profile), [], []
+    of_cell = profile.space.indices(cells)
+    for repeat in range(repeats):
+        fold_of = rng.permutation(np.arange(len(profile.space)) % folds)[of_cell]
+        for fold in range(folds):
+            hidden = cells[fold_of == fold]
+            found.append(fit_cells(server, cells[fold_of != fold], names))
+            predicted = predict_cells(with_parameters(server, found[-1]), hidden)
+            parts.append(hidden.assign(repeat=repeat, fold=fold, predicted_s=predicted))
+    table = pd.concat(parts, ignore_index=True)
+    table.attrs["parameters"] = found
+    return table

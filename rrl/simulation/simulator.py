@@ -103,7 +103,8 @@ class SimulatedServer:
         """Serve the requests that arrive at `arrivals` (s) under `configuration`.
 
         The random numbers do not depend on the configuration, so equal generators give common
-        random numbers. A `watch` may stop the episode, see :func:`rrl.tuning.watch.watched`.
+        random numbers. A `watch` may stop the episode, see
+        :class:`rrl.tuning.watch.Watch`.
 
         Raises
         ------

@@ -21,7 +21,7 @@ name            knobs                                    served                 
 
 Each number was fitted to a recorded profile, was published, or is assumed: `SOURCES` has the source
 of each, and :func:`testbed_parameters` lists them. *Fitted* means that
-:mod:`rrl.simulation.validation` fits the number to a profile under ``data/``. The profiles were
+:mod:`rrl.simulation.calibration` fits the number to a profile under ``data/``. The profiles were
 recorded on a machine with 2 cores, with TensorFlow's runtime and batch scheduler.
 
 The simulator's notebook shows how well held-out configurations are predicted. It also shows how
@@ -121,7 +121,7 @@ _TWO = {
 _LARGE = {
     # The fit to inception_v3-threads gives 0.050 s: a core of the recorded profile is faster.
     "item": "assumed: 11.4 GFLOP at 33 GFLOP/s keep 10 cores 30 to 60 % busy at the paper's loads",
-    # The fit gives 0.90 with the contention of cpu10, and 0.87 with that of cpu64.
+    # Notebook 11 fits 0.90 with the contention of cpu10. With that of cpu64, it would fit 0.87.
     "parallel": "published: 1 to 12 threads of a server with 16 cores",
     "contention": "assumed: 3 % per busy core; 0.5 % of 64, which have more memory channels",
     **dict.fromkeys((*_POOLS, "branches"), _INCEPTION),

@@ -71,8 +71,7 @@ LOADS: dict[str, tuple[Any, ...]] = {
 }
 """Arguments of each workload for its digest."""
 
-RATES = {"cpu10": 12.5, "cpu10-cores": 12.5, "gpu": 500.0}
-USUAL_RATE = 115.0
+RATES = {"cpu10": 12.5, "cpu10-cores": 12.5, "gpu": 500.0}  # 115 requests/s elsewhere
 JUDGED = "mobilenet_v2-joint-279"
 """The recording by which the digests of replays and truths are made; it is never recorded anew."""
 
@@ -134,8 +133,8 @@ def agent_choices(name: str, make: MakeAgent | None = None) -> str | None:
 
 def warm_choices() -> str | None:
     """Return the digest of the recommended agent's choices after a warm start."""
-    from rrl.core.warm_start import Earlier, transfer
     from rrl.tuning.recommended import recommended
+    from rrl.tuning.warm_start import Earlier, transfer
 
     def make(space: ConfigSpace, rng: np.random.Generator) -> Any:
         known_before = list(space)[:: max(len(space) // 30, 1)]
@@ -146,15 +145,11 @@ def warm_choices() -> str | None:
     return agent_choices("warm start", make)
 
 
-def _rate(testbed: str) -> float:
-    return RATES.get(testbed, USUAL_RATE)
-
-
 def latencies(testbed: str) -> str:
     """Return the digest of six configurations of a testbed at two loads and under an overload."""
     found: list[Any] = []
     for factor in (0.7, 1.0, 4.0):
-        problem = open_scenario(testbed, factor * _rate(testbed), DATA)
+        problem = open_scenario(testbed, factor * RATES.get(testbed, 115.0), DATA)
         rng = np.random.default_rng(3)
         for index in rng.permutation(len(problem.space))[:6].tolist():
             arrivals = problem.workload.arrivals(150, rng)
@@ -163,29 +158,19 @@ def latencies(testbed: str) -> str:
     return _hash(found)
 
 
-def surface_costs(names: Iterable[str]) -> str | None:
-    """Return the digest of the costs of some surfaces, and of what their noise makes of them."""
-    found: list[Any] = []
-    for name in names:
-        try:
-            problem = open_scenario(name, 10.0, DATA)
-        except OSError:
-            return None
-        rng = np.random.default_rng(4)
-        told = [problem.server.measure(c, [0.0, 1.0], rng) for c in list(problem.space)[:40]]
-        found += [list(map(_short, problem.cost)), [_short(e.latency.mean()) for e in told]]
-    return _hash(found)
+def surface_costs(name: str) -> str:
+    """Return the digest of the costs of a surface, and of what its noise makes of them."""
+    problem, rng = open_scenario(name, 10.0, DATA), np.random.default_rng(4)
+    told = [problem.server.measure(c, [0.0, 1.0], rng) for c in list(problem.space)[:40]]
+    return _hash([list(map(_short, problem.cost)), [_short(e.latency.mean()) for e in told]])
 
 
-def replays() -> str | None:
+def replays() -> str:
     """Return the digest of what both halves of a recording replay."""
     found: list[Any] = []
     for half in (0, 1):
         for load in (81.5, Phases((0, 2, 4), (1 / 50, 1 / 113, 1 / 80), 100)):
-            try:
-                problem = open_scenario(f"{JUDGED}/{half}", load, DATA)
-            except (OSError, DataError):
-                return None
+            problem = open_scenario(f"{JUDGED}/{half}", load, DATA)
             rng = np.random.default_rng(5)
             for index in rng.permutation(len(problem.space))[:12].tolist():
                 arrivals = problem.workload.arrivals(problem.requests, rng)
@@ -261,14 +246,12 @@ def objectives() -> str:
     return _hash(found)
 
 
-def horizons() -> str | None:
+def horizons() -> str:
     """Return the digest of a small race of radii over two horizons."""
     from rrl.studies.horizons import learning_surface, race_radii
 
-    file = DATA / "surfaces" / "surfaces.npz"
-    if not file.exists():
-        return None
-    scenario = {"pool": learning_surface("pool", np.load(file))}
+    tables = np.load(DATA / "surfaces" / "surfaces.npz")
+    scenario = {"pool": learning_surface("pool", tables)}
     race = race_radii(scenario, [1], horizons=(40, 130), radii=(1.0,))
     return _hash([_short(value) for value in race.runs["cost"]])
 
@@ -293,15 +276,12 @@ def mapped() -> str:
     return _hash(found)
 
 
-def truths() -> str | None:
+def truths() -> str:
     """Return the digest of the truth of a simulated load, a changing one, and a recorded one."""
     phases = Phases((0, 2, 4), (1 / 60, 1 / 165, 1 / 60), 100)
     found: list[Any] = []
     for testbed, load in (("cpu2", 115.0), ("cpu2", phases), (JUDGED, 81.5), (f"{JUDGED}/1", 81.5)):
-        try:
-            truth = find_truth(open_scenario(testbed, load, DATA), replications=6, episodes=6)
-        except (OSError, DataError):
-            return None
+        truth = find_truth(open_scenario(testbed, load, DATA), replications=6, episodes=6)
         found += [[_short(value) for value in np.ravel(part)] for part in truth if part is not None]
     return _hash(found)
 
@@ -328,7 +308,7 @@ def behaviours() -> dict[str, Callable[[], str | None]]:
     """Return what has a version, by name, with the function that makes its digest."""
     agents = {f"agent {name}": partial(agent_choices, name) for name in (*HOME, *ABLATED)}
     problems = {f"problem {name}": partial(latencies, name) for name in TESTBEDS}
-    made = {f"problem {name}": partial(surface_costs, [name]) for name in (*SURFACES, *MADE)}
+    made = {f"problem {name}": partial(surface_costs, name) for name in (*SURFACES, *MADE)}
     return {
         **agents,
         "agent warm start": warm_choices,
@@ -381,8 +361,9 @@ def processes() -> int:
 
 
 def _digest(name: str) -> str | None:
-    with one_thread():
+    with one_thread(), suppress(OSError, DataError):  # its data are missing
         return behaviours()[name]()
+    return None
 
 
 @cache

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rrl.recording.truth import TOLERANCE
-from rrl.studies.claim_numbers import Number
 from rrl.studies.claim_tables import LOADS, Evidence
-from rrl.studies.claims import USE, VERDICTS, Judged
+from rrl.studies.claims import USE, VERDICTS, Judged, Number
+from rrl.studies.map_cells import MEASURES
+from rrl.studies.map_factors import PAPER_CONDITIONS
 from rrl.studies.other_half import FIXED, ORACLE, READER
 from rrl.studies.registration import Registration
 from rrl.support.files import write_atomically
@@ -159,28 +160,6 @@ def lost_loads(evidence: Evidence, ours: str, column: str) -> pd.DataFrame:
 # --- the page -------------------------------------------------------------------------------------
 
 
-def claims_page(
-    claims: Sequence[Claim],
-    evidence: Evidence,
-    judged: Mapping[str, Judged],
-    registered: Registration,
-    of_map: Sequence[str] = (),
-    conditions: str = "",
-) -> str:
-    """Return the page in Markdown; for `of_map` and `conditions`, see :func:`write_claims`."""
-    (ours,) = registered.columns["recommended"]
-    saved = by_utilisation(evidence, (ours, *registered.columns["simple"], ORACLE, READER))
-    rival = best_simple(saved, registered.columns["simple"])
-    return "\n\n".join([
-        "# Claims", lead(claims, saved, ours, rival), _utilisation(saved, ours, rival),
-        "## Eight claims and one use", *_claims(claims, evidence, judged),
-        *_when_a_region_pays(of_map), *filter(None, [conditions]),
-        "## Where it is not the best", *_lost(evidence, ours),
-        "## How sure", *_sure(judged),
-        "## What changed after results", *_log(registered),
-    ]) + "\n"  # fmt: skip
-
-
 def lead(claims: Sequence[Claim], saved: pd.DataFrame, ours: str, rival: str) -> str:
     """Return three sentences: the verdicts, what is saved, and what could be saved.
 
@@ -278,6 +257,53 @@ def _when_a_region_pays(of_map: Sequence[str]) -> list[str]:
     return ["## When does a region pay?", picture, "\n".join(f"- {one}" for one in of_map)]
 
 
+def conditions_section(judged: pd.DataFrame) -> str:
+    """Return the section about the paper's conditions, in Markdown.
+
+    Parameters
+    ----------
+    judged : DataFrame
+        See :func:`rrl.studies.map_claims.judge_on_map`.
+    """
+    rough, noise = (
+        ", ".join(f"{100 * level:g}" for level in PAPER_CONDITIONS[name])
+        for name in ("roughness", "noise")
+    )
+    lines = []
+    for id, rows in judged.groupby("claim", sort=False):
+        side, unit = ("below", "%") if id == "C1" else ("above", "times")
+        first = rows.groupby("measure", sort=False).first()
+        said = [_said(first.loc[measure], unit) for measure in MEASURES]
+        one = rows.iloc[0]
+        lines.append((str(id), f"`{one['agent']}`", f"{side} {one['threshold']:g} {unit}", *said))
+    head = ("claim", "agent", "asked", *(f"by what is {measure}" for measure in MEASURES))
+    missing = judged[(judged["problems"] == 0) & (judged["measure"] == MEASURES[0])]
+    absent = ", ".join(
+        f"{row.claim}: {row.metric} against {row.against}" for row in missing.itertuples()
+    )
+    return "\n\n".join([
+        "## Under the paper's conditions",
+        f"On the map, these are the cells where neighbours differ by {rough} % and an episode has "
+        f"a noise of {noise} %. They were declared before the map was "
+        "computed. **Rule made after results**: that these cells judge C1 to C4 was decided "
+        "when the map was known. The thresholds, the words and the code are the registered "
+        "ones. The number is the first part's: episodes of Q-learning over those of the "
+        "agent (for C3, of the best fixed radius), until what is served, or recommended, "
+        "stays within 10 % of the best.",
+        _table(head, lines),
+        f"Parts for which the map has no runs ({absent}) cannot be met there.",
+    ])  # fmt: skip
+
+
+def _said(row: pd.Series, unit: str) -> str:
+    """Return the number of a claim by one measure, and the verdict."""
+    if not row["problems"]:
+        oracle = f"measured again, the same configuration errs by {row['oracle']:.3g} {unit}"
+        return f"**{row['verdict']}**: {oracle}"
+    number = f"{row['value']:.3g} [{row['low']:.3g}, {row['high']:.3g}] {unit}"
+    return f"{number}: **{row['verdict']}**"
+
+
 def _lost(evidence: Evidence, ours: str) -> list[str]:
     said = [
         f"In these cases, `{ours}` costs over {100 * TOLERANCE:.0f} % more than another agent. "
@@ -340,12 +366,21 @@ def write_claims(
     """Write ``claims.json`` and ``claims.md`` with the same numbers, and return the claims.
 
     The sentences of `of_map` (:func:`rrl.studies.map_factors.map_words`) stand on the page, beside
-    the figure of the map. The section `conditions` follows
-    (:func:`rrl.studies.map_claims.conditions_section`).
+    the figure of the map. The section `conditions` (:func:`conditions_section`) follows.
     """
     claims = [claim_row(one, registered) for one in judged.values()]
     Path(folder).mkdir(parents=True, exist_ok=True)
     write_atomically(Path(folder) / "claims.json", json.dumps(claims, indent=1) + "\n")
-    page = claims_page(claims, evidence, judged, registered, of_map, conditions)
-    write_atomically(Path(folder) / "claims.md", page)
+    (ours,) = registered.columns["recommended"]
+    saved = by_utilisation(evidence, (ours, *registered.columns["simple"], ORACLE, READER))
+    rival = best_simple(saved, registered.columns["simple"])
+    page = [
+        "# Claims", lead(claims, saved, ours, rival), _utilisation(saved, ours, rival),
+        "## Eight claims and one use", *_claims(claims, evidence, judged),
+        *_when_a_region_pays(of_map), *filter(None, [conditions]),
+        "## Where it is not the best", *_lost(evidence, ours),
+        "## How sure", *_sure(judged),
+        "## What changed after results", *_log(registered),
+    ]  # fmt: skip
+    write_atomically(Path(folder) / "claims.md", "\n\n".join(page) + "\n")
     return claims

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.similarity import Copy
@@ -24,7 +25,7 @@ from rrl.studies.other_half import FIXED, ORACLE, READER, how_sure, told_by_judg
 from rrl.studies.outcomes import Results, name_of
 from rrl.studies.problems import half_of, open_scenario
 from rrl.studies.race import Race, score
-from rrl.studies.registration import DayProblem, Problem, Registration
+from rrl.studies.registration import Problem, Registration
 from rrl.studies.scenario import SLO_FACTORS, Scenario, Truth
 from rrl.studies.settings import Setting
 from rrl.studies.similarity_error import (
@@ -34,12 +35,11 @@ from rrl.studies.similarity_error import (
     typical_difference,
 )
 from rrl.workloads.device_day import device_day
+from rrl.workloads.workload import Workload
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DAY = "DeviceDay"
-"""The name of the load of a day of devices, among the `workloads` of a claim."""
 ESTIMATORS = {"copy": Copy, "learned": LearnedSimilarity, "mean": GlobalMean}
 """How the agents estimate a region, and what is known without regions."""
 RADIUS = 1.0  # of the regions whose estimates are judged: the direct neighbours
@@ -92,10 +92,11 @@ class Evidence(NamedTuple):
 
 def settings(
     registered: Registration, problems: Iterable[Problem], seeds: int, most_episodes: int
-) -> list[Setting]:
-    """Return the settings of the sweep: every registered agent on each problem.
+) -> list[Setting | Day]:
+    """Return what the sweeps run: every registered agent on each problem.
 
-    Under a load that changes, TensorFlow Serving's default is there, too.
+    Under a load that changes, TensorFlow Serving's default is there, too, and on a day of devices
+    the agent that knows.
 
     Examples
     --------
@@ -105,12 +106,17 @@ def settings(
     >>> len(one) == len(registered.steady_agents), one[0].episodes
     (True, 300)
     """
-    changing = (*registered.agents, DEFAULT)
-    return [
-        Setting(p.testbed, p.load, agent, seeds, min(p.episodes, most_episodes))
-        for p in problems
-        for agent in (changing if p.workload else registered.steady_agents)
-    ]
+    found: list[Setting | Day] = []
+    for problem in problems:
+        what = problem.what
+        if isinstance(what, Day):
+            agents = (*registered.agents, DEFAULT, KNOWING)
+        else:
+            what = what._replace(episodes=min(what.episodes, most_episodes))
+            changing = (*registered.agents, DEFAULT)
+            agents = changing if problem.workload else registered.steady_agents
+        found += [what._replace(agent=agent, seeds=seeds) for agent in agents]
+    return found
 
 
 def late_settings(
@@ -128,28 +134,14 @@ def late_settings(
     rules, found = registered.rules, []
     episodes = min(rules.deployed_after, most_episodes)
     for problem in problems:
-        if not problem.workload:
-            limit_s = rules.late_factor * scenarios[problem.testbed, problem.load].optimum
-            about = (seeds, episodes, f"slo:{float(f'{limit_s:.3g}'):.15g}")
+        if isinstance(problem.what, Setting) and not problem.workload:
+            where = problem.what.problem
+            limit_s = rules.late_factor * scenarios[where].optimum
+            objective = f"slo:{float(f'{limit_s:.3g}'):.15g}"
             found += [
-                Setting(problem.testbed, problem.load, agent, *about) for agent in registered.agents
+                Setting(*where, agent, seeds, episodes, objective) for agent in registered.agents
             ]
     return found
-
-
-def day_settings(registered: Registration, days: Iterable[DayProblem], seeds: int) -> list[Day]:
-    """Return the days of all registered agents, of the default and of the agent that knows.
-
-    Examples
-    --------
-    >>> from rrl.studies.registration import read_registration
-    >>> registered = read_registration("data")
-    >>> one = day_settings(registered, registered.days[:1], 30)
-    >>> len(one) == len(registered.agents) + 2, one[-1].agent
-    (True, 'knowing')
-    """
-    agents = (*registered.agents, DEFAULT, KNOWING)
-    return [one.day._replace(agent=name, seeds=seeds) for one in days for name in agents]
 
 
 # --- loads that stay ------------------------------------------------------------------------------
@@ -185,11 +177,11 @@ def steady_tables(
         by_problem.setdefault(setting.problem, {})[setting] = race
     runs, facts = [], []
     for problem in problems:
-        key = (problem.testbed, problem.load)
+        key = problem.what.problem
         if problem.workload or key not in by_problem:
             continue
         scenario, late = scenarios[key], truths[key].late[row]
-        head = _head(problem.kind, *key)
+        head = _head(problem)
         sure = how_sure(scenario, rules.late_factor * scenario.optimum, simulated_requests)
         facts.append(head | _facts(registered, problem, scenario, sure | {"late": late}))
         own = by_problem[key]
@@ -208,12 +200,15 @@ def steady_tables(
     return pd.concat(runs, ignore_index=True) if runs else pd.DataFrame(), pd.DataFrame(facts)
 
 
-def _head(kind: str, testbed: str, load: Any) -> dict[str, Any]:
-    name, half = half_of(testbed)
-    steady = isinstance(load, int | float)
+def _head(problem: Problem) -> dict[str, Any]:
+    what, (name, half) = problem.what, half_of(problem.testbed)
+    if isinstance(what, Day):
+        label = f"{problem_label(what._replace(testbed=name))}, day"
+    else:
+        label = name_of((name, what.load))
     return {
-        "problem": name_of((name, load)), "kind": kind, "half": half, "testbed": name,
-        "workload": "" if steady else str(load[0]),
+        "problem": label, "kind": problem.kind, "half": half, "testbed": name,
+        "workload": problem.workload,
     }  # fmt: skip
 
 
@@ -238,7 +233,8 @@ def _facts(
 ) -> dict[str, Any]:
     default = scenario.default
     rates = getattr(getattr(scenario.server, "profile", None), "rates_per_s", ())
-    level = LOADS[rates.index(problem.load)] if len(rates) == len(LOADS) else ""
+    load = scenario.workload.rate
+    level = LOADS[rates.index(load)] if len(rates) == len(LOADS) else ""
     held_out = registered.held_out_loads(problem.testbed)
     return {
         "load": level,
@@ -254,7 +250,7 @@ def _facts(
         "default_late": float(about["late"][default]),
         "default_error": float(about["error"][default]),
         "default_requests": int(about["requests"][default]),
-        "seen": float(problem.load not in held_out),
+        "seen": float(load not in held_out),
     }
 
 
@@ -274,8 +270,7 @@ def similarity_table(
     for problem in problems:
         if problem.workload:
             continue
-        scenario = scenarios[problem.testbed, problem.load]
-        head = _head(problem.kind, problem.testbed, problem.load)
+        scenario, head = scenarios[problem.what.problem], _head(problem)
         rngs = [np.random.default_rng(draw) for draw in range(draws)]
         drawn = [region_errors(scenario, ESTIMATORS, measurements, RADIUS, rng) for rng in rngs]
         errors = pd.concat(drawn).groupby("estimator", sort=False)["error"].median().to_dict()
@@ -291,9 +286,7 @@ def similarity_table(
 def served_tables(
     registered: Registration,
     problems: Iterable[Problem],
-    results: Results,
-    days: Iterable[DayProblem],
-    found: Mapping[Day, Arrays],
+    results: Mapping[Setting | Day, Race | Arrays],
     scenarios: Mapping[Any, Scenario],
     data: str | os.PathLike[str],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -303,10 +296,8 @@ def served_tables(
     ----------
     registered : Registration
     problems : iterable of Problem
-    results : mapping of Setting to Race
-    days : iterable of DayProblem
-    found : mapping of Day to arrays
-        What :meth:`rrl.studies.sweeps.Sweep.days` returns for :func:`day_settings`.
+    results : mapping of Setting or Day to Race or arrays
+        What :meth:`rrl.Sweep.run` and :meth:`rrl.Sweep.days` return for :func:`settings`.
     scenarios : mapping
         By testbed and load.
     data : path
@@ -315,57 +306,54 @@ def served_tables(
     import pandas as pd
 
     served, facts = [], []
-
-    def enter(head: dict[str, Any], latency: Any, error: Any, seen: float, regret: Any) -> None:
+    for problem in problems:
+        what, of_it = problem.what, problem.what.problem
+        own = {one.agent: found for one, found in results.items() if one.problem == of_it}
+        if not problem.workload or not own:
+            continue
+        if isinstance(what, Day):
+            load: Workload = device_day(what.rate, what.length_s)
+            scenario = open_scenario(what.testbed, load, data)
+            requests, first_seed, regret = what.requests, what.first_seed, None
+        else:
+            scenario = scenarios[of_it]
+            load, requests, first_seed = scenario.workload, scenario.requests, 0
+            regret = _regret(scenario)
+        error: Mapping[str, float] = {}
+        seen = 1.0
+        if isinstance(scenario.server, RecordedServer):
+            chosen = {agent: _chosen(found) for agent, found in own.items() if agent != KNOWING}
+            told = told_by_judge(scenario.server, load, requests, first_seed, chosen)
+            latency, error = dict(told.latency_s), told.error
+            held_out = registered.held_out_loads(problem.testbed)
+            seen = float(np.isin(told.met, held_out, invert=True).mean())
+        elif regret is None:
+            names = {KNOWING: ORACLE}
+            latency = {names.get(agent, agent): _mean_s(found) for agent, found in own.items()}
+        else:
+            latency = {agent: _mean_s(found) for agent, found in own.items()}
+            best = latency[DEFAULT] / (1 + regret)  # on the arrivals of each seed
+            latency |= {ORACLE: best, FIXED: best}
+        head = _head(problem)
         for agent, values in latency.items():
             row = head | {"agent": agent, "seed": np.arange(len(values)), "latency_s": values}
             served.append(pd.DataFrame(row | {"error": error.get(agent, 0.0)}))
-        best, default = (float(np.median(latency[name])) for name in (ORACLE, DEFAULT))
-        regret = default / best - 1 if regret is None else regret
-        facts.append(head | {"best_s": best, "default_s": default, "simple_regret": regret,
+        best_s, default_s = (float(np.median(latency[name])) for name in (ORACLE, DEFAULT))
+        regret = default_s / best_s - 1 if regret is None else regret
+        facts.append(head | {"best_s": best_s, "default_s": default_s, "simple_regret": regret,
                              "load": "", "seen": seen})  # fmt: skip
-
-    def seen(met: Any, testbed: str) -> float:
-        return float(np.isin(met, registered.held_out_loads(testbed), invert=True).mean())
-
-    for problem in problems:
-        key = (problem.testbed, problem.load)
-        own = {s.agent: race for s, race in results.items() if s.problem == key}
-        if not problem.workload or not own:
-            continue
-        scenario, head = scenarios[key], _head(problem.kind, *key)
-        regret = _regret(scenario)
-        if isinstance(scenario.server, RecordedServer):
-            chosen = {agent: race.chosen for agent, race in own.items()}
-            load = scenario.workload
-            told = told_by_judge(scenario.server, load, scenario.requests, 0, chosen)
-            enter(head, told.latency_s, told.error, seen(told.met, problem.testbed), regret)
-        else:
-            latency = {agent: race.mean_costs() for agent, race in own.items()}
-            best = latency[DEFAULT] / (1 + regret)  # on the arrivals of each seed
-            enter(head, latency | {ORACLE: best, FIXED: best}, {}, 1.0, regret)
-    for kind, day in days:
-        served_by = {
-            one.agent: arrays for one, arrays in found.items() if one.problem == day.problem
-        }
-        name, half = half_of(day.testbed)
-        head = {"problem": f"{problem_label(day._replace(testbed=name))}, day", "kind": kind,
-                "half": half, "testbed": name, "workload": DAY}  # fmt: skip
-        load = device_day(day.rate, day.length_s)
-        server = open_scenario(day.testbed, load, data).server
-        if isinstance(server, RecordedServer):
-            chosen = {agent: a["chosen"] for agent, a in served_by.items() if agent != KNOWING}
-            told = told_by_judge(server, load, day.requests, day.first_seed, chosen)
-            enter(head, told.latency_s, told.error, seen(told.met, day.testbed), None)
-        else:
-            names = {KNOWING: ORACLE}
-            latency = {
-                names.get(agent, agent): np.mean(arrays["mean_s"], axis=1, dtype=float)
-                for agent, arrays in served_by.items()
-            }
-            enter(head, latency, {}, 1.0, None)
     table = pd.concat(served, ignore_index=True) if served else pd.DataFrame()
     return table, pd.DataFrame(facts)
+
+
+def _chosen(found: Race | Arrays) -> NDArray[np.int32]:
+    return found.chosen if isinstance(found, Race) else found["chosen"]
+
+
+def _mean_s(found: Race | Arrays) -> NDArray[np.float64]:
+    if isinstance(found, Race):
+        return found.mean_costs()
+    return np.asarray(np.mean(found["mean_s"], axis=1, dtype=float))
 
 
 def _regret(scenario: Scenario) -> float:

@@ -8,8 +8,8 @@ neighbour (:mod:`rrl.simulation.shared_machine`). A recorded profile answers eac
 recorded load nearest to the episode's own. Its episodes began with an empty queue, so there a queue
 cannot be carried over, and there is no neighbour.
 
-All agents serve the same arrivals, seed by seed. So :func:`served_days` and :func:`paying` compute
-each number per seed, against the default's of the same seed, and then summarise it.
+All agents serve the same arrivals, seed by seed. So :func:`served_days` and :func:`pays_from`
+compare each run with the default's run of the same seed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.outcomes import interval
 from rrl.studies.problems import half_of
 from rrl.support.errors import UsageError
-from rrl.support.machine import one_thread
 from rrl.tuning.episode import Server
 from rrl.tuning.loop import steps
 from rrl.workloads.device_day import HOURS, device_day
@@ -101,6 +100,25 @@ class Day(NamedTuple):
     def episodes(self) -> int:
         """Number of episodes that are served. One more is watched before them."""
         return int(self.rate * self.length_s / self.requests) - 1
+
+    def check(self) -> None:
+        """Reject a day that cannot be run.
+
+        Raises
+        ------
+        UsageError
+            If its agent or its numbers are invalid.
+        """
+        try:
+            if self.agent != KNOWING:
+                agents.home(self.agent)
+            Neighbour(*self.neighbour or (0.0, 1.0, 1.0))
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{self}: {error}") from None
+        if self.seeds < 1 or self.first_seed < 0 or self.episodes < 1:
+            raise UsageError(f"{self}: it needs a seed and two episodes at least")
+        if self.neighbour and self.testbed not in TESTBEDS:
+            raise UsageError(f"{self}: a recorded profile cannot have a neighbour")
 
 
 class Knowing:
@@ -185,61 +203,25 @@ def run_days(day: Day, seeds: Sequence[int], data: str) -> Arrays:
     chosen = np.empty((len(seeds), day.episodes), dtype=np.int32)
     late, mean_s = np.empty_like(chosen), np.empty(chosen.shape, dtype=np.float32)
     hour = np.empty_like(mean_s)
-    with one_thread():
-        for row, seed in enumerate(seeds):
-            server = _server(day, seed, data)
-            agent = _agent(day, server.space, seed, data)
-            run = steps(
-                server,
-                agent,
-                device_day(day.rate, day.length_s),
-                day.episodes,
-                np.random.default_rng([seed, 1]),
-                requests=day.requests,
-            )
-            elapsed_s = 0.0
-            for step in run:
-                elapsed_s += float(step.episode.arrivals[-1])
-                hour[row, step.number] = HOURS * elapsed_s / day.length_s
-                chosen[row, step.number] = server.space.index(step.configuration)
-                mean_s[row, step.number] = step.episode.latency.mean()
-                late[row, step.number] = step.episode.bad(day.late_s)
+    for row, seed in enumerate(seeds):
+        server = _server(day, seed, data)
+        agent = _agent(day, server.space, seed, data)
+        run = steps(
+            server,
+            agent,
+            device_day(day.rate, day.length_s),
+            day.episodes,
+            np.random.default_rng([seed, 1]),
+            requests=day.requests,
+        )
+        elapsed_s = 0.0
+        for step in run:
+            elapsed_s += float(step.episode.arrivals[-1])
+            hour[row, step.number] = HOURS * elapsed_s / day.length_s
+            chosen[row, step.number] = server.space.index(step.configuration)
+            mean_s[row, step.number] = step.episode.latency.mean()
+            late[row, step.number] = step.episode.bad(day.late_s)
     return {"chosen": chosen, "mean_s": mean_s, "late": late, "hour": hour}
-
-
-def check_day(day: Day) -> None:
-    """Reject a day that cannot be run.
-
-    Raises
-    ------
-    UsageError
-        If its agent or its numbers are invalid.
-    """
-    try:
-        if day.agent != KNOWING:
-            agents.home(day.agent)
-        Neighbour(*day.neighbour or (0.0, 1.0, 1.0))
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{day}: {error}") from None
-    if day.seeds < 1 or day.first_seed < 0 or day.episodes < 1:
-        raise UsageError(f"{day}: it needs a seed and two episodes at least")
-    if day.neighbour and day.testbed not in TESTBEDS:
-        raise UsageError(f"{day}: a recorded profile cannot have a neighbour")
-
-
-def day_name(day: Day) -> str:
-    """Return the name of a day's file, without its ending; the number of seeds does not count.
-
-    Examples
-    --------
-    >>> day_name(Day("cpu2", 75.0, "rrl-gp", 30, 750, 0.1, neighbour=(0.5, 150.0, 300.0)))
-    'cpu2/day-75-0.5-150-300/rrl-gp-3600-750-0.1'
-    """
-    load = "-".join(f"{number:g}" for number in (day.rate, *day.neighbour))
-    rest = "-".join(f"{number:g}" for number in (day.length_s, day.requests, day.late_s))
-    seeds = f"-from-{day.first_seed}" if day.first_seed else ""
-    testbed = day.testbed.replace("/", "-half-")
-    return f"{testbed}/day-{load}/{day.agent}-{rest}{seeds}"
 
 
 @lru_cache(maxsize=8)
@@ -304,7 +286,7 @@ def served_days(found: Mapping[Day, Arrays], rng: np.random.Generator) -> pd.Dat
     rows = []
     for day, arrays in found.items():
         mean, late = _totals(day, arrays)
-        base_mean, base_late = _totals(day, _of(found, day, DEFAULT))
+        base_mean, base_late = _totals(day, found[day._replace(agent=DEFAULT)])
         row = {"problem": problem_label(day), "agent": day.agent, "seeds": day.seeds}
         row |= interval("latency_s", mean, rng) | interval("ratio", mean / base_mean, rng)
         row |= interval("late", late, rng) | interval("late_more", late - base_late, rng)
@@ -357,35 +339,7 @@ def pays_from(own: Arrays, base: Arrays) -> Values:
     return np.where(ahead[:, -1], hours[np.arange(len(ahead)), episodes], np.inf)
 
 
-def paying(found: Mapping[Day, Arrays]) -> pd.DataFrame:
-    """Return when learning pays: one row per problem and agent but the default and the knowing one.
-
-    Returns
-    -------
-    DataFrame
-        `hour` is the median over the seeds of :func:`pays_from` (of an even number, the later one
-        in the middle), `low` and `high` are the quartiles, and `paid` is the fraction of the seeds
-        that have saved by the end of the day.
-    """
-    import pandas as pd
-
-    rows = []
-    for day, arrays in found.items():
-        if day.agent in (DEFAULT, KNOWING):
-            continue
-        hours = pays_from(arrays, _of(found, day, DEFAULT))
-        low, middle, high = np.quantile(hours, [0.25, 0.5, 0.75], method="higher")
-        row = {"problem": problem_label(day), "agent": day.agent, "hour": middle}
-        rows.append(row | {"low": low, "high": high, "paid": float(np.mean(np.isfinite(hours)))})
-    return pd.DataFrame(rows)
-
-
 def _totals(day: Day, arrays: Arrays) -> tuple[Values, Values]:
     """Return each run's mean latency (s) and fraction of late requests, both of shape (seeds,)."""
     mean = np.asarray(arrays["mean_s"], dtype=float).mean(axis=1)
     return mean, arrays["late"].mean(axis=1) / day.requests
-
-
-def _of(found: Mapping[Day, Arrays], day: Day, agent: str) -> Arrays:
-    """Return the arrays of another agent on the same problem and seeds."""
-    return found[day._replace(agent=agent)]

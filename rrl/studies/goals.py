@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.studies.outcomes import Problem, Results, interval, name_of
-from rrl.studies.scenario import Scenario
+from rrl.studies.scenario import Scenario, charged
 from rrl.tuning.constrained import most_cpus
 from rrl.tuning.defaults import heuristic_candidates
-from rrl.tuning.objective import FAILURE_S
 from rrl.tuning.presets import CPUS
 from rrl.workloads.workload import episodes as cut
 
@@ -108,8 +107,7 @@ def judging_requests(problem: Scenario, *, replications: int = 100, seed: int = 
     whole = np.empty((len(problem.space), replications * n), dtype=np.float32)
     stretch = problem.workload.arrivals(replications * n, rng)
     for number, arrivals in enumerate(cut(stretch, n)):
-        for block, latency, rejected in server.grid(arrivals, rng):
-            latency[rejected] = np.maximum(latency[rejected], FAILURE_S)
+        for block, latency in charged(server, [arrivals], rng):
             whole[block, number * n : (number + 1) * n] = latency
     whole.sort(axis=1)
     return Requests(list(whole))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +24,9 @@ from rrl.core.knob import Knob
 from rrl.core.region import FixedRadius, RegionSize
 from rrl.core.rrl import RRL, adaptive
 from rrl.core.space import ConfigSpace
+from rrl.studies.outcomes import write_csv
 from rrl.studies.problems import SurfaceServer, surface
 from rrl.studies.scenario import Scenario
-from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval
 from rrl.tuning.presets import paper_cpu
 
@@ -96,28 +97,6 @@ def refine(name: str, cost: ArrayLike, times: int) -> Scenario:
     return surface(name, space, fine)
 
 
-def learn_on_surface(
-    scenario: Scenario, make_agent: MakeAgent, seeds: Sequence[int], episodes: int
-) -> tuple[Floats, list[Any]]:
-    """Let agents learn on a surface as `rrl.studies.race` does, but without recommendations.
-
-    Returns
-    -------
-    served : ndarray, shape (seeds, episodes)
-        This is the true cost of the configuration that served, divided by the optimum's.
-    agents : list
-        There is one agent per seed, in its state at the end.
-    """
-    agents, rows = [], []
-    for seed in seeds:
-        agent = make_agent(scenario.space, np.random.default_rng([seed, 0]))
-        every = surface_episodes(scenario, agent, seed, episodes)
-        chosen = np.fromiter((index for index, _ in every), int, episodes)
-        rows.append(scenario.cost[chosen] / scenario.optimum)
-        agents.append(agent)
-    return np.array(rows), agents
-
-
 def surface_episodes(
     scenario: Scenario, agent: Agent, seed: int, episodes: int
 ) -> Iterator[tuple[int, float]]:
@@ -161,17 +140,17 @@ def race_radii(
         f"radius {r:g}": partial(RRL, region=FixedRadius(r)) for r in radii
     }
     makers[ADAPTIVE] = adaptive
-    runs, blocks = [], []
+    runs, blocks, longest = [], [], max(horizons)
     for name, scenario in scenarios.items():
-        for agent, make in makers.items():
-            served, agents = learn_on_surface(scenario, make, seeds, max(horizons))
+        for (agent, make), seed in product(makers.items(), seeds):
+            learner = make(scenario.space, np.random.default_rng([seed, 0]))
+            every = surface_episodes(scenario, learner, seed, longest)
+            chosen = np.fromiter((index for index, _ in every), int, longest)
+            served = scenario.cost[chosen] / scenario.optimum
             for horizon in horizons:
-                costs = served[:, :horizon].mean(axis=1).round(DIGITS).tolist()
-                seeded = zip(seeds, costs, strict=True)
-                runs += [(name, agent, seed, horizon, cost) for seed, cost in seeded]
+                runs.append((name, agent, seed, horizon, served[:horizon].mean().round(DIGITS)))
             if agent == ADAPTIVE:
-                learned = zip(seeds, agents, strict=True)
-                blocks += [(name, seed, *row) for seed, one in learned for row in _blocks(one)]
+                blocks += [(name, seed, *row) for row in _blocks(learner)]
     return RadiusRace(
         pd.DataFrame(runs, columns=["surface", "agent", "seed", "horizon", "cost"]),
         pd.DataFrame(blocks, columns=["surface", "seed", "levels", "episode", "radius"]),
@@ -211,10 +190,8 @@ def make_horizons(folder: Path, data: str, workers: int) -> None:
     jobs = (delayed(race_radii)({name: scenarios[name]}, [seed]) for name, seed in tasks)
     runs = Parallel(n_jobs=workers, return_as="generator")(jobs)
     found = list(tqdm(runs, "horizons", len(tasks), unit="run"))
-    folder.mkdir(parents=True, exist_ok=True)
     for name, parts in zip((RUNS, RADII_FILE), zip(*found, strict=True), strict=True):
-        text = pd.concat(parts).to_csv(index=False, lineterminator="\n")
-        write_atomically(folder / name, text)
+        write_csv(pd.concat(parts), folder / name)
 
 
 def by_horizon(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -243,9 +220,3 @@ def by_horizon(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         for of, costs in runs.groupby(["agent", "horizon"], sort=False)["cost"]
     ]
     return pd.DataFrame(rows, columns=["agent", "horizon", "centre", "low", "high"])
-
-
-def against_best_fixed(table: pd.DataFrame, adaptive: str) -> pd.DataFrame:
-    """Divide each median by that of the best other agent, chosen in hindsight per horizon."""
-    wide = table.pivot(index="agent", columns="horizon", values="centre")
-    return wide / wide.drop(index=adaptive).min()

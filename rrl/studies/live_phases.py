@@ -28,6 +28,7 @@ from rrl.support.number_options import COUNT
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
 from rrl.tuning.guard import Guard
+from rrl.tuning.presets import paper_cpu
 from rrl.workloads.workload import Phases
 
 UNTUNED = ("tf-serving-default", "heuristic")
@@ -169,7 +170,7 @@ def _is_complete(folder: Path) -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     """Record the runs that are not complete, and return the exit code."""
     from rrl.recording.plans import JOINT_PART, PLANS
-    from rrl.recording.source import AUTOMATIC, sustained_rate
+    from rrl.recording.source import sustained_rate
     from rrl.serving.live import LiveServer
     from rrl.serving.models import build, check_model, sample
 
@@ -185,8 +186,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     peak = options.peak or _begun(options.out)
     if peak is None:
         with ExitStack() as stack:
-            server = live(stack, only(AUTOMATIC))
-            peak = PEAK * sustained_rate(server, AUTOMATIC, np.random.default_rng(0), 300)
+            default = serving_default(paper_cpu(1))  # a thread per core in each pool, no batches
+            server = live(stack, only(default))
+            peak = PEAK * sustained_rate(server, default, np.random.default_rng(0), 300)
     phases = scaled_phases(round(peak, 1), options.episodes, options.requests)
     budget = int(HARM * options.episodes * options.requests)
     for seed in range(options.runs):

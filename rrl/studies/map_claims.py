@@ -2,8 +2,8 @@
 
 The cells that fit the paper's setting were declared before the map was computed
 (:data:`rrl.studies.map_factors.PAPER_CONDITIONS`). That these cells judge claims is a rule that was
-made after the map was known. It takes what is registered: the thresholds, the numbers of
-:mod:`rrl.studies.claim_numbers` and the words of :mod:`rrl.studies.claims`. What differs:
+made after the map was known. It takes what is registered: the thresholds, and the numbers and
+verdicts of :mod:`rrl.studies.claims`. What differs:
 
 - The agents are the paper's, each with the setting that the tuning chose for a cell.
 - A problem is a surface in a cell. All cells of a kind of surface are drawn together, as the loads
@@ -23,9 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.studies.claim_numbers import Number, part_number
 from rrl.studies.claim_tables import Evidence
-from rrl.studies.claims import verdict
+from rrl.studies.claims import Number, part_number, verdict
 from rrl.studies.map_cells import MEASURES, paper_grid
 from rrl.studies.map_factors import (
     CELL,
@@ -176,59 +175,3 @@ def _number(
     return (
         part_number(part, registered.rules, tables, agent, rng) if of_speed or again else Number()
     )
-
-
-# --- in words -------------------------------------------------------------------------------------
-
-
-def conditions_section(judged: pd.DataFrame) -> str:
-    """Return the section of the page of claims about the paper's conditions, in Markdown.
-
-    Parameters
-    ----------
-    judged : DataFrame
-        See :func:`judge_on_map`.
-    """
-    cells = " and ".join(
-        f"{words} {', '.join(f'{100 * level:g}' for level in PAPER_CONDITIONS[name])} %"
-        for name, words in (
-            ("roughness", "neighbours differ by"),
-            ("noise", "an episode has a noise of"),
-        )
-    )
-    lines = ["| claim | agent | asked | by what is served | by what is recommended |"]
-    lines.append("|" + " --- |" * 5)
-    for id, rows in judged.groupby("claim", sort=False):
-        first = rows.groupby("measure", sort=False).first()
-        asked = "below" if id == "C1" else "above"
-        unit = "%" if id == "C1" else "times"
-        said = [_said(first.loc[measure], unit) for measure in MEASURES]
-        agent = f"`{first['agent'].iloc[0]}`"
-        limit = f"{asked} {first['threshold'].iloc[0]:g} {unit}"
-        lines.append(f"| {id} | {agent} | {limit} | {' | '.join(said)} |")
-    missing = judged[(judged["problems"] == 0) & (judged["measure"] == MEASURES[0])]
-    absent = ", ".join(
-        f"{row.claim}: {row.metric} against {row.against}" for row in missing.itertuples()
-    )
-    return "\n\n".join(
-        [
-            "## Under the paper's conditions",
-            f"On the map, these are the cells where {cells}. They were declared before the map was "
-            "computed. **Rule made after results**: that these cells judge C1 to C4 was decided "
-            "when the map was known. The thresholds, the words and the code are the registered "
-            "ones. The number is the first part's: episodes of Q-learning over those of the "
-            "agent (for C3, of the best fixed radius), until what is served, or recommended, "
-            "stays within 10 % of the best.",
-            "\n".join(lines),
-            f"Parts for which the map has no runs ({absent}) cannot be met there.",
-        ]
-    )
-
-
-def _said(row: pd.Series, unit: str) -> str:
-    """Return the number of a claim by one measure, and the verdict."""
-    if not row["problems"]:
-        oracle = f"measured again, the same configuration errs by {row['oracle']:.3g} {unit}"
-        return f"**{row['verdict']}**: {oracle}"
-    number = f"{row['value']:.3g} [{row['low']:.3g}, {row['high']:.3g}] {unit}"
-    return f"{number}: **{row['verdict']}**"

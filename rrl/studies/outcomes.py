@@ -290,6 +290,15 @@ def interval(
     return {name: centre, f"{name}_low": low, f"{name}_high": high}
 
 
+def write_csv(
+    table: pd.DataFrame, path: str | os.PathLike[str], float_format: str | None = None
+) -> None:
+    """Write a table without its index; by default, numbers have the digits that tell them apart."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    text = table.to_csv(index=False, float_format=float_format, lineterminator="\n")
+    write_atomically(Path(path), text)
+
+
 def write_runs(
     runs: pd.DataFrame, folder: Path, summarise: Callable[[pd.DataFrame], pd.DataFrame]
 ) -> pd.DataFrame:
@@ -299,17 +308,13 @@ def write_runs(
     """
     import pandas as pd
 
-    folder.mkdir(parents=True, exist_ok=True)
-    form: dict[str, Any] = {"index": False, "float_format": "%.6g", "lineterminator": "\n"}
-    write_atomically(folder / "runs.csv", runs.to_csv(**form))
+    write_csv(runs, folder / "runs.csv", "%.6g")
     table = summarise(pd.read_csv(folder / "runs.csv"))
-    write_atomically(folder / "table.csv", table.to_csv(**form))
+    write_csv(table, folder / "table.csv", "%.6g")
     return table
 
 
 def write_table(table: pd.DataFrame, name: str, folder: str | os.PathLike[str]) -> pd.DataFrame:
     """Write ``name.csv`` with five significant digits, and return the table."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    path = Path(folder) / f"{name}.csv"
-    table.to_csv(path, index=False, float_format="%.5g", lineterminator="\n")
+    write_csv(table, Path(folder) / f"{name}.csv", "%.5g")
     return table

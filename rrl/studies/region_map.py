@@ -60,6 +60,8 @@ from rrl.studies.map_factors import (
     nearest_cell,
     typical,
 )
+from rrl.studies.outcomes import write_csv
+from rrl.studies.problems import half_of
 from rrl.studies.race import race
 from rrl.studies.roughness import (
     episode_noise,
@@ -71,10 +73,8 @@ from rrl.studies.roughness import (
 )
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Setting
-from rrl.studies.sweep_store import packages, setting_key
+from rrl.studies.sweep_store import packages, run_key
 from rrl.studies.sweeps import Sweep, Task, piece_key, problem
-from rrl.support.files import write_atomically
-from rrl.support.machine import one_thread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,6 +84,7 @@ if TYPE_CHECKING:
 
 Place = tuple[str, float]
 """A testbed or a profile, and a load in requests per second."""
+Problems = Mapping[Place, Scenario]
 
 SIMULATED = {
     "cpu10": (8.3, 12.5, 16.7),
@@ -112,96 +113,84 @@ def place_name(testbed: str, load: float) -> str:
     >>> place_name("keyword-threads/1", 900.0)
     'keyword-threads 900'
     """
-    return f"{testbed.partition('/')[0]} {load:g}"
+    return f"{half_of(testbed)[0]} {load:g}"
 
 
-class Places:
-    """The problems of some places, with their truths.
+def place_problems(places: Sequence[Place], sweep: Sweep, progress: bool) -> Problems:
+    """Return the problems of places with their truths; a recording has one for either half."""
+    halves = [(f"{name}/1", load) for name, load in places if name in RECORDED]
+    wanted = (*places, *halves)
+    scenarios = sweep.of([Setting(*one, "rrl", 1, 1) for one in wanted]).scenarios(progress)
+    return {where: scenarios[where] for where in wanted}
 
-    Parameters
-    ----------
-    places : sequence of Place
-    sweep : Sweep
-        It computes and keeps the truths and the runs.
-    progress : bool, optional
+
+def measure_places(places: Sequence[Place], problems: Problems, data: str) -> pd.DataFrame:
+    """Return where each place lies: the table `places.csv`."""
+    import pandas as pd
+
+    within = [f"within_{100 * tolerance:g}" for tolerance in TOLERANCES]
+    rows = []
+    for name, load in places:
+        where = problems[name, load]
+        pairs = one_step_pairs(where.space)
+        judged = [over_reference(where)]
+        if name in RECORDED:
+            judged.append(over_reference(problems[f"{name}/1", load]))
+            profile = read_profile(Path(data) / name)
+            halves = [half_of_profile(profile, load, half) for half in (0, 1)]
+            level = smooth_level(halves[0].means, halves[1].means, pairs)
+            rough = roughness(halves[0].means, halves[1].means, pairs, level)
+            noise = episode_noise(halves[0], halves[1], level)
+        else:
+            rough = roughness(where.cost, where.cost, pairs)
+            noise = simulated_noise(where, NOISE_EPISODES, np.random.default_rng(0))
+        near = [float(np.mean(np.array(judged) <= 1 + most)) for most in TOLERANCES]
+        numbers = (round(number, 4) for number in (float(rough), float(noise), *near))
+        rows.append((place_name(name, load), len(where.space), *numbers))
+    return pd.DataFrame(rows, columns=["place", "cells", *CELL, *within])
+
+
+def race_places(
+    problems: Problems,
+    at: pd.DataFrame,
+    tuning: pd.DataFrame,
+    stage: Stage,
+    sweep: Sweep,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Return the runs at places, with the seeds and the episodes of a stage: `place_runs.csv`.
+
+    For `at`, see :func:`measure_places`; for `tuning`, :mod:`rrl.studies.region_map`.
     """
+    import pandas as pd
 
-    def __init__(self, places: Sequence[Place], sweep: Sweep, progress: bool = True) -> None:
-        self.places, self.sweep, self.progress = places, sweep, progress
-        halves = [(f"{name}/1", load) for name, load in places if name in RECORDED]
-        wanted = (*places, *halves)
-        scenarios = sweep.of([Setting(*one, "rrl", 1, 1) for one in wanted]).scenarios(progress)
-        self.problems: dict[Place, Scenario] = {where: scenarios[where] for where in wanted}
+    chosen = chosen_settings(tuning).set_index([*CELL, "agent", "column"])["setting"]
+    tuned = set(chosen.index.droplevel(["agent", "column"]))
+    cells = {row.place: nearest_cell(row.roughness, row.noise, tuned) for row in at.itertuples()}
+    tasks: dict[tuple[Any, ...], Task] = {}
+    for (testbed, load), where in problems.items():
+        place, half = place_name(testbed, load), half_of(testbed)[1]
+        for agent, column in product(("rrl", RIVAL), MIDDLE):
+            setting = chosen[(*cells[place], agent, column)]
+            how = testbed, load, agent, setting, stage.seeds, stage.episodes
+            tasks[place, half, agent, column, setting] = _place_task(where, how, sweep.data)
+    distinct = {task.key: task for task in tasks.values()}
+    pieces = sweep.compute(list(distinct.values()), progress)
+    rows = []
+    for key, task in tasks.items():
+        number = COLUMNS.index(key[3])
+        columns = (pieces[task.key][name][:, number].tolist() for name in ARRAYS)
+        rows += [(*key, *run) for run in zip(stage.seeds, *columns, strict=True)]
+    names = ["place", "half", "agent", "column", "setting", "seed", "episodes", "excess"]
+    return pd.DataFrame(rows, columns=names)
 
-    def measure(self) -> pd.DataFrame:
-        """Return where each place lies: the table `places.csv`."""
-        import pandas as pd
 
-        within = [f"within_{100 * tolerance:g}" for tolerance in TOLERANCES]
-        rows = []
-        for name, load in self.places:
-            where = self.problems[name, load]
-            pairs = one_step_pairs(where.space)
-            judged = [over_reference(where)]
-            if name in RECORDED:
-                judged.append(over_reference(self.problems[f"{name}/1", load]))
-                profile = read_profile(Path(self.sweep.data) / name)
-                halves = [half_of_profile(profile, load, half) for half in (0, 1)]
-                level = smooth_level(halves[0].means, halves[1].means, pairs)
-                rough = roughness(halves[0].means, halves[1].means, pairs, level)
-                noise = episode_noise(halves[0], halves[1], level)
-            else:
-                rough = roughness(where.cost, where.cost, pairs)
-                noise = simulated_noise(where, NOISE_EPISODES, np.random.default_rng(0))
-            near = [float(np.mean(np.array(judged) <= 1 + most)) for most in TOLERANCES]
-            numbers = (round(number, 4) for number in (float(rough), float(noise), *near))
-            rows.append((place_name(name, load), len(where.space), *numbers))
-        return pd.DataFrame(rows, columns=["place", "cells", *CELL, *within])
-
-    def race(
-        self, at: pd.DataFrame, tuning: pd.DataFrame, seeds: Sequence[int], episodes: int
-    ) -> pd.DataFrame:
-        """Return the runs: the table `place_runs.csv`.
-
-        Parameters
-        ----------
-        at : DataFrame
-            See :meth:`measure`.
-        tuning : DataFrame
-            See :mod:`rrl.studies.region_map`.
-        seeds, episodes
-            See :func:`rrl.studies.race.race`.
-        """
-        import pandas as pd
-
-        chosen = chosen_settings(tuning).set_index([*CELL, "agent", "column"])["setting"]
-        tuned = set(chosen.index.droplevel(["agent", "column"]))
-        cells = {
-            row.place: nearest_cell(row.roughness, row.noise, tuned) for row in at.itertuples()
-        }
-        tasks: dict[tuple[Any, ...], Task] = {}
-        for (testbed, load), where in self.problems.items():
-            place, half = place_name(testbed, load), int(testbed.partition("/")[2] or 0)
-            for agent, column in product(("rrl", RIVAL), MIDDLE):
-                setting = chosen[(*cells[place], agent, column)]
-                how = testbed, load, agent, setting, tuple(seeds), episodes
-                tasks[place, half, agent, column, setting] = self._task(where, how)
-        distinct = {task.key: task for task in tasks.values()}
-        pieces = self.sweep.compute(list(distinct.values()), self.progress)
-        rows = []
-        for key, task in tasks.items():
-            number = COLUMNS.index(key[3])
-            columns = (pieces[task.key][name][:, number].tolist() for name in ARRAYS)
-            rows += [(*key, *run) for run in zip(seeds, *columns, strict=True)]
-        names = ["place", "half", "agent", "column", "setting", "seed", "episodes", "excess"]
-        return pd.DataFrame(rows, columns=names)
-
-    def _task(self, where: Scenario, how: tuple[Any, ...]) -> Task:
-        testbed, load, agent, _, seeds, episodes = how
-        key = setting_key(Setting(testbed, load, agent, len(seeds), episodes), self.sweep.data)
-        cost = over_reference(where)
-        name = piece_key("place", how, cost.round(9).tolist(), key, label("judge map"))
-        return Task(name, run_place, (*how, cost, self.sweep.data))
+def _place_task(where: Scenario, how: tuple[Any, ...], data: str) -> Task:
+    testbed, load, agent, _, seeds, episodes = how
+    key = run_key(Setting(testbed, load, agent, len(seeds), episodes), data)
+    cost = over_reference(where)
+    name = piece_key("place", how, cost.round(9).tolist(), key, label("judge map"))
+    return Task(name, run_place, (*how, cost, data))
 
 
 def over_reference(where: Scenario) -> np.ndarray:
@@ -220,15 +209,11 @@ def run_place(
     data: str,
 ) -> Arrays:
     """Run an agent at a place from each seed, and measure it by true costs over the reference."""
-    with one_thread():
-        runs = race(problem(testbed, load, data), agent_with(agent, setting), seeds, episodes)
+    runs = race(problem(testbed, load, data), agent_with(agent, setting), seeds, episodes)
     both = zip(cost[runs.chosen], cost[runs.recommended], strict=True)
     measured = np.array([run_measures(*costs) for costs in both])
     return dict(zip(ARRAYS, measured.swapaxes(0, 1), strict=True))
 
-
-TUNING_SURFACE, JUDGING_SURFACE = 71_000, 91_000
-"""The seeds of the surfaces for tuning and for judging; those of the runs begin there, too."""
 
 TUNING_EPISODES, JUDGING_EPISODES = 1000, 3000
 
@@ -236,22 +221,20 @@ FILES = ("tuning", "runs", "places", "place_runs")
 
 
 class Stage(NamedTuple):
-    """The runs of each setting in each cell: on which surfaces, how many, how long (episodes)."""
+    """The runs of each setting in each cell: on which surfaces, from which seeds, how long.
 
-    kinds: tuple[str, ...]
-    first_seed: int
-    runs: int
+    A surface is its kind and its own seed.
+    """
+
+    surfaces: tuple[tuple[str, int], ...]
+    seeds: tuple[int, ...]
     episodes: int
 
-    @property
-    def surfaces(self) -> tuple[tuple[str, int], ...]:
-        """Each kind with the seed of its surface."""
-        return tuple((kind, self.first_seed) for kind in self.kinds)
 
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds of the runs on each surface."""
-        return tuple(range(self.first_seed, self.first_seed + self.runs))
+def stage_of(kinds: Sequence[str], first_seed: int, runs: int, episodes: int) -> Stage:
+    """Return a stage with a surface of each kind; the seeds of the runs begin at its seed, too."""
+    surfaces = tuple((kind, first_seed) for kind in kinds)
+    return Stage(surfaces, tuple(range(first_seed, first_seed + runs)), episodes)
 
 
 class Plan(NamedTuple):
@@ -259,36 +242,32 @@ class Plan(NamedTuple):
 
     Parameters
     ----------
-    cells : tuple of Cell
-    settings : dict of str to list of str
+    agents : dict of Cell to sequence of str
+        The agents that take part in each cell.
+    settings : dict of str to sequence of str
         See :func:`rrl.studies.map_cells.agent_settings`.
-    deep : tuple of Cell
-        The deep Q-network takes part in these cells only.
     tuning, judging : Stage
     places : tuple of Place
     """
 
-    cells: tuple[Cell, ...]
+    agents: Mapping[Cell, Sequence[str]]
     settings: Mapping[str, Sequence[str]]
-    deep: tuple[Cell, ...]
     tuning: Stage
     judging: Stage
     places: tuple[Place, ...]
 
-    def agents(self, cell: Cell) -> list[str]:
-        """Return the agents that take part in a cell."""
-        return [a for a in self.settings if a != "deep-q-network" or cell in self.deep]
-
 
 def whole_plan(data: str | os.PathLike[str] = "data") -> Plan:
-    """Return the plan of the published map."""
-    corners = [Cell(s, noise) for s in ROUGHNESSES[:: len(ROUGHNESSES) - 1] for noise in NOISES]
+    """Return the plan of the published map; the deep Q-network is in its four corners only."""
+    corners = {Cell(s, n) for s in ROUGHNESSES[:: len(ROUGHNESSES) - 1] for n in NOISES[::3]}
+    settings = agent_settings()
+    usual = [agent for agent in settings if agent != "deep-q-network"]
+    cells = [Cell(s, noise) for s in ROUGHNESSES for noise in NOISES]
     return Plan(
-        tuple(Cell(s, noise) for s in ROUGHNESSES for noise in NOISES),
-        agent_settings(),
-        tuple(cell for cell in corners if cell.noise in (NOISES[0], NOISES[-1])),
-        Stage(TUNING_KINDS, TUNING_SURFACE, 4, TUNING_EPISODES),
-        Stage(JUDGING_KINDS, JUDGING_SURFACE, 6, JUDGING_EPISODES),
+        {cell: list(settings) if cell in corners else usual for cell in cells},
+        settings,
+        stage_of(TUNING_KINDS, 71_000, 4, TUNING_EPISODES),
+        stage_of(JUDGING_KINDS, 91_000, 6, JUDGING_EPISODES),
         tuple(all_places(data)),
     )
 
@@ -297,9 +276,9 @@ def run_map(plan: Plan, sweep: Sweep, progress: bool = True) -> dict[str, pd.Dat
     """Make all runs of a plan that are missing; return the tables by the names of their files."""
     tuning = tune_cells(plan, sweep, progress)
     runs = judge_cells(plan, sweep, tuning, progress)
-    places = Places(plan.places, sweep, progress)
-    at = places.measure()
-    raced = places.race(at, tuning, plan.judging.seeds, plan.judging.episodes)
+    problems = place_problems(plan.places, sweep, progress)
+    at = measure_places(plan.places, problems, sweep.data)
+    raced = race_places(problems, at, tuning, plan.judging, sweep, progress)
     tables = tuning, runs, at, raced
     return dict(zip(FILES, tables, strict=True))
 
@@ -310,8 +289,8 @@ def tune_cells(plan: Plan, sweep: Sweep, progress: bool = True) -> pd.DataFrame:
 
     wanted = [
         (cell, agent, setting)
-        for cell in plan.cells
-        for agent in plan.agents(cell)
+        for cell, agents in plan.agents.items()
+        for agent in agents
         for setting in plan.settings[agent]
     ]
     found = _runs_of(wanted, plan.tuning, [plan.tuning.surfaces], sweep, progress)
@@ -338,7 +317,7 @@ def judge_cells(
     rows = [
         (*key[0], *key[1:], kind, seed, *arrivals[i, j], *excess[i, j].round(3))
         for key, (arrivals, excess) in found.items()
-        for i, kind in enumerate(stage.kinds)
+        for i, (kind, _) in enumerate(stage.surfaces)
         for j, seed in enumerate(stage.seeds)
     ]
     names = [*COLUMNS, *(f"{column}_excess" for column in COLUMNS)]
@@ -367,12 +346,7 @@ def _runs_of(
 def _cell_task(cell: Cell, agent: str, setting: str, *how: Any) -> Task:
     arguments = agent, setting, cell, *how
     versions = label(f"agent {agent}"), label("judge map"), packages()
-    return Task(piece_key("map", arguments, versions), _one_cell, arguments)
-
-
-def _one_cell(*arguments: Any) -> Arrays:
-    with one_thread():
-        return run_cell(*arguments)
+    return Task(piece_key("map", arguments, versions), run_cell, arguments)
 
 
 def read_map(folder: Path | str) -> dict[str, pd.DataFrame]:
@@ -384,9 +358,8 @@ def read_map(folder: Path | str) -> dict[str, pd.DataFrame]:
 
 def write_map(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
     """Write the tables of a map; numbers have the digits that tell them apart."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
-        write_atomically(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+        write_csv(table, folder / f"{name}.csv")
 
 
 def make_map(folder: Path, sweep: Sweep) -> None:

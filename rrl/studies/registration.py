@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from rrl.rivals.agents import ABLATED, HOME, home
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.days import Day
-from rrl.studies.settings import Load, workload
+from rrl.studies.problems import half_of
+from rrl.studies.settings import Setting, literal, workload
 from rrl.support.errors import DataError
 from rrl.support.files import read_text
 
@@ -28,10 +29,12 @@ NAME = "claims.yaml"
 METRICS = ("similarity", "information", "speed", "loss", "price", "latency", "late", "served",
            "runtime", "binary")  # fmt: skip
 FAMILY = "all of a family"
+DAY = "DeviceDay"
+"""The name of the load of a day of devices, among the `workloads` of a claim."""
 STATISTICS = ("median", "geometric mean", "largest", FAMILY, "count")
 JUDGES = tuple(
     Path(__file__).with_name(f"{name}.py")
-    for name in ("claims", "claim_numbers", "claim_tables", "other_half", "map_claims")
+    for name in ("claims", "claim_tables", "other_half", "map_claims")
 )
 """The code that judges: the digest of the registration covers it."""
 
@@ -137,26 +140,24 @@ class RegisteredClaim:
     use: bool = False
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A problem that agents are judged on: a testbed under a load, for a number of episodes."""
+class Problem(NamedTuple):
+    """A problem that agents are judged on: a setting or a day that names no agent and no seeds."""
 
     kind: str
-    testbed: str
-    load: Load
-    episodes: int
+    what: Setting | Day
+
+    @property
+    def testbed(self) -> str:
+        """The simulated testbed, or the recording, with ``/1`` if its second half is replayed."""
+        return self.what.testbed
 
     @property
     def workload(self) -> str:
         """The name of a load that changes; it is empty for one that stays."""
-        return "" if isinstance(self.load, int | float) else str(self.load[0])
-
-
-class DayProblem(NamedTuple):
-    """A day of devices that agents are judged on. Its `day` names no agent and no seeds."""
-
-    kind: str
-    day: Day
+        if isinstance(self.what, Day):
+            return DAY
+        load = self.what.load
+        return "" if isinstance(load, int | float) else str(load[0])
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ class Registration:
     rules : Rules
     decided_by : tuple of str
         The kinds of problems that decide, the first one that can.
-    problems, days
+    problems : tuple of Problem
         Each recording is there twice: its second half is replayed where ``/1`` follows its name.
     claims : mapping of str to RegisteredClaim
     changes : tuple of mapping
@@ -183,7 +184,6 @@ class Registration:
     rules: Rules
     decided_by: tuple[str, ...]
     problems: tuple[Problem, ...]
-    days: tuple[DayProblem, ...]
     claims: Mapping[str, RegisteredClaim]
     changes: tuple[Mapping[str, Any], ...]
     digest: str = field(compare=False)
@@ -191,8 +191,7 @@ class Registration:
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of problems, those that decide first."""
-        steady, days = ([one.kind for one in each] for each in (self.problems, self.days))
-        return tuple(dict.fromkeys((*self.decided_by, *steady, *days)))
+        return tuple(dict.fromkeys((*self.decided_by, *(one.kind for one in self.problems))))
 
     @property
     def agents(self) -> tuple[str, ...]:
@@ -217,7 +216,8 @@ class Registration:
     def held_out_loads(self, testbed: str) -> tuple[float, ...]:
         """Return the loads of a recording that no agent had met before the registration."""
         held = (p for p in self.problems if (p.kind, p.testbed) == ("held_out", testbed))
-        return tuple(float(p.load) for p in held if isinstance(p.load, int | float))
+        loads = (p.what.load for p in held if isinstance(p.what, Setting))
+        return tuple(float(load) for load in loads if isinstance(load, int | float))
 
     def present(self, data: str | os.PathLike[str]) -> tuple[Problem, ...]:
         """Return the problems that can be run: simulated ones, and profiles in the folder `data`.
@@ -225,19 +225,14 @@ class Registration:
         Examples
         --------
         >>> registered = read_registration("data")
-        >>> {p.testbed for p in registered.present("/no/profiles")} == {"cpu10", "gpu"}
+        >>> {p.testbed for p in registered.present("/no/profiles")} == {"cpu10", "cpu2", "gpu"}
         True
         """
-        return tuple(problem for problem in self.problems if _is_present(problem.testbed, data))
 
-    def present_days(self, data: str | os.PathLike[str]) -> tuple[DayProblem, ...]:
-        """Return the days that can be run, as :meth:`present` does."""
-        return tuple(one for one in self.days if _is_present(one.day.testbed, data))
+        def is_there(testbed: str) -> bool:
+            return (Path(data) / half_of(testbed)[0] / "profile.json").is_file()
 
-
-def _is_present(testbed: str, data: str | os.PathLike[str]) -> bool:
-    profile = Path(data) / testbed.removesuffix("/1") / "profile.json"
-    return testbed in TESTBEDS or profile.is_file()
+        return tuple(p for p in self.problems if p.testbed in TESTBEDS or is_there(p.testbed))
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -283,7 +278,7 @@ def _registration(content: Mapping[str, Any], digest: str) -> Registration:
         home(name)  # an agent that is not known is refused
     return Registration(
         columns, Rules(**content["rules"]), tuple(content["decided_by"]),
-        tuple(_problems(content)), tuple(_days(content)), claims, tuple(content["changes"]), digest,
+        tuple(_problems(content)), claims, tuple(content["changes"]), digest,
     )  # fmt: skip
 
 
@@ -335,28 +330,22 @@ def _claim(content: Mapping[str, Any]) -> RegisteredClaim:
 
 
 def _problems(content: Mapping[str, Any]) -> Iterator[Problem]:
-    steady = content["rules"]["steady_episodes"]
+    usual = content["rules"]["steady_episodes"]
     for group in ("steady", "changing"):
         for kind, entries in content[group].items():
             for entry in entries:
-                for load in map(_literal, entry["loads"]):
+                for load in map(literal, entry["loads"]):
                     workload(load)  # a load that cannot be is refused
                     for testbed in _both_halves(entry["testbed"]):
-                        yield Problem(kind, testbed, load, entry.get("episodes", steady))
-
-
-def _days(content: Mapping[str, Any]) -> Iterator[DayProblem]:
+                        episodes = entry.get("episodes", usual)
+                        yield Problem(kind, Setting(testbed, load, "", 0, episodes))
     for kind, entries in content["days"].items():
         for entry in entries:
-            about = {name: _literal(value) for name, value in entry.items()}
+            about = {name: literal(value) for name, value in entry.items()}
             for testbed in _both_halves(about["testbed"]):
-                yield DayProblem(kind, Day(agent="", seeds=0, **about | {"testbed": testbed}))
+                yield Problem(kind, Day(agent="", seeds=0, **about | {"testbed": testbed}))
 
 
 def _both_halves(testbed: str) -> tuple[str, ...]:
     """Return the name once for each half of a recording that can be replayed."""
     return (testbed,) if testbed in TESTBEDS else (testbed, f"{testbed}/1")
-
-
-def _literal(value: Any) -> Any:
-    return tuple(map(_literal, value)) if isinstance(value, list) else value

@@ -10,47 +10,145 @@
 - ``verify`` computes a sample of the stored runs again and compares them byte by byte. Each commit
   has another sample. With ``--all`` it computes every run.
 - ``keep`` removes what no notebook wanted while the results were stored.
+
+Besides runs and truths, the store has tables of runs that are no single races. A table depends on
+versions of agents, problems and the judge, too, and has a line in the index. :func:`table_file`
+returns the path of a file of a table if the table is of the present versions.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rrl.studies import tables
-from rrl.studies.behaviour import accept, changed
-from rrl.studies.days import Arrays, Day, check_day
-from rrl.studies.settings import Setting
-from rrl.studies.settings import check as check_setting
-from rrl.studies.sweep_store import TABLES, Key, Store, differing
+from rrl.studies.ablation import FAMILIES, make_ablation
+from rrl.studies.ablation import PROBLEMS as ABLATION_PROBLEMS
+from rrl.studies.behaviour import accept, changed, label, problem_name
+from rrl.studies.days import Arrays
+from rrl.studies.horizons import RACED, make_horizons
+from rrl.studies.region_map import RECORDED, SIMULATED, make_map
+from rrl.studies.settings import TruthOf
+from rrl.studies.sweep_store import TABLES, Entry, Key, Store, data_key, differing, packages
 from rrl.studies.sweeps import WANTED, Result, Sweep, Task
-from rrl.support.errors import Parser, UnstableError, UsageError, command
+from rrl.studies.warm_start import PROBLEMS as WARM_PROBLEMS
+from rrl.studies.warm_start import make_warm_start
+from rrl.support.errors import DataError, Parser, UnstableError, UsageError, command
 from rrl.support.files import read_json
 
-RUNS = Setting | Day  # what has seeds
 SAMPLE = 60  # results that are computed again, of one seed each
 ROUNDING = 1e-12  # two truths may differ by this fraction; 1e-15 was seen between processors
 MANIFEST = Path("figures") / "manifest.json"
 
 
-class Recomputed(NamedTuple):
-    """A part of a stored result that is computed again: the result, the piece, the seed if any.
+# --- tables of runs that are no single races ------------------------------------------------------
 
-    The seed counts from the first one of the setting.
+JUDGE = ("judge loop", "judge truth", "judge measures")
+
+
+class Table(NamedTuple):
+    """What a table depends on, and the function that makes its files.
+
+    Parameters
+    ----------
+    agents, testbeds : tuple of str
+    make : callable
+        It takes the folder of the table and a sweep, which has the folder of the data.
+    judge : tuple of str
+        The parts of the judge.
     """
 
-    result: Result
-    task: Task
-    seed: int | None
+    agents: tuple[str, ...]
+    testbeds: tuple[str, ...]
+    make: Callable[[Path, Sweep], None]
+    judge: tuple[str, ...] = JUDGE
+
+
+def tables() -> dict[str, Table]:
+    """Return all tables by name."""
+    families = tuple(dict.fromkeys(name for family in FAMILIES.values() for name in family))
+    return {
+        "ablation": Table(
+            families, tuple(testbed for testbed, _ in ABLATION_PROBLEMS.values()), make_ablation
+        ),
+        "horizons": Table(
+            ("rrl", "rrl-adaptive"),
+            tuple(dict.fromkeys(name.split(",")[0] for name in RACED)),
+            lambda folder, sweep: make_horizons(folder, sweep.data, sweep.workers),
+            ("judge horizons",),
+        ),
+        "region-map": Table(
+            ("rrl", "rrl-adaptive", "q-learning", "deep-q-network"),
+            (*SIMULATED, *RECORDED),
+            make_map,
+            (*JUDGE, "judge map"),
+        ),
+        "warm-start": Table(
+            ("rrl-gp", "warm start"),
+            tuple(WARM_PROBLEMS),
+            make_warm_start,
+        ),
+    }
+
+
+def key_of(table: Table, data: str | os.PathLike[str]) -> Key:
+    """Return what a table depends on, in the form of a result's key."""
+    problems = dict.fromkeys(map(problem_name, table.testbeds))
+    read = dict.fromkeys(key for name in table.testbeds for key in data_key(name, str(data), True))
+    names = *(f"agent {name}" for name in table.agents), *problems, *table.judge
+    return (*map(label, names), *read, packages())
+
+
+def table_file(name: str, file: str, data: str | os.PathLike[str] = "data") -> Path:
+    """Return the path of a file of a table that is of the present versions.
+
+    Parameters
+    ----------
+    name : str
+        A key of :func:`tables`.
+    file : str
+        The file in the folder of the table.
+    data : path, optional
+
+    Raises
+    ------
+    DataError
+        If the table is missing or of other versions. The message names what has changed.
+
+    Examples
+    --------
+    >>> table_file("horizons", "runs.csv").name
+    'runs.csv'
+    """
+    store = Store(Path(data) / "results")
+    path, entry = store.table(name) / file, store.index.get(TABLES + name)
+    if entry is None or not path.exists():
+        raise DataError(f"{path}: no such table is stored; `make results` makes it")
+    new = sorted(set(key_of(tables()[name], data)) ^ set(entry.key))
+    if new:
+        raise DataError(
+            f"{path}: of other versions than {', '.join(new)}; `make results` renews the table"
+        )
+    return path
+
+
+def renew_table(name: str, sweep: Sweep) -> None:
+    """Make a table anew, and enter it in the index; pieces that a sweep has are not run again."""
+    table = tables()[name]
+    key = key_of(table, sweep.data)
+    table.make(sweep.store.table(name), sweep)
+    sweep.store.enter({TABLES + name: Entry(("table", name), key)})
+
+
+# --- which versions the results are of ------------------------------------------------------------
 
 
 def wanted_now(sweep: Sweep) -> dict[str, Result]:
@@ -63,11 +161,8 @@ def wanted_now(sweep: Sweep) -> dict[str, Result]:
         if name.startswith(TABLES):
             continue
         try:
-            if isinstance(what, Day):
-                check_day(what)
-            elif isinstance(what, Setting):
-                check_setting(what)
-            found[name] = sweep.result(what) if isinstance(what, RUNS) else sweep.truth(what)
+            what.check()
+            found[name] = sweep.result(what)
         except (LookupError, ImportError, ValueError):  # an agent or a testbed that is gone
             continue
     return found
@@ -77,9 +172,9 @@ def outdated(sweep: Sweep) -> dict[str, Key]:
     """Return the stored results of other versions, with what has changed in their keys."""
     now, index = wanted_now(sweep), sweep.store.index
     keys = {name: result.entry.key for name, result in now.items()}
-    known = tables.tables()
+    known = tables()
     for name in known:
-        keys[TABLES + name] = tables.key_of(known[name], sweep.data)
+        keys[TABLES + name] = key_of(known[name], sweep.data)
     late: dict[str, Key] = {}
     for name in {*index, *keys}:
         if name not in keys:
@@ -120,7 +215,7 @@ def check(sweep: Sweep, root: Path = Path()) -> str:
         print(f"changed, without a version of their own yet: {', '.join(sorted(unknown))}")
     late = outdated(sweep)
     if not late:
-        runs = sum(w.seeds for w, _ in sweep.store.index.values() if isinstance(w, RUNS))
+        runs = sum(getattr(what, "seeds", 0) for what, _ in sweep.store.index.values())
         count = sum(name.startswith(TABLES) for name in sweep.store.index)
         return (
             f"read from data/results: {len(sweep.store.index) - count} results ({runs} runs) and "
@@ -132,11 +227,8 @@ def check(sweep: Sweep, root: Path = Path()) -> str:
     for new, names in reasons.items():
         print(f"{', '.join(new)}: {len(names)} stored results, such as {names[0]}")
     figures = rests_on(late, root)
-    together: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for figure, names in figures.items():
-        together[tuple(names)].add(Path(figure).stem)
-    for of, stems in together.items():
-        print(f"  figures and tables that rest on {len(of)} of them: {', '.join(sorted(stems))}")
+    stems = {Path(figure).stem for figure in figures}
+    print(f"figures and tables that rest on them: {', '.join(sorted(stems)) or 'none'}")
     steps = "`make versions`, then `make results`" if unknown else "`make results`"
     raise UnstableError(
         f"{len(late)} of {len(sweep.store.index)} stored results are of other versions, and "
@@ -172,18 +264,18 @@ def renew(sweep: Sweep, figure: str | None = None, root: Path = Path()) -> str:
     sweep.compute(tasks)
     for result in results:
         sweep.keep_result(result)
-    known = {TABLES + name for name in tables.tables()}
+    known = {TABLES + name for name in tables()}
     made = [name.removeprefix(TABLES) for name in late if name in known]
     for name in made:
         print(f"table {name}", flush=True)
-        tables.renew(name, sweep)
+        renew_table(name, sweep)
     gone = [name for name in late if name not in now and name not in known]
     sweep.store.forget(gone)
     return f"{len(results)} results and {len(made)} tables renewed, {len(gone)} removed"
 
 
-def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[Recomputed]:
-    """Choose what to compute again: one seed of some results; all seeds of all without a count.
+def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[tuple[Result, Task]]:
+    """Choose pieces to compute again: one seed of some results; all seeds of all without a count.
 
     Parameters
     ----------
@@ -204,12 +296,10 @@ def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[Recomputed]:
     found = []
     for name in sorted(present, key=number)[:count]:
         result, what = present[name], present[name].entry.what
-        if not isinstance(what, RUNS) or count is None:
-            found += [Recomputed(result, task, None) for task in result.tasks]
-            continue
-        seed = number(name) % what.seeds
-        (task,) = sweep.result(what, [[what.first_seed + seed]]).tasks
-        found.append(Recomputed(result, task, seed))
+        tasks = result.tasks
+        if count is not None and not isinstance(what, TruthOf):
+            tasks = sweep.result(what, [[what.first_seed + number(name) % what.seeds]]).tasks
+        found += [(result, task) for task in tasks]
     return found
 
 
@@ -224,10 +314,9 @@ def verify(sweep: Sweep, count: int | None = SAMPLE, progress: bool = True) -> s
         If a file is damaged.
     """
     chosen = sample_of(sweep, _commit(), count)
-    computed = sweep.compute([sample.task for sample in chosen], progress)
-    for sample in chosen:
-        stored = sweep.store.read(sample.result.name)
-        _compare(sweep.store, sample, stored, computed[sample.task.key])
+    computed = sweep.compute([task for _, task in chosen], progress)
+    for result, task in chosen:
+        _compare(sweep.store, result, task, computed[task.key])
     total = sum(not name.startswith(TABLES) for name in sweep.store.index)
     what = "all" if count is None else f"{len(chosen)} of {total}"
     return f"computed again: {what} stored results, and the same came out"
@@ -242,26 +331,24 @@ def _commit() -> str:
         return ""
 
 
-def _compare(store: Store, sample: Recomputed, stored: Arrays, computed: Arrays) -> None:
-    what, whole = "", sample.result.entry.what
-    if isinstance(whole, RUNS):
-        first, seeds = whole.first_seed, sample.task.arguments[1]
+def _compare(store: Store, result: Result, task: Task, computed: Arrays) -> None:
+    what, whole, stored = "", result.entry.what, store.read(result.name)
+    if not isinstance(whole, TruthOf):
+        first, seeds = whole.first_seed, task.arguments[1]
         rows = slice(seeds[0] - first, seeds[-1] + 1 - first)
         what = f", seeds {seeds[0]} to {seeds[-1]}"
         stored = {name: array[rows] for name, array in stored.items()}
         computed = {name: array for name, array in computed.items() if name in stored}
-    elif "cost" in stored and _is_rounding(stored["cost"], computed["cost"]):
+    elif stored["cost"].shape == computed["cost"].shape and np.allclose(
+        stored["cost"], computed["cost"], rtol=ROUNDING, atol=0
+    ):
         stored = stored | {"cost": computed["cost"]}
     if names := differing(stored, computed):
         raise UnstableError(
-            f"{store.path(sample.result.name)}{what}: {' and '.join(names)} differ from what the "
+            f"{store.path(result.name)}{what}: {' and '.join(names)} differ from what the "
             "same versions give here; use the locked packages (`make env`), or remove the file and "
             "run `make results`"
         )
-
-
-def _is_rounding(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
-    return one.shape == other.shape and np.allclose(one, other, rtol=ROUNDING, atol=0)
 
 
 def keep(sweep: Sweep) -> str:
@@ -282,7 +369,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(prog="python -m rrl.studies.results", description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["check", "renew", "versions", "verify", "keep"])
     parser.add_argument("--figure", help="renew only what this figure rests on")
-    parser.add_argument("--table", choices=tables.tables(), help="make this table anew")
+    parser.add_argument("--table", choices=tables(), help="make this table anew")
     parser.add_argument("--all", action="store_true", help="verify every stored result (hours)")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the profiles")
     parser.add_argument("--build", type=Path, default=Path("build"), help="folder of the pieces")
@@ -293,7 +380,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif options.what == "keep":
         print(keep(sweep))
     elif options.what == "renew" and options.table:
-        tables.renew(options.table, sweep)
+        renew_table(options.table, sweep)
     elif options.what == "renew":
         print(renew(sweep, options.figure))
     elif not sweep.store.index:

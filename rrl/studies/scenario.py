@@ -197,18 +197,18 @@ def find_truth(
     parts = list(cut(stretch, requests))[:: -(-horizon // replications)]
     start = rng.bit_generator.state  # so both passes draw the same numbers
     cost = np.zeros(len(problem.space))
-    for block, latency in _charged(problem.server, parts, rng):
+    for block, latency in charged(problem.server, parts, rng):
         cost[block] += latency.mean(axis=1) / len(parts)
     rng.bit_generator.state = start
     late = np.zeros((len(SLO_FACTORS), len(cost)))
-    for block, latency in _charged(problem.server, parts, rng):
+    for block, latency in charged(problem.server, parts, rng):
         for row, factor in zip(late, SLO_FACTORS, strict=True):
             row[block] += (latency > factor * cost.min()).mean(axis=1) / len(parts)
     within = cost <= (1 + TOLERANCE) * cost.min()
     return Truth(cost, late, within, within)
 
 
-def _charged(
+def charged(
     server: SimulatedServer, parts: Sequence[Costs], rng: np.random.Generator
 ) -> Iterator[tuple[NDArray[np.int64], Costs]]:
     """Yield configurations and latencies (s) per episode; rejections are at least `FAILURE_S`."""

@@ -1,4 +1,4 @@
-"""Settings of sweeps as literals: the agent, the testbed, the load and the number of runs."""
+"""What sweeps run, as literals: the agent, the testbed, the load and the number of runs."""
 
 from __future__ import annotations
 
@@ -52,6 +52,35 @@ class Setting(NamedTuple):
         """The testbed and the load. Agents are compared on the same problem."""
         return self.testbed, self.load
 
+    def check(self) -> None:
+        """Reject a setting that cannot be run.
+
+        Raises
+        ------
+        UsageError
+            If its workload or numbers are invalid.
+        ValueError
+            If its agent or objective is unknown.
+        """
+        home(self.agent)
+        if self.seeds < 1 or self.episodes < 1 or self.first_seed < 0:
+            raise UsageError(f"{self}: use at least 1 seed and episode, and a first_seed from 0")
+        workload(self.load)
+        parse_objective(self.objective, most_cpus=1)
+
+
+class TruthOf(NamedTuple):
+    """The truth about a problem, see :func:`rrl.studies.scenario.find_truth`, as literals."""
+
+    testbed: str
+    load: Load
+    episodes: int
+    replications: int
+
+    def check(self) -> None:
+        """Reject a load that no workload has."""
+        workload(self.load)
+
 
 def cross(
     problems: Iterable[tuple[str, Load]],
@@ -71,6 +100,17 @@ def cross(
         Setting(*problem, agent, seeds, episodes, first_seed=first_seed)
         for problem, (agent, seeds) in pairs
     )
+
+
+def literal(value: Any) -> Any:
+    """Return a value that JSON or YAML has read, with tuples in place of lists.
+
+    Examples
+    --------
+    >>> literal(["Bursts", [5.0, 20.0]])
+    ('Bursts', (5.0, 20.0))
+    """
+    return tuple(map(literal, value)) if isinstance(value, list) else value
 
 
 def workload(load: Load) -> float | Workload:
@@ -94,26 +134,6 @@ def workload(load: Load) -> float | Workload:
         return WORKLOADS[load[0]](*load[1:])
     except (TypeError, ValueError) as error:
         raise UsageError(f"workload {load!r}: {error}") from error
-
-
-def check(setting: Setting) -> None:
-    """Reject a setting that cannot be run.
-
-    Raises
-    ------
-    UsageError
-        If its agent, workload or numbers are invalid.
-    ValueError
-        If its objective is unknown.
-    """
-    try:
-        home(setting.agent)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    if setting.seeds < 1 or setting.episodes < 1 or setting.first_seed < 0:
-        raise UsageError(f"{setting}: seeds and episodes must be at least 1, first_seed at least 0")
-    workload(setting.load)
-    parse_objective(setting.objective, most_cpus=1)
 
 
 def why_not(agent: str) -> str | None:

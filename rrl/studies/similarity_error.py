@@ -6,7 +6,6 @@ An estimator is honest if its errors are as large as the standard deviations tha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +16,6 @@ from rrl.core.qtable import QTable
 from rrl.core.rrl import deploy
 from rrl.core.similarity import CONTRAST, CONTRAST_WEIGHT, Estimate, Similarity
 from rrl.core.space import ROUNDING, ConfigSpace
-from rrl.recording.replay import RecordedServer
-from rrl.recording.truth import judge_half
 from rrl.studies.scenario import Scenario
 from rrl.tuning.objective import MeanLatency
 from rrl.workloads.workload import episodes
@@ -144,20 +141,6 @@ def error_again(scenario: Scenario, rng: np.random.Generator) -> float:
     arrivals_rng, server_rng = rng.spawn(2)
     measured = _measure(scenario, np.arange(len(scenario.space)), arrivals_rng, server_rng)
     return float(np.median(np.abs(np.log(measured / scenario.cost))))
-
-
-def on_one_scale(scenario: Scenario) -> Scenario:
-    """Return a recorded problem without the factor by which its two halves differ.
-
-    The true costs are multiplied by the factor that all configurations share: the median ratio of
-    the replayed half to the judging one.
-    """
-    server = scenario.server
-    assert isinstance(server, RecordedServer)
-    assert server.half is not None
-    seen = judge_half(server.profile, scenario.workload.rate, server.half).cost
-    factor = np.exp(np.median(np.log(seen) - np.log(scenario.cost)))
-    return replace(scenario, cost=factor * scenario.cost)
 
 
 def region_errors(

@@ -25,80 +25,78 @@ from rrl.recording.replay import replayed
 from rrl.studies.behaviour import label, problem_name
 from rrl.studies.days import KNOWING, Arrays, Day
 from rrl.studies.problems import SURFACES, half_of
-from rrl.studies.settings import Load, Setting
+from rrl.studies.settings import Load, Setting, TruthOf, literal
 from rrl.support.errors import DataError
 from rrl.support.files import read_json, replacing, write_atomically
 from rrl.support.provenance import NUMERICAL, digest, locked
 
 INDEX = "index.json"
 TABLES = "tables/"
-"""What the names of tables begin with, see :mod:`rrl.studies.tables`."""
-
+"""What the names of tables begin with, see :func:`rrl.studies.results.tables`."""
 
 Key = tuple[str, ...]
 """What a result depends on: names with their versions, such as ``"agent random 1"``."""
 
 
-class Entry(NamedTuple):
-    """A line of the index: what was run (a setting, a day, a truth, a table), and its key."""
+Run = Setting | Day | TruthOf
+"""What a file holds: the runs of a setting or of a day, or the truth of a problem."""
 
-    what: tuple[Any, ...]
+
+class Entry(NamedTuple):
+    """A line of the index: what was run (a `Run`, or a table), and its key."""
+
+    what: Any
     key: Key
 
 
-def setting_name(setting: Setting) -> str:
-    """Return the name of a setting's file, without its ending; the number of seeds does not count.
+def run_name(what: Run) -> str:
+    """Return the name of a file, without its ending; the number of seeds does not count.
 
     Examples
     --------
-    >>> setting_name(Setting("gpu", ("Bursts", (8.0, 16.0), (60.0, 20.0)), "rrl-gp", 30, 100))
+    >>> run_name(Setting("gpu", ("Bursts", (8.0, 16.0), (60.0, 20.0)), "rrl-gp", 30, 100))
     'gpu/bursts-8-16-60-20/rrl-gp-100'
+    >>> run_name(Day("cpu2", 75.0, "rrl-gp", 30, 750, 0.1, neighbour=(0.5, 150.0, 300.0)))
+    'cpu2/day-75-0.5-150-300/rrl-gp-3600-750-0.1'
     """
-    words = re.sub(r"[^\w.]+", "-", setting.objective)  # no spaces, colons or "<" in file names
-    objective = "" if setting.objective == "mean" else f"-{words}"
-    seeds = f"-from-{setting.first_seed}" if setting.first_seed else ""
-    return f"{_folder(*setting.problem)}/{setting.agent}-{setting.episodes}{objective}{seeds}"
+    if isinstance(what, Day):
+        load: Load = ("day", what.rate, *what.neighbour)
+        rest = f"{what.agent}-{_words((what.length_s, what.requests, what.late_s))}"
+    elif isinstance(what, TruthOf):
+        load, rest = what.load, f"truth-{what.episodes}-{what.replications}"
+    else:
+        words = re.sub(r"[^\w.]+", "-", what.objective)  # no spaces, colons or "<" in file names
+        objective = "" if what.objective == "mean" else f"-{words}"
+        load, rest = what.load, f"{what.agent}-{what.episodes}{objective}"
+    first = 0 if isinstance(what, TruthOf) else what.first_seed
+    seeds = f"-from-{first}" if first else ""
+    return f"{what.testbed.replace('/', '-half-')}/{_words(load)}/{rest}{seeds}"
 
 
-def truth_name(testbed: str, load: Load, episodes: int, replications: int) -> str:
-    """Return the name of a truth's file, without its ending."""
-    return f"{_folder(testbed, load)}/truth-{episodes}-{replications}"
-
-
-def _folder(testbed: str, load: Load) -> str:
-    def flat(part: Any) -> Iterable[str]:
-        if isinstance(part, tuple | list):
-            return (word for one in part for word in flat(one))
-        return (part.lower() if isinstance(part, str) else f"{part:g}",)
-
-    return f"{testbed.replace('/', '-half-')}/{'-'.join(flat(load))}"
+def _words(part: Any) -> str:
+    if isinstance(part, tuple | list):
+        return "-".join(map(_words, part))
+    return part.lower() if isinstance(part, str) else f"{part:g}"
 
 
 # --- what a result depends on ---------------------------------------------------------------------
 
-LOOP = "judge loop", "judge objectives"
 
-
-def setting_key(setting: Setting, data: str) -> Key:
-    """Return what a run of a setting depends on, besides the setting itself."""
-    kind = "Poisson" if isinstance(setting.load, int | float) else setting.load[0]
-    names = f"agent {setting.agent}", problem_name(setting.testbed), f"load {kind}", *LOOP
-    return (*map(label, names), *data_key(setting.testbed, data, judged=False), packages())
-
-
-def truth_key(testbed: str, load: Load, data: str) -> Key:
-    """Return what the truth of a problem depends on, besides its arguments."""
-    kind = "Poisson" if isinstance(load, int | float) else load[0]
-    names = problem_name(testbed), f"load {kind}", "judge truth"
-    return (*map(label, names), *data_key(testbed, data, judged=True), packages())
-
-
-def day_key(day: Day, data: str) -> Key:
-    """Return what a run of a day depends on, besides the day itself."""
-    agent = () if day.agent == KNOWING else (f"agent {day.agent}",)
-    names = *agent, problem_name(day.testbed), "problem day", "judge loop"
-    judged = Path(data) / half_of(day.testbed)[0] / EPISODES
-    read = (f"data {digest(judged)[:12]}",) if judged.exists() else ()
+def run_key(what: Run, data: str) -> Key:
+    """Return what a result depends on, besides the setting, the day or the truth itself."""
+    problem = problem_name(what.testbed)
+    if isinstance(what, Day):
+        names: Key = problem, "problem day", "judge loop"
+        judged = Path(data) / half_of(what.testbed)[0] / EPISODES
+        read: Key = (f"data {digest(judged)[:12]}",) if judged.exists() else ()
+    else:
+        load = "Poisson" if isinstance(what.load, int | float) else what.load[0]
+        is_truth = isinstance(what, TruthOf)
+        judge = ("judge truth",) if is_truth else ("judge loop", "judge objectives")
+        names = problem, f"load {load}", *judge
+        read = data_key(what.testbed, data, judged=is_truth)
+    if not isinstance(what, TruthOf) and what.agent != KNOWING:
+        names = (f"agent {what.agent}", *names)
     return (*map(label, names), *read, packages())
 
 
@@ -158,7 +156,7 @@ class Store:
         return self.folder / f"{name}.npz"
 
     def table(self, name: str) -> Path:
-        """Return the folder of a table, see :mod:`rrl.studies.tables`."""
+        """Return the folder of a table, see :func:`rrl.studies.results.tables`."""
         return self.folder / TABLES / name
 
     def is_present(self, name: str, key: Key) -> bool:
@@ -265,14 +263,8 @@ def _save(file: Any, arrays: Arrays) -> None:
                 np.lib.format.write_array(entry, np.ascontiguousarray(small), allow_pickle=False)
 
 
-def _what(line: list[Any]) -> tuple[Any, ...]:
-    """Return the setting, the day or the truth's arguments that the index has as a list.
-
-    They differ in their length.
-    """
-    made = {len(kind._fields): kind for kind in (Setting, Day)}.get(len(line))
-    return made(*_tuples(line)) if made else _tuples(line)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+def _what(line: list[Any]) -> Any:
+    """Return what the index has as a list; the kinds differ in their length."""
+    kinds: tuple[Any, ...] = (Setting, Day, TruthOf)
+    made = {len(kind._fields): kind for kind in kinds}.get(len(line), lambda *words: words)
+    return made(*literal(line))

@@ -1,4 +1,4 @@
-"""Sweeps: many races from a list of literal settings, on one machine or on a cluster.
+"""Sweeps: many races from a list of literal settings, in the processes of this machine.
 
 A :class:`rrl.studies.settings.Setting` says what to run. Results of the present versions are read
 from the store (:mod:`rrl.studies.sweep_store`), and the others are computed. They are divided into
@@ -6,7 +6,8 @@ pieces of a few seeds (:func:`run_piece`), and each piece is kept as one file un
 ``build/results``. So an interrupted sweep continues where it stopped, and a finished one is not run
 again. Days of devices (:class:`rrl.studies.days.Day`) are run and kept in the same way.
 A piece draws from its own seeds and runs its linear algebra in one thread. So the results do not
-depend on the number of workers, and they are the same on a cluster.
+depend on the number of workers. On a Dask cluster, run a sweep within
+``joblib.parallel_config(backend="dask")``: the results are the same.
 
 With ``RRL_RESULTS=store`` in the environment, computed results are also stored (``make results``).
 """
@@ -16,8 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,21 +28,13 @@ from tqdm import tqdm
 
 from rrl.rivals import agents
 from rrl.studies.behaviour import processes
-from rrl.studies.days import Arrays, Day, check_day, day_name, run_days
+from rrl.studies.days import Arrays, Day, run_days
 from rrl.studies.problems import open_scenario
 from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario, Truth, find_truth
-from rrl.studies.settings import Load, Setting, check, why_not, workload
-from rrl.studies.sweep_store import (
-    Entry,
-    Store,
-    day_key,
-    setting_key,
-    setting_name,
-    truth_key,
-    truth_name,
-)
-from rrl.support.errors import DataError, UsageError
+from rrl.studies.settings import Load, Setting, TruthOf, why_not, workload
+from rrl.studies.sweep_store import Entry, Run, Store, run_key, run_name
+from rrl.support.errors import DataError
 from rrl.support.files import replacing
 from rrl.support.machine import one_thread
 from rrl.support.provenance import NUMERICAL, versions
@@ -67,7 +59,7 @@ class Result(NamedTuple):
 
     name: str
     entry: Entry
-    tasks: tuple[Task, ...]
+    tasks: list[Task]
 
 
 class Sweep:
@@ -112,10 +104,7 @@ class Sweep:
         self.replications = replications
         self.workers = workers or processes()
         for setting in self.settings:
-            if isinstance(setting, Day):
-                check_day(setting)
-            else:
-                check(setting)
+            setting.check()
 
     def of(self, settings: Sequence[Setting]) -> Sweep:
         """Return a sweep of other settings with the same folders, without costs."""
@@ -176,51 +165,47 @@ class Sweep:
             steady = isinstance(setting.load, int | float)
             length = self.replications if steady else setting.episodes
             horizon[setting.problem] = max(length, horizon.get(setting.problem, 0))
-        wanted = {key: self.truth((*key, n, self.replications)) for key, n in horizon.items()}
+        wanted = {
+            key: self.result(TruthOf(*key, n, self.replications)) for key, n in horizon.items()
+        }
         found = self._results(list(wanted.values()), progress)
         return {key: Truth(**found[result.name]) for key, result in wanted.items()}
 
-    def result(
-        self, setting: Setting | Day, seeds: Sequence[Sequence[int]] | None = None
-    ) -> Result:
-        """Return a setting's or a day's result; `seeds` names the seeds of each piece."""
-        run: Callable[..., Arrays]
-        if isinstance(setting, Day):
-            name, key, run = day_name(setting), day_key(setting, self.data), run_days
-        else:
-            name, key, run = setting_name(setting), setting_key(setting, self.data), run_piece
-        last = setting.first_seed + setting.seeds
-        starts = range(setting.first_seed, last, SEEDS_PER_PIECE)
+    def result(self, what: Run, seeds: Sequence[Sequence[int]] | None = None) -> Result:
+        """Return the result of a setting, a day or a truth; `seeds` names those of each piece."""
+        key = run_key(what, self.data)
+        if isinstance(what, TruthOf):
+            tasks = [Task(piece_key(what, key), run_truth, (*what, self.data))]
+            return Result(run_name(what), Entry(what, key), tasks)
+        run: Callable[..., Arrays] = run_days if isinstance(what, Day) else run_piece
+        last = what.first_seed + what.seeds
+        starts = range(what.first_seed, last, SEEDS_PER_PIECE)
         parts = seeds or [range(first, min(first + SEEDS_PER_PIECE, last)) for first in starts]
-        tasks = (
+        tasks = [
             Task(
-                piece_key(setting._replace(seeds=0), key, tuple(part)),
+                piece_key(what._replace(seeds=0), key, tuple(part)),
                 run,
-                (setting, tuple(part), self.data),
+                (what, tuple(part), self.data),
             )
             for part in parts
-        )
-        return Result(name, Entry(setting, key), tuple(tasks))
-
-    def truth(self, what: tuple[str, Load, int, int]) -> Result:
-        """Return the result for a problem's truth: testbed, load, episodes and replications."""
-        key = truth_key(*what[:2], self.data)
-        task = Task(piece_key(what, key), run_truth, (*what, self.data))
-        return Result(truth_name(*what), Entry(what, key), (task,))
+        ]
+        return Result(run_name(what), Entry(what, key), tasks)
 
     def compute(self, tasks: Sequence[Task], progress: bool = True) -> dict[str, Arrays]:
         """Return the pieces by key; those that are not in the folder of pieces are computed."""
+        from joblib import Parallel, delayed
+
         missing = [task for task in tasks if not self._file(task).exists()]
         self.folder.mkdir(parents=True, exist_ok=True)
         if missing:
-            with _backend(self.workers) as parallel:
-                done = parallel(_keyed(task) for task in missing)
-                # By the mean speed of all pieces: they differ in length, and their order is random.
-                for key, arrays in tqdm(
-                    done, "sweep", len(missing), unit="piece", smoothing=0, disable=not progress
-                ):
-                    with replacing(self.folder / f"{key}.npz") as file:
-                        np.savez_compressed(file, **arrays)
+            how: dict[str, Any] = {"return_as": "generator_unordered", "max_nbytes": None}
+            done = Parallel(n_jobs=self.workers, **how)(delayed(_call)(task) for task in missing)
+            # By the mean speed of all pieces: they differ in length, and their order is random.
+            for key, arrays in tqdm(
+                done, "sweep", len(missing), unit="piece", smoothing=0, disable=not progress
+            ):
+                with replacing(self.folder / f"{key}.npz") as file:
+                    np.savez_compressed(file, **arrays)
         return {task.key: self._load(task) for task in tasks}
 
     def keep_result(self, result: Result) -> None:
@@ -254,7 +239,7 @@ class Sweep:
         if not self.store.is_present(result.name, result.entry.key):
             return None
         arrays = self.store.read(result.name)
-        if not isinstance(result.entry.what, Setting | Day):
+        if isinstance(result.entry.what, TruthOf):
             return arrays
         enough = len(arrays["chosen"]) >= result.entry.what.seeds
         return arrays if enough and ("costs" in arrays or not self.costs) else None
@@ -280,13 +265,8 @@ class Sweep:
 
 
 def _call(task: Task) -> tuple[str, Arrays]:
-    return task.key, task.function(*task.arguments)
-
-
-def _keyed(task: Task) -> Any:
-    from joblib import delayed
-
-    return delayed(_call)(task)
+    with one_thread():
+        return task.key, task.function(*task.arguments)
 
 
 def piece_key(*about: Any) -> str:
@@ -307,36 +287,6 @@ def _join(parts: Sequence[Mapping[str, Any]]) -> Arrays:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-@contextmanager
-def _backend(workers: int) -> Iterator[Any]:
-    """Yield Joblib's Parallel for this machine, or for the cluster that the environment sets.
-
-    The environment variables are RRL_BACKEND and RRL_SCHEDULER.
-    """
-    from joblib import Parallel, parallel_config
-
-    name, scheduler = os.environ.get("RRL_BACKEND") or "loky", os.environ.get("RRL_SCHEDULER")
-    if name not in ("loky", "dask"):
-        raise UsageError(f"unknown BACKEND {name!r}: use loky (this machine) or dask (a cluster)")
-    if name == "loky":
-        yield Parallel(n_jobs=workers, return_as="generator_unordered", max_nbytes=None)
-        return
-    if not scheduler:
-        raise UsageError("BACKEND=dask needs SCHEDULER=tcp://HOST:PORT, a Dask scheduler's address")
-    try:
-        from distributed import Client
-    except ImportError:
-        raise UsageError(
-            "BACKEND=dask needs the package distributed: pip install 'dask[distributed]'"
-        ) from None
-    try:
-        client = Client(scheduler, timeout="10s")
-    except OSError as error:
-        raise UsageError(f"no Dask scheduler answers at {scheduler}: {error}") from None
-    with client, parallel_config(backend="dask", wait_for_workers_timeout=60):
-        yield Parallel(return_as="generator_unordered")
-
-
 # --- Pieces: what a worker process runs, and what the result depends on --------------------------
 
 
@@ -355,11 +305,10 @@ def run_piece(setting: Setting, seeds: Sequence[int], data: str) -> Arrays:
         ``chosen`` and ``recommended`` are those of :class:`rrl.studies.race.Race`. ``costs`` (s for
         a latency) has single precision, so that it can be stored: the seventh digit is rounded.
     """
-    with one_thread():
-        scenario = problem(*setting.problem, data)
-        objective = parse_objective(setting.objective, most_cpus(scenario.space))
-        make = agents.maker(setting.agent)
-        runs = race(scenario, make, seeds, setting.episodes, objective=objective)
+    scenario = problem(*setting.problem, data)
+    objective = parse_objective(setting.objective, most_cpus(scenario.space))
+    make = agents.maker(setting.agent)
+    runs = race(scenario, make, seeds, setting.episodes, objective=objective)
     costs = np.asarray(runs.costs, dtype=np.float32)
     return {"chosen": runs.chosen, "recommended": runs.recommended, "costs": costs}
 

@@ -8,10 +8,9 @@ table and seed meet the same noise, see :func:`rrl.studies.race.race`.
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,13 +18,13 @@ from numpy.typing import ArrayLike
 
 from rrl.core.space import from_table
 from rrl.rivals.agents import maker
+from rrl.studies.days import Arrays
 from rrl.studies.outcomes import interval, measures, median_of
 from rrl.studies.problems import SurfaceServer, surface
 from rrl.studies.race import race
 from rrl.studies.scenario import Scenario
-from rrl.support.errors import DataError, UsageError
-from rrl.support.files import write_atomically
-from rrl.support.machine import one_thread
+from rrl.studies.sweeps import Sweep, Task, piece_key
+from rrl.support.errors import DataError
 from rrl.support.versions import version
 
 if TYPE_CHECKING:
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
 KEYS = ["table", "agent", "seed"]
 MEASURED = ("first_within_5", "stays_within_5", "simple_regret", "mean_cost", "mean_cost_100")
 """The measures of each run, see :func:`rrl.studies.race.score`."""
-
-Rows = dict[tuple[str, str, int], dict[str, Any]]
+FAILED = "failed"
+"""What a run has instead of measures if its agent cannot take the table: the reason."""
 
 
 def table_scenario(
@@ -71,33 +70,13 @@ def table_scenario(
     return surface(name, space, sums / np.bincount(rows), noise)
 
 
-def check_agents(names: Iterable[str]) -> None:
-    """Let each agent take a few episodes on a small table, before a long race begins.
-
-    Raises
-    ------
-    UsageError
-        If no agent has this name, or a package that it needs is missing.
-
-    Examples
-    --------
-    >>> check_agents(["rrl-gp", "random"])
-    """
-    small = table_scenario("small", {"a": [1, 2, 3], "cost": [1.0, 2.0, 3.0]}, ["a"])
-    for name in names:
-        try:
-            race(small, maker(name), [0], 5)
-        except (AttributeError, ImportError, UsageError) as error:
-            raise UsageError(f"agent {name} cannot run here ({error}); leave it out") from None
-
-
 def race_tables(
     scenarios: Sequence[Scenario],
     agents: Sequence[str],
     seeds: Sequence[int],
     episodes: int,
     *,
-    path: Path | None = None,
+    build: str | os.PathLike[str] = "build",
     jobs: int = 1,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -110,8 +89,9 @@ def race_tables(
     agents : sequence of str
     seeds : sequence of int
     episodes : int
-    path : pathlib.Path, optional
-        A file of runs. Runs that it has are not repeated, and each new run is added at once.
+    build : path, optional
+        The runs are kept below this folder, as the pieces of a :class:`rrl.Sweep` are, and are not
+        repeated.
     jobs : int, optional
         The number of processes. The results do not depend on it.
     progress : bool, optional
@@ -126,10 +106,7 @@ def race_tables(
     Raises
     ------
     DataError
-        If the file has something else, or no agent can take any of the scenarios.
-    UsageError
-        If the file has runs of these scenarios with other settings, or of another version of an
-        agent.
+        If no agent can take any of the scenarios.
 
     Examples
     --------
@@ -139,73 +116,42 @@ def race_tables(
     [3.0, 3.0]
     """
     import pandas as pd
-    from joblib import Parallel, delayed
-    from tqdm import tqdm
 
-    settings = {(w.name, a): _settings(w, a, episodes) for w in scenarios for a in agents}
-    rows = _read_runs(path, settings) if path and path.exists() else {}
-    wanted = {(w.name, agent, s): w for w in scenarios for agent in agents for s in seeds}
-    missing = [key for key in wanted if key not in rows]
-    tasks = (delayed(_run)(wanted[key], *key[1:], episodes) for key in missing)
-    done = Parallel(n_jobs=jobs, return_as="generator_unordered", max_nbytes=None)(tasks)
-    failed = set()
-    for key, row in tqdm(done, "race", len(missing), unit="run", smoothing=0, disable=not progress):
-        if isinstance(row, str):
-            if key[:2] not in failed:  # the other seeds will say the same
-                tqdm.write(f"rrl: {key[1]} cannot take the table {key[0]}: {row}", sys.stderr)
-            failed.add(key[:2])
-            continue
-        rows[key] = row | {"settings": settings[key[:2]]}
-        if path:
-            text = pd.DataFrame([rows[k] for k in sorted(rows)]).to_csv(index=False)
-            write_atomically(path, text)
-    if not (found := [rows[key] for key in wanted if key in rows]):
+    tasks = {
+        (where.name, agent, seed): _task(where, agent, seed, episodes)
+        for where in scenarios
+        for agent in agents
+        for seed in seeds
+    }
+    sweep = Sweep((), build=build, workers=jobs)
+    done = sweep.compute(list(tasks.values()), progress)
+    rows, failed = [], dict[tuple[str, str], str]()
+    for key, task in tasks.items():
+        if FAILED in (found := done[task.key]):
+            failed.setdefault(key[:2], str(found[FAILED]))  # the other seeds say the same
+            (sweep.folder / f"{task.key}.npz").unlink(missing_ok=True)  # the next race tries again
+        else:
+            rows.append((*key, *(found[name].item() for name in MEASURED)))
+    for (table, agent), reason in failed.items():
+        print(f"rrl: {agent} cannot take the table {table}: {reason}", file=sys.stderr)
+    if not rows:
         raise DataError("no agent can take any of the tables; choose others with --agents")
-    return pd.DataFrame(found).drop(columns="settings")
+    return pd.DataFrame(rows, columns=[*KEYS, *MEASURED])
 
 
-def _run(
-    where: Scenario, agent: str, seed: int, episodes: int
-) -> tuple[tuple[str, str, int], dict[str, Any] | str]:
-    """Return the key of a run and its row, or what is wrong if the agent cannot take the table."""
-    key = where.name, agent, seed
-    with one_thread():
-        try:
-            runs = race(where, maker(agent), [seed], episodes)
-        except Exception as error:  # whatever it is, the other runs go on
-            return key, " ".join(f"{type(error).__name__}: {error}".split())
-    found = measures(where, runs, MEASURED)
-    return key, dict(zip(KEYS, key, strict=True)) | {n: v.item() for n, v in found.items()}
-
-
-def _settings(where: Scenario, agent: str, episodes: int) -> str:
-    """Return what the runs of an agent on a table depend on, besides the seed."""
-    table = hashlib.sha256(where.space.fingerprint.encode() + where.cost.tobytes()).hexdigest()[:12]
+def _task(where: Scenario, agent: str, seed: int, episodes: int) -> Task:
     assert isinstance(where.server, SurfaceServer)
-    noise = where.server.noise
-    about = {"agent": version(f"agent {agent}"), "episodes": episodes, "noise": noise}
-    return json.dumps(about | {"table": table})
+    table = hashlib.sha256(where.space.fingerprint.encode() + where.cost.tobytes()).hexdigest()
+    versions = [version(name) for name in (f"agent {agent}", "judge loop", "judge measures")]
+    about = table, where.server.noise, agent, versions, seed, episodes
+    return Task(piece_key("table", about), _run, (where, agent, seed, episodes))
 
 
-def _read_runs(path: Path, settings: Mapping[tuple[str, str], str]) -> Rows:
-    """Read a file of runs; those of these tables and agents must have these settings."""
-    import pandas as pd
-
-    kinds = {"table": str, "agent": str, "settings": str}
+def _run(where: Scenario, agent: str, seed: int, episodes: int) -> Arrays:
     try:
-        table = pd.read_csv(path, dtype=kinds, keep_default_na=False)
-        table = table[[*KEYS, *MEASURED, "settings"]]
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{path}: not a file of runs ({error}); remove it") from None
-    seen = table[["table", "agent", "settings"]].drop_duplicates()
-    for name, agent, made in seen.itertuples(index=False):
-        if made != (wanted := settings.get((name, agent), made)):
-            raise UsageError(
-                f"{path}: its runs of {agent} on {name} have {made}, not {wanted}; "
-                "choose another folder with --out"
-            )
-    rows = table.to_dict("records")
-    return {(row["table"], row["agent"], row["seed"]): row for row in rows}
+        return measures(where, race(where, maker(agent), [seed], episodes), MEASURED)
+    except Exception as error:  # whatever it is, the other runs go on
+        return {FAILED: np.array(" ".join(f"{type(error).__name__}: {error}".split()))}
 
 
 def table_medians(runs: pd.DataFrame, episodes: int) -> pd.DataFrame:

@@ -7,7 +7,7 @@ of one knob in the opposite order. The agent learns the slope between two models
 negative. So what is inverted need not mislead it, and what is shuffled has no order to take over.
 What is mirrored keeps its order along the other knobs, but something else looks best.
 :func:`make_warm_start` writes two tables: every run, and one row per problem and source.
-``data/README.md`` has their columns. The settings in :mod:`rrl.core.warm_start` were chosen
+``data/README.md`` has their columns. The settings in :mod:`rrl.tuning.warm_start` were chosen
 with other seeds than these.
 """
 
@@ -22,7 +22,6 @@ import numpy as np
 from rrl.core.agent import Agent
 from rrl.core.qtable import Floats
 from rrl.core.space import ConfigSpace
-from rrl.core.warm_start import Earlier, WarmStart, transfer
 from rrl.recording.replay import RecordedServer
 from rrl.studies.outcomes import interval, write_runs
 from rrl.studies.problems import DATA, with_truth
@@ -31,9 +30,12 @@ from rrl.studies.scenario import Scenario
 from rrl.support.limits import censored_median
 from rrl.support.machine import one_thread
 from rrl.tuning.recommended import recommended
+from rrl.tuning.warm_start import Earlier, WarmStart, transfer
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from rrl.studies.sweeps import Sweep
 
 PROBLEMS = {
     "mobilenet_v2-threads": 115,
@@ -252,6 +254,6 @@ def write_warm_start(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
     return write_runs(runs, folder, lambda known: warm_start_table(known, np.random.default_rng(0)))
 
 
-def make_warm_start(folder: Path, data: str, workers: int) -> None:
-    """Run the study in some processes, and write its tables."""
-    write_warm_start(study(data=Path(data), workers=workers), folder)
+def make_warm_start(folder: Path, sweep: Sweep) -> None:
+    """Run the study in the processes of a sweep, and write its tables."""
+    write_warm_start(study(data=Path(sweep.data), workers=sweep.workers), folder)

@@ -17,7 +17,7 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     """
 
     def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text[:20]) <= most:
+        if not (text.isascii() and text.isdecimal()) or not least <= int(text[:20]) <= most:
             raise ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
         return int(text)
 
@@ -50,4 +50,4 @@ def _finite(text: str, accepts: Callable[[float], bool], words: str) -> float:
 
 
 COUNT, SEED = whole(1, 10**6), whole(0, 2**63 - 1)
-"""For the options of a study: how many runs or episodes, and the first seed."""
+"""How many runs or episodes, and the first seed."""

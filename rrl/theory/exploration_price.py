@@ -46,8 +46,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.exploration import ExpectedSaving
 from rrl.core.knob import Knob
-from rrl.core.rrl import RRL, gp
+from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
+from rrl.tuning.recommended import recommended
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -177,7 +178,7 @@ def staying_stuck(wall: float = 5.0) -> tuple[RRL, Floats]:
     array([2, 3, 0, 1, 2, 2, 2, 2])
     """
     space = ConfigSpace([Knob("threads", (1, 2, 3, 4, 5))])
-    agent = gp(space, np.random.default_rng(0), start=space[2])
+    agent = recommended(space, np.random.default_rng(0), start=space[2])
     return agent, np.array([wall, wall, 1.0, wall, 0.1])
 
 

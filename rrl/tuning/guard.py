@@ -17,7 +17,7 @@ requests that the server measures. It assumes that this fraction does not fall w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -27,7 +27,6 @@ from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.support.mean_bound import lower_mean
-from rrl.tuning.objective import FAILURE_S
 from rrl.tuning.watch import Watch
 
 LATE = 2.0  # without an objective, late means later than this many times the default's p99
@@ -96,11 +95,6 @@ class Guard:
         How many times the default's own bad requests are allowed, at least 0.
     delta : float, optional
         Probability that the promise does not hold.
-    refuses : callable, optional
-        Takes a configuration, and returns whether it would refuse requests that are served today.
-        Such a configuration never serves.
-    refused_cost : float, optional
-        The cost that the agent is told instead: that of an episode without answers.
 
     Attributes
     ----------
@@ -137,8 +131,6 @@ class Guard:
     late_s: float | None = None
     factor: float = 1.0
     delta: float = 0.05
-    refuses: Callable[[Configuration], bool] | None = None
-    refused_cost: float = FAILURE_S
     parts: list[Part] = field(default_factory=list)
     shunned: dict[int, float] = field(default_factory=dict)
 
@@ -177,8 +169,6 @@ class Guard:
 
     def charge(self, configuration: Configuration) -> float | None:
         """Return the cost that the agent is told instead of a trial; None if it may be tried."""
-        if self.refuses is not None and self.refuses(configuration):
-            return self.refused_cost
         return self.shunned.get(self.space.index(configuration))
 
     def watch(self, configuration: Configuration) -> Watch | None:

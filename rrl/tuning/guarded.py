@@ -103,7 +103,7 @@ def guarded_steps(
         trial = measured(guard, server, chosen, arrivals, rng)
         cost = objective(trial.episode)
         served = [_noted(guard, trial, cost)]
-        if told := _has(guard, chosen):
+        if told := chosen in guard.space:
             agent.tell(chosen, cost)
         if guard.is_default(chosen):
             guard.set_limit(Percentile(99)(trial.episode))
@@ -150,15 +150,6 @@ def _recommended(guard: Guard, agent: Agent, load: float) -> Configuration:
     except ValueError:  # it was told nothing yet, because the default is not in its space
         return guard.default
     return best if guard.charge(best) is None else guard.default
-
-
-def _has(guard: Guard, configuration: Configuration) -> bool:
-    """Return whether the agent's space has a configuration."""
-    try:
-        guard.space.index(configuration)
-    except ValueError:
-        return False
-    return True
 
 
 def _rest(arrivals: Times, trial: Trial) -> Times:

@@ -1,4 +1,4 @@
-"""The recommended agent for TensorFlow Serving."""
+"""The recommended agent: our own extension of the method, made of its parts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from rrl.core.exploration import ExpectedSaving
 from rrl.core.knob import Configuration
-from rrl.core.rrl import RRL, gp
+from rrl.core.learned_similarity import BESIDE_A_START, LearnedSimilarity
+from rrl.core.region import WholeSpace
+from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.presets import SERVING_KNOBS
+from rrl.tuning.warm_start import WarmSimilarity, WarmStart
 
 
 def recommended(
@@ -18,19 +22,29 @@ def recommended(
     rng: np.random.Generator,
     *,
     start: Configuration | None = None,
+    warm: WarmStart | None = None,
     **settings: Any,
 ) -> RRL:
-    """Make the agent `rrl-gp`: :func:`rrl.core.rrl.gp`, which starts from what serves now.
+    """Make the agent `rrl-gp`, which starts from what serves now.
+
+    A Gaussian process estimates the whole space from all measurements. A trial serves if it is
+    expected to save more than its price.
 
     Parameters
     ----------
-    space : ConfigSpace
-    rng : numpy.random.Generator
+    space, rng
+        See :class:`rrl.core.rrl.RRL`.
     start : configuration, optional
-        The configuration that serves now. If it is not given and all knobs are knobs of TensorFlow
-        Serving, the default of TensorFlow Serving is used.
+        The configuration that serves now. It serves first. Somebody chose it, so costs far from
+        all measurements are expected to be higher. If it is not given and all knobs are knobs of
+        TensorFlow Serving, it is the default of TensorFlow Serving. For other knobs, a warm start
+        gives it. Without one, the agent begins in the middle of the grid and expects nothing of
+        distant costs.
+    warm : WarmStart, optional
+        What earlier measurements of another model, load or machine say, see
+        :mod:`rrl.tuning.warm_start`.
     **settings
-        Of :func:`rrl.core.rrl.gp`, such as `warm`, which also gives a start if there is no other.
+        Of :class:`rrl.core.rrl.RRL`; they replace single settings.
 
     Examples
     --------
@@ -38,10 +52,23 @@ def recommended(
     >>> agent = recommended(paper_cpu(), np.random.default_rng(7))
     >>> agent.ask(load=14.0)
     {'inter_op': 0, 'intra_op': 0, 'batch_threads': 0}
-    >>> agent.tell(agent.ask(load=14.0), 0.5)
-    >>> agent.ask(load=14.0)
-    {'inter_op': 6, 'intra_op': 6, 'batch_threads': 6}
+    >>> for _ in range(60):
+    ...     configuration = agent.ask(load=14.0)
+    ...     cost = 1 + sum((threads - 4) ** 2 for threads in configuration.values())
+    ...     agent.tell(configuration, cost)
+    >>> agent.best(load=14.0)
+    {'inter_op': 4, 'intra_op': 4, 'batch_threads': 4}
     """
     if start is None and set(space.names) <= set(SERVING_KNOBS):
         start = serving_default(space)
-    return gp(space, rng, start=start, **settings)
+    kept: dict[str, Any] = {
+        "similarity": LearnedSimilarity(None if start is None else BESIDE_A_START),
+        "region": WholeSpace(),
+        "exploration": ExpectedSaving(),
+        "learning_rate": 1.0,  # each estimate is made of all measurements
+        "average": False,
+    }
+    if warm is not None and not warm.flat:
+        kept |= {"similarity": WarmSimilarity(warm.trend), "region": WholeSpace(middle=False)}
+        start = space[int(warm.trend.argmin())] if start is None else start
+    return RRL(space, rng, start=start, **(kept | settings))

@@ -31,11 +31,7 @@ from rrl.core.gaussian_process import (
     fit_hyperparameters,
 )
 from rrl.core.knob import Configuration
-from rrl.core.learned_similarity import (
-    Coordinates,
-    LearnedSimilarity,
-    prior_hyperparameters,
-)
+from rrl.core.learned_similarity import LearnedSimilarity, prior_hyperparameters
 from rrl.core.qtable import NOISE, Floats, Ints, QTable
 from rrl.core.space import ConfigSpace
 
@@ -217,15 +213,15 @@ def _smoothed(part: ConfigSpace, at: Ints, log_costs: Floats, counts: NDArray[An
     They are multiplied by the fraction of their variance that neighbours predict. So costs without
     any order, which say nothing about others either, become flat.
     """
-    prior, coordinates = prior_hyperparameters(part), Coordinates(part)
+    prior, places = prior_hyperparameters(part), part.scaled_positions
     prior = prior._replace(length_scales=prior.length_scales[:-1])  # there is no load
     y, variance = compress(log_costs - log_costs.min()), NOISE**2 / counts
     chosen = np.argsort(log_costs, kind="stable")
     if len(chosen) > MOST_FITTED:  # evenly spread ones
         chosen = chosen[np.linspace(0, len(chosen) - 1, MOST_FITTED).round().astype(np.int64)]
-    sample = coordinates(at[chosen]), y[chosen], variance[chosen]
+    sample = places[at[chosen]], y[chosen], variance[chosen]
     hyperparameters = fit_hyperparameters(*sample, prior, prior)
-    process = GaussianProcess(coordinates(at), y, variance, hyperparameters)
+    process = GaussianProcess(places[at], y, variance, hyperparameters)
     wrong = ((y - process.leave_one_out()) ** 2).sum()
     predicted = max(0.0, 1 - wrong / ((y - y.mean()) ** 2).sum()) if np.ptp(y) else 0.0
-    return predicted * process.posterior(coordinates(np.arange(len(part))))[0]
+    return predicted * process.posterior(places)[0]
