@@ -51,6 +51,8 @@ def run(
     job = opened.job
     others = OtherWork(getattr(server, "processes", tuple)) if command else None
     try:
+        if command:
+            LOG.info(f"{load_words(job)}, plus the server starts")
         records = opened.finish(server, contestants, others)
     except BaseException as found:
         error = found

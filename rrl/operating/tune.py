@@ -27,7 +27,7 @@ from rrl.operating.options import (
     requests_or_unlimited,
 )
 from rrl.operating.requests import Requests, about, read_requests, this_machine
-from rrl.operating.run import load_words, no_room, plan_lines, run
+from rrl.operating.run import no_room, plan_lines, run
 from rrl.operating.targets import command_here, open_servers, own_server
 from rrl.serving.client_traffic import ClientTraffic
 from rrl.serving.detached import end_tuner, port_folder, stop_service
@@ -192,7 +192,6 @@ def _tune(options: Namespace) -> int:
         LOG.info(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
         servers = stack.enter_context(open_servers(options, job, folder, requests.inputs))
         stack.enter_context(metrics_at(options.metrics_port, opened.guard))
-        LOG.info(f"{load_words(job)}, plus the server starts")
         return run(opened, *servers, folder, options, command_here(options))
 
 
