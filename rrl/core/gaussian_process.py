@@ -47,6 +47,7 @@ Floats = NDArray[np.float64]
 NUGGET = 0.06  # expected sd of the part that no neighbour predicts
 CAP = 2.0  # costs above e^2 times the best are compressed
 PRIOR_SD = 0.7  # of each hyperparameter's logarithm
+BLOCK = 64  # rows of a matrix that are computed together
 SAME = 1e-7  # log likelihoods that differ by less are equal, apart from rounding
 
 
@@ -111,19 +112,61 @@ def correlation(a: Floats, b: Floats, length_scales: Floats) -> Floats:
     array([[1.  , 0.83, 0.14]])
     """
     a, b = a / length_scales, b / length_scales
-    return _correlations(2 * a @ b.T, (a * a).sum(axis=1), (b * b).sum(axis=1))
+    result, of_a, of_b = 2 * a @ b.T, (a * a).sum(axis=1), (b * b).sum(axis=1)
+    powers = np.empty((BLOCK, len(b)))
+    for first in range(0, len(a), BLOCK):  # a block stays in the processor's cache
+        rows = result[first : first + BLOCK]
+        power = powers[: len(rows)]
+        _set_distances(rows, of_a[first : first + BLOCK], of_b, power)
+        _set_correlations(rows, np.exp(power, out=power))
+    return result
 
 
 @njit(cache=True)
-def _correlations(doubled: Floats, of_a: Floats, of_b: Floats) -> Floats:
-    """Return correlations by doubled scalar products of points and the squares of their lengths."""
-    result = np.empty_like(doubled)
+def _set_distances(rows: Floats, of_a: Floats, of_b: Floats, negative: Floats) -> None:
+    """Replace doubled scalar products by scaled distances, and set the negative ones, too."""
     for i in range(len(of_a)):
         for j in range(len(of_b)):
-            square = max(of_a[i] + of_b[j] - doubled[i, j], 0.0)  # rounding may make it negative
-            r = math.sqrt(5 * square)
-            result[i, j] = (1 + r + r * r / 3) * math.exp(-r)
-    return result
+            square = of_a[i] + of_b[j] - rows[i, j]
+            rows[i, j] = math.sqrt(5 * (square if square > 0 else 0.0))
+            negative[i, j] = -rows[i, j]
+
+
+@njit(cache=True)
+def _set_correlations(rows: Floats, powers: Floats) -> None:
+    """Replace scaled distances r by their correlations, given exp(-r)."""
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            r = rows[i, j]
+            rows[i, j] = (1 + r + r * r / 3) * powers[i, j]
+
+
+class LatestCorrelation:
+    """The correlation, which is computed again only if something differs from the last call.
+
+    Nothing differs while configurations serve that were measured before: the noise of their means
+    changes, the points do not. Correlations among the same points and with others are kept apart.
+
+    Examples
+    --------
+    >>> x, latest = np.array([[0.0], [1.0]]), LatestCorrelation()
+    >>> latest(x, x, np.array([2.0])) is latest(x, x.copy(), np.array([2.0]))
+    True
+    >>> latest(x, x, np.array([2.0])) is latest(x, x, np.array([3.0]))
+    False
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[bool, tuple[tuple[Floats, Floats, Floats], Floats]] = {}
+
+    def __call__(self, a: Floats, b: Floats, length_scales: Floats) -> Floats:
+        """See :func:`correlation`; the caller must not write into the result."""
+        asked, kind = (a, b, length_scales), len(a) == len(b)
+        before, found = self._kept.get(kind, ((), None))
+        if found is None or not all(map(np.array_equal, asked, before)):
+            found = correlation(*asked)
+            self._kept[kind] = asked, found
+        return found
 
 
 class GaussianProcess:
@@ -141,6 +184,8 @@ class GaussianProcess:
     constant : tuple of float, optional
         The mean and the sd of the prior of the constant that the log costs vary around. By default
         the prior is flat.
+    correlated : callable, optional
+        What computes the correlations: :func:`correlation`, or a :class:`LatestCorrelation`.
 
     Examples
     --------
@@ -162,10 +207,11 @@ class GaussianProcess:
         variance: Floats,
         hyperparameters: Hyperparameters,
         constant: tuple[float, float] | None = None,
+        correlated: Callable[[Floats, Floats, Floats], Floats] = correlation,
     ) -> None:
         from scipy.linalg import lapack
 
-        self.x, self.hyperparameters = x, hyperparameters
+        self.x, self.hyperparameters, self._correlated = x, hyperparameters, correlated
         self._y, self._variance = y, variance
         covariance = self._kernel(x, x)
         covariance[np.diag_indices(len(y))] += variance + hyperparameters.nugget**2
@@ -187,7 +233,7 @@ class GaussianProcess:
     def _kernel(self, a: Floats, b: Floats) -> Floats:
         """Return the covariances k(a, b) that neighbours predict, shape (m, n)."""
         amplitude = self.hyperparameters.amplitude
-        return amplitude**2 * correlation(a, b, self.hyperparameters.length_scales)
+        return amplitude**2 * self._correlated(a, b, self.hyperparameters.length_scales)
 
     def _prior_variance(self, points: Floats) -> Floats | float:
         """Return the variance of each point before anything was measured."""

@@ -13,6 +13,7 @@ import numpy as np
 from rrl.core.gaussian_process import (
     GaussianProcess,
     Hyperparameters,
+    LatestCorrelation,
     compress,
     expand,
     fit_hyperparameters,
@@ -117,6 +118,7 @@ class LearnedSimilarity:
     def __init__(self, elsewhere: tuple[float, float] | None = None) -> None:
         self.elsewhere = elsewhere
         self.hyperparameters: Hyperparameters | None = None
+        self._correlated = LatestCorrelation()
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """See :meth:`rrl.core.similarity.Similarity.estimate`."""
@@ -144,7 +146,7 @@ class LearnedSimilarity:
     def _process(
         self, x: Floats, y: Floats, variance: Floats, of: Hyperparameters
     ) -> GaussianProcess:
-        return self.process(x, y, variance, of, self.elsewhere)
+        return self.process(x, y, variance, of, self.elsewhere, self._correlated)
 
     def _data(self, table: QTable) -> tuple[Floats, Floats, Floats]:
         """Coordinates, log costs (each load level's from its reference), and noise variances."""

@@ -24,6 +24,7 @@ Ints = NDArray[np.int64]
 MOST = 10**8  # combinations of a whole grid: the positions of more need several gigabytes
 NUMBERED = 1 << 62  # a fingerprint of a larger grid contains value indices, not numbers
 ROUNDING = 1e-9  # relative slack: a configuration at the radius is in the ball
+KEPT = 4096  # balls; an agent that has found its region asks for the same again and again
 
 
 class ConfigSpace:
@@ -81,6 +82,7 @@ class ConfigSpace:
             raise ValueError(f"knob names must differ, got {list(self.names)}")
         self.value_indices = self._sorted_rows(available)
         self.value_indices.flags.writeable = False
+        self._balls: dict[tuple[int, float], Ints] = {}
 
     def _sorted_rows(self, available: ArrayLike | None) -> Ints:
         """Return the value indices of the available configurations, sorted: shape (n, d)."""
@@ -270,7 +272,14 @@ class ConfigSpace:
         >>> len(paper_cpu().ball(665, radius=3)), len(paper_cpu().ball(665, radius=0))
         (123, 1)
         """
-        return np.flatnonzero(self.distances(index) <= check_radius(radius) * (1 + ROUNDING))
+        asked = int(index), check_radius(radius)
+        if asked not in self._balls:
+            if len(self._balls) >= KEPT:
+                self._balls.clear()
+            ball = np.flatnonzero(self.distances(index) <= asked[1] * (1 + ROUNDING))
+            ball.flags.writeable = False  # it is shared with the next caller
+            self._balls[asked] = ball
+        return self._balls[asked]
 
     # --- steps along the knobs --------------------------------------------------------------------
 
