@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rrl.operating.log import LOG
+from rrl.operating import log
 from rrl.support.errors import Parser, command
 from rrl.support.provenance import versions
 
@@ -56,7 +55,7 @@ def _parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand and return the exit code."""
     options = _parser().parse_args(argv)
-    LOG.setLevel(logging.WARNING if getattr(options, "quiet", False) else logging.INFO)
+    log.show(getattr(options, "quiet", False))
     return options.run(options)
 
 

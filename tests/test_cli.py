@@ -92,7 +92,8 @@ def test_a_table_of_ones_own_is_replayed_and_only_the_same_run_goes_on(table, ca
 
 READER = """
 import sys
-from rrl.operating.log import LOG
+from rrl.operating.log import LOG, show
+show()
 LOG.info("one")
 sys.stdin.read()  # until the reader of the progress has gone
 LOG.info("two")

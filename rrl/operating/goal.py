@@ -52,9 +52,9 @@ def read_job(
     ----------
     options : Namespace
     what : str
-        One line of text that names what is tuned.
+        One line that names the model or the table, and its server.
     source : str
-        The path or the name of what is tuned. The name of the folder comes from it.
+        The path or the name of the model or the table. It also names the folder of the files.
     space, default
         See :class:`Job`.
     load : Workload, optional
@@ -133,8 +133,8 @@ def read_budget(options: Namespace, job: Job) -> int:
     Raises
     ------
     UsageError
-        If a capacity search has an option about clients, because it overloads the server. If the
-        service has clients and nobody says what is late for them.
+        If a capacity search has an option about clients, because it overloads the server. If a
+        port is given without an SLO, which says what is late for the clients there.
     """
     if isinstance(job.objective, HighestRate):
         why = "with this objective: a capacity search overloads a server that nobody else uses"

@@ -34,7 +34,7 @@ _HEADER = b'{"journal":'  # how the first line begins
 def read_records(path: Path, content: bytes) -> tuple[list[Record], int]:
     """Return the records of a journal with this content, and how many of its bytes they have.
 
-    What was cut off in the last line, by a kill or a full disk, is left out.
+    A last line that a kill or a full disk has cut off is left out.
 
     Raises
     ------

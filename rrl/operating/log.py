@@ -9,7 +9,7 @@ from contextlib import suppress
 
 
 class _Stderr(logging.Handler):
-    """Write to what is stderr now; a terminal or a pipe that was closed does not end a run."""
+    """Write to the stderr of the moment. A closed terminal or pipe does not end a run."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""
@@ -24,5 +24,12 @@ LOG = logging.getLogger("rrl")
 """INFO is progress, which `--quiet` hides; WARNING is what an operator must know in any case."""
 
 LOG.setLevel(logging.INFO)
-LOG.addHandler(_Stderr())
-LOG.handlers[0].setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+
+
+def show(quiet: bool = False) -> None:
+    """Let a command show these lines; a program that imports the package decides for itself."""
+    if not LOG.handlers:
+        handler = _Stderr()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        LOG.addHandler(handler)
+    LOG.setLevel(logging.WARNING if quiet else logging.INFO)

@@ -142,9 +142,10 @@ class Run:
 
     @property
     def second(self) -> Configuration:
-        """What is compared with the default: the recommendation, if the guard admits it at first.
+        """The configuration that is compared with the default.
 
-        Otherwise, it is the default again.
+        It is the recommendation if the guard admits it before the first round, and otherwise the
+        default itself.
         """
         if rounds := compared(self.records):
             return dict(rounds[0]["recommended"]["answered"].configuration)

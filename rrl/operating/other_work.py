@@ -42,7 +42,7 @@ class OtherWork:
         self.start()
 
     def start(self) -> None:
-        """Forget what was before."""
+        """Count the work of others from now on."""
         self._before = self._now()
 
     def look(self) -> dict[str, Any]:
