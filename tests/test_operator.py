@@ -161,7 +161,7 @@ class Service:
     """A service with a good default; it keeps what it is told, and 3 threads are late."""
 
     def __init__(self, stops_at=10**6, fails=None):
-        self.space, self.kept, self.calls = SPACE, None, 0
+        self.space, self.kept, self.calls, self.crashed = SPACE, DEFAULT, 0, []
         self.stops_at, self.fails = stops_at, fails or KeyboardInterrupt()
 
     def keep(self, configuration):
@@ -170,6 +170,7 @@ class Service:
     def measure(self, configuration, arrivals, rng, *, watch=None):
         self.calls += 1
         if self.calls > self.stops_at:
+            self.crashed += [dict(configuration)] * isinstance(self.fails, ServerError)
             raise self.fails
         n = len(arrivals)
         if configuration["threads"] == 3 and watch is not None:  # as a watch ends it
@@ -246,14 +247,21 @@ def run_live(mine, server, folder, keep_best=False):
 
 @pytest.mark.parametrize("fails", [KeyboardInterrupt(), ServerError("no answer")])
 @pytest.mark.parametrize("keep_best", [False, True])
-def test_after_an_early_end_the_default_returns(fails, keep_best, tmp_path, caplog):
-    server = Service(stops_at=9, fails=fails)
+@pytest.mark.parametrize("stops_at", [0, 9, 33])
+def test_after_an_early_end_the_default_returns(fails, keep_best, stops_at, tmp_path, caplog):
+    """It ends before the first episode, while the agent learns, or in the comparison.
+
+    The best configuration is not kept if it has just failed.
+    """
+    server = Service(stops_at, fails=fails)
     mine = job(space=ConfigSpace([Knob("threads", (1, 2))]), agent="rrl", episodes=30)
     with pytest.raises(type(fails)):
         run_live(mine, server, tmp_path, keep_best)
-    assert server.kept == ({"threads": 2} if keep_best else DEFAULT)
-    told_before = "no answer" in caplog.messages
-    assert told_before == isinstance(fails, ServerError)
+    best = {"threads": 2}
+    assert server.kept == (
+        best if keep_best and stops_at and best not in server.crashed else DEFAULT
+    )
+    assert ("no answer" in caplog.messages) == bool(server.crashed)
 
 
 def test_a_server_that_fails_on_a_full_disk_is_not_blamed(tmp_path, monkeypatch):

@@ -141,6 +141,12 @@ class Run:
         return learned(self.records)[-1]["recommended"]
 
     @property
+    def best_known(self) -> Configuration:
+        """The recommendation so far if it did well under the guard, and otherwise the default."""
+        default = dict(self.job.default)
+        return self.guard.sound(self.recommended) if self.guard and self.records else default
+
+    @property
     def second(self) -> Configuration:
         """The configuration that is compared with the default.
 
@@ -284,10 +290,7 @@ class Run:
         return self.records
 
     def _learn(self, server: Server) -> None:
-        """Let the agent tune until its episodes are used up, or no trial is worth its price.
-
-        At the end, the server keeps what the agent recommends, if it did well.
-        """
+        """Let the agent tune until its episodes are used up, or no trial is worth its price."""
         job, guard = self.job, self.guard
         self._taped.server = suited(server, job.objective)
         began, late_s = time.monotonic(), guard and guard.late_s
@@ -308,8 +311,6 @@ class Run:
                     f"late means over {in_ms(late_s)}: twice the p99 of {USUAL_EPISODES} "
                     "episodes of the default (--slo sets it)"
                 )
-        if guard is not None:
-            self._taped.keep(guard.sound(self.recommended))
 
     def _why_no_round(self) -> str | None:
         """Return why the comparison is complete; None if it needs another round."""

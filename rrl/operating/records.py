@@ -233,7 +233,7 @@ def late_while_tuning(job: Job, records: Sequence[Record]) -> float:
     """Return the fraction of the requests while tuning that were late by the SLO, or failed.
 
     With a guard, these are the requests that were sent: a trial that did not start had none, and
-    the incumbent served in its place.
+    the default served in its place.
     """
     tuned = learned(records)
     trials, default = (harm_done(job, tuned)[side] for side in ("trials", "default"))

@@ -10,7 +10,9 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
+from rrl.core.knob import Configuration
 from rrl.operating.job import Job
 from rrl.operating.log import LOG
 from rrl.operating.operate import Contestants, Run
@@ -20,8 +22,18 @@ from rrl.operating.records import in_ms
 from rrl.operating.verdict import duration, summarise
 from rrl.support.errors import ServerError, interrupt_by_signals
 from rrl.tuning.episode import Server
-from rrl.tuning.guard import LATE, USUAL_EPISODES, Keeps
+from rrl.tuning.guard import LATE, USUAL_EPISODES
 from rrl.tuning.presets import in_words
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """Protocol of a live service: one configuration stays at its port when a run ends."""
+
+    def keep(self, configuration: Configuration) -> None:
+        """Name the configuration that answers in place of a bad trial, and after the run."""
+        ...
+
 
 _CHOSEN = "0: TensorFlow chooses the number"
 ZERO = {"inter_op": _CHOSEN, "intra_op": _CHOSEN, "batch_threads": "0: no batching"}
@@ -40,8 +52,9 @@ def run(
 ) -> int:
     """Finish a run, print a report, write the result and the figure, and return the exit code.
 
-    A server that can keep a configuration is told at the end to keep the one to deploy; if the run
-    is interrupted or fails, that is the default. If the server measures now, `command` starts such
+    A server that can keep a configuration keeps the default until the end, and then the one to
+    deploy. If the run is interrupted or fails, the default stays, or the best known configuration
+    if the operator wants that. If the server measures now, `command` starts such
     a server, without the flags of a configuration.
     """
     from rrl.operating.report import add_commands, check_result, plot_journal, report, write
@@ -63,8 +76,8 @@ def run(
         elif isinstance(error, ServerError):  # what it says of a full disk is of no help
             error = no_room(folder) or error
         if isinstance(server, Keeps):
-            if not options.keep_best:
-                server.keep(job.default)
+            if options.keep_best:
+                server.keep(opened.best_known)
             if isinstance(error, Exception):  # it is said now, because the return takes long
                 LOG.warning(str(error))
         raise error from None

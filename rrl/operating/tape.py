@@ -19,7 +19,6 @@ from rrl.core.space import ConfigSpace
 from rrl.support.errors import ServerError
 from rrl.tuning.constrained import MEMORY, RATE
 from rrl.tuning.episode import Episode, Server, check_arrivals
-from rrl.tuning.guard import Keeps
 from rrl.tuning.presets import in_words
 from rrl.tuning.watch import Watch
 
@@ -113,11 +112,6 @@ class TapedServer:
         """Return the answers so far, and begin anew."""
         answers, self.answers = self.answers, []
         return answers
-
-    def keep(self, configuration: Configuration) -> None:
-        """Name the configuration to return to after a bad trial, if the server can keep one."""
-        if isinstance(self.server, Keeps):
-            self.server.keep(configuration)
 
     def measure(
         self,

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
@@ -34,15 +34,6 @@ USUAL_EPISODES = 3  # of the default; the p99 of a single one is often several t
 LEAST_USUAL, MOST_USUAL = 0.02, 0.9  # limits of the fraction of bad requests that a watch expects
 LEAST = 5  # a trial that may have fewer bad requests than this is not worth its start
 MOST_REFUSED = 20  # choices of the agent that are answered without a measurement, per episode
-
-
-@runtime_checkable
-class Keeps(Protocol):
-    """Protocol of a live service that holds one configuration ready to take over at once."""
-
-    def keep(self, configuration: Configuration) -> None:
-        """Name the configuration to return to after a bad trial, and at the end."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -177,14 +168,6 @@ class Guard:
             return None
         usual = float(np.clip(np.mean(self._default_fractions or [0.0]), LEAST_USUAL, MOST_USUAL))
         return Watch(self.late_s, max(self.allowance, 1), usual)
-
-    def incumbent(self, agent: Agent, load: float) -> Configuration:
-        """Return what serves after a bad trial: the agent's choice if it is sound."""
-        try:
-            best = agent.best(load)
-        except ValueError:  # the agent knows nothing yet
-            return self.default
-        return self.sound(best)
 
     def sound(self, best: Configuration) -> Configuration:
         """Return a configuration if it did well, or the default.

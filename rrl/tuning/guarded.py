@@ -14,7 +14,7 @@ from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
 from rrl.support.errors import GeneratorError, ServerError
 from rrl.tuning.episode import Episode, Server, Status, bad_requests, measure_valid
-from rrl.tuning.guard import Guard, Keeps, Part
+from rrl.tuning.guard import Guard, Part
 from rrl.tuning.loop import Step, shown_load
 from rrl.tuning.objective import Percentile
 from rrl.tuning.presets import in_words
@@ -84,8 +84,7 @@ def guarded_steps(
 ) -> Iterator[GuardedStep]:
     """Let `agent` learn under a guard; see :func:`rrl.tuning.loop.learning_steps`.
 
-    If a trial crashes or is stopped, the incumbent serves the rest of the arrivals. If that fails
-    too, the default does.
+    If a trial crashes or is stopped, the default serves the rest of the arrivals.
 
     Raises
     ------
@@ -97,9 +96,6 @@ def guarded_steps(
         refused = [(choice, charge) for choice, charge in choices if charge is not None]
         asked = next((choice for choice, charge in choices if charge is None), None)
         chosen = asked if asked is not None and guard.admits(asked) else guard.default
-        safe = guard.incumbent(agent, load)
-        if isinstance(server, Keeps):
-            server.keep(safe)
         trial = measured(guard, server, chosen, arrivals, rng)
         cost = objective(trial.episode)
         served = [_noted(guard, trial, cost)]
@@ -107,7 +103,10 @@ def guarded_steps(
             agent.tell(chosen, cost)
         if guard.is_default(chosen):
             guard.set_limit(Percentile(99)(trial.episode))
-        served += _serve_rest(server, trial, arrivals, rng, objective, guard, safe)
+        rest = _rest(arrivals, trial)
+        if trial.part.ended and len(rest) > 1:
+            last = measured(guard, server, guard.default, rest - rest[0], rng, whole=False)
+            served.append(_noted(guard, last, objective(last.episode)))
         whole = len(trial.episode) == len(arrivals)
         next_load = shown_load(trial.episode.arrivals if whole else arrivals)
         yield GuardedStep(
@@ -115,26 +114,6 @@ def guarded_steps(
             trial.invalid, next_load, asked, refused, told, served,
         )  # fmt: skip
         load = next_load
-
-
-def _serve_rest(
-    server: Server,
-    trial: Trial,
-    arrivals: Times,
-    rng: np.random.Generator,
-    objective: Callable[[Episode], float],
-    guard: Guard,
-    safe: Configuration,
-) -> list[Part]:
-    """Serve what a bad trial left of the arrivals; `safe` does it, and then the default."""
-    parts, last, rest = [], trial, _rest(arrivals, trial)
-    for fallback in (safe, guard.default):
-        if not last.part.ended or len(rest) < 2:
-            break
-        last = measured(guard, server, fallback, rest - rest[0], rng, whole=False)
-        parts.append(_noted(guard, last, objective(last.episode)))
-        rest = _rest(rest, last)
-    return parts
 
 
 def _noted(guard: Guard, trial: Trial, cost: float) -> Part:
