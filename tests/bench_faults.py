@@ -3,8 +3,7 @@
 Clients call a service all the time, by gRPC and by REST, with requests of 1 kB and of 8 MB, while
 `rrl tune --port` runs into one fault after the other. The table has a line per fault and kind of
 client: calls, failed ones, late ones, and the longest. The run ends with 1 if a call failed that no
-death of the kept server explains. All clients call before the first trial that refuses them:
-without a client, such a trial can be kept, and then refuses those who come for an episode.
+death of the kept server explains.
 """
 
 from __future__ import annotations
