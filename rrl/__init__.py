@@ -48,7 +48,6 @@ _HOME = {
     "Weighted": "rrl.tuning.objective",
     "FewestCPUs": "rrl.tuning.constrained",
     "LeastMemory": "rrl.tuning.constrained",
-    "HighestRate": "rrl.tuning.constrained",
     "parse_objective": "rrl.tuning.objective_names",
     "SLO": "rrl.tuning.slo",
     "parse_slo": "rrl.tuning.slo",

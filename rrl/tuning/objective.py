@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.tuning.episode import Episode, Server
+from rrl.tuning.episode import Episode
 
 FAILURE_S = 10.0  # seconds; far above any latency that a user would wait for
 
@@ -29,12 +29,6 @@ class Objective(Protocol):
     def __call__(self, episode: Episode) -> float:
         """Return the cost of an episode."""
         ...
-
-
-def suited(server: Server, objective: Objective) -> Server:
-    """Return a server whose episodes suit an objective; most objectives suit any server."""
-    make = getattr(objective, "server", None)
-    return server if make is None else make(server)
 
 
 def charged_latency(episode: Episode, failure_s: float = FAILURE_S) -> NDArray[np.float64]:
