@@ -39,7 +39,7 @@ from rrl.operating.records import (
 from rrl.operating.tape import TapedServer
 from rrl.operating.verdict import amount, decided, duration, progress
 from rrl.support.errors import DataError, UsageError
-from rrl.support.versions import version
+from rrl.support.provenance import version
 from rrl.tuning.comparison import draw_rounds
 from rrl.tuning.defaults import guess_cores, nearest
 from rrl.tuning.episode import Server, measure_valid

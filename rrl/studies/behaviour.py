@@ -38,9 +38,8 @@ from rrl.studies.settings import WORKLOADS
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import read_json, write_atomically
 from rrl.support.machine import available_cpus, one_thread
-from rrl.support.provenance import NUMERICAL, PACKAGE
+from rrl.support.provenance import NUMERICAL, PACKAGE, PATH, Version, known
 from rrl.support.provenance import versions as installed
-from rrl.support.versions import PATH, Version, known
 from rrl.tuning.episode import Status
 from rrl.tuning.loop import tune
 from rrl.tuning.objective_names import parse_objective
