@@ -45,18 +45,14 @@ class Constrained(ABC):
     slo: SLO
     resource: ClassVar[str]
 
-    def exceeds(self, episode: Episode) -> float:
-        """Return the SLO's statistic of an episode, divided by the target: above 1 breaks it.
+    def __call__(self, episode: Episode) -> float:
+        """Return the cost of an episode.
 
         A failed request counts at least twice the target, so that failing never keeps an SLO.
         """
         statistic, target_s = self.slo.statistic, self.slo.target_s
         failure_s = max(statistic.failure_s, 2 * target_s)
-        return replace(statistic, failure_s=failure_s)(episode) / target_s
-
-    def __call__(self, episode: Episode) -> float:
-        """Return the cost of an episode."""
-        times = self.exceeds(episode)
+        times = replace(statistic, failure_s=failure_s)(episode) / target_s
         return times if times > 1 else self.fraction(episode, times)
 
     @abstractmethod
