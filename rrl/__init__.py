@@ -92,7 +92,6 @@ _HOME = {
     "Run": "rrl.tuning.loop",
     "bootstrap_interval": "rrl.support.intervals",
     "compare": "rrl.tuning.comparison",
-    "mean_ratio_interval": "rrl.support.intervals",
     "ratio_interval": "rrl.support.intervals",
     "tune": "rrl.tuning.loop",
     "Race": "rrl.studies.race",
