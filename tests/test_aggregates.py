@@ -26,8 +26,6 @@ def test_runs_are_drawn_within_their_problem_and_in_pairs(rng):
         return (x / y).mean(axis=(-2, -1))
 
     assert set(stratified_draws(ratio, [sample, 2 * sample], rng, resamples=50)) == {0.5}
-    unpaired = stratified_draws(ratio, [sample, 2 * sample], rng, paired=False, resamples=50)
-    assert unpaired.min() < 0.5 < unpaired.max()
 
 
 def test_an_interval_holds_its_level():

@@ -57,10 +57,11 @@ def stratified_draws(
     samples: Sequence[Values],
     rng: np.random.Generator,
     *,
-    paired: bool = True,
     resamples: int = 2000,
 ) -> Values:
     """Return a statistic of samples whose runs are drawn again within each problem.
+
+    Run number i of each sample had the same random numbers, so all samples draw the same runs.
 
     Parameters
     ----------
@@ -68,9 +69,6 @@ def stratified_draws(
         See `Statistic`.
     samples : sequence of ndarray, shape (problems, runs)
     rng : numpy.random.Generator
-    paired : bool, optional
-        Whether run number i of each sample had the same random numbers. Then all samples draw the
-        same runs.
     resamples : int, optional
         How many times the runs are drawn again.
 
@@ -87,13 +85,9 @@ def stratified_draws(
     >>> stratified_draws(mean, [np.ones((2, 3))], rng, resamples=4).tolist()
     [1.0, 1.0, 1.0, 1.0]
     """
-    drawn, rows = [], None
-    for sample in samples:
-        problems, runs = sample.shape
-        if rows is None or not paired:
-            rows = rng.integers(runs, size=(resamples, problems, runs))
-        drawn.append(sample[np.arange(problems)[:, None], rows])
-    return statistic(*drawn)
+    problems, runs = samples[0].shape
+    rows = rng.integers(runs, size=(resamples, problems, runs))
+    return statistic(*(sample[np.arange(problems)[:, None], rows] for sample in samples))
 
 
 def largest_interval(values: Values, draws: Values, level: float = 0.95) -> Interval:
