@@ -75,7 +75,6 @@ _HOME = {
     "predict_cells": "rrl.simulation.calibration",
     "twin": "rrl.simulation.calibration",
     "testbed": "rrl.simulation.testbeds",
-    "testbed_parameters": "rrl.simulation.testbeds",
     "Plan": "rrl.recording.plan",
     "Profile": "rrl.recording.profile",
     "read_profile": "rrl.recording.profile",
