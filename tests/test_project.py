@@ -6,13 +6,20 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from test_rooms import DECLARED, PROJECT, ROOT
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DECLARED = [
+    Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+]
 
 
 @pytest.fixture(scope="module")
