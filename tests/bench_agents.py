@@ -7,7 +7,6 @@ agent stops when its budget of time is spent, and what it did not reach is shown
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from itertools import product
@@ -24,7 +23,7 @@ from rrl.support.machine import one_thread
 
 EPISODES = (50, 200, 1000)
 WINDOW = 20  # decisions whose mean is shown
-GRIDS = (11, 51, 101)
+BUDGET_S = 20.0  # per agent and space
 LIMITS_US = {11: 20, 101: 50}  # of the paper's agents with a copy, by the values per knob
 GP_LIMITS_S = {"1296": 3e-3, "10,000": 20e-3, "10^6": 50e-3}  # of `rrl-gp`, by configurations
 LATE = 100  # decisions whose median is judged
@@ -61,36 +60,20 @@ def window(seconds: list[float], after: int) -> float | None:
     return 1e3 * statistics.fmean(reached) if len(seconds) >= after else None
 
 
-def by_episode(title: str, space: ConfigSpace, budget_s: float) -> None:
+def by_episode(title: str, space: ConfigSpace) -> None:
     """All agents on one space: late decisions, the mean over the run, and the slowest decision."""
     heads = "".join(f"{f'after {n}':>11}" for n in EPISODES) + f"{'mean':>11}{'slowest':>11}"
-    print(f"\nms per decision, {title}{heads}   decisions  (budget {budget_s:g} s)")
+    print(f"\nms per decision, {title}{heads}   decisions  (budget {BUDGET_S:g} s)")
     for name in AGENTS:
         try:
             agent = AGENTS[name](space, np.random.default_rng(0))
         except (UsageError, AttributeError, ModuleNotFoundError) as error:
             print(f"{name:35}  absent: {error}")
             continue
-        seconds = decisions(agent, space, EPISODES[-1], budget_s)
+        seconds = decisions(agent, space, EPISODES[-1], BUDGET_S)
         reached = "".join(show(window(seconds, n)) for n in EPISODES)
         whole = show(1e3 * statistics.fmean(seconds)) + show(1e3 * max(seconds))
         print(f"{name:35}{reached}{whole}{len(seconds):12}", flush=True)
-
-
-def by_grid(budget_s: float) -> None:
-    heads = "".join(f"{f'{n}^3':>11}" for n in GRIDS)
-    print(f"\nms per decision, 200 episodes{heads}")
-    for name in AGENTS:
-        row = []
-        for n in GRIDS:
-            space = paper_cpu(n - 1)
-            try:
-                agent = AGENTS[name](space, np.random.default_rng(0))
-            except (UsageError, AttributeError, ModuleNotFoundError):
-                break
-            row.append(window(decisions(agent, space, 200, budget_s), 200))
-        if row:
-            print(f"{name:27}{''.join(map(show, row))}", flush=True)
 
 
 def judge(what: str, seconds: float, limit_s: float) -> None:
@@ -128,17 +111,7 @@ def goals() -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--budget", type=float, default=20.0, help="seconds per agent and column")
-    parts = ("episodes", "grids", "goals")
-    parser.add_argument("--only", choices=parts, help="one part of it; goals: what has a limit")
-    arguments = parser.parse_args()
     with one_thread():  # one core, as the server needs the others
-        chosen = (arguments.only,) if arguments.only else parts
-        if "episodes" in chosen:
-            by_episode("11 x 11 x 11      ", paper_cpu(10), arguments.budget)
-            by_episode("cpu2-joint (1296) ", testbed("cpu2-joint").space, arguments.budget)
-        if "grids" in chosen:
-            by_grid(arguments.budget)
-        if "goals" in chosen:
-            goals()
+        by_episode("11 x 11 x 11      ", paper_cpu(10))
+        by_episode("cpu2-joint (1296) ", testbed("cpu2-joint").space)
+        goals()

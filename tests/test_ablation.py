@@ -17,7 +17,7 @@ from rrl.studies.ablation import (
 from rrl.studies.outcomes import COMPARED
 from rrl.studies.problems import MADE, open_scenario
 from rrl.studies.sweeps import Sweep
-from rrl.support.versions import known
+from rrl.support.provenance import known
 
 NAMES = [name for family in FAMILIES.values() for name in family]
 

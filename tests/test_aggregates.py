@@ -7,33 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl.support.aggregates import (
-    interquartile_mean,
-    largest_interval,
-    performance_profile,
-    stratified_draws,
-    stratified_interval,
-)
+from rrl.support.aggregates import largest_interval, stratified_draws
 from rrl.support.limits import holm
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
-
-
-def test_outliers_do_not_move_the_interquartile_mean():
-    sample = np.arange(1.0, 9.0).reshape(2, 4)
-    assert interquartile_mean(sample) == pytest.approx(4.5)
-    sample[1, 3] = 1e9
-    assert interquartile_mean(sample) == pytest.approx(4.5)
-
-
-def test_statistics_keep_the_axes_of_resamples(rng):
-    many = rng.uniform(1, 2, (5, 3, 8))
-    middle = [interquartile_mean(one).item() for one in many]
-    assert interquartile_mean(many) == pytest.approx(middle)
-    assert performance_profile(many, np.array([1.0, 2.0])).tolist() == [[0.0, 1.0]] * 5
 
 
 def test_runs_are_drawn_within_their_problem_and_in_pairs(rng):
@@ -45,9 +25,7 @@ def test_runs_are_drawn_within_their_problem_and_in_pairs(rng):
     def ratio(x, y):
         return (x / y).mean(axis=(-2, -1))
 
-    assert stratified_interval(ratio, [sample, 2 * sample], rng) == (0.5, 0.5, 0.5)
-    unpaired = stratified_draws(ratio, [sample, 2 * sample], rng, paired=False, resamples=50)
-    assert unpaired.min() < 0.5 < unpaired.max()
+    assert set(stratified_draws(ratio, [sample, 2 * sample], rng, resamples=50)) == {0.5}
 
 
 def test_an_interval_holds_its_level():
@@ -57,7 +35,9 @@ def test_an_interval_holds_its_level():
     rng, held = np.random.default_rng(1), 0
     for _ in range(200):
         sample = np.exp(rng.normal(0, 0.5, (4, 30)))
-        low, high = stratified_interval(mean, [sample], rng, resamples=300)[1:]
+        low, high = np.quantile(
+            stratified_draws(mean, [sample], rng, resamples=300), [0.025, 0.975]
+        )
         held += low <= np.exp(0.5**2 / 2) <= high
     assert held >= 180
 

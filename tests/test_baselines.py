@@ -31,7 +31,7 @@ from rrl.rivals.search import Searcher
 from rrl.rivals.unit_cube import unit_cube
 from rrl.rivals.zooming import Zooming, distances
 from rrl.support.errors import UsageError
-from rrl.support.versions import version
+from rrl.support.provenance import version
 from rrl.tuning.defaults import heuristic_candidates, serving_default
 from rrl.tuning.presets import THREADS, effective_space
 

@@ -17,7 +17,7 @@ import yaml
 from rrl import __version__
 from rrl.cli import main
 from rrl.operating.knob_options import read_space
-from rrl.support.versions import version
+from rrl.support.provenance import version
 
 TABLE_OF_MISTAKES = Path(__file__).with_name("mistakes.yaml").read_text(encoding="utf-8")
 MISTAKES = [

@@ -1,4 +1,4 @@
-"""Objectives under an SLO: their order of preference, the capacity search, and bound CPUs."""
+"""Objectives under an SLO: their order of preference, and bound CPUs."""
 
 from __future__ import annotations
 
@@ -18,22 +18,18 @@ import rrl
 from rrl import (
     ConfigSpace,
     FewestCPUs,
-    HighestRate,
     Knob,
     LeastMemory,
     SimulatedServer,
     parse_objective,
     parse_slo,
     testbed,
-    tune,
 )
 from rrl.cli import main
-from rrl.core.space import from_table
 from rrl.operating.verdict import SAME_MEMORY, judge_rounds
-from rrl.rivals.agents import AGENTS
 from rrl.serving.launcher import LOCAL
 from rrl.serving.process_knobs import usable_cpus
-from rrl.tuning.constrained import MEMORY, RATE, RateSearch, most_cpus
+from rrl.tuning.constrained import MEMORY, most_cpus
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Episode, Status
 from rrl.workloads.workload import Poisson
@@ -49,21 +45,20 @@ def episodes(draw):
     failed = draw(st.lists(st.booleans(), min_size=len(latency), max_size=len(latency)))
     few = draw(st.booleans())
     status = np.where(failed, Status.UNAVAILABLE, 0) if few else np.zeros(len(latency))
-    info = {MEMORY: draw(st.integers(1, 2**30)), RATE: draw(st.sampled_from((20.0, 40.0, 80.0)))}
+    info = {MEMORY: draw(st.integers(1, 2**30))}
     configuration = {"cpus": draw(st.integers(1, MOST))}
     return Episode(configuration, np.arange(len(latency)), latency, status, info=info)
 
 
 def objectives(slo):
-    rates = (20.0, 40.0, 80.0)
-    return FewestCPUs(slo, MOST), LeastMemory(slo, 2**30), HighestRate(slo, rates)
+    return FewestCPUs(slo, MOST), LeastMemory(slo, 2**30)
 
 
 def used(objective, episode):
     """How much of its resource an episode used; less is better."""
     if isinstance(objective, FewestCPUs):
         return episode.configuration["cpus"]
-    return episode.info[MEMORY] if isinstance(objective, LeastMemory) else -episode.info[RATE]
+    return episode.info[MEMORY]
 
 
 @given(one=episodes(), other=episodes(), text=st.sampled_from(SLO_TEXTS))
@@ -98,13 +93,11 @@ def test_failing_at_once_does_not_keep_a_slow_target():
     assert FewestCPUs(parse_slo("p99<30s"), 2)(failed) == 2.0
 
 
-@pytest.mark.parametrize(
-    "name", ["cpus with p99<80ms", "memory with mean<20ms", "rate of 20,40.5 with p99.9<80ms"]
-)
+@pytest.mark.parametrize("name", ["cpus with p99<80ms", "memory with mean<20ms"])
 def test_names_are_read_and_written(name):
     objective = parse_objective(name, most_cpus=4)
     assert str(objective) == name
-    assert parse_objective(f" {name.replace(',', ' , ').replace('<', ' < ')}", 4) == objective
+    assert parse_objective(f" {name.replace('<', ' < ')}", 4) == objective
 
 
 @pytest.mark.parametrize(
@@ -113,10 +106,6 @@ def test_names_are_read_and_written(name):
         ("cpus with p99<80ms", "needs a knob such as --knob cpus=1,2"),
         ("memory with p99", "write it as p99<50ms"),
         ("disk with p99<80ms", "unknown objective"),
-        ("rate with p99<80ms", "unknown objective"),
-        ("rate of 40 with p99<80ms", "two or more"),
-        ("rate of 40,20 with p99<80ms", "increase"),
-        ("rate of 0,20 with p99<80ms", "above 0"),
     ],
 )
 def test_bad_names(name, message):
@@ -130,74 +119,9 @@ def test_numbers_that_were_not_measured_are_named():
     for objective, message in (
         (FewestCPUs(slo, 10), "cpus from 1 to 10, got 12"),
         (LeastMemory(slo), "needs the memory"),
-        (HighestRate(slo, (1.0, 2.0)), "a capacity search"),
     ):
         with pytest.raises(ValueError, match=message):
             objective(fast)
-
-
-# --- the capacity search --------------------------------------------------------------------------
-
-
-class Limited:
-    """A server that answers at once up to a rate, and after a minute above it."""
-
-    def __init__(self, limit, valid=True):
-        self.space = from_table({"threads": [1, 2], "cost": [1, 1]}, ["threads"])
-        self.limit, self.valid, self.rates = limit, valid, []
-
-    def measure(self, configuration, arrivals, rng, *, watch=None):
-        rate = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0])
-        self.rates.append(rate)
-        latency = np.full(len(arrivals), 0.01 if rate <= self.limit * (1 + 1e-9) else 60.0)
-        info = {"switch_s": 1.0 if len(self.rates) == 1 else 0.0}
-        status = np.zeros(len(arrivals))
-        return Episode(configuration, arrivals, latency, status, self.valid, info)
-
-
-@given(
-    rates=st.sets(st.integers(1, 1000), min_size=2, max_size=20).map(sorted),
-    limit=st.integers(0, 1100),
-    seed=st.integers(0, 9),
-)
-def test_the_search_finds_the_highest_rate_with_few_episodes(rates, limit, seed):
-    server, rng = Limited(limit), np.random.default_rng(seed)
-    objective = HighestRate(parse_slo("p99<80ms"), tuple(map(float, rates)))
-    arrivals = Poisson(7.0).arrivals(30, rng)
-    episode = RateSearch(server, objective).measure({"threads": 1}, arrivals, rng)
-    kept = [rate for rate in rates if rate <= limit]
-    assert len(server.rates) <= math.ceil(math.log2(len(rates) + 1))
-    assert episode.info.get(RATE) == (kept[-1] if kept else None)
-    assert episode.rate == pytest.approx(kept[-1] if kept else rates[0])
-    assert objective(episode) == pytest.approx(rates[0] / kept[-1] if kept else 60 / 0.08)
-    others = episode.info.get("others", ((), ()))
-    assert len(others[0]) == 30 * (len(server.rates) - 1) == len(others[1])
-    assert episode.info["switch_s"] == 1.0
-
-
-def test_an_invalid_episode_ends_the_search():
-    server = Limited(100, valid=False)
-    search = RateSearch(server, HighestRate(parse_slo("p99<80ms"), (1.0, 2.0, 3.0)))
-    assert not search.measure({"threads": 1}, [0.0, 1.0], np.random.default_rng(0)).valid
-    assert len(server.rates) == 1
-
-
-def test_tuning_for_the_highest_rate_is_a_capacity_search():
-    server, rng = testbed("cpu2"), np.random.default_rng(1)
-    agent = AGENTS["random"](server.space, rng)
-    objective = parse_objective("rate of 40,80,120,160 with p99<80ms")
-    run = tune(server, agent, Poisson(40.0), 12, rng, objective=objective)
-    allowed = [40 / rate for rate in objective.rates_per_s]
-    assert all(cost > 1 or np.isclose(cost, allowed).any() for cost in run.costs)
-    assert len({round(cost, 6) for cost in run.costs}) > 2
-
-
-@pytest.mark.parametrize(("most", "said"), [(80, True), (2000, False)])
-def test_a_capacity_search_that_ends_at_its_highest_rate_says_so(most, said, tmp_path, capsys):
-    objective = f"rate of 40,{most} with p99<80ms"
-    arguments = ["replay", "cpu2", "--objective", objective, "--episodes", "8", "--rounds", "2"]
-    assert main([*arguments, "--quiet", "--out", str(tmp_path)]) in (0, 5)
-    assert ("80/s kept the SLO, and higher rates may, too" in capsys.readouterr().out) == said
 
 
 # --- a simulated server that is bound to some of its cores ----------------------------------------
@@ -240,15 +164,6 @@ def test_the_default_has_all_cpus():
         "inter_op": 0,
     }
     assert most_cpus(BOUND.space) == 10
-
-
-# --- the command line -----------------------------------------------------------------------------
-
-
-def test_a_rate_that_was_not_recorded_is_refused(capsys, tmp_path):
-    wanted = ["--objective", "rate of 60,100 with p99<80ms", "--out", str(tmp_path / "out")]
-    assert main(["replay", "mobilenet_v2-threads", *wanted]) == 2
-    assert "no load of 100/s; recorded: 60, 115, 165" in capsys.readouterr().err
 
 
 @pytest.mark.long

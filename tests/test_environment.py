@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-import rrl.tuning.environment
 from rrl import Percentile, Phases, Poisson, TableServer, testbed, tune
+from rrl.tuning.environment import ServingEnv
 
 HOLED = {"a": [1, 1, 2, 4], "b": [1, 2, 2, 1], "cost": [0.1, 0.2, 0.3, 0.05]}
 SERVERS = {
@@ -21,14 +21,14 @@ SERVERS = {
 
 def make(server, **settings):
     settings = {"workload": Poisson(100.0), "steps": 5, "requests": 20, **settings}
-    return gymnasium.make(rrl.tuning.environment.ID, server=server, **settings)
+    return ServingEnv(server, **settings)
 
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_gymnasium_finds_nothing_to_complain_about(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_env(make(SERVERS[name]()).unwrapped)
+        check_env(make(SERVERS[name]()), skip_render_check=True)
 
 
 def test_levels_are_actions_and_where_some_are_missing_configurations_are():
@@ -37,15 +37,15 @@ def test_levels_are_actions_and_where_some_are_missing_configurations_are():
     assert chosen.action_space == gymnasium.spaces.MultiDiscrete(whole.space.shape)
     for index in (0, 17, 95):
         action = whole.space.value_indices[index]
-        assert chosen.unwrapped.configuration(action) == whole.space[index]
+        assert chosen.configuration(action) == whole.space[index]
     numbers = make(holed)
     assert numbers.action_space == gymnasium.spaces.Discrete(4)
-    assert [numbers.unwrapped.configuration(i) for i in range(4)] == list(holed.space)
+    assert [numbers.configuration(i) for i in range(4)] == list(holed.space)
 
 
 @pytest.mark.parametrize("action", [[4, 0, 0], [-1, 0, 0], [0, 0], [0.5, 0, 0], None])
 def test_an_action_outside_the_space_is_refused(action):
-    environment = make(testbed("cpu2")).unwrapped
+    environment = make(testbed("cpu2"))
     environment.reset(seed=1)
     with pytest.raises(ValueError, match=r"not in MultiDiscrete\(\[4 4 6\]\)"):
         environment.step(action)
@@ -87,7 +87,7 @@ def test_a_seed_means_the_same_as_in_the_packages_own_loop():
         assert (terminated, truncated) == (False, step == 5)
         positions = server.space.positions[server.space.index(info["configuration"])]
         assert np.allclose(np.array(place) * [3, 3, 5], positions)
-    agent = Scripted([environment.unwrapped.configuration(action) for action in actions])
+    agent = Scripted([environment.configuration(action) for action in actions])
     rng = np.random.default_rng(7)
     run = tune(server, agent, workload, 6, rng, requests=20, objective=objective)
     assert costs == run.costs
@@ -102,7 +102,7 @@ def test_a_reset_without_a_seed_goes_on_and_with_one_begins_again():
 
 
 def test_past_the_end_a_reset_is_asked_for():
-    environment = make(testbed("cpu2"), steps=2).unwrapped
+    environment = make(testbed("cpu2"), steps=2)
     with pytest.raises(gymnasium.error.ResetNeeded, match="call reset"):
         environment.step([0, 0, 0])
     environment.reset(seed=1)
@@ -110,13 +110,6 @@ def test_past_the_end_a_reset_is_asked_for():
     assert ends == [False, True]
     with pytest.raises(gymnasium.error.ResetNeeded, match="call reset"):
         environment.step([0, 0, 0])
-
-
-def test_the_server_itself_is_used_and_never_a_copy():
-    server = testbed("cpu2")
-    environment = make(server)
-    assert environment.unwrapped.server is server
-    assert environment.spec.make().unwrapped.server is server
 
 
 @pytest.mark.parametrize(

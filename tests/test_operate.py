@@ -14,14 +14,12 @@ from rrl import (
     Poisson,
     TableServer,
     Trace,
-    parse_objective,
     testbed,
     tune,
 )
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.operate import SETTLED, make_agent, on_one_server, operate
-from rrl.operating.options import NO_LIMIT
 from rrl.operating.records import compared, learned, settled
 from rrl.operating.report import add_commands, check_result, plot_journal
 from rrl.operating.verdict import best_so_far, summarise
@@ -108,21 +106,6 @@ def test_a_run_that_was_killed_ends_as_the_one_that_was_not(whole, tmp_path):
     assert summarise(job(), again) == summarise(job(), records)
     assert [record["episode"] for record in records[:25]] == [*range(25)]
     assert [record["round"] for record in records[25:]] == [*range(6)]
-
-
-def test_a_capacity_search_that_was_killed_goes_on_with_the_load_that_it_found(tmp_path):
-    """The next load is that of the rate found, so it is known only from the measurement."""
-    objective = parse_objective("rate of 40,80,160,320 with p99<60ms")
-    mine = job(objective=objective, slo=None, episodes=12, rounds=2, budget=NO_LIMIT)
-    once = summarise(mine, operate(mine, SERVER, contestants, tmp_path / "whole"))
-    for calls in (4, 9):
-        with pytest.raises(Killed):
-            operate(mine, Mortal(calls), contestants, tmp_path / "parts")
-    again = summarise(mine, operate(mine, SERVER, contestants, tmp_path / "parts"))
-    assert again == once
-    assert sum(once["harm"]["trials"]) > 0
-    whole, parts = ((tmp_path / name / JOURNAL).read_bytes() for name in ("whole", "parts"))
-    assert parts == whole
 
 
 def test_the_tuning_is_that_of_tune(tmp_path):

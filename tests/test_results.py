@@ -19,7 +19,7 @@ from rrl.studies.settings import Setting, cross
 from rrl.studies.sweep_store import Entry, Store, run_name
 from rrl.studies.sweeps import Sweep
 from rrl.support.errors import DataError, UnstableError, UsageError
-from rrl.support.versions import Version, known
+from rrl.support.provenance import Version, known
 
 PACKAGE = Path(__file__).parent.parent / "rrl"
 DATA = PACKAGE.parent / "data"

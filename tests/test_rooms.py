@@ -1,30 +1,24 @@
 """The rooms of the package: imports run one way, and a thing has one name and one address.
 
-All is read from the syntax trees. Imports inside functions and for type checkers count, too. What
-the package, its tests and its notebooks import from elsewhere is declared.
+All is read from the syntax trees. Imports inside functions and for type checkers count, too.
 """
 
 from __future__ import annotations
 
 import ast
 import json
-import sys
-import tomllib
 from collections import defaultdict
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-
 ROOT = Path(__file__).parent.parent
 
-#: From the bottom to the top: a room may import from those before it.
+#: From the bottom to the top: a room may import from those before it. The method needs no other.
 ORDER = (
-    "support",
     "core",
+    "support",
     "workloads",
     "tuning",
     "serving",
@@ -74,7 +68,7 @@ def trees() -> dict[str, ast.Module]:
 
 @cache
 def all_imports() -> list[Import]:
-    """Return the imports of all modules, tests and notebooks."""
+    """Return what all modules, tests and notebooks import from the package."""
     found = []
     for by, tree in trees().items():
         for node in ast.walk(tree):
@@ -86,16 +80,12 @@ def all_imports() -> list[Import]:
                     inner = f"{node.module}.{alias.name}"
                     whole = (inner, None) if inner in MODULES else (node.module, alias.name)
                     found.append(Import(by, *whole))
-    return found
+    return [one for one in found if one.module.split(".")[0] == "rrl"]
 
 
 def own_imports() -> list[Import]:
-    """Return the imports of the package by the package."""
-    return [one for one in all_imports() if one.by in MODULES and root(one) == "rrl"]
-
-
-def root(one: Import) -> str:
-    return one.module.split(".")[0]
+    """Return what the package imports from itself."""
+    return [one for one in all_imports() if one.by in MODULES]
 
 
 def defined(tree: ast.Module) -> set[str]:
@@ -125,10 +115,6 @@ def test_imports_between_rooms_run_one_way():
     assert upwards == []
 
 
-def test_the_method_needs_no_other_room():
-    assert [one for one in own_imports() if room(one.by) == "core" != room(one.module)] == []
-
-
 def test_no_modules_import_each_other():
     uses = defaultdict(set)
     for one in own_imports():
@@ -138,7 +124,7 @@ def test_no_modules_import_each_other():
 
 def test_a_name_is_imported_from_the_module_that_defines_it():
     """Other places than modules may also import the names of the package itself."""
-    found = [one for one in all_imports() if root(one) == "rrl" and one.name]
+    found = [one for one in all_imports() if one.name]
     found = [one for one in found if one.by in MODULES or one.module != "rrl"]
     assert len({one.by for one in found} - set(MODULES)) > 50
     names = {module: defined(trees()[module]) for module in MODULES}
@@ -147,45 +133,3 @@ def test_a_name_is_imported_from_the_module_that_defines_it():
 
 def test_what_is_private_to_a_module_is_used_by_no_other():
     assert [one for one in own_imports() if one.name and one.name.startswith("_")] == []
-
-
-def test_a_room_itself_holds_its_docstring_and_nothing_else():
-    rooms = [module for module, path in MODULES.items() if path.stem == "__init__"]
-    assert len(rooms) == len(ORDER)  # cli is a module, and there is the package itself
-    rooms.remove("rrl")
-    assert [r for r in rooms if len(trees()[r].body) > 1 or not ast.get_docstring(trees()[r])] == []
-
-
-# --- Other packages -------------------------------------------------------------------------------
-
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-DECLARED = [
-    Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
-]
-#: The distribution of a package that has another name.
-DISTRIBUTIONS = {
-    "google": "protobuf", "grpc": "grpcio", "PIL": "pillow", "skopt": "scikit-optimize",
-    "sklearn": "scikit-learn", "tensorflow_serving": "tensorflow-serving-api", "yaml": "pyyaml",
-}  # fmt: skip
-#: What comes along with a package that is declared, or with an extra.
-COME_ALONG = {
-    "nbformat", "nbclient", "ipykernel", "ipython", "jupyter-client",  # papermill, jupyterlab
-    "pillow",  # matplotlib
-    "keras", "protobuf", "packaging",  # tensorflow, pytest
-    "tornado", "requests",  # jupyterlab
-    "threadpoolctl", "distributed",  # scikit-learn, dask
-    "sphinx", "docutils",  # the extra `site`
-}  # fmt: skip
-
-
-def test_every_import_is_declared():
-    """A package that only comes along with another may go with it."""
-    declared = {canonicalize_name(requirement.name) for requirement in DECLARED} | COME_ALONG
-    local = {"rrl", "conftest", *(path.stem for path in TESTS.values())}
-    undeclared = {
-        (one.by, root(one))
-        for one in all_imports()
-        if root(one) not in local | sys.stdlib_module_names
-        and canonicalize_name(DISTRIBUTIONS.get(root(one), root(one))) not in declared
-    }
-    assert undeclared == set()

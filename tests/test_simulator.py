@@ -206,15 +206,6 @@ def test_a_full_queue_answers_unavailable_at_once():
     assert served(server, np.zeros(10), max_enqueued_batches=50).ok.all()
 
 
-def test_equal_generators_mean_equal_luck():
-    """Common random numbers: the draws do not depend on the configuration."""
-    server, arrivals = testbed("cpu10"), arrivals_at(10.0)
-    rngs = [np.random.default_rng(5) for _ in range(2)]
-    for rng, index in zip(rngs, (5, 900), strict=True):
-        server.measure(server.space[index], arrivals, rng)
-    assert rngs[0].random() == rngs[1].random()
-
-
 def test_noise_moves_whole_episodes():
     quiet = simulated(replace(PLAIN, variation=0.0), inter_op=(1, 2))
     noisy = replace(quiet, machine=replace(FOUR, noise=0.2))
@@ -281,8 +272,7 @@ def test_the_optimum_is_the_smallest_mean_of_single_measurements():
             rng.bit_generator.state = state
             costs[i] += MeanLatency()(server.measure(configuration, arrivals, rng)) / 4
     np.testing.assert_allclose(best.costs, costs)
-    assert best.index == np.argmin(costs)
-    assert best.configuration == server.space[best.index]
+    assert best.configuration == server.space[int(np.argmin(costs))]
     assert best.cost == pytest.approx(costs.min())
 
 
@@ -298,10 +288,10 @@ def test_the_truth_is_among_the_ties_of_a_short_search():
     truth = optimum(server, 14.3, replications=30, rng=np.random.default_rng(0))
     for seed in (1, 2):
         short = optimum(server, 14.3, replications=10, rng=np.random.default_rng(seed))
-        assert truth.index in short.ties
-        assert short.index in short.ties
-        assert abs(short.costs[truth.index] - truth.cost) < 3 * short.half_width
-        assert truth.costs[short.index] - truth.cost <= short.excess
+        best, found = truth.costs.argmin(), short.costs.argmin()
+        assert {best, found} <= set(short.ties)
+        assert abs(short.costs[best] - truth.cost) < 3 * short.half_width
+        assert truth.costs[found] - truth.cost <= short.excess
         assert short.excess > 0
         assert len(truth.ties) < len(short.ties)
 

@@ -10,9 +10,9 @@ from typing import Any
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.operating.job import Job
-from rrl.operating.options import NO_LIMIT, refuse
+from rrl.operating.options import refuse
 from rrl.support.errors import UsageError
-from rrl.tuning.constrained import Constrained, HighestRate, most_cpus
+from rrl.tuning.constrained import Constrained, most_cpus
 from rrl.tuning.objective import MeanLatency, Objective
 from rrl.tuning.objective_names import parse_objective
 from rrl.tuning.presets import CPUS
@@ -25,10 +25,8 @@ BUDGET_FRACTION = 0.05  # of the requests of the tuning may be late or failed be
 OBJECTIVES = """Objectives of --objective: mean, p99 (any percentile), slo:0.08 (the fraction of
 requests above 0.08 s), a sum such as mean+0.5*p99, or a resource under an SLO, where the latency
 only has to keep the SLO:
-  "cpus with p99<80ms"              the fewest CPUs (it needs --knob cpus=1,2), then the latency
-  "memory with p99<80ms"            the least memory of a server that rrl starts here
-  "rate of 20,40,80 with p99<80ms"  the highest of these rates (requests/s): each episode tries some
-                                    of them by bisection, so it needs no --rate
+  "cpus with p99<80ms"    the fewest CPUs (it needs --knob cpus=1,2), then the latency
+  "memory with p99<80ms"  the least memory of a server that rrl starts here
 An episode that breaks the SLO costs latency / target, which is above 1. One that keeps it costs the
 fraction of the resource, at most 1. A short episode can keep an SLO by luck: give a smaller target
 than the promised one, or more --requests.
@@ -71,7 +69,7 @@ def read_job(
     warm, about = read_warm_start(options, space, more.get("fixed", {}), objective, folder)
     names = ("agent", "episodes", "requests", "rounds", "seed")
     given = {name: getattr(options, name) for name in names}
-    load = load or read_load(options, objective, rate)
+    load = load or read_load(options, rate)
     job = Job(
         what, space, default, load, objective, slo, about=about, warm=warm, **given, **more
     )  # fmt: skip
@@ -83,8 +81,7 @@ def read_goal(
 ) -> tuple[Objective, SLO | None]:
     """Return the objective of the agent, and the SLO if there is one.
 
-    An objective that has an SLO brings it along. A capacity search meets its own at every rate that
-    it finds, so there it is not judged.
+    An objective that has an SLO brings it along.
     """
     slo = parse_slo(options.slo) if options.slo is not None else None
     if options.objective is None:
@@ -95,19 +92,12 @@ def read_goal(
     if isinstance(objective, Constrained):
         if slo is not None:
             raise UsageError(f"--slo: the objective has one already, {objective.slo}; leave it out")
-        slo = None if isinstance(objective, HighestRate) else objective.slo
+        slo = objective.slo
     return objective, slo
 
 
-def read_load(options: Namespace, objective: Objective, rate: float | None = None) -> Workload:
-    """Return the arrivals: recorded, or Poisson at the rate of the options (or at `rate`).
-
-    A capacity search has its own rates; the agent sees the lowest one.
-    """
-    if isinstance(objective, HighestRate):
-        given = ("rate", "trace", "time_column", "speed")
-        refuse(options, given, "with this objective, because it has its own rates")
-        return Poisson(objective.rates_per_s[0])
+def read_load(options: Namespace, rate: float | None = None) -> Workload:
+    """Return the arrivals: recorded, or Poisson at the rate of the options (or at `rate`)."""
     if options.trace and options.rate is not None:
         raise UsageError("--rate and --trace: give one of them")
     if not options.trace:
@@ -128,18 +118,13 @@ def read_load(options: Namespace, objective: Objective, rate: float | None = Non
 
 
 def read_budget(options: Namespace, job: Job) -> int:
-    """Return the guard's budget in requests; a capacity search has no limit.
+    """Return the guard's budget in requests.
 
     Raises
     ------
     UsageError
-        If a capacity search has an option about clients, because it overloads the server. If a
-        port is given without an SLO, which says what is late for the clients there.
+        If a port is given without an SLO, which says what is late for the clients there.
     """
-    if isinstance(job.objective, HighestRate):
-        why = "with this objective: a capacity search overloads a server that nobody else uses"
-        refuse(options, ("port", "budget"), why)
-        return NO_LIMIT
     if options.port and job.slo is None:
         raise UsageError("--port: say which requests are late for your clients, by --slo p99<80ms")
     if options.budget is not None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from rrl.operating.records import Record
 from rrl.support.errors import DataError, RRLError, UsageError, shown
-from rrl.support.one_writer import open_alone, remove_leftovers
+from rrl.support.files import open_alone, remove_leftovers
 from rrl.tuning.presets import in_words
 
 JOURNAL = "journal.jsonl"
@@ -27,7 +27,6 @@ OTHER_VERSION = (
     "finish that run with the version of rrl that began it, or begin a new run in another folder"
 )
 """What to do with a journal that this version cannot continue."""
-_WRITTEN = ("result.json", "batching.txt", "tuning.*")  # each as a whole
 _HEADER = b'{"journal":'  # how the first line begins
 
 
@@ -136,7 +135,7 @@ class Journal:
         os.close(self._file)
 
     def _open(self, header: Record) -> None:
-        remove_leftovers(self.folder, *_WRITTEN)
+        remove_leftovers(self.folder)
         with open(os.dup(self._file), "rb") as file:
             records, whole = read_records(self.path, file.read())
         error = _difference(self.path, records[0], header) if records else None

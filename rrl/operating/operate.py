@@ -39,14 +39,13 @@ from rrl.operating.records import (
 from rrl.operating.tape import TapedServer
 from rrl.operating.verdict import amount, decided, duration, progress
 from rrl.support.errors import DataError, UsageError
-from rrl.support.versions import version
+from rrl.support.provenance import version
 from rrl.tuning.comparison import draw_rounds
 from rrl.tuning.defaults import guess_cores, nearest
 from rrl.tuning.episode import Server, measure_valid
 from rrl.tuning.guard import USUAL_EPISODES, Guard
 from rrl.tuning.guarded import check_answered, guarded_steps, measured
 from rrl.tuning.loop import Step, draw_run, learning_steps
-from rrl.tuning.objective import suited
 from rrl.tuning.presets import THREADS
 from rrl.workloads.workload import Times
 
@@ -292,7 +291,7 @@ class Run:
     def _learn(self, server: Server) -> None:
         """Let the agent tune until its episodes are used up, or no trial is worth its price."""
         job, guard = self.job, self.guard
-        self._taped.server = suited(server, job.objective)
+        self._taped.server = server
         began, late_s = time.monotonic(), guard and guard.late_s
         first = len(learned(self.records))
         if not job.redrawn:  # only now the rate of clients is known
@@ -330,9 +329,8 @@ class Run:
     def _compare(self, servers: Mapping[str, Server]) -> None:
         """Measure the default and the second configuration in rounds, until that is enough."""
         job = self.job
-        ready = {name: suited(server, job.objective) for name, server in servers.items()}
         while (why := self._why_no_round()) is None:
-            record = self._note(partial(self._next_round, ready))
+            record = self._note(partial(self._next_round, servers))
             costs = record["cost"].items()
             words = [f"{n} {record[n].get('stopped') or amount(job, cost)}" for n, cost in costs]
             LOG.info(f"round {record['round'] + 1}/{job.rounds}: {', '.join(words)}")

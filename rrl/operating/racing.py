@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from rrl.operating.table import read_table
 from rrl.support.errors import DataError, UsageError, interrupt_by_signals
+from rrl.support.files import open_alone
 from rrl.support.machine import available_cpus
 from rrl.support.number_options import COUNT, number
-from rrl.support.one_writer import open_alone
 
 if TYPE_CHECKING:
     import pandas as pd

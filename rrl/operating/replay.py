@@ -22,7 +22,7 @@ from rrl.operating.table import read_table
 from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.recording.replay import RecordedServer, TableServer
 from rrl.support.errors import DataError, UsageError
-from rrl.tuning.constrained import Constrained, HighestRate, LeastMemory
+from rrl.tuning.constrained import Constrained, LeastMemory
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
 from rrl.tuning.objective import Objective
@@ -37,9 +37,8 @@ _EXAMPLES = """examples:
   the same with what the profile of another model says:
     rrl replay inception_v3-threads --rate 21 --warm-start keyword-threads
 
-  the fewest CPUs of a simulated server, and the highest of some rates, that keep an SLO:
+  the fewest CPUs of a simulated server that keep an SLO:
     rrl replay cpu10-cores --rate 8 --objective "cpus with p99<900ms" --episodes 200
-    rrl replay cpu2 --objective "rate of 60,90,120,150,180 with p99<80ms"
 
 The same command gives the same files, even if it was stopped and continued.
 
@@ -77,29 +76,17 @@ def _replay(options: Namespace) -> int:
         options, what, options.source, server.space, default, rate=rate,
         unit="" if isinstance(server, TableServer) else "s",
     )  # fmt: skip
-    server = _suited(server, job.objective)
+    _check_measured(server, job.objective)
     with open_run(job, folder) as opened:
         return run(opened, server, on_one_server(server), folder, options)
 
 
-def _suited(server: Server, objective: Objective) -> Server:
-    """Return the server whose measurements an objective needs.
-
-    Raises
-    ------
-    UsageError
-        If what was measured has no such number.
-    """
+def _check_measured(server: Server, objective: Objective) -> None:
+    """Refuse an objective about a number that was not measured."""
     if isinstance(objective, LeastMemory):
         raise UsageError(f"objective {objective}: no memory was measured; use `rrl tune`")
     if isinstance(objective, Constrained) and isinstance(server, TableServer):
         raise UsageError(f"objective {objective}: a table has one cost only; use its column")
-    if not isinstance(objective, HighestRate) or not isinstance(server, RecordedServer):
-        return server
-    if unknown := [r for r in objective.rates_per_s if r not in server.profile.rates_per_s]:
-        known = ", ".join(f"{rate:g}" for rate in server.profile.rates_per_s)
-        raise UsageError(f"objective {objective}: no load of {unknown[0]:g}/s; recorded: {known}")
-    return RecordedServer(server.profile)
 
 
 def _open(options: Namespace) -> tuple[Server, str, float | None]:

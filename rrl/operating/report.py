@@ -22,7 +22,7 @@ from rrl.serving.process_knobs import environment_of, prefix
 from rrl.serving.settings import flags
 from rrl.support.errors import UnstableError, UsageError
 from rrl.support.files import write_atomically
-from rrl.tuning.constrained import Constrained, HighestRate
+from rrl.tuning.constrained import Constrained
 from rrl.tuning.objective import MeanLatency, Percentile
 from rrl.tuning.presets import in_words
 
@@ -79,7 +79,6 @@ def report(job: Job, result: dict[str, Any], folder: Path) -> str:
     """Return the report that people read."""
     own = " (the default)" if result["verdict"] == "the default" else ""
     lines = [f"recommended: {in_words(result['recommended'])}{own}", _gain(job, result)]
-    lines += _top_lines(job, result)
     if slo := result["slo"]:
         high = "unknown" if slo["high_s"] is None else f"{1e3 * slo['high_s']:.1f}"
         lines.append(
@@ -127,20 +126,10 @@ def _gain(job: Job, result: dict[str, Any]) -> str:
     return f"{gain}; {result['verdict']}"
 
 
-def _top_lines(job: Job, result: dict[str, Any]) -> list[str]:
-    """Say that a capacity search ended at the highest of its rates."""
-    if not isinstance(job.objective, HighestRate):
-        return []
-    least, most = job.objective.rates_per_s[0], job.objective.rates_per_s[-1]
-    if min(filter(None, result["cost"].values()), default=1.0) > 1.001 * least / most:
-        return []
-    return [f"  {most:g}/s kept the SLO, and higher rates may, too: name some in --objective"]
-
-
 def _harm_lines(job: Job, result: dict[str, Any]) -> list[str]:
     """Say what tuning did to the requests, and which trials ended early."""
     harm = result["harm"]
-    if harm["late_s"] is None or isinstance(job.objective, HighestRate):  # it overloads on purpose
+    if harm["late_s"] is None:
         return []
     trials, default = (f"{bad} of {n}" for n, bad in (harm["trials"], harm["default"]))
     budget = UNLIMITED if result["budget"] == NO_LIMIT else result["budget"]

@@ -17,12 +17,12 @@ from numpy.typing import ArrayLike
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.support.errors import ServerError
-from rrl.tuning.constrained import MEMORY, RATE
+from rrl.tuning.constrained import MEMORY
 from rrl.tuning.episode import Episode, Server, check_arrivals
 from rrl.tuning.presets import in_words
 from rrl.tuning.watch import Watch
 
-REPORTED = (MEMORY, RATE, "aborted", "failure")
+REPORTED = (MEMORY, "aborted", "failure")
 """The entries of an episode's `info` that a journal stores, apart from others' requests."""
 
 

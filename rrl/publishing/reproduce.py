@@ -25,7 +25,7 @@ from rrl.publishing.execute import CELL_TIMEOUT, execute
 from rrl.publishing.parameters import check_parameters, defaults, literal
 from rrl.publishing.tracing import Traffic
 from rrl.support.errors import Parser, UsageError, command, interrupt_by_signals
-from rrl.support.one_writer import open_alone
+from rrl.support.files import open_alone
 
 OUT = Path("build/notebooks")
 COMMITTED = "../figures"  # the folder of figures for which there is a manifest

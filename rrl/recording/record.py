@@ -30,9 +30,8 @@ from rrl.recording.rows import append, charged_mean, commit, read_appended, valu
 from rrl.recording.steadiness import Probe, SteadyMachine
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, UnstableError
-from rrl.support.files import read_json, write_atomically
+from rrl.support.files import open_alone, read_json, remove_leftovers, write_atomically
 from rrl.support.machine import describe_machine, exclusive
-from rrl.support.one_writer import open_alone, remove_leftovers
 from rrl.tuning.episode import Episode, Server
 
 if TYPE_CHECKING:
@@ -283,7 +282,7 @@ class Recorder:
         )
 
     def _resume(self) -> list[dict[str, str]]:
-        remove_leftovers(self.folder, DESCRIPTION, EPISODES, REJECTED)
+        remove_leftovers(self.folder)
         path = self.folder / DESCRIPTION
         if not path.exists():
             self._describe(complete=False)

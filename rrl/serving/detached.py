@@ -32,8 +32,7 @@ from rrl.serving.launcher import (
 from rrl.serving.process import START_TIMEOUT_S, ServerProcess, new_log
 from rrl.serving.process_knobs import prefix
 from rrl.support.errors import ServerError, UsageError
-from rrl.support.files import write_atomically
-from rrl.support.one_writer import open_alone
+from rrl.support.files import open_alone, write_atomically
 from rrl.support.own_folder import own_folder
 
 NOTE = "server.json"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
-from rrl.core.space import ConfigSpace
 from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.objective import FAILURE_S
 from rrl.workloads.workload import Poisson, Workload
@@ -20,16 +18,13 @@ CONFIDENCE = 0.99
 """Confidence level of the interval of the lowest cost, and of the whole list of ties."""
 
 
-@dataclass(frozen=True, eq=False)
-class Optimum:
+class Optimum(NamedTuple):
     """The best configuration of a simulated server, and how certain this result is.
 
     Parameters
     ----------
-    index : int
-        Number of the configuration with the smallest mean cost.
     configuration : mapping
-        The same configuration, by knob name.
+        The configuration with the smallest mean cost, by knob name.
     cost : float
         Its mean cost in seconds.
     half_width : float
@@ -43,7 +38,6 @@ class Optimum:
         Mean cost of each configuration in seconds.
     """
 
-    index: int
     configuration: Configuration
     cost: float
     half_width: float
@@ -92,6 +86,8 @@ def optimum(
     >>> best.configuration["intra_op"], best.half_width < 0.1 * best.cost
     (1, True)
     """
+    from scipy.special import stdtrit  # Student's t quantile, without scipy.stats
+
     if replications < 2:
         raise ValueError(f"{replications} replications: use at least 2")
     workload = Poisson(float(workload)) if isinstance(workload, int | float) else workload
@@ -99,27 +95,16 @@ def optimum(
     for row in costs:
         for block, latency, rejected in server.grid(workload.arrivals(requests, rng), rng):
             row[block] = np.where(rejected, np.maximum(latency, FAILURE_S), latency).mean(axis=1)
-    return _compare(server.space, costs)
-
-
-def _compare(space: ConfigSpace, costs: Floats) -> Optimum:
-    """Compare all configurations with the best one by paired differences.
-
-    `costs` has shape (r, g): r replications of g configurations.
-    """
-    from scipy.special import stdtrit  # Student's t quantile, without scipy.stats
-
     r, g = costs.shape
     mean = costs.mean(axis=0)
     best = int(np.argmin(mean))
-    excess = costs - costs[:, best : best + 1]
+    excess = costs - costs[:, best : best + 1]  # paired differences from the best one
     error = excess.std(axis=0, ddof=1) / np.sqrt(r)
     reach = stdtrit(r - 1, 1 - (1 - CONFIDENCE) / max(g - 1, 1)) * error
     gap = excess.mean(axis=0)
     half = stdtrit(r - 1, (1 + CONFIDENCE) / 2) * costs[:, best].std(ddof=1) / np.sqrt(r)
     return Optimum(
-        index=best,
-        configuration=MappingProxyType(space[best]),
+        configuration=server.space[best],
         cost=float(mean[best]),
         half_width=float(half),
         ties=np.flatnonzero(gap <= reach),

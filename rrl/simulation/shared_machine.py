@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.core.knob import Configuration
 from rrl.tuning.episode import Episode, Server, check_arrivals, watched
 from rrl.tuning.watch import Watch
+from rrl.workloads.workload import positive
 
 Floats = NDArray[np.float64]
 _FOR_EVER = 1e9  # seconds; nobody simulates so long
@@ -49,8 +50,8 @@ class Neighbour:
 
     Examples
     --------
-    >>> Neighbour(fraction=0.5, busy=60.0, idle=120.0).mean_fraction.__round__(3)
-    0.167
+    >>> Neighbour(fraction=0.5, busy=60.0, idle=180.0).working
+    0.25
     """
 
     fraction: float
@@ -60,19 +61,13 @@ class Neighbour:
     def __post_init__(self) -> None:
         if not 0 <= self.fraction < 1:
             raise ValueError(f"fraction {self.fraction}: must be at least 0 and below 1")
-        for name in ("busy", "idle"):
-            if not 0 < getattr(self, name) < np.inf:
-                raise ValueError(f"{name} {getattr(self, name)} s: must be a positive number")
+        positive("busy", self.busy, "s")
+        positive("idle", self.idle, "s")
 
     @property
     def working(self) -> float:
         """Fraction of the time in which it works."""
         return self.busy / (self.busy + self.idle)
-
-    @property
-    def mean_fraction(self) -> float:
-        """Fraction of the machine that it takes on average."""
-        return self.fraction * self.working
 
     def progress(self, horizon: float, rng: np.random.Generator) -> Progress:
         """Draw when it works until `horizon` (s); from then on it pauses."""

@@ -20,9 +20,9 @@ name            knobs                                    served                 
 ==============  =======================================  ==========================  ============
 
 Each number was fitted to a recorded profile, was published, or is assumed: `SOURCES` has the source
-of each, and :func:`testbed_parameters` lists them. *Fitted* means that
-:mod:`rrl.simulation.calibration` fits the number to a profile under ``data/``. The profiles were
-recorded on a machine with 2 cores, with TensorFlow's runtime and batch scheduler.
+of each. *Fitted* means that :mod:`rrl.simulation.calibration` fits the number to a profile under
+``data/``. The profiles were recorded on a machine with 2 cores, with TensorFlow's runtime and batch
+scheduler.
 
 The simulator's notebook shows how well held-out configurations are predicted. It also shows how
 much depends on the assumptions. On ``cpu10`` at the paper's loads, the default stays within about a
@@ -37,15 +37,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from rrl.recording.plans import PLANS
 from rrl.simulation.service_model import Machine, Model
 from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.presets import CPUS, effective_space, paper_cpu, paper_gpu
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOBILENET_V2 = Model(
     "mobilenet_v2",
@@ -165,30 +161,3 @@ def testbed(name: str) -> SimulatedServer:
     if name not in TESTBEDS:
         raise ValueError(f"unknown testbed {name!r}: use one of {list(TESTBEDS)}")
     return TESTBEDS[name]()
-
-
-def testbed_parameters() -> pd.DataFrame:
-    """Return every parameter of every testbed that is not 0, with its source.
-
-    Returns
-    -------
-    DataFrame
-        The columns are `testbed`, `parameter`, `value` (in seconds, cores or fractions: see
-        :class:`rrl.simulation.service_model.Model` and ``Machine``) and `source`.
-
-    Examples
-    --------
-    >>> table = testbed_parameters().set_index(["testbed", "parameter"])
-    >>> table.loc[("cpu10", "spin"), "source"]
-    'carried over from cpu2'
-    """
-    import pandas as pd
-
-    rows = [
-        (name, parameter, value, SOURCES[name].get(parameter, "assumed"))
-        for name in TESTBEDS
-        for part in (testbed(name).model, testbed(name).machine)
-        for parameter, value in vars(part).items()
-        if parameter != "name" and value
-    ]
-    return pd.DataFrame(rows, columns=["testbed", "parameter", "value", "source"])

@@ -1,20 +1,21 @@
 """Queues with known results from textbooks, to check the simulated queue.
 
 Every row of :func:`against_theory` is a run of the same kernel with other settings, and has its own
-99 % confidence interval. The mean service time is one second in all rows.
+99 % confidence interval.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from itertools import product
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.simulation.queueing import Passage, simulate_queue
+from rrl.simulation.queueing import simulate_queue
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,79 +45,60 @@ def erlang_c(servers: int, load: float) -> float:
     return last / (sum(terms) + last)
 
 
-def lognormal_work(n: int, rng: np.random.Generator) -> Floats:
-    """Draw service times with mean 1 s and squared coefficient of variation ``SCV``, shape (n,)."""
+class System(NamedTuple):
+    """A queue with a known mean; the mean service time is one second.
+
+    Parameters
+    ----------
+    work : callable
+        It draws the service times in seconds.
+    theory : callable
+        The known mean as a function of the utilisation: seconds in the system, or the probability
+        of a rejection if the queue has a capacity.
+    settings : mapping
+        Settings of :func:`rrl.simulation.queueing.simulate_queue`.
+    servers : int
+    """
+
+    work: Callable[[int, np.random.Generator], Floats]
+    theory: Callable[[float], float]
+    settings: Mapping[str, Any] = MappingProxyType({})
+    servers: int = 1
+
+
+def _exponential(n: int, rng: np.random.Generator) -> Floats:
+    return rng.exponential(1.0, n)
+
+
+def _lognormal(n: int, rng: np.random.Generator) -> Floats:
     sigma2 = math.log1p(SCV)
     return rng.lognormal(-sigma2 / 2, math.sqrt(sigma2), n)
 
 
-def exponential_work(n: int, rng: np.random.Generator) -> Floats:
-    """Draw exponential service times with mean 1 s, shape (n,)."""
-    return rng.exponential(1.0, n)
-
-
-def constant_work(n: int, rng: np.random.Generator) -> Floats:
-    """Return service times of exactly 1 s, shape (n,)."""
-    return np.ones(n)
-
-
-@dataclass(frozen=True)
-class System:
-    """A queue with a known mean.
-
-    Parameters
-    ----------
-    name : str
-        The name of the queue in Kendall's notation.
-    work : callable
-        It draws the service times in seconds.
-    theory : callable
-        The known mean as a function of the utilisation: seconds in the system, or a probability.
-    settings : mapping
-        Settings of :func:`rrl.simulation.queueing.simulate_queue`.
-    lost : bool
-        Whether the fraction of rejected requests is compared instead of the time in the system.
-    """
-
-    name: str
-    work: Callable[[int, np.random.Generator], Floats]
-    theory: Callable[[float], float]
-    settings: dict[str, Any] = field(default_factory=dict)
-    lost: bool = False
-
-    def samples(self, passage: Passage, arrivals: Floats) -> Floats:
-        """Return the numbers to average, one per request."""
-        return passage.rejected.astype(float) if self.lost else passage.departure - arrivals
-
-
-SYSTEMS = (
-    System("M/M/1", exponential_work, lambda rho: 1 / (1 - rho)),
-    System(
-        "M/M/4 (Erlang C)",
-        exponential_work,
+SYSTEMS = {
+    "M/M/1": System(_exponential, lambda rho: 1 / (1 - rho)),
+    "M/M/4 (Erlang C)": System(
+        _exponential,
         lambda rho: 1 + erlang_c(SERVERS, rho * SERVERS) / (SERVERS * (1 - rho)),
         {"threads": SERVERS, "speed": np.ones(SERVERS)},
+        SERVERS,
     ),
-    System("M/D/1", constant_work, lambda rho: 1 + rho / (2 * (1 - rho))),
-    System(
-        "M/G/1 (Pollaczek-Khinchine)",
-        lognormal_work,
-        lambda rho: 1 + rho * (1 + SCV) / (2 * (1 - rho)),
+    "M/D/1": System(lambda n, rng: np.ones(n), lambda rho: 1 + rho / (2 * (1 - rho))),
+    "M/G/1 (Pollaczek-Khinchine)": System(
+        _lognormal, lambda rho: 1 + rho * (1 + SCV) / (2 * (1 - rho))
     ),
-    System(
-        "M/G/1-PS (insensitive)",
-        lognormal_work,
+    "M/G/1-PS (insensitive)": System(
+        _lognormal,
         lambda rho: 1 / (1 - rho),
         {"threads": SHARERS, "speed": 1 / np.arange(1, SHARERS + 1)},
     ),
-    System(
-        "M/M/1/5 (loss)",
-        exponential_work,
+    "M/M/1/5 (loss)": System(
+        _exponential,
         lambda rho: (1 - rho) * rho**ROOM / (1 - rho ** (ROOM + 1)),
         {"capacity": ROOM - 1},
-        lost=True,
     ),
-)
+}
+"""The queues by their names in Kendall's notation."""
 
 
 def against_theory(requests: int = 1_000_000, *, rng: np.random.Generator) -> pd.DataFrame:
@@ -145,13 +127,12 @@ def against_theory(requests: int = 1_000_000, *, rng: np.random.Generator) -> pd
     warm = int(WARM_UP * requests)
     kept = (requests - warm) // BATCHES * BATCHES
     rows = []
-    for system in SYSTEMS:
-        for load in LOADS:
-            rate = load * (SERVERS if system.name.startswith("M/M/4") else 1)
-            arrivals = np.cumsum(rng.exponential(1 / rate, requests))
-            passage = simulate_queue(arrivals, system.work(requests, rng), **system.settings)
-            samples = system.samples(passage, arrivals)[requests - kept :]
-            means = samples.reshape(BATCHES, -1).mean(axis=1)
-            half = stdtrit(BATCHES - 1, 0.995) * means.std(ddof=1) / math.sqrt(BATCHES)
-            rows.append((system.name, load, means.mean(), half, system.theory(load)))
+    for (name, system), load in product(SYSTEMS.items(), LOADS):
+        arrivals = np.cumsum(rng.exponential(1 / (load * system.servers), requests))
+        passage = simulate_queue(arrivals, system.work(requests, rng), **system.settings)
+        lost = "capacity" in system.settings
+        samples = passage.rejected.astype(float) if lost else passage.departure - arrivals
+        means = samples[requests - kept :].reshape(BATCHES, -1).mean(axis=1)
+        half = stdtrit(BATCHES - 1, 0.995) * means.std(ddof=1) / math.sqrt(BATCHES)
+        rows.append((name, load, means.mean(), half, system.theory(load)))
     return pd.DataFrame(rows, columns=["system", "load", "measured", "half_width", "theory"])

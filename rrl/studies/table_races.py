@@ -25,7 +25,7 @@ from rrl.studies.race import race
 from rrl.studies.scenario import Scenario
 from rrl.studies.sweeps import Sweep, Task, piece_key
 from rrl.support.errors import DataError
-from rrl.support.versions import version
+from rrl.support.provenance import version
 
 if TYPE_CHECKING:
     import pandas as pd

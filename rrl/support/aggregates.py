@@ -17,8 +17,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.support.intervals import LEVEL
-
 Values = NDArray[np.float64]
 Statistic = Callable[..., Values]
 """Takes one or more samples, shape (..., problems, runs), and returns an array of shape (...)."""
@@ -30,21 +28,6 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
-
-
-def interquartile_mean(sample: Values) -> Values:
-    """Return the mean of the middle half of all runs of all problems.
-
-    It is as robust as a median and uses more of the data.
-
-    Examples
-    --------
-    >>> interquartile_mean(np.array([[0.0, 2.0, 3.0, 4.0], [1.0, 3.0, 4.0, 99.0]])).item()
-    3.0
-    """
-    from scipy.stats import trim_mean
-
-    return np.asarray(trim_mean(sample.reshape(*sample.shape[:-2], -1), 0.25, axis=-1))
 
 
 def performance_profile(costs: Values, limits: Values) -> Values:
@@ -74,10 +57,11 @@ def stratified_draws(
     samples: Sequence[Values],
     rng: np.random.Generator,
     *,
-    paired: bool = True,
     resamples: int = 2000,
 ) -> Values:
     """Return a statistic of samples whose runs are drawn again within each problem.
+
+    Run number i of each sample had the same random numbers, so all samples draw the same runs.
 
     Parameters
     ----------
@@ -85,9 +69,6 @@ def stratified_draws(
         See `Statistic`.
     samples : sequence of ndarray, shape (problems, runs)
     rng : numpy.random.Generator
-    paired : bool, optional
-        Whether run number i of each sample had the same random numbers. Then all samples draw the
-        same runs.
     resamples : int, optional
         How many times the runs are drawn again.
 
@@ -99,35 +80,14 @@ def stratified_draws(
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> stratified_draws(interquartile_mean, [np.ones((2, 3))], rng, resamples=4).tolist()
+    >>> def mean(sample):
+    ...     return sample.mean(axis=(-2, -1))
+    >>> stratified_draws(mean, [np.ones((2, 3))], rng, resamples=4).tolist()
     [1.0, 1.0, 1.0, 1.0]
     """
-    drawn, rows = [], None
-    for sample in samples:
-        problems, runs = sample.shape
-        if rows is None or not paired:
-            rows = rng.integers(runs, size=(resamples, problems, runs))
-        drawn.append(sample[np.arange(problems)[:, None], rows])
-    return statistic(*drawn)
-
-
-def stratified_interval(
-    statistic: Statistic,
-    samples: Sequence[Values],
-    rng: np.random.Generator,
-    *,
-    resamples: int = 2000,
-) -> Interval:
-    """Return a statistic of samples and its 95 % percentile interval, see `stratified_draws`.
-
-    Examples
-    --------
-    >>> stratified_interval(interquartile_mean, [np.ones((3, 5))], np.random.default_rng(0))
-    Interval(value=1.0, low=1.0, high=1.0)
-    """
-    draws = stratified_draws(statistic, samples, rng, resamples=resamples)
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(statistic(*samples)), float(low), float(high))
+    problems, runs = samples[0].shape
+    rows = rng.integers(runs, size=(resamples, problems, runs))
+    return statistic(*(sample[np.arange(problems)[:, None], rows] for sample in samples))
 
 
 def largest_interval(values: Values, draws: Values, level: float = 0.95) -> Interval:

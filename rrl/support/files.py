@@ -1,4 +1,4 @@
-"""Write a file completely or not at all."""
+"""Write a file completely or not at all, and by one process at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rrl.support.errors import DataError
+from filelock import lock_descriptor
+
+from rrl.support.errors import DataError, UsageError
 
 
 @contextmanager
@@ -40,6 +42,58 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed left beside the files that they were replacing.
+
+    What belongs to a process that lives stays. The folder may be missing.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     for number in (os.getpid(), 2**22 + 1):  # the second is larger than any process number
+    ...         _ = (Path(folder) / f".a.txt.{number}").write_text("half")
+    ...     remove_leftovers(Path(folder))
+    ...     [path.suffix == f".{os.getpid()}" for path in Path(folder).iterdir()]
+    [True]
+    """
+    for left in folder.glob(".*.*"):
+        number = left.suffix[1:]
+        if number.isdecimal() and not Path("/proc", number).exists():
+            left.unlink(missing_ok=True)
+
+
+def open_alone(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Open a file or a folder, and lock it until it is closed; return its descriptor.
+
+    The kernel also releases the lock when the process ends, however it ends.
+
+    Raises
+    ------
+    UsageError
+        If another one has it open in this way.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     first = open_alone(Path(folder))
+    ...     try:
+    ...         open_alone(Path(folder))
+    ...     except UsageError as error:
+    ...         str(error).partition(": ")[2]
+    ...     os.close(first)
+    'another run uses it; wait for that one, stop it, or choose another folder'
+    """
+    file = os.open(path, flags, 0o644)
+    if lock_descriptor(file, blocking=False):
+        return file
+    os.close(file)
+    raise UsageError(
+        f"{path}: another run uses it; wait for that one, stop it, or choose another folder"
+    )
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -21,11 +21,11 @@ def bootstrap_interval(
 
     Parameters
     ----------
-    values : ndarray, shape (n,)
-        The sample.
+    values : ndarray, shape (n, ...)
+        The sample, with a row for each member. Pairs are drawn together.
     rng : numpy.random.Generator
     statistic : callable, optional
-        A function that takes an array and `axis`. The default is the median.
+        A function that takes an array and the `axis` of the members. The default is the median.
     resamples : int, optional
         How many times the sample is drawn again.
 
@@ -60,25 +60,3 @@ def ratio_interval(
     (0.5, 0.5, 0.5)
     """
     return bootstrap_interval(np.asarray(ours, float) / np.asarray(theirs, float), rng)
-
-
-def mean_ratio_interval(
-    ours: ArrayLike, theirs: ArrayLike, rng: np.random.Generator
-) -> tuple[float, float, float]:
-    """Compute the ratio of the means of paired costs and its 95 % bootstrap interval over pairs.
-
-    This ratio describes what users experience over a whole run. :func:`ratio_interval` describes a
-    typical episode.
-
-    Examples
-    --------
-    >>> mean_ratio_interval([1.0, 3.0], [4.0, 12.0], np.random.default_rng(0))
-    (0.25, 0.25, 0.25)
-    """
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-
-    def ratio(rows: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-        drawn = rows.astype(int)
-        return ours[drawn].mean(axis=axis) / theirs[drawn].mean(axis=axis)
-
-    return bootstrap_interval(np.arange(float(len(ours))), rng, statistic=ratio)

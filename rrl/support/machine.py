@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ LOCK = "machine.lock"
 other work wait."""
 
 POLL_S, TURN_S = 0.02, 0.05  # how often one looks for its turn, and the pause that lets it find it
-RUN = "machine.run.{}"  # beside it: the file that a run locks which measures all the time
+RUN = "machine.run"  # beside it: the file that a run locks which measures all the time
 _DISTURBANCE = "on this machine: wait for it, or the measurements disturb each other"
 
 PACKAGES = ("region-rl", "tensorflow", "tensorflow-serving-api", "grpcio", "numpy")
@@ -91,16 +91,17 @@ def announced() -> Iterator[str | None]:
     Examples
     --------
     >>> with announced():
-    ...     another_run() is None  # it is this one
-    True
+    ...     another_run()
+    'another rrl run measures on this machine: wait for it, or the measurements disturb each other'
     """
-    own = own_folder() / RUN.format(os.getpid())
-    with FileLock(own):
-        recording = _held(own_folder() / LOCK)
-        try:
-            yield another_run() or (f"a recording measures {_DISTURBANCE}" if recording else None)
-        finally:
-            own.unlink()
+    recording = f"a recording measures {_DISTURBANCE}" if _held(LOCK) else None
+    lock, warning = FileLock(own_folder() / RUN, blocking=False), another_run() or recording
+    with suppress(Timeout):  # the other one is announced
+        lock.acquire()
+    try:
+        yield warning
+    finally:
+        lock.release()
 
 
 def another_run() -> str | None:
@@ -109,17 +110,13 @@ def another_run() -> str | None:
     Recordings take turns with each other by :func:`exclusive`. They cannot do that with such a run,
     so they must not begin.
     """
-    for path in sorted(own_folder().glob(RUN.format("*"))):
-        process = path.suffix[1:]
-        if process != str(os.getpid()) and _held(path):
-            return f"another rrl run (process {process}) measures {_DISTURBANCE}"
-    return None
+    return f"another rrl run measures {_DISTURBANCE}" if _held(RUN) else None
 
 
-def _held(path: Path) -> bool:
-    """Return whether another process holds a lock; its end, however it ends, releases it."""
+def _held(name: str) -> bool:
+    """Return whether a process holds a lock; its end, however it ends, releases it."""
     try:
-        with FileLock(path, blocking=False):
+        with FileLock(own_folder() / name, blocking=False):
             return False
     except Timeout:
         return True

@@ -1,4 +1,10 @@
-"""What a result depends on besides the code: the data that were read, and the versions."""
+"""What a result depends on: the data that were read, and the versions.
+
+`rrl/versions.json` gives each agent, problem, load and judge a number, and the digest of its
+behaviour under that number (:mod:`rrl.studies.behaviour` makes the digests). A stored result and a
+journal name the numbers. A change of behaviour needs a new number, and a change of words does not.
+Packages have versions, too: those that are installed, and those of requirements.lock.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +12,15 @@ import hashlib
 import re
 from collections.abc import Iterable
 from functools import cache, lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from pathlib import Path
+from typing import Any, NamedTuple
+
+from rrl.support.errors import DataError
+from rrl.support.files import read_json
 
 PACKAGE = Path(__file__).parent.parent
+PATH = PACKAGE / "versions.json"
 NUMERICAL = ("numpy", "scipy", "numba", "scikit-learn", "scikit-optimize")
 """Packages whose version can change a simulated number."""
 DRAWING = ("matplotlib", "seaborn", "pandas")
@@ -31,14 +42,14 @@ def locked(packages: Iterable[str]) -> dict[str, list[str]]:
     >>> list(locked(["numba", "no-such-package"]))
     ['numba']
     """
-    lock = PACKAGE.parent / "requirements.lock"
-    pins = _pins(lock, lock.stat().st_mtime_ns) if lock.is_file() else {}
+    pins = _pins()
     return {name: pins[name] for name in packages if name in pins}
 
 
-@lru_cache(maxsize=1)
-def _pins(lock: Path, changed: int) -> dict[str, list[str]]:
-    text = lock.read_text(encoding="utf-8")
+@cache
+def _pins() -> dict[str, list[str]]:
+    lock = PACKAGE.parent / "requirements.lock"
+    text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
     found: dict[str, list[str]] = {}
     for name, pin in re.findall(r"^([\w.-]+)==([^\\\n]+?)\s*\\?$", text, re.MULTILINE):
         found.setdefault(name, []).append(pin)
@@ -60,6 +71,50 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 @cache
 def _installed(package: str) -> str | None:
     try:
-        return version(package)
-    except PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return None
+
+
+class Version(NamedTuple):
+    """A number, and the digest of the behaviour that it stands for."""
+
+    number: int
+    digest: str
+
+
+def known(path: Path = PATH) -> dict[str, Version]:
+    """Return the versions by name, such as ``"agent random"`` or ``"problem gpu"``.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged.
+
+    Examples
+    --------
+    >>> known()["agent random"].number >= 1
+    True
+    """
+    return dict(_known(path, path.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=4)
+def _known(path: Path, changed: int) -> dict[str, Version]:
+    lines: Any = read_json(path)
+    try:
+        return {name: Version(int(number), str(digest)) for name, (number, digest) in lines.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: not a list of versions ({error}); restore it") from None
+
+
+def version(name: str) -> int:
+    """Return the number of a name; 0 if it has none yet.
+
+    Examples
+    --------
+    >>> version("agent of tomorrow")
+    0
+    """
+    found = known().get(name)
+    return found.number if found else 0

@@ -1,8 +1,7 @@
 """Any server as a Gymnasium environment, for agents that other people wrote.
 
-Importing this module registers ``rrl/Serving-v0``. One step serves one episode of requests. Here
-the user's program runs the loop that :func:`rrl.tune` runs. The same seed gives the same arrivals
-in both.
+One step serves one episode of requests. Here the user's program runs the loop that
+:func:`rrl.tune` runs. The same seed gives the same arrivals in both.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
@@ -23,20 +21,9 @@ from rrl.tuning.objective import MeanLatency, Objective
 from rrl.workloads.workload import Workload, estimate_rate
 from rrl.workloads.workload import episodes as cut
 
-ID = "rrl/Serving-v0"
 _LARGEST = float(np.finfo(np.float32).max)
 
 Observation = NDArray[np.float32]
-
-
-class _Shared:
-    """Keeps Gymnasium from copying a server with the other settings of an environment."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
-        return self
 
 
 class ServingEnv(gymnasium.Env[Observation, Any]):
@@ -77,11 +64,8 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
 
     Examples
     --------
-    >>> import rrl.tuning.environment
     >>> from rrl import Poisson, testbed
-    >>> environment = gymnasium.make(
-    ...     "rrl/Serving-v0", server=testbed("cpu2"), workload=Poisson(100.0), steps=5
-    ... )
+    >>> environment = ServingEnv(testbed("cpu2"), Poisson(100.0), steps=5)
     >>> environment.action_space
     MultiDiscrete([4 4 6])
     >>> observation, info = environment.reset(seed=1)
@@ -92,7 +76,7 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
 
     def __init__(
         self,
-        server: Server | _Shared,
+        server: Server,
         workload: Workload,
         *,
         steps: int = 100,
@@ -101,10 +85,9 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
     ) -> None:
         if steps < 1 or requests < 2:
             raise ValueError(f"need steps >= 1 and requests >= 2, got {steps} and {requests}")
-        self.server: Server = server.server if isinstance(server, _Shared) else server
-        self.workload, self.steps, self.requests = workload, steps, requests
+        self.server, self.workload, self.steps, self.requests = server, workload, steps, requests
         self.objective = objective or MeanLatency()
-        space: ConfigSpace = self.server.space
+        space: ConfigSpace = server.space
         whole = len(space) == prod(space.shape)
         self.action_space = (
             spaces.MultiDiscrete(list(space.shape)) if whole else spaces.Discrete(len(space))
@@ -116,19 +99,6 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         self._places = (space.positions - least) / np.where(most > least, most - least, 1.0)
         self._parts: list[NDArray[np.float64]] = []
         self._done = 0
-        self._spec: EnvSpec | None = None
-
-    @property
-    def spec(self) -> EnvSpec | None:
-        """The specification from which `gymnasium.make` made this environment."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, spec: EnvSpec | None) -> None:
-        server = spec.kwargs.get("server") if spec else None
-        if spec and server is not None and not isinstance(server, _Shared):
-            spec.kwargs = {**spec.kwargs, "server": _Shared(server)}
-        self._spec = spec
 
     def configuration(self, action: Any) -> Configuration:
         """Return the configuration that an action stands for.
@@ -141,14 +111,12 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         return self.server.space[self._index(action)]
 
     def _index(self, action: Any) -> int:
-        numbers = np.atleast_1d(np.asarray(action))
-        shape = self.server.space.shape
-        if isinstance(self.action_space, spaces.Discrete):
-            shape = (int(self.action_space.n),)
-        whole = numbers.dtype.kind in "iu" and numbers.shape == (len(shape),)
-        if not (whole and (numbers >= 0).all() and (numbers < shape).all()):
+        numbers = np.asarray(action)
+        if not (numbers.dtype.kind in "iu" and self.action_space.contains(numbers)):
             raise ValueError(f"action {action!r} is not in {self.action_space}")
-        return int(np.ravel_multi_index(tuple(numbers), shape))
+        if numbers.ndim == 0:
+            return int(numbers)
+        return int(np.ravel_multi_index(tuple(numbers), self.server.space.shape))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -200,6 +168,3 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
     def _observe(self, cost: float, place: NDArray[np.float64]) -> Observation:
         load = estimate_rate(self._parts[self._done], self.requests)
         return np.clip([load, cost, *place], 0.0, _LARGEST).astype(np.float32)
-
-
-gymnasium.register(ID, entry_point=f"{__name__}:{ServingEnv.__name__}")

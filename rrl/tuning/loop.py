@@ -15,7 +15,7 @@ import numpy as np
 from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
 from rrl.tuning.episode import Episode, Server, measure_valid
-from rrl.tuning.objective import MeanLatency, Objective, suited
+from rrl.tuning.objective import MeanLatency, Objective
 from rrl.workloads.workload import Times, Workload, estimate_rate
 from rrl.workloads.workload import episodes as cut
 
@@ -252,7 +252,6 @@ def tune(
 
     run = Run()
     objective = objective or MeanLatency()
-    server = suited(server, objective)
     every = steps(server, agent, workload, episodes, rng, requests=requests, objective=objective)
     bar = tqdm(every, "tuning", episodes, unit="episode", disable=not progress)
     for step in bar:

@@ -15,7 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.tuning.episode import Episode, Server
+from rrl.tuning.episode import Episode
+from rrl.workloads.workload import positive
 
 FAILURE_S = 10.0  # seconds; far above any latency that a user would wait for
 
@@ -31,12 +32,6 @@ class Objective(Protocol):
         ...
 
 
-def suited(server: Server, objective: Objective) -> Server:
-    """Return a server whose episodes suit an objective; most objectives suit any server."""
-    make = getattr(objective, "server", None)
-    return server if make is None else make(server)
-
-
 def charged_latency(episode: Episode, failure_s: float = FAILURE_S) -> NDArray[np.float64]:
     """Return the latency of each request in seconds, shape (n,).
 
@@ -48,11 +43,6 @@ def charged_latency(episode: Episode, failure_s: float = FAILURE_S) -> NDArray[n
     array([ 0.02, 10.  ])
     """
     return np.where(episode.ok, episode.latency, np.maximum(episode.latency, failure_s))
-
-
-def _positive(name: str, value: float) -> None:
-    if not 0 < value < np.inf:
-        raise ValueError(f"{name} must be a positive number of seconds, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -68,7 +58,7 @@ class MeanLatency:
     failure_s: float = FAILURE_S
 
     def __post_init__(self) -> None:
-        _positive("failure_s", self.failure_s)
+        positive("failure_s", self.failure_s, "s")
 
     def __call__(self, episode: Episode) -> float:
         """Return the cost of an episode."""
@@ -113,7 +103,7 @@ class Percentile:
             raise ValueError(
                 f"a percentile must lie between 0 and 100, both excluded, got {self.q!r}"
             )
-        _positive("failure_s", self.failure_s)
+        positive("failure_s", self.failure_s, "s")
 
     def __call__(self, episode: Episode) -> float:
         """Return the cost of an episode."""
@@ -173,7 +163,7 @@ class SLOViolations:
     target_s: float
 
     def __post_init__(self) -> None:
-        _positive("target_s", self.target_s)
+        positive("target_s", self.target_s, "s")
 
     def __call__(self, episode: Episode) -> float:
         """Return the cost of an episode."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from rrl.support.errors import UsageError
-from rrl.tuning.constrained import FewestCPUs, HighestRate, LeastMemory
+from rrl.tuning.constrained import FewestCPUs, LeastMemory
 from rrl.tuning.objective import MeanLatency, Objective, Percentile, SLOViolations, Weighted
 from rrl.tuning.slo import parse_slo
 
@@ -21,8 +21,7 @@ def parse_objective(name: str, most_cpus: int | None = None) -> Objective:
         The name is ``mean``; ``p`` and a percentile, as in ``p99.9``; ``slo:`` and a time in
         seconds, as in ``slo:0.1``; or a weighted sum of these, as in ``0.7*mean+0.3*p99``. Or it
         names a resource and the service-level objective to keep: ``cpus with p99<80ms`` (the fewest
-        CPUs), ``memory with p99<80ms`` (the least memory) or ``rate of 20,40,80 with p99<80ms``
-        (the highest of these rates, in requests per second).
+        CPUs) or ``memory with p99<80ms`` (the least memory).
     most_cpus : int, optional
         The highest number of CPUs of any configuration, see
         :func:`rrl.tuning.constrained.most_cpus`. The fewest CPUs need it.
@@ -30,7 +29,7 @@ def parse_objective(name: str, most_cpus: int | None = None) -> Objective:
     Raises
     ------
     ValueError
-        If the name is none of these, or its rates do not increase.
+        If the name is none of these.
     UsageError
         If the service-level objective has another form, or the fewest CPUs are wanted and there is
         no knob for them.
@@ -59,8 +58,6 @@ def _constrained(resource: str, slo: str, name: str, most_cpus: int | None) -> O
         return FewestCPUs(parse_slo(slo), most_cpus)
     if resource == LeastMemory.resource:
         return LeastMemory(parse_slo(slo))
-    if found := re.fullmatch(rf"rate\s+of\s+({_NUMBER}(\s*,\s*{_NUMBER})*)", resource):
-        return HighestRate(parse_slo(slo), tuple(map(float, found[1].split(","))))
     raise _unknown(name)
 
 
@@ -81,5 +78,5 @@ def _term(part: str, name: str) -> tuple[float, Objective]:
 def _unknown(name: str) -> ValueError:
     return ValueError(
         f"unknown objective {name!r}: use mean, p99, slo:SECONDS, a sum such as mean+0.5*p99, or "
-        "'cpus with p99<80ms', 'memory with p99<80ms', 'rate of 20,40,80 with p99<80ms'"
+        "'cpus with p99<80ms' or 'memory with p99<80ms'"
     )

@@ -54,7 +54,7 @@ def serving_knob(name: str, values: Sequence[Value]) -> Knob:
     return Knob(name, tuple(values), tuple(order.index(value) for value in values))
 
 
-def paper_cpu(cores: int = 10, order: str = "effective") -> ConfigSpace:
+def paper_cpu(cores: int = 10) -> ConfigSpace:
     """Build the paper's CPU grid: inter-op, intra-op and batch threads, each 0..`cores`.
 
     Parameters
@@ -62,12 +62,6 @@ def paper_cpu(cores: int = 10, order: str = "effective") -> ConfigSpace:
     cores : int, optional
         Number of cores. The paper's machine has 10, so there are 11 x 11 x 11 = 1331
         configurations.
-    order : {"effective", "paper"}, optional
-        The position of value 0. For the thread pools, 0 means "automatic", which is all cores. For
-        batch threads, 0 switches batching off, and then requests run side by side without a limit.
-        In both cases 0 is the *most* parallel value, so "effective" puts it after `cores`. "paper"
-        keeps it beside 1, as the released code does. Only the positions differ. A configuration has
-        the same number in both orders.
 
     References
     ----------
@@ -78,16 +72,12 @@ def paper_cpu(cores: int = 10, order: str = "effective") -> ConfigSpace:
     --------
     >>> len(paper_cpu()), paper_cpu(2).knobs[0].values
     (1331, (0, 1, 2))
-    >>> paper_cpu(2).knobs[0].positions, paper_cpu(2, order="paper").knobs[0].positions
-    ((2.0, 0.0, 1.0), (0.0, 1.0, 2.0))
+    >>> paper_cpu(2).knobs[0].positions  # 0 means all cores, see `serving_knob`
+    (2.0, 0.0, 1.0)
     """
     if isinstance(cores, bool) or cores != int(cores) or not 1 <= cores <= 4096:
         raise ValueError(f"cores must be a whole number from 1 to 4096, got {cores!r}")
-    if order not in ("effective", "paper"):
-        raise ValueError(f"unknown order {order!r}: use 'effective' or 'paper'")
-    values = tuple(range(int(cores) + 1))
-    if order == "paper":
-        return ConfigSpace([Knob(name, values, values) for name in THREADS], cores=cores)
+    values = range(int(cores) + 1)
     return ConfigSpace([serving_knob(name, values) for name in THREADS], cores=cores)
 
 
