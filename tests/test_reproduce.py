@@ -20,7 +20,7 @@ from rrl.publishing.reproduce import main
 PARAMETERS = "\n".join(
     [
         "episodes = 3  # one line = one parameter",
-        "rate: float | None = 10  # requests/s",
+        "rate = 10  # requests/s",
         "live = False",
         "model = 'small'",
         "folder = str(3)",
