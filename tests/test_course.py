@@ -10,10 +10,9 @@ import nbformat
 import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from test_notebooks import NOTEBOOKS, read
+from test_notebooks import NOTEBOOKS, ROOT, read
 
 from rrl.publishing import course, site
-from rrl.publishing.results import BEGIN, END
 from rrl.support.errors import DataError
 
 ANSWER = "def f(x):\n    ### BEGIN SOLUTION\n    return 2 * x\n    ### END SOLUTION"
@@ -137,22 +136,29 @@ def test_a_notebook_that_was_not_executed_since_its_change_is_said(tmp_path, mon
     assert f"00_a.ipynb was executed; {remedy}" in capsys.readouterr().err
 
 
-def test_the_first_page_has_the_picture_the_short_path_the_results_and_all_notebooks():
-    titles = {"00_a": "First: one?", "02_b": "Second"}
-    front = f"# A\n\nIt tunes.\n\n![A](a.gif)\n\n{BEGIN}\nIt saves.\n{END}\n"
-    page = site.index(titles, front)
-    path, everything = page.split("## All notebooks")
-    first, second = (
-        "- [00 First: one?](notebooks/00_a.ipynb)",
-        "- [02 Second](notebooks/02_b.ipynb)",
-    )
-    parts = ("It tunes.", "![A](a.gif)", "## The short path", first, "It saves.")
-    assert sorted(map(path.index, parts)) == [path.index(part) for part in parts]
-    assert second not in path
-    assert f"{first}\n{second}\n" in everything
-    assert "00 First <notebooks/00_a>\n02 Second <notebooks/02_b>\n" in everything
-    with pytest.raises(DataError, match=r"README\.md must begin"):
-        site.index(titles, "It tunes.")
+def test_the_first_page_names_every_notebook_twice_and_what_it_contains_of_the_readme():
+    page = (ROOT / "rrl" / "publishing" / "index.md").read_text(encoding="utf-8")
+    everything = page.split("## All notebooks")[1]
+    for notebook in NOTEBOOKS:
+        assert f"- {notebook.stem[:2]} [](notebooks/{notebook.name})" in everything
+        assert f"<notebooks/{notebook.stem}>\n" in everything, "in the menu"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    marks = re.findall(r'^:(?:start-after|end-before): "(.*)"$', page, re.M)
+    assert [readme.count(mark) for mark in marks] == [1, 1, 1, 1]
+
+
+def test_links_of_notebooks_and_pages_lead_to_what_the_site_contains():
+    inside = {path for glob in site.READ for path in ROOT.glob(glob)} | set(NOTEBOOKS)
+    inside.remove(ROOT / "README.md")
+    for page in inside:
+        if page.suffix == ".ipynb":
+            text = "\n".join(c.source for c in read(page).cells if c.cell_type == "markdown")
+        elif page.suffix == ".md":
+            text = page.read_text(encoding="utf-8")
+        else:
+            continue
+        for link in re.findall(r"\]\((?!https?:|#)([\w./-]+\.\w+)", text):
+            assert (page.parent / link).resolve() in inside, (page, link)
 
 
 def test_a_page_shows_no_parameters_of_the_runner_and_no_heading_in_the_corner_of_a_table():

@@ -133,13 +133,13 @@ def losses(everywhere: pd.DataFrame, rival: str) -> str:
     )
 
 
-def results_of(page: str) -> str:
-    """Return the text between the two marks of a page.
+def insert(page: str, text: str) -> str:
+    """Put the text between the two marks of a page, in place of what is there.
 
     Examples
     --------
-    >>> results_of(f"a {BEGIN} old {END} b")
-    'old'
+    >>> insert(f"a {BEGIN} old {END} b", "new").splitlines()[1:-1]
+    ['new']
 
     Raises
     ------
@@ -148,17 +148,5 @@ def results_of(page: str) -> str:
     """
     if page.count(BEGIN) != 1 or page.count(END) != 1:
         raise UsageError(f"{PAGE} must have the lines {BEGIN!r} and {END!r}, once each")
-    return page.partition(BEGIN)[2].partition(END)[0].strip()
-
-
-def insert(page: str, text: str) -> str:
-    """Put the text between the two marks of a page, as :func:`results_of` finds it.
-
-    Examples
-    --------
-    >>> insert(f"a {BEGIN} old {END} b", "new").splitlines()[1:-1]
-    ['new']
-    """
-    results_of(page)  # it has the marks
     before, _, rest = page.partition(BEGIN)
     return f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}"
