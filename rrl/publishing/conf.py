@@ -41,13 +41,13 @@ LONG = 40  # TeX characters of a formula that may be wider than a phone
 
 
 def setup(app: Sphinx) -> None:
-    """Register the formulas as MathML; Sphinx calls this when it has read the settings."""
+    """Register the formulas as docutils' MathML; Sphinx calls this after reading the settings."""
     from docutils.nodes import SkipNode
-    from latex2mathml.converter import convert
+    from docutils.utils.math.latex2mathml import tex2mathml
 
     def visit(display: str) -> Any:
         def show(translator: Any, node: Any) -> None:
-            formula = convert(node.astext(), display=display)
+            formula = tex2mathml(node.astext(), as_block=display == "block")
             if display == "block" or len(node.astext()) > LONG:  # it scrolls, also by keyboard
                 more = 'role="group" aria-label="formula" tabindex="0"'
                 formula = f'<span class="formula {display}" {more}>{formula}</span>'
