@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rrl.exercises.judging import Function, ask, numbers, require
+from rrl.exercises.judging import Function, WrongAnswer, ask, numbers, require
 from rrl.simulation.textbook import erlang_c
 
 #: The fraction of the time in which a server is busy.
@@ -109,39 +108,27 @@ def check_draw_configurations(answer: Callable[..., Any]) -> None:
     )
     different = any(not sample.equals(drawn[0]) for sample in drawn)
     require(different, "every rng gives the same sample: draw with `rng`")
-    times = [Counter(map(tuple, s[[*knobs, "rate_per_s"]].to_numpy())) for s in drawn]
-    _require_whole(times, cells, knobs)
-    lengths = {len(sample) for sample in drawn}
+    names = [*knobs, "rate_per_s"]  # a row for each cell, and a column for each sample
+    times = pd.concat([s.value_counts(names) for s in drawn], axis=1, ignore_index=True)
+    times = times.reindex(pd.MultiIndex.from_frame(cells[names])).fillna(0).astype(int)
+    for configuration, loads in times.groupby(level=knobs):
+        uneven = loads.columns[loads.nunique() > 1]
+        if len(uneven):
+            raise WrongAnswer(
+                f"the loads of {dict(zip(knobs, configuration, strict=True))} are there "
+                f"{sorted(set(loads[uneven[0]].tolist()))} times: draw configurations, each with "
+                "all its cells"
+            )
+    lengths = times.sum()
     require(
-        lengths == {len(cells)},
+        (lengths == len(cells)).all(),
         f"a sample has {min(lengths)} to {max(lengths)} cells, not {len(cells)}: draw as many "
         "configurations as there are, and keep the repeated ones",
     )
+    require((times > 1).any(axis=None), "every configuration is there once: draw with replacement")
+    drawn_in_all = times.sum(axis=1)
     require(
-        any(max(t.values()) > 1 for t in times),
-        "every configuration is there once: draw with replacement",
-    )
-    total = sum(times, Counter())
-    fractions = np.array([total[tuple(row)] for row in cells[[*knobs, "rate_per_s"]].to_numpy()])
-    fractions = fractions / fractions.sum() * len(cells)
-    require(
-        (np.abs(fractions - 1) < 0.45).all(),
+        (abs(drawn_in_all / drawn_in_all.mean() - 1) < 0.45).all(),
         "some configurations are drawn more often than others: all are equally likely",
     )
     print("draw_configurations: right")
-
-
-def _require_whole(
-    times: Sequence[Counter[tuple[float, ...]]], cells: pd.DataFrame, knobs: list[str]
-) -> None:
-    """Require that each drawn configuration is there with all its loads, equally often."""
-    loads = sorted(set(cells["rate_per_s"]))
-    for counted in times:
-        for configuration in {cell[: len(knobs)] for cell in counted}:
-            often = {counted[(*configuration, load)] for load in loads}
-            named = dict(zip(knobs, configuration, strict=True))
-            require(
-                len(often) == 1,
-                f"the loads of {named} are there {sorted(often)} times: draw configurations, each "
-                "with all its cells",
-            )
