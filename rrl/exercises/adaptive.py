@@ -45,10 +45,7 @@ check_next_radius = Function(
     _next_radius,
     [
         *((_CUBE, radius) for radius in (0.0, 0.7, 1.0, 1.5, 2.5, 2.9)),
-        *(
-            (_PAIR, radius)
-            for radius in (0.0, float(_away(_PAIR)[1]), 1.01 * float(_away(_PAIR)[1]))
-        ),
+        *((_PAIR, radius) for radius in (0.0, 1.0, 1.01)),
     ],
     (
         lambda s, r: np.sqrt(r**2 + 1),

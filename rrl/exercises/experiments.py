@@ -52,7 +52,9 @@ def check_cells_lost_to(answer: Callable[[str], Any], duels: pd.DataFrame) -> No
         return lambda rival: duels[chosen(rival)]["measure"].value_counts().to_dict()
 
     lost, rivals = duels["verdict"] == "lost", duels["rival"]
-    mistakes = (
+    Function(
+        counted(lambda rival: (rivals == rival) & lost),
+        [(rival,) for rival in sorted(set(rivals))],
         (
             counted(lambda rival: (rivals == rival) & (duels["verdict"] == "won")),
             "these are the duels that ours won: the verdict is 'lost'",
@@ -69,11 +71,6 @@ def check_cells_lost_to(answer: Callable[[str], Any], duels: pd.DataFrame) -> No
             counted(lambda rival: (rivals == rival) & ~lost),
             "that counts all duels but the lost ones",
         ),
-    )
-    Function(
-        counted(lambda rival: (rivals == rival) & lost),
-        [(rival,) for rival in sorted(set(rivals))],
-        *mistakes,
         returns="a dictionary from measure to number",
         run=without_zeros,
     )(answer)

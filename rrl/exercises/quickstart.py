@@ -26,9 +26,7 @@ NOT_SEVEN = (
 
 
 #: How many values a measurement updates: three knobs, a radius of 1, not at a border.
-check_updated_values = Values(
-    updated_values=(7, *NOT_SEVEN),
-)
+check_updated_values = Values(updated_values=(7, *NOT_SEVEN))
 
 
 def _episode(late_by: float = 1.0) -> Episode:
