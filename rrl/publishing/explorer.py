@@ -32,20 +32,11 @@ from rrl.tuning.episode import Server
 from rrl.tuning.objective import MeanLatency
 from rrl.workloads.workload import Poisson
 
-
-class Choice(NamedTuple):
-    """A similarity that can be chosen, with the learning rate and the averaging that fit it."""
-
-    make: Callable[[], Similarity]
-    learning_rate: float
-    average: bool
-
-
-SIMILARITIES = {
-    "copy": Choice(Copy, 0.3, True),
-    "learned": Choice(LearnedSimilarity, 1.0, False),  # each estimate is made of all measurements
+#: The similarities to choose from, each with the learning rate and the averaging that fit it.
+SIMILARITIES: dict[str, tuple[Callable[[], Similarity], float, bool]] = {
+    "copy": (Copy, 0.3, True),
+    "learned": (LearnedSimilarity, 1.0, False),  # each estimate is made of all measurements
 }
-
 WIDEST = 4.0  # end of the radius slider, if the grid is that large
 
 Floats = NDArray[np.float64]
@@ -115,15 +106,15 @@ class Explorer:
             self.server.space, agent_rng, region=self._region, exploration=self._exploration,
             loads=loads,
         )  # fmt: skip
-        self._similarities = {name: choice.make() for name, choice in SIMILARITIES.items()}
+        self._similarities = {name: make() for name, (make, *_) in SIMILARITIES.items()}
         self.costs: list[float] = []
         self.measured: dict[float, int] = {}  # for each load, the last measured configuration
 
     def step(self, episodes: int = 1) -> None:
         """Run this number of episodes (ask, serve, tell) with the current settings."""
-        agent, choice = self.agent, SIMILARITIES[self.similarity]
+        agent = self.agent
         agent.similarity = self._similarities[self.similarity]
-        agent.learning_rate, agent.average = choice.learning_rate, choice.average
+        _, agent.learning_rate, agent.average = SIMILARITIES[self.similarity]
         self._region.radius = self.radius
         self._exploration.temperature = Temperature(self.temperature, self.temperature)
         for _ in range(episodes):
