@@ -10,7 +10,8 @@
 .DELETE_ON_ERROR:
 .PHONY: help env envoy set-up test test-long lint format reproduce reproduce-all verify recorded \
         measured live live-experiments bench lab lock clean student pages site results versions \
-        verify-all store-results renew-results check-results verify-results all-steps
+        verify-all store-results renew-results check-results verify-results compare-figures \
+        all-steps
 
 CONDA := $(shell [ -n "$$CONDA_PREFIX" ] && [ "$$CONDA_DEFAULT_ENV" != base ] && \
                  [ ! -d "$$CONDA_PREFIX/condabin" ] && echo "$$CONDA_PREFIX")
@@ -89,7 +90,7 @@ verify-all: env ## Compute every stored result again, and compare (hours; resuma
 
 verify: env ## Run the notebooks, then compare all figures with what is committed (or REFERENCE=DIR)
 	@$(call alone,reproduce,$(MAKE) -s check-results verify-results recorded)
-	@$(ENV_PYTHON) -m rrl.publishing.manifest $(if $(REFERENCE),--reference "$(REFERENCE)")
+	@$(MAKE) -s compare-figures
 
 bench: envoy ## Time what must be fast: the server, hand-overs, the simulator, the agents' decisions
 	@for script in tests/bench_*.py; do $(ENV_PYTHON) $$script || exit; done
@@ -152,6 +153,15 @@ check-results: | env
 
 verify-results: | env
 	@$(ENV_PYTHON) -m rrl.studies.results verify
+
+# Git can tell only where the figures are committed.
+compare-figures:
+	@{ $(if $(REFERENCE),diff -rq --exclude=live "$(REFERENCE)/figures" figures,\
+	    git cat-file -e HEAD:./figures/manifest.json && \
+	    git status --porcelain -uall figures | { ! grep .; }); } || { \
+	echo "rrl: figures/ is not as it was, see above: what changes in figures/manifest.json names" \
+	    "the data, parameters and versions; without git: make verify REFERENCE=DIR" >&2; exit 1; }
+	@echo "All figures and tables are the same"
 
 SWEEPING = $(shell grep -lE "import .*\bSweep\b" $(NOTEBOOKS))
 

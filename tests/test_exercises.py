@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import ast
 import linecache
-import pkgutil
 from collections.abc import Callable, Iterator
-from functools import cache, partial
-from itertools import product
+from functools import cache
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -20,7 +18,6 @@ import numpy as np
 import pytest
 import yaml
 
-import rrl.exercises
 from rrl.exercises import judging
 from rrl.publishing import course
 
@@ -132,22 +129,25 @@ def attempt(name: str, exercise: str, source: str) -> None:
     exec(compile(checks(name)[exercise], "check", "exec"), space)
 
 
-def compared(name: str, exercise: str) -> list[tuple[Callable[[Any], None], list[Any]]]:
-    """Return what a check compares: a function that compares an answer, and its known mistakes."""
-    found: list[tuple[Callable[[Any], None], list[Any]]] = []
+def mistakes(name: str, exercise: str) -> list[tuple[Callable[..., None], list[Any], str]]:
+    """Return the known mistakes of an exercise: its check, the wrong answers, and the reason."""
+    found: list[tuple[Callable[..., None], list[Any], str]] = []
 
-    def noted(compare: Any, answer: Any, *rest: Any, **settings: Any) -> None:
-        mistakes = rest[1 if compare.__name__ == "compare_value" else 2]
-        found.append((lambda wrong: compare(wrong, *rest, **settings), mistakes))
-        compare(answer, *rest, **settings)
+    def noted_function(check: judging.Function, answer: Any) -> None:
+        found.extend((check, [wrong], reason) for wrong, reason in check.mistakes)
+        call_function(check, answer)
 
-    compares = (judging.compare_value, judging.compare_function)
-    modules = pkgutil.iter_modules(rrl.exercises.__path__, "rrl.exercises.")
+    def noted_values(check: judging.Values, *answers: Any) -> None:
+        for number, (_, *mistakes) in enumerate(check.questions.values()):
+            for wrong, reason in mistakes:
+                found.append((check, [*answers[:number], wrong, *answers[number + 1 :]], reason))
+        call_values(check, *answers)
+
+    call_function, call_values = judging.Function.__call__, judging.Values.__call__
     with pytest.MonkeyPatch.context() as patch:
-        for module, compare in product(modules, compares):
-            changed = f"{module.name}.{compare.__name__}"
-            patch.setattr(changed, partial(noted, compare), raising=False)
-        attempt(name, exercise, course.solved(cells(name)[exercise].source))
+        patch.setattr(judging.Function, "__call__", noted_function)
+        patch.setattr(judging.Values, "__call__", noted_values)
+        attempt(name, exercise, cells(name)[exercise].source)
     return found
 
 
@@ -160,7 +160,7 @@ def test_the_right_answer_passes_and_an_empty_one_asks_for_code(
     name: str, exercise: str, capsys: Any
 ) -> None:
     source = cells(name)[exercise].source
-    attempt(name, exercise, course.solved(source))
+    attempt(name, exercise, source)
     assert "right" in capsys.readouterr().out
     with pytest.raises(NotImplementedError, match="waits for your code"):
         attempt(name, exercise, course.blank(source, exercise))
@@ -169,18 +169,17 @@ def test_the_right_answer_passes_and_an_empty_one_asks_for_code(
 @pytest.mark.parametrize(("name", "exercise"), EACH)
 def test_each_mistake_gets_its_reason(name: str, exercise: str) -> None:
     """A known mistake must not be taken for another one, and any other answer is explained, too."""
-    known = compared(name, exercise)
-    for compare, mistakes in known:
-        for mistake, reason in mistakes:
-            with pytest.raises(judging.WrongAnswer) as raised:
-                compare(mistake)
-            assert str(raised.value).endswith(reason)
+    known = mistakes(name, exercise)
+    for check, answers, reason in known:
+        with pytest.raises(judging.WrongAnswer) as raised:
+            check(*answers)
+        assert str(raised.value).endswith(reason)
     others = list(wrong(name, exercise))
     for reason, answer in others:
         with pytest.raises(judging.WrongAnswer) as raised:
             attempt(name, exercise, fill(cells(name)[exercise].source, answer))
         assert reason in str(raised.value), answer
-    assert sum(len(mistakes) for _, mistakes in known) + len(others) >= 5
+    assert len(known) + len(others) >= 5
 
 
 def odd_answers(source: str) -> Iterator[tuple[list[Lines], str]]:
@@ -242,7 +241,7 @@ def test_what_an_answer_raises_is_told_with_its_line() -> None:
 
 def test_an_answer_cannot_change_the_arguments_of_other_cases() -> None:
     values = np.zeros(2)
-    judging.compare_function(lambda x: x.fill(1) or x, lambda x: x + 1, [(values,)] * 2, [])
+    judging.Function(lambda x: x + 1, [(values,)] * 2)(lambda x: x.fill(1) or x)
     assert values.tolist() == [0, 0]
 
 
@@ -264,6 +263,6 @@ def test_answers_agree_up_to_rounding(one: Any, other: Any, agree: bool) -> None
 
 def test_a_reason_that_is_not_true_is_not_given() -> None:
     """A known mistake that agrees in one case only is another mistake."""
-    mistakes = [(lambda x: x * x, "that is the square")]
+    check = judging.Function(lambda x: 2 * x, [(2,), (3,)], (lambda x: x * x, "that is the square"))
     with pytest.raises(judging.WrongAnswer, match="is 5, not 6"):
-        judging.compare_function(lambda x: x + 2, lambda x: 2 * x, [(2,), (3,)], mistakes)
+        check(lambda x: x + 2)

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from rrl import Copy, LearnedSimilarity, TableServer, testbed
-from rrl.publishing.explorer import Explorer, draw_view, look, png
-from rrl.publishing.panel import Panel
+from rrl.publishing.explorer import Explorer, Panel, draw_view, look, png
 
 
 @pytest.fixture

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from rrl.publishing import manifest
-from rrl.publishing.manifest import main, read_manifest, record
+from rrl.publishing.manifest import read_manifest, record
 from rrl.publishing.tracing import Traffic, traffic
-from rrl.support.errors import DataError
 from rrl.support.provenance import DRAWING, NUMERICAL, digest, locked
 
+ROOT = Path(__file__).parent.parent
 FIRST = Traffic(("data/p/episodes.csv",), ("figures/one.csv", "figures/one.png"))
 SECOND = Traffic(("figures/one.csv",), ("figures/two.csv",))
 
@@ -73,6 +72,10 @@ CHANGES = {
     "other bytes": (lambda path: path.write_text("load,gain\n60,2.0000001\n"), "one.csv"),
     "missing": (Path.unlink, "one.csv"),
     "not committed": (lambda path: path.with_name("three.csv").touch(), "three.csv"),
+    "another seed": (
+        lambda path: record(path.parent.parent, Path("notebooks/1.ipynb"), {"seed": 8}, FIRST),
+        "manifest.json",
+    ),
 }
 
 
@@ -81,66 +84,52 @@ def git(root: Path, *command: str) -> None:
     subprocess.run(["git", "-C", root, *name, *command], check=True)
 
 
+def compare(checkout: Path, *reference: str) -> subprocess.CompletedProcess:
+    """Compare the figures of a checkout, as ``make verify`` does when they are made again."""
+    command = ["make", "-s", "-f", ROOT / "Makefile", "compare-figures", *reference]
+    return subprocess.run(command, cwd=checkout, capture_output=True, text=True)
+
+
 @pytest.fixture(params=["git", "another checkout"])
-def options(request, checkout):
-    """The options of a comparison with the checkout as it is now."""
+def reference(request, checkout):
+    """What names the checkout as it is now."""
     (checkout / ".gitignore").write_text("/figures/live/\n")
     if request.param == "git":
         git(checkout, "init", "-q")
         git(checkout, "add", ".")
         git(checkout, "commit", "-qm", "a")
-        return []
-    shutil.copytree(checkout, checkout.parent / "before")
-    return ["--reference", str(checkout.parent / "before")]
+        return ()
+    shutil.copytree(checkout, checkout.parent / "be fore")
+    return (f"REFERENCE={checkout.parent / 'be fore'}",)
 
 
-def test_the_same_files_are_said_with_their_number(options, checkout, capsys):
+def test_the_same_files_are_said(reference, checkout):
     (checkout / "figures" / "live").mkdir()
     (checkout / "figures" / "live" / "one.png").touch()
     (checkout / "data/p/episodes.csv").write_text("2")
-    assert main(options) == 0
-    assert capsys.readouterr().out.startswith("3 figures and tables: the same as in ")
+    done = compare(checkout, *reference)
+    assert (done.stdout, done.returncode) == ("All figures and tables are the same\n", 0)
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_difference_however_small_is_listed_and_fails(change, options, checkout, capsys):
+def test_a_difference_however_small_is_listed_and_fails(change, reference, checkout):
     act, name = CHANGES[change]
     act(checkout / "figures" / "one.csv")
-    if not options:
+    if not reference:
         git(checkout, "add", ".")  # still not committed
-    assert main(options) == 5
-    said = capsys.readouterr()
-    (line,) = said.out.splitlines()
+    done = compare(checkout, *reference)
+    (line,) = done.stdout.splitlines()
     assert name in line
-    assert said.err.startswith("rrl: 1 differences in figures/ from ")
+    assert done.stderr.startswith("rrl: figures/ is not as it was")
+    assert done.returncode
 
 
-def test_other_inputs_of_the_same_figures_are_a_difference_of_the_manifest(
-    options, checkout, capsys
-):
-    record(checkout, Path("notebooks/1.ipynb"), {"seed": 8}, FIRST)
-    assert main(options) == 5
-    assert "manifest.json" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("path", [None, ""], ids=["no checkout", "no git"])
-def test_without_anything_to_compare_with_the_remedy_is_said(path, checkout, monkeypatch, capsys):
+def test_without_anything_to_compare_with_the_remedy_is_said(checkout, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(checkout.parent))
-    if path is not None:
-        monkeypatch.setenv("PATH", path)
-    assert main([]) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("rrl: figures/manifest.json is not committed (")
-    assert "`make verify REFERENCE=DIR`" in err
-    assert err.count("\n") == 1
-    assert main(["--reference", str(checkout.parent)]) == 2
-    assert "has no figures/manifest.json" in capsys.readouterr().err
-
-
-def test_a_damaged_manifest_is_said(checkout):
-    (checkout / manifest.NAME).write_text("{}")
-    with pytest.raises(DataError, match="is not a manifest"):
-        read_manifest(checkout)
+    done = compare(checkout)
+    assert "make verify REFERENCE=DIR" in done.stderr
+    assert done.returncode
+    assert compare(checkout, f"REFERENCE={checkout.parent}").returncode
 
 
 # --- What is watched ----------------------------------------------------------------------------

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.exercises.judging import compare_function, compare_value
+from rrl.exercises.judging import Function, Values
 from rrl.exercises.quickstart import NOT_SEVEN
 
-
-def check_region_sizes(within_1: Any, within_1_5: Any) -> None:
-    """Check how many configurations are within a radius of 1 and 1.5, with three knobs."""
-    more = (
+#: How many configurations are within a radius of 1 and 1.5, with three knobs.
+check_region_sizes = Values(
+    within_1=(7, *NOT_SEVEN),
+    within_1_5=(
+        19,
         (27, "a corner that changes all three knobs is the square root of 3 away: 1.73"),
         (7, "two knobs changed by one step each are the square root of 2 away: 1.41"),
         (18, "the configuration itself belongs to its region"),
@@ -23,78 +23,80 @@ def check_region_sizes(within_1: Any, within_1_5: Any) -> None:
         (10, "there are three pairs of knobs, and a pair changes in four ways"),
         (12, "the region of radius 1 belongs to it, too"),
         (25, "two steps of one knob are a distance of 2, more than 1.5"),
-    )
-    compare_value(within_1, 7, NOT_SEVEN, "within_1")
-    compare_value(within_1_5, 19, more, "within_1_5")
+    ),
+)
 
 
-def check_next_radius(answer: Callable[[ConfigSpace, float], Any]) -> None:
-    """Check the smallest larger radius at which the region around the middle grows."""
-
-    def away(space: ConfigSpace, index: int | None = None) -> Any:
-        return np.unique(space.distances(len(space) // 2 if index is None else index))
-
-    def right(space: ConfigSpace, radius: float) -> float:
-        return float(away(space)[away(space) > radius][0])
-
-    mistakes = (
-        (
-            lambda s, r: np.sqrt(r**2 + 1),
-            "that is right from one distance to the next alone: also begin between two distances",
-        ),
-        (
-            lambda s, r: np.sqrt(np.floor(r**2 + 1e-9) + 1),
-            "some sums of squares are no distance: 7 is none, for three knobs",
-        ),
-        (lambda s, r: r + 1, "regions grow at diagonals, too: the square root of 2 comes before 2"),
-        (lambda s, r: np.floor(r) + 1, "regions grow at diagonals, too, before the next integer"),
-        (
-            lambda s, r: away(s)[away(s) >= r][0],
-            "the radius has to be larger: at the radius itself the region has grown already",
-        ),
-        (
-            lambda s, r: away(s)[away(s) > r][-1],
-            "that is the radius of the whole grid: take the smallest one above `radius`",
-        ),
-        (
-            lambda s, r: away(s, 0)[away(s, 0) > r][0],
-            "that is the region of configuration 0, in a corner: take the middle, len(space) // 2",
-        ),
-        (
-            lambda s, r: len(s.ball(len(s) // 2, right(s, r))),
-            "that is how many configurations the region contains: return the radius",
-        ),
-        (
-            lambda s, r: int(np.flatnonzero(away(s) > r)[0]),
-            "that is a position in the distances: return the distance",
-        ),
-        (
-            lambda s, r: right(s, r) - r,
-            "that is how much the radius grows: return the new radius",
-        ),
-    )
-    cube = ConfigSpace([Knob(name, (1, 2, 3, 4, 5, 6, 7)) for name in ("inter", "intra", "batch")])
-    pair = ConfigSpace(
-        [Knob("inter", (1, 2, 3)), Knob("batch", (1, 4, 8, 20), (0.0, 0.5, 1.7, 4.0))]
-    )
-    cases = [(cube, r) for r in (0.0, 0.7, 1.0, 1.5, 2.5, 2.9)]
-    cases += [(pair, r) for r in (0.0, float(away(pair)[1]), 1.01 * float(away(pair)[1]))]
-    hint = "`space.distances(index)` gives the distances of all configurations from one."
-    compare_function(answer, right, cases, mistakes, hints={IndexError: hint, AttributeError: hint})
+_CUBE = ConfigSpace([Knob(name, (1, 2, 3, 4, 5, 6, 7)) for name in ("inter", "intra", "batch")])
+_PAIR = ConfigSpace([Knob("inter", (1, 2, 3)), Knob("batch", (1, 4, 8, 20), (0.0, 0.5, 1.7, 4.0))])
 
 
-def check_halving(answer: Callable[[int], Any]) -> None:
-    """Check by which factor the episodes grow while the best radius halves."""
-    mistakes = (
-        (lambda d: 2 ** (1 / (d + 2)), "the exponent is turned over: t grows by 2 ** (d + 2)"),
-        (lambda d: d + 2, "the radius falls like a power of t: solve t**(-1 / (d + 2)) = 1 / 2"),
-        (lambda d: 2**d, "the exponent of the radius is -1 / (d + 2), not -1 / d"),
-        (lambda d: 0.5 ** (d + 2), "the number of episodes grows: the factor is above 1"),
-        (lambda d: 2 * (d + 2), "that is twice the exponent: raise 2 to the power of it"),
-        (lambda d: 0.5 ** (1 / (d + 2)), "that is the factor of the radius: t grows instead"),
-        (lambda d: (d + 2) ** 2, "base and exponent are swapped: 2 to the power of d + 2"),
-        (lambda d: 2 ** (d + 1), "the exponent of the radius is -1 / (d + 2): one more"),
-        (lambda d: np.exp(d + 2), "half is wanted, not 1 / e: raise 2 to the power, not e"),
-        (lambda d: 4, "the factor depends on the number of knobs"),
-    )
-    compare_function(answer, lambda d: 2.0 ** (d + 2), [(1,), (3,), (6,)], mistakes)
+def _away(space: ConfigSpace, index: int | None = None) -> Any:
+    """Return the distances from a configuration that there are; from the middle one by default."""
+    return np.unique(space.distances(len(space) // 2 if index is None else index))
+
+
+def _next_radius(space: ConfigSpace, radius: float) -> float:
+    return float(_away(space)[_away(space) > radius][0])
+
+
+#: The smallest larger radius at which the region around the middle grows.
+check_next_radius = Function(
+    _next_radius,
+    [
+        *((_CUBE, radius) for radius in (0.0, 0.7, 1.0, 1.5, 2.5, 2.9)),
+        *((_PAIR, radius) for radius in (0.0, 1.0, 1.01)),
+    ],
+    (
+        lambda s, r: np.sqrt(r**2 + 1),
+        "that is right from one distance to the next alone: also begin between two distances",
+    ),
+    (
+        lambda s, r: np.sqrt(np.floor(r**2 + 1e-9) + 1),
+        "some sums of squares are no distance: 7 is none, for three knobs",
+    ),
+    (lambda s, r: r + 1, "regions grow at diagonals, too: the square root of 2 comes before 2"),
+    (lambda s, r: np.floor(r) + 1, "regions grow at diagonals, too, before the next integer"),
+    (
+        lambda s, r: _away(s)[_away(s) >= r][0],
+        "the radius has to be larger: at the radius itself the region has grown already",
+    ),
+    (
+        lambda s, r: _away(s)[_away(s) > r][-1],
+        "that is the radius of the whole grid: take the smallest one above `radius`",
+    ),
+    (
+        lambda s, r: _away(s, 0)[_away(s, 0) > r][0],
+        "that is the region of configuration 0, in a corner: take the middle, len(space) // 2",
+    ),
+    (
+        lambda s, r: len(s.ball(len(s) // 2, _next_radius(s, r))),
+        "that is how many configurations the region contains: return the radius",
+    ),
+    (
+        lambda s, r: int(np.flatnonzero(_away(s) > r)[0]),
+        "that is a position in the distances: return the distance",
+    ),
+    (
+        lambda s, r: _next_radius(s, r) - r,
+        "that is how much the radius grows: return the new radius",
+    ),
+    hint="`space.distances(index)` gives the distances of all configurations from one.",
+)
+
+
+#: By which factor the episodes grow while the best radius halves.
+check_halving = Function(
+    lambda d: 2.0 ** (d + 2),
+    [(1,), (3,), (6,)],
+    (lambda d: 2 ** (1 / (d + 2)), "the exponent is turned over: t grows by 2 ** (d + 2)"),
+    (lambda d: d + 2, "the radius falls like a power of t: solve t**(-1 / (d + 2)) = 1 / 2"),
+    (lambda d: 2**d, "the exponent of the radius is -1 / (d + 2), not -1 / d"),
+    (lambda d: 0.5 ** (d + 2), "the number of episodes grows: the factor is above 1"),
+    (lambda d: 2 * (d + 2), "that is twice the exponent: raise 2 to the power of it"),
+    (lambda d: 0.5 ** (1 / (d + 2)), "that is the factor of the radius: t grows instead"),
+    (lambda d: (d + 2) ** 2, "base and exponent are swapped: 2 to the power of d + 2"),
+    (lambda d: 2 ** (d + 1), "the exponent of the radius is -1 / (d + 2): one more"),
+    (lambda d: np.exp(d + 2), "half is wanted, not 1 / e: raise 2 to the power, not e"),
+    (lambda d: 4, "the factor depends on the number of knobs"),
+)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rrl.exercises.judging import ask_number, compare_function, require, same
+from rrl.exercises.judging import Function, ask, kind_of, require, same
 from rrl.studies.goals import front
 
 #: CPUs and p99 (s) of episodes, from the one that should cost least to the one that should most.
@@ -22,19 +22,27 @@ CPUS = 10
 
 def check_cost_of(answer: Callable[..., Any]) -> None:
     """Check a cost that counts first the SLO, then the CPUs, then the latency."""
-    hint = "The arguments are single numbers."
-    costs = [
-        ask_number(answer, cpus, p99, TARGET_S, CPUS, hints={TypeError: hint})
-        for cpus, p99 in ORDERED
-    ]
+    costs = [_cost(answer, cpus, p99, TARGET_S) for cpus, p99 in ORDERED]
     for (one, a), (other, b) in pairwise(zip(ORDERED, costs, strict=True)):
         require(a < b, _out_of_order(one, a, other, b))
-    in_ms = [ask_number(answer, cpus, 1e3 * p99, 1e3 * TARGET_S, CPUS) for cpus, p99 in ORDERED]
+    in_ms = [_cost(answer, cpus, 1e3 * p99, 1e3 * TARGET_S) for cpus, p99 in ORDERED]
     require(
         all(same(a, b) for a, b in zip(costs, in_ms, strict=True)),
         "in milliseconds the costs differ: divide the p99 by the target",
     )
     print("cost_of: right")
+
+
+def _cost(answer: Callable[..., Any], cpus: int, p99: float, target: float) -> float:
+    """Return the cost that an answer gives to an episode, after a look at its kind."""
+    hint = "The arguments are single numbers."
+    got = ask(answer, cpus, p99, target, CPUS, hint=hint, returns="one number")
+    kind = kind_of(got)
+    require(kind == "a number", f"cost_of() returns {kind}, not a number")
+    require(
+        not np.isnan(got), f"cost_of({cpus}, {p99:g}, {target:g}, {CPUS}) is not a number (nan)"
+    )
+    return float(got)
 
 
 def _out_of_order(one: tuple[int, float], a: float, other: tuple[int, float], b: float) -> str:
@@ -57,181 +65,165 @@ def _out_of_order(one: tuple[int, float], a: float, other: tuple[int, float], b:
     return f"{first} cost {a:.4g}, and {second} cost {b:.4g}. {why[0].upper()}{why[1:]}."
 
 
-def check_worth_having(answer: Callable[..., Any]) -> None:
-    """Check which configurations are on the Pareto front of CPUs and latency."""
+def _undominated(better: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a front by another idea of what is better than a configuration, in both numbers."""
 
-    def dominated(cpus: Any, latency: Any, by: Callable[..., Any]) -> Any:
+    def front_of(cpus: Any, latency: Any) -> Any:
         x, y = np.asarray(cpus, dtype=float), np.asarray(latency, dtype=float)
-        return ~by(x[None], x[:, None], y[None], y[:, None]).any(axis=1)
+        return ~better(x[None], x[:, None], y[None], y[:, None]).any(axis=1)
 
-    mistakes = (
-        (
-            lambda c, s: dominated(c, s, lambda x, a, y, b: (x < a) & (y < b)),
-            "a configuration that is equal in one number and better in the other is better, too",
-        ),
-        (
-            lambda c, s: dominated(
-                c, s, lambda x, a, y, b: (x <= a) & (y <= b) & ~np.eye(x.shape[1], dtype=bool)
-            ),
-            "two equal configurations are both on the front: one number has to be smaller",
-        ),
-        (
-            lambda c, s: dominated(c, s, lambda x, a, y, b: (x < a) | (y < b)),
-            "that asks for the best in both numbers: a better one is as good in one, and not worse",
-        ),
-        (
-            lambda c, s: dominated(c, s, lambda x, a, y, b: (x <= a) & (y < b)),
-            "as fast with fewer CPUs is better, too",
-        ),
-        (
-            lambda c, s: dominated(c, s, lambda x, a, y, b: (x < a) & (y <= b)),
-            "as many CPUs and faster is better, too",
-        ),
-        (lambda c, s: ~front(c, s), "upside down: true means on the front"),
-        (
-            lambda c, s: front([-x for x in c], [-y for y in s]),
-            "that is the front of the worst: fewer CPUs and less latency are better",
-        ),
-        (
-            lambda c, s: np.asarray(s) == np.min(s),
-            "that is the fastest one: slower ones with fewer CPUs are on the front, too",
-        ),
-        (
-            lambda c, s: np.asarray(c) == np.min(c),
-            "those have the fewest CPUs: faster ones with more CPUs are on the front, too",
-        ),
-        (
-            lambda c, s: np.flatnonzero(front(c, s)),
-            "those are positions: return one true or false per configuration",
-        ),
-        (lambda c, s: np.ones(len(c), bool), "all are on your front: some are worse in both"),
-    )
-    cases = [
+    return front_of
+
+
+#: Which configurations are on the Pareto front of CPUs and latency.
+check_worth_having = Function(
+    front,
+    [
         ([1, 2, 3], [5, 6, 2]),
         ([1, 1], [5, 4]),
         ([1, 2], [5, 5]),
         ([2, 2], [3, 3]),
         ([3, 1, 2, 2, 4], [1, 9, 4, 6, 1]),
-    ]
-    compare_function(answer, front, cases, mistakes, returns="true or false for each configuration")
+    ],
+    (
+        _undominated(lambda x, a, y, b: (x < a) & (y < b)),
+        "a configuration that is equal in one number and better in the other is better, too",
+    ),
+    (
+        _undominated(lambda x, a, y, b: (x <= a) & (y <= b) & ~np.eye(x.shape[1], dtype=bool)),
+        "two equal configurations are both on the front: one number has to be smaller",
+    ),
+    (
+        _undominated(lambda x, a, y, b: (x < a) | (y < b)),
+        "that asks for the best in both numbers: a better one is as good in one, and not worse",
+    ),
+    (_undominated(lambda x, a, y, b: (x <= a) & (y < b)), "as fast with fewer CPUs is better, too"),
+    (_undominated(lambda x, a, y, b: (x < a) & (y <= b)), "as many CPUs and faster is better, too"),
+    (lambda c, s: ~front(c, s), "upside down: true means on the front"),
+    (
+        lambda c, s: front([-x for x in c], [-y for y in s]),
+        "that is the front of the worst: fewer CPUs and less latency are better",
+    ),
+    (
+        lambda c, s: np.asarray(s) == np.min(s),
+        "that is the fastest one: slower ones with fewer CPUs are on the front, too",
+    ),
+    (
+        lambda c, s: np.asarray(c) == np.min(c),
+        "those have the fewest CPUs: faster ones with more CPUs are on the front, too",
+    ),
+    (
+        lambda c, s: np.flatnonzero(front(c, s)),
+        "those are positions: return one true or false per configuration",
+    ),
+    (lambda c, s: np.ones(len(c), bool), "all are on your front: some are worse in both"),
+    returns="true or false for each configuration",
+)
 
 
-def check_charged_mean(answer: Callable[..., Any]) -> None:
-    """Check the mean latency of an episode with the requests that arrived during its restart."""
-
-    def right(mean: Any, requests: int, rate: Any, switch: Any) -> Any:
-        waiting = rate * switch
-        return (requests * mean + waiting * switch / 2) / (requests + waiting)
-
-    mistakes = (
-        (
-            lambda m, n, r, s: (n * m + r * s * s / 2) / n,
-            "the requests that waited count, too: divide by the requests of both groups",
-        ),
-        (
-            lambda m, n, r, s: (n * m + r * s * s) / (n + r * s),
-            "they wait half of the restart on average, not all of it",
-        ),
-        (
-            lambda m, n, r, s: (m + s / 2) / 2,
-            "the two groups differ in size: weigh each by its number of requests",
-        ),
-        (
-            lambda m, n, r, s: m + s / 2,
-            "only the requests that arrive during the restart wait for its end",
-        ),
-        (
-            lambda m, n, r, s: n * m + r * s * s / 2,
-            "that is the total latency: divide by the number of requests",
-        ),
-        (
-            lambda m, n, r, s: (n * m + s / 2) / (n + 1),
-            "that counts a single waiting request: rate x seconds of them arrive",
-        ),
-        (
-            lambda m, n, r, s: (n * m + r * s * (s / 2 + m)) / (n + r * s),
-            "a request that waited gets half of the restart alone, and no other latency",
-        ),
-        (
-            lambda m, n, r, s: ((n - r * s) * m + r * s * s / 2) / n,
-            "the requests that waited come on top of the `requests` of the episode",
-        ),
-        (lambda m, n, r, s: m + 0 * s, "that is the mean without the restart"),
-    )
-    cases = [
+#: The mean latency of an episode with the requests that arrived during its restart.
+check_charged_mean = Function(
+    lambda m, n, r, s: (n * m + r * s * s / 2) / (n + r * s),
+    [
         (0.1, 100, 50.0, 4.0),
         (0.1, 100, 50.0, 0.0),
         (0.02, 40, 84.0, 1.5),
         (np.array([0.1, 0.3]), 100, np.array([50.0, 60.0]), np.array([0.0, 0.5])),
-    ]
-    hint = "The arguments may be arrays, with one number for each episode."
-    hints = {ValueError: hint, TypeError: hint}
-    compare_function(answer, right, cases, mistakes, hints=hints)
+    ],
+    (
+        lambda m, n, r, s: (n * m + r * s * s / 2) / n,
+        "the requests that waited count, too: divide by the requests of both groups",
+    ),
+    (
+        lambda m, n, r, s: (n * m + r * s * s) / (n + r * s),
+        "they wait half of the restart on average, not all of it",
+    ),
+    (
+        lambda m, n, r, s: (m + s / 2) / 2,
+        "the two groups differ in size: weigh each by its number of requests",
+    ),
+    (
+        lambda m, n, r, s: m + s / 2,
+        "only the requests that arrive during the restart wait for its end",
+    ),
+    (
+        lambda m, n, r, s: n * m + r * s * s / 2,
+        "that is the total latency: divide by the number of requests",
+    ),
+    (
+        lambda m, n, r, s: (n * m + s / 2) / (n + 1),
+        "that counts a single waiting request: rate x seconds of them arrive",
+    ),
+    (
+        lambda m, n, r, s: (n * m + r * s * (s / 2 + m)) / (n + r * s),
+        "a request that waited gets half of the restart alone, and no other latency",
+    ),
+    (
+        lambda m, n, r, s: ((n - r * s) * m + r * s * s / 2) / n,
+        "the requests that waited come on top of the `requests` of the episode",
+    ),
+    (lambda m, n, r, s: m + 0 * s, "that is the mean without the restart"),
+    hint="The arguments may be arrays, with one number for each episode.",
+)
 
 
-def check_episodes_to_pay(answer: Callable[..., Any]) -> None:
-    """Check the smallest number of episodes after which learning has paid."""
+def _pays(end_of_learning: Callable[..., float]) -> Callable[..., float | None]:
+    """Return an answer that knows when learning pays at once, and when it never does."""
 
-    def after(price: float, gain: float) -> Any:
-        return None if gain <= 0 else int(price // gain) + 1
-
-    def right(default: float, trials: int, trial: float, end: float) -> Any:
+    def episodes(default: float, trials: int, trial: float, after: float) -> float | None:
         if trial < default:
             return 1
-        rest = after(trials * (trial - default), default - end)
-        return None if rest is None else trials + rest
+        return None if after >= default else end_of_learning(default, trials, trial, after)
 
-    def without(number: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a mistake that knows when learning never pays."""
-        return lambda d, n, t, e: None if right(d, n, t, e) is None else number(d, n, t, e)
+    return episodes
 
-    def price(d: float, n: int, t: float) -> float:
-        return n * (t - d)
 
-    mistakes = (
-        (
-            without(lambda d, n, t, e: right(d, n, t, e) - (0 if t < d else n)),
-            "that counts the episodes after the trials: add the trials",
-        ),
-        (
-            without(lambda d, n, t, e: 1 if t < d else right(d, n, t, e) - 1),
-            "then the two sums are equal, or learning is behind: one episode more",
-        ),
-        (
-            without(lambda d, n, t, e: 1 if t < d else n + int(np.ceil(price(d, n, t) / (d - e)))),
-            "where the two sums become equal, one episode more is needed: below, not equal",
-        ),
-        (
-            without(lambda d, n, t, e: 1 if t < d else n + int(n * t // (d - e)) + 1),
-            "the default costs something during the trials, too: take the difference",
-        ),
-        (
-            without(lambda d, n, t, e: n + int(price(d, n, t) // (d - e)) + 1),
-            "trials that are better than the default pay from the first one on",
-        ),
-        (
-            lambda d, n, t, e: 1 if t < d else n + int(abs(price(d, n, t) // (d - e or 1))) + 1,
-            "if the mean is no better after the trials, learning never pays: return None",
-        ),
-        (
-            without(lambda d, n, t, e: 1 if t < d else n + int((t - d) // (d - e)) + 1),
-            "each of the trials costs more: multiply by their number",
-        ),
-        (
-            without(lambda d, n, t, e: 1 if t < d else n + price(d, n, t) / (d - e)),
-            "that is not a whole number of episodes: the first one at which learning is ahead",
-        ),
-        (
-            without(lambda d, n, t, e: 1 if t < d else n + int(price(d, n, t) // (t - e)) + 1),
-            "each later episode saves the default's latency less `after`, not the trial's",
-        ),
-    )
-    cases = [
+#: The smallest number of episodes after which learning has paid.
+check_episodes_to_pay = Function(
+    _pays(lambda d, n, t, e: n + int(n * (t - d) // (d - e)) + 1),
+    [
         (20.0, 10, 50.0, 15.0),
         (20.0, 10, 50.0, 20.0),
         (20.0, 10, 50.0, 25.0),
         (20.0, 10, 19.0, 15.0),
         (20.0, 3, 24.0, 13.0),
         (20.0, 5, 20.0, 10.0),
-    ]
-    compare_function(answer, right, cases, mistakes, returns=None)
+    ],
+    (
+        _pays(lambda d, n, t, e: int(n * (t - d) // (d - e)) + 1),
+        "that counts the episodes after the trials: add the trials",
+    ),
+    (
+        _pays(lambda d, n, t, e: n + int(n * (t - d) // (d - e))),
+        "then the two sums are equal, or learning is behind: one episode more",
+    ),
+    (
+        _pays(lambda d, n, t, e: n + int(np.ceil(n * (t - d) / (d - e)))),
+        "where the two sums become equal, one episode more is needed: below, not equal",
+    ),
+    (
+        _pays(lambda d, n, t, e: n + int(n * t // (d - e)) + 1),
+        "the default costs something during the trials, too: take the difference",
+    ),
+    (
+        lambda d, n, t, e: None if e >= d else n + int(n * (t - d) // (d - e)) + 1,
+        "trials that are better than the default pay from the first one on",
+    ),
+    (
+        lambda d, n, t, e: 1 if t < d else n + int(abs(n * (t - d) // (d - e or 1))) + 1,
+        "if the mean is no better after the trials, learning never pays: return None",
+    ),
+    (
+        _pays(lambda d, n, t, e: n + int((t - d) // (d - e)) + 1),
+        "each of the trials costs more: multiply by their number",
+    ),
+    (
+        _pays(lambda d, n, t, e: n + n * (t - d) / (d - e)),
+        "that is not a whole number of episodes: the first one at which learning is ahead",
+    ),
+    (
+        _pays(lambda d, n, t, e: n + int(n * (t - d) // (t - e)) + 1),
+        "each later episode saves the default's latency less `after`, not the trial's",
+    ),
+    returns=None,
+)

@@ -11,45 +11,42 @@ from gymnasium import spaces
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.exercises.judging import (
-    WrongAnswer,
-    ask,
-    compare_function,
-    kind_of,
-    numbers,
-    require,
-    same,
+from rrl.exercises.judging import Function, WrongAnswer, ask, kind_of, numbers, require, same
+
+#: How many times less likely a cost is at a temperature.
+check_times_less_likely = Function(
+    lambda q, t: q ** (1 / t),
+    [(2.0, 1.0), (2.0, 0.1), (1.01, 0.01), (3.0, 2.0)],
+    (lambda q, t: q**t, "the power is 1 / T: a low temperature is choosy"),
+    (lambda q, t: q**-t, "the power is 1 / T, and the fraction has to be turned over"),
+    (lambda q, t: np.exp(q / t), "the weight is a power of the cost, not an exponential"),
+    (lambda q, t: np.exp((q - 1) / t), "the weight is a power of the cost: q ** (1 / T)"),
+    (lambda q, t: q / t, "the temperature is an exponent: q ** (1 / T)"),
+    (lambda q, t: q, "the temperature does not count: the power is 1 / T"),
+    (lambda q, t: q // t, "the temperature is an exponent: q ** (1 / T)"),
+    (lambda q, t: np.log(q) / t, "that is the logarithm of the odds: raise e to this power"),
+    (
+        lambda q, t: 1 / (1 + q ** (1 / t)),
+        "that is a probability: the odds of the two are asked for",
+    ),
 )
 
 
-def check_times_less_likely(answer: Callable[[float, float], Any]) -> None:
-    """Check how many times less likely a cost is at a temperature."""
-    mistakes = (
-        (lambda q, t: q**t, "the power is 1 / T: a low temperature is choosy"),
-        (lambda q, t: q**-t, "the power is 1 / T, and the fraction has to be turned over"),
-        (lambda q, t: np.exp(q / t), "the weight is a power of the cost, not an exponential"),
-        (lambda q, t: np.exp((q - 1) / t), "the weight is a power of the cost: q ** (1 / T)"),
-        (lambda q, t: q / t, "the temperature is an exponent: q ** (1 / T)"),
-        (lambda q, t: q, "the temperature does not count: the power is 1 / T"),
-        (lambda q, t: q // t, "the temperature is an exponent: q ** (1 / T)"),
-        (lambda q, t: np.log(q) / t, "that is the logarithm of the odds: raise e to this power"),
-        (
-            lambda q, t: 1 / (1 + q ** (1 / t)),
-            "that is a probability: the odds of the two are asked for",
-        ),
-    )
-    cases = [(2.0, 1.0), (2.0, 0.1), (1.01, 0.01), (3.0, 2.0)]
-    compare_function(answer, lambda q, t: q ** (1 / t), cases, mistakes)
+def _within(distance: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Return a region by another distance, made of the differences of the positions."""
+    return lambda s, i, r: np.flatnonzero(distance(s.positions - s.positions[i]) <= r)
 
 
 def check_region(answer: Callable[..., Any], space: ConfigSpace) -> None:
     """Check the indices of all configurations within a radius of one."""
-
-    def within(distance: Callable[[Any], Any]) -> Callable[..., Any]:
-        """Return a region by another distance, made of the differences of the positions."""
-        return lambda s, i, r: np.flatnonzero(distance(s.positions - s.positions[i]) <= r)
-
-    mistakes = (
+    wanted = "the indices of the region"
+    got = ask(answer, space, 0, 1.0, returns=wanted)
+    whole = not isinstance(got, np.ndarray) or not got.size or got.dtype.kind != "f"
+    require(whole, "return whole numbers: an array with a decimal point cannot be an index")
+    middle, last = len(space) // 2, len(space) - 1
+    Function(
+        ConfigSpace.ball,
+        [(space, i, r) for i in (0, middle, last) for r in (1.0, 0.0, 1.5, 3.0)],
         (
             lambda s, i, r: s.distances(i) <= r,
             "that is true or false for each configuration; np.flatnonzero gives the indices",
@@ -58,13 +55,13 @@ def check_region(answer: Callable[..., Any], space: ConfigSpace) -> None:
             lambda s, i, r: np.flatnonzero(s.distances(i) < r),
             "a distance of at most the radius belongs to the region: use <=",
         ),
-        (within(np.linalg.norm), "a distance for each row needs axis=1"),
+        (_within(np.linalg.norm), "a distance for each row needs axis=1"),
         (
-            within(lambda x: np.abs(x).max(axis=1)),
+            _within(lambda x: np.abs(x).max(axis=1)),
             "the largest difference of a knob is not the distance: use all knobs",
         ),
         (
-            within(lambda x: np.abs(x).sum(axis=1)),
+            _within(lambda x: np.abs(x).sum(axis=1)),
             "the sum of the differences is not the distance: take the root of the sum of squares",
         ),
         (lambda s, i, r: s.ball(i, r)[::-1], "sort the indices"),
@@ -73,93 +70,83 @@ def check_region(answer: Callable[..., Any], space: ConfigSpace) -> None:
             lambda s, i, r: s.positions[s.ball(i, r)],
             "those are the positions in the region: return the indices",
         ),
-    )
-    cases = [
-        (space, i, r) for i in (0, len(space) // 2, len(space) - 1) for r in (1.0, 0.0, 1.5, 3.0)
-    ]
-    wanted = "the indices of the region"
-    got = ask(answer, *cases[0], returns=wanted)
-    whole = not isinstance(got, np.ndarray) or not got.size or got.dtype.kind != "f"
-    require(whole, "return whole numbers: an array with a decimal point cannot be an index")
-    compare_function(answer, ConfigSpace.ball, cases, mistakes, returns=wanted)
+        returns=wanted,
+    )(answer)
 
 
-def check_choice(answer: Callable[..., Any]) -> None:
-    """Check the probabilities of a choice, also where the formula overflows as it stands."""
+def _normal(weights: Any) -> Any:
+    return weights / weights.sum()
 
-    def safe(costs: Any, temperature: float) -> Any:
-        logs = np.log(costs)
-        weights = np.exp((logs.min() - logs) / temperature)
-        return weights / weights.sum()
 
-    def over(costs: Any, temperature: float, reference: Callable[..., Any]) -> Any:
-        logs = np.log(costs)
-        weights = np.exp((reference(logs) - logs) / temperature)
-        return weights / weights.sum()
+def _choice(costs: Any, temperature: float, reference: Callable[..., Any] = np.min) -> Any:
+    """Return the probabilities; the log cost that is subtracted keeps the weights in range."""
+    logs = np.log(costs)
+    return _normal(np.exp((reference(logs) - logs) / temperature))
 
-    def normal(weights: Any) -> Any:
-        return weights / weights.sum()
 
-    mistakes = (
-        (
-            lambda c, t: normal(np.asarray(c) ** (-1 / t)),
-            "at T = 0.001 the weights overflow: subtract the log of the lowest cost before exp",
-        ),
-        (
-            lambda c, t: over(c, t, np.max),
-            "the largest log cost was subtracted, so the weights of low costs overflow: subtract "
-            "that of the lowest cost",
-        ),
-        (
-            lambda c, t: over(c, t, np.mean),
-            "the mean log cost was subtracted, so the weights of low costs may overflow: subtract "
-            "that of the lowest cost",
-        ),
-        (
-            lambda c, t: over(c, t, np.median),
-            "the median log cost was subtracted, so the weights of low costs may overflow: "
-            "subtract that of the lowest cost",
-        ),
-        (
-            lambda c, t: normal(np.exp((np.log(c) - np.log(c).max()) / t)),
-            "the higher cost is the likelier one: mind the sign",
-        ),
-        (
-            lambda c, t: normal(np.exp((np.min(c) - np.asarray(c)) / t)),
-            "the weight is a power of the cost: take the logarithm first",
-        ),
-        (
-            lambda c, t: np.exp((np.log(c).min() - np.log(c)) / t),
-            "the weights do not add up to 1: divide by their sum",
-        ),
-        (
-            lambda c, t: normal(np.exp((np.log(c).min() - np.log(c)) * t)),
-            "multiplied by the temperature: divide, since a low one is choosy",
-        ),
-        (
-            lambda c, t: normal(np.exp(np.log(c).min() - np.log(c))),
-            "the temperature does not count: divide by it",
-        ),
-        (
-            lambda c, t: normal(np.asarray(c) == np.min(c)),
-            "that is the choice at a temperature of 0: others have a probability, too",
-        ),
-        (
-            lambda c, t: np.full(len(c), 1 / len(c)),
-            "all are equally likely: a low cost has to be likelier",
-        ),
-    )
-    costs = np.array([0.02, 0.04, 0.02])
-    cases = [
-        (costs, 1.0),
-        (costs, 0.001),
-        (1e6 * costs, 0.001),
+_COSTS = np.array([0.02, 0.04, 0.02])
+
+#: The probabilities of a choice, also where the formula overflows as it stands.
+check_choice = Function(
+    _choice,
+    [
+        (_COSTS, 1.0),
+        (_COSTS, 0.001),
+        (1e6 * _COSTS, 0.001),
         (np.array([0.02, 0.04, 0.09, 20.0]), 0.001),
         (np.array([0.5, 1e-3, 2e-3]), 0.3),
         (np.array([0.02, 0.0411]), 0.001),
         (np.array([0.02, 0.02, 0.02, 9.0]), 0.001),
-    ]
-    compare_function(answer, safe, cases, mistakes, returns="a probability for each cost")
+    ],
+    (
+        lambda c, t: _normal(np.asarray(c) ** (-1 / t)),
+        "at T = 0.001 the weights overflow: subtract the log of the lowest cost before exp",
+    ),
+    (
+        lambda c, t: _choice(c, t, np.max),
+        "the largest log cost was subtracted, so the weights of low costs overflow: subtract "
+        "that of the lowest cost",
+    ),
+    (
+        lambda c, t: _choice(c, t, np.mean),
+        "the mean log cost was subtracted, so the weights of low costs may overflow: subtract "
+        "that of the lowest cost",
+    ),
+    (
+        lambda c, t: _choice(c, t, np.median),
+        "the median log cost was subtracted, so the weights of low costs may overflow: "
+        "subtract that of the lowest cost",
+    ),
+    (
+        lambda c, t: _normal(np.exp((np.log(c) - np.log(c).max()) / t)),
+        "the higher cost is the likelier one: mind the sign",
+    ),
+    (
+        lambda c, t: _normal(np.exp((np.min(c) - np.asarray(c)) / t)),
+        "the weight is a power of the cost: take the logarithm first",
+    ),
+    (
+        lambda c, t: np.exp((np.log(c).min() - np.log(c)) / t),
+        "the weights do not add up to 1: divide by their sum",
+    ),
+    (
+        lambda c, t: _normal(np.exp((np.log(c).min() - np.log(c)) * t)),
+        "multiplied by the temperature: divide, since a low one is choosy",
+    ),
+    (
+        lambda c, t: _normal(np.exp(np.log(c).min() - np.log(c))),
+        "the temperature does not count: divide by it",
+    ),
+    (
+        lambda c, t: _normal(np.asarray(c) == np.min(c)),
+        "that is the choice at a temperature of 0: others have a probability, too",
+    ),
+    (
+        lambda c, t: np.full(len(c), 1 / len(c)),
+        "all are equally likely: a low cost has to be likelier",
+    ),
+    returns="a probability for each cost",
+)
 
 
 # --- The loop ----------------------------------------------------------------------------------
@@ -268,9 +255,8 @@ def check_region_greedy(agent_class: Callable[..., Any]) -> None:
     pupil = ask(agent_class, space.shape, np.random.default_rng(0))
     pupil.space, pupil.radius = space, 1.0
     hint = "np.ravel_multi_index(tuple(action), shape) gives the index of an action."
-    hints = dict.fromkeys((ValueError, IndexError, TypeError), hint)
     for reward in (-1.0, -3.0):
-        ask(pupil.learn, None, space.value_indices[5], reward, hints=hints, returns=None)
+        ask(pupil.learn, None, space.value_indices[5], reward, hint=hint, returns=None)
     near = np.isin(np.arange(len(space)), space.ball(5, 1.0))
     alone = np.arange(len(space)) == 5
     count, total = _table(pupil, "count", space), _table(pupil, "total", space)
@@ -297,7 +283,7 @@ def check_region_greedy(agent_class: Callable[..., Any]) -> None:
         sums == [-4.0], f"the sums of -1 and -3 in the region are {sums}, not -4: add each once"
     )
     pupil.radius = 0.0
-    ask(pupil.learn, None, space.value_indices[11], -1.0, hints=hints, returns=None)
+    ask(pupil.learn, None, space.value_indices[11], -1.0, hint=hint, returns=None)
     grown = int((_table(pupil, "count", space) - count).sum())
     require(grown == 1, f"with a radius of 0, {grown} counts grow, not 1: use self.radius")
     print("RegionGreedy: right")

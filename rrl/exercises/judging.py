@@ -1,27 +1,28 @@
 """How an exercise is checked: the answer is compared with the right one and with known mistakes.
 
-A check calls the learner's function on a few cases. An answer passes if it agrees with the right
-function in all of them. A known mistake is a wrong function with a reason. The reason is shown only
-if the learner's function agrees with the mistake in all cases, so that the reason is true. Any
-other wrong answer is shown beside the right one, for the first case in which the two differ. What
-is not of the right kind, such as a text or a generator, is named by its kind.
+A check is called with what the learner wrote. :class:`Values` checks numbers or words, and
+:class:`Function` checks a function, which it calls on a few cases. An answer passes if it agrees
+with the right one in all of them. A known mistake is a wrong answer with a reason. The reason is
+shown only if the learner's answer agrees with the mistake in all cases, so that the reason is true.
+Any other wrong function is shown beside the right one, for the first case in which the two differ.
+What is not of the right kind, such as a text or a generator, is named by its kind. A few checks are
+functions of their own, made of :func:`ask` and :func:`require`.
 """
 
 from __future__ import annotations
 
 import inspect
-import math
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Mistakes = Iterable[tuple[Callable[..., Any], str]]
-TOLERANCE = 1e-4  # relative: an answer may be rounded to five digits
+Mistake = tuple[Any, str]  # a wrong answer, and the reason that is shown
+ROUNDING = 1e-4  # relative: an answer may be rounded to five digits
 _SLIPS: tuple[tuple[Callable[[Any], Any], str], ...] = (
     (lambda right: 100 * right, "that is 100 times the right answer: is it in percent?"),
     (lambda right: 1e3 * right, "that is 1000 times the right answer: is it in milliseconds?"),
@@ -55,7 +56,7 @@ def require(condition: object, reason: str) -> None:
 def ask(
     function: Callable[..., Any],
     *arguments: Any,
-    hints: Mapping[type[Exception], str] | None = None,
+    hint: str = "",
     returns: str | None = "a value",
 ) -> Any:
     """Call a learner's function with copies of the arguments; what it raises becomes a reason.
@@ -64,8 +65,8 @@ def ask(
     ----------
     function : callable
     *arguments
-    hints : mapping of exception type to str, optional
-        What usually causes an exception of this type here.
+    hint : str, optional
+        What usually causes a wrong type, shape, index or attribute here.
     returns : str, optional
         What the function has to return. None if it may return nothing.
 
@@ -91,7 +92,7 @@ def ask(
     except (NotImplementedError, WrongAnswer):
         raise
     except (Exception, SystemExit) as error:
-        raise WrongAnswer(_told(function, arguments, error, hints or {})) from None
+        raise WrongAnswer(_told(function, arguments, error, hint)) from None
     require(
         returned is not None or returns is None,
         f"{name}() returns nothing, and has to return {returns}: is there a `return`?",
@@ -104,50 +105,22 @@ def ask(
     return returned
 
 
-def ask_number(
-    function: Callable[..., Any],
-    *arguments: Any,
-    hints: Mapping[type[Exception], str] | None = None,
-    advice: str = "",
-) -> float:
-    """Call a learner's function as :func:`ask` does, and require one number of it.
-
-    Examples
-    --------
-    >>> ask_number(lambda x: 2 * x, 3)
-    6.0
-    >>> ask_number(lambda x: [x, x], 3, advice="take the mean")
-    Traceback (most recent call last):
-    rrl.exercises.judging.WrongAnswer: <lambda>() returns a list of 2 numbers, not a number: ...
-    """
-    got = ask(function, *arguments, hints=hints, returns="one number")
-    what = kind_of(got)
-    more = f": {advice}" if advice else ""
-    require(what == _NUMBER, f"{_name(function)}() returns {what}, not {_NUMBER}{more}")
-    value = float(got)
-    require(not math.isnan(value), f"{_name(function)}({_shown(arguments)}) is not a number (nan)")
-    return value
-
-
 def _name(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", "your function")
 
 
 def _told(
-    function: Callable[..., Any],
-    arguments: Sequence[Any],
-    error: BaseException,
-    hints: Mapping[type[Exception], str],
+    function: Callable[..., Any], arguments: Sequence[Any], error: BaseException, hint: str
 ) -> str:
     """Return a sentence that says which call failed, at which line, and what usually causes it."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame.line for frame in frames if code and frame.filename == code.co_filename]
     at = f", at `{own[-1]}`" if own and own[-1] else ""
-    hint = next((hint for kind, hint in hints.items() if isinstance(error, kind)), "")
     said = f": {error}" if str(error) else ""
     what = f"{_name(function)}({_shown(arguments)}) stops with {type(error).__name__}{said}{at}"
-    return f"{what}. {hint}" if hint else what
+    fits = isinstance(error, TypeError | ValueError | LookupError | AttributeError)
+    return f"{what}. {hint}" if hint and fits else what
 
 
 def _copied(arguments: Sequence[Any]) -> list[Any]:
@@ -177,7 +150,7 @@ def numbers(value: Any) -> NDArray[Any] | None:
     return array if array.dtype == bool else None
 
 
-def same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any, tolerance: float = 1e-12) -> bool:
     """Whether two answers agree: numbers and arrays up to rounding, anything else exactly.
 
     A truth value is no number, but 1 and 0 are accepted where truth values are wanted.
@@ -188,106 +161,126 @@ def same(one: Any, other: Any) -> bool:
     (True, False, True, False)
     """
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(
+            same(one[key], other[key], tolerance) for key in one
+        )
     first, second = numbers(one), numbers(other)
     if first is None or second is None:
         return type(one) is type(other) and isinstance(one, str | None) and bool(one == other)
     if first.shape != second.shape or first.dtype == bool != second.dtype:
         return False
-    return bool(_close(first, second).all())
+    return bool(_close(first, second, tolerance).all())
 
 
-def _close(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
+def _close(one: NDArray[Any], other: NDArray[Any], tolerance: float) -> NDArray[np.bool_]:
     one, other = one.astype(float), other.astype(float)
-    return np.isclose(one, other, rtol=TOLERANCE, atol=1e-12, equal_nan=True)
+    return np.isclose(one, other, rtol=ROUNDING, atol=tolerance, equal_nan=True)
 
 
-def compare_value(
-    answer: Any, right: Any, mistakes: Iterable[tuple[Any, str]], what: str = "the answer"
-) -> None:
-    """Compare an answer that is a value with the right one, and with known wrong ones.
-
-    If it is right, this function says so.
-
-    Raises
-    ------
-    WrongAnswer
-        If the answer is not the right one. The reason never contains the right answer.
-
-    Examples
-    --------
-    >>> compare_value(4, 4, [], "four")
-    four: right
-    >>> compare_value(3, 4, [(3, "count the middle one, too")])
-    Traceback (most recent call last):
-    rrl.exercises.judging.WrongAnswer: the answer = 3: count the middle one, too
-    >>> compare_value("3", 4, [])
-    Traceback (most recent call last):
-    rrl.exercises.judging.WrongAnswer: the answer = '3' is a text, not a number
-    """
-    if same(answer, right):
-        print(f"{what}: right")
-        return
-    for wrong, reason in mistakes:
-        require(not same(answer, wrong), f"{what} = {_one(answer)}: {reason}")
-    kind, wanted = kind_of(answer), kind_of(right)
-    require(kind == wanted, f"{what} = {_one(answer)} is {kind}, not {wanted}")
-    raise WrongAnswer(f"{what} is not {_one(answer)}: read the question again")
-
-
-def compare_function(
-    answer: Callable[..., Any],
-    right: Callable[..., Any],
-    cases: Sequence[tuple[Any, ...]],
-    mistakes: Mistakes,
-    *,
-    hints: Mapping[type[Exception], str] | None = None,
-    returns: str | None = "a value",
-) -> None:
-    """Compare a learner's function with the right one, and with known mistakes, in all cases.
-
-    If it is right, this function says so.
+class Values:
+    """A check of one or more values; a reason never contains the right value.
 
     Parameters
     ----------
-    answer, right : callable
+    **questions : pair
+        For the name of each value, the right one, and mistakes: a wrong one with its reason.
+
+    Examples
+    --------
+    >>> check = Values(three=(3, (2, "count the middle one, too")), four=(4,))
+    >>> check(3, 4)
+    three: right
+    four: right
+    >>> check(2, 4)
+    Traceback (most recent call last):
+    rrl.exercises.judging.WrongAnswer: three = 2: count the middle one, too
+    >>> check("3", 4)
+    Traceback (most recent call last):
+    rrl.exercises.judging.WrongAnswer: three = '3' is a text, not a number
+    """
+
+    def __init__(self, **questions: tuple[Any, *tuple[Mistake, ...]]) -> None:
+        self.questions = questions
+
+    def __call__(self, *answers: Any) -> None:
+        """Say that the answers are right, or raise :class:`WrongAnswer`."""
+        for answer, (name, (right, *mistakes)) in zip(answers, self.questions.items(), strict=True):
+            if same(answer, right):
+                print(f"{name}: right")
+                continue
+            for wrong, reason in mistakes:
+                require(not same(answer, wrong), f"{name} = {_one(answer)}: {reason}")
+            kind, wanted = kind_of(answer), kind_of(right)
+            require(kind == wanted, f"{name} = {_one(answer)} is {kind}, not {wanted}")
+            raise WrongAnswer(f"{name} is not {_one(answer)}: read the question again")
+
+
+class Function:
+    """A check of a function by what it returns.
+
+    Parameters
+    ----------
+    right : callable
+        The right function.
     cases : sequence of tuple
         The arguments of each call. The cases must tell each mistake from the right function.
-    mistakes : iterable of (callable, str)
+    *mistakes : (callable, str)
         Wrong functions, each with the reason why it is wrong. A number in percent or milliseconds,
         upside down or with the wrong sign is known in all exercises.
-    hints, returns
+    hint, returns
         See :func:`ask`.
-
-    Raises
-    ------
-    WrongAnswer
-        If the learner's function differs from the right one in any case.
+    run : callable, optional
+        It makes, of an answer, the function that is called, where this is not the answer itself.
+    tolerance : float, optional
+        Numbers that differ by less agree.
 
     Examples
     --------
     >>> def twice(x): return 2 * x
-    >>> compare_function(twice, twice, [(3,)], [])
+    >>> check = Function(twice, [(2,), (3,)], (lambda x: x + 2, "multiply, do not add"))
+    >>> check(twice)
     twice: right
-    >>> compare_function(lambda x: x * x, twice, [(2,), (3,)], [])
+    >>> check(lambda x: 2 + x)
+    Traceback (most recent call last):
+    rrl.exercises.judging.WrongAnswer: multiply, do not add
+    >>> check(lambda x: x * x)
     Traceback (most recent call last):
     rrl.exercises.judging.WrongAnswer: <lambda>(3) is 9, not 6
     """
-    got = [ask(answer, *case, hints=hints, returns=returns) for case in cases]
-    with np.errstate(all="ignore"):
-        wanted = [right(*_copied(case)) for case in cases]
-    if all(same(g, w) for g, w in zip(got, wanted, strict=True)):
-        print(f"{_name(answer)}: right")
-        return
-    for mistake, reason in mistakes:
-        fits = all(same(g, _quiet(mistake, case)) for g, case in zip(got, cases, strict=True))
-        require(not fits, reason)
-    for slip, reason in _SLIPS:
-        fits = all(same(g, _slipped(slip, w)) for g, w in zip(got, wanted, strict=True))
-        require(not fits, reason)
-    for case, g, w in zip(cases, got, wanted, strict=True):
-        if not same(g, w):
-            raise WrongAnswer(_difference(f"{_name(answer)}({_shown(case)})", g, w))
+
+    def __init__(
+        self,
+        right: Callable[..., Any],
+        cases: Sequence[tuple[Any, ...]],
+        *mistakes: Mistake,
+        hint: str = "",
+        returns: str | None = "a value",
+        run: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda answer: answer,
+        tolerance: float = 1e-12,
+    ) -> None:
+        self.right, self.cases, self.mistakes = right, cases, mistakes
+        self.hint, self.returns, self.run, self.tolerance = hint, returns, run, tolerance
+
+    def __call__(self, answer: Callable[..., Any]) -> None:
+        """Say that the answer is right, or raise :class:`WrongAnswer`."""
+        answer, right = self.run(answer), self.run(self.right)
+        got = [ask(answer, *case, hint=self.hint, returns=self.returns) for case in self.cases]
+        wanted = [_quiet(right, case) for case in self.cases]
+        if self._agree(got, wanted):
+            print(f"{_name(answer)}: right")
+            return
+        for mistake, reason in self.mistakes:
+            wrong = self.run(mistake)
+            require(not self._agree(got, [_quiet(wrong, case) for case in self.cases]), reason)
+        for slip, reason in _SLIPS:
+            require(not self._agree(got, [_slipped(slip, w) for w in wanted]), reason)
+        for case, g, w in zip(self.cases, got, wanted, strict=True):
+            if not same(g, w, self.tolerance):
+                call = f"{_name(answer)}({_shown(case)})"
+                raise WrongAnswer(_difference(call, g, w, self.tolerance))
+
+    def _agree(self, got: Sequence[Any], others: Sequence[Any]) -> bool:
+        return all(same(g, o, self.tolerance) for g, o in zip(got, others, strict=True))
 
 
 def _slipped(slip: Callable[[Any], Any], right: Any) -> Any:
@@ -296,12 +289,12 @@ def _slipped(slip: Callable[[Any], Any], right: Any) -> Any:
         return None if found is None or found.dtype == bool else slip(found)
 
 
-def _quiet(mistake: Callable[..., Any], case: tuple[Any, ...]) -> Any:
-    """Return what a known mistake gives; not a number where it cannot be computed."""
+def _quiet(known: Callable[..., Any], case: tuple[Any, ...]) -> Any:
+    """Return what a known function gives; not a number where it cannot be computed."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return mistake(*_copied(case))
+            return known(*_copied(case))
         except (ArithmeticError, ValueError, IndexError, TypeError):
             return float("nan")
 
@@ -309,14 +302,14 @@ def _quiet(mistake: Callable[..., Any], case: tuple[Any, ...]) -> Any:
 # --- Saying what an answer is ------------------------------------------------------------------
 
 
-def _difference(call: str, got: Any, wanted: Any) -> str:
+def _difference(call: str, got: Any, wanted: Any, tolerance: float) -> str:
     """Return a sentence about an answer and the right one; of a large array, the first entry."""
     kind, right = kind_of(got), kind_of(wanted)
     if kind != right and got is not None and wanted is not None:
         return f"{call} is {kind}, not {right}"
     one, other = numbers(got), numbers(wanted)
     if one is not None and other is not None and other.size > 10:
-        place = np.argwhere(~_close(one, other))[0].tolist()
+        place = np.argwhere(~_close(one, other, tolerance))[0].tolist()
         return f"{call}{place} is {_one(one[tuple(place)])}, not {_one(other[tuple(place)])}"
     return f"{call} is {_one(got)}, not {_one(wanted)}"
 

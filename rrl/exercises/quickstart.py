@@ -9,7 +9,7 @@ import numpy as np
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.exercises.judging import ask, compare_function, compare_value, kind_of, require, same
+from rrl.exercises.judging import Function, Values, ask, kind_of, require, same
 from rrl.tuning.episode import Episode
 
 #: Wrong sizes of a region of radius 1 on a grid of three knobs, which has 7 configurations.
@@ -25,9 +25,8 @@ NOT_SEVEN = (
 )
 
 
-def check_updated_values(answer: Any) -> None:
-    """Check how many values a measurement updates: three knobs, a radius of 1, not at a border."""
-    compare_value(answer, 7, NOT_SEVEN, "updated_values")
+#: How many values a measurement updates: three knobs, a radius of 1, not at a border.
+check_updated_values = Values(updated_values=(7, *NOT_SEVEN))
 
 
 def _episode(late_by: float = 1.0) -> Episode:
@@ -37,56 +36,50 @@ def _episode(late_by: float = 1.0) -> Episode:
     return Episode({}, np.arange(8.0), late_by * latency, status)
 
 
-def check_violations(answer: Callable[[Episode, float], float]) -> None:
-    """Check the fraction of an episode's requests that are later than a limit, or fail."""
-    mistakes = (
-        (
-            lambda e, s: np.mean((e.latency >= s) | ~e.ok),
-            "a request of exactly the limit is in time: use >, not >=",
-        ),
-        (
-            lambda e, s: np.mean(e.latency > s),
-            "a request may be fast because it failed: count what is not ok, too",
-        ),
-        (lambda e, s: np.mean(~e.ok), "only failed requests are counted: count the late ones, too"),
-        (
-            lambda e, s: np.mean((e.latency > s) & ~e.ok),
-            "a request counts if it is late or failed; it need not be both: use |",
-        ),
-        (
-            lambda e, s: np.mean(e.latency > s) + np.mean(~e.ok),
-            "a request that is late and failed counts once: use |, do not add the fractions",
-        ),
-        (
-            lambda e, s: np.mean((e.latency > s) | e.ok),
-            "`episode.ok` is true for the requests that did not fail: use ~episode.ok",
-        ),
-        (
-            lambda e, s: np.mean((e.latency <= s) & e.ok),
-            "that is the fraction of good requests: the others are asked for",
-        ),
-        (
-            lambda e, s: np.mean((1000 * e.latency > s) | ~e.ok),
-            "`episode.latency` and `limit_s` are both in seconds: convert neither",
-        ),
-        (
-            lambda e, s: np.sum((e.latency > s) | ~e.ok),
-            "that is a count: divide by the number of requests",
-        ),
-        (
-            lambda e, s: (e.latency > s) | ~e.ok,
-            "that is one entry per request: take the mean over the requests",
-        ),
-    )
-    hint = "For arrays, write | for `or` and ~ for `not`, with brackets around comparisons."
-    compare_function(
-        answer,
-        lambda e, s: float(np.mean((e.latency > s) | ~e.ok)),
-        [(_episode(), 0.1), (_episode(), 1.0), (_episode(2.0), 0.15)],
-        mistakes,
-        hints={ValueError: hint, TypeError: hint},
-        returns="a fraction",
-    )
+#: The fraction of an episode's requests that are later than a limit, or fail.
+check_violations = Function(
+    lambda e, s: float(np.mean((e.latency > s) | ~e.ok)),
+    [(_episode(), 0.1), (_episode(), 1.0), (_episode(2.0), 0.15)],
+    (
+        lambda e, s: np.mean((e.latency >= s) | ~e.ok),
+        "a request of exactly the limit is in time: use >, not >=",
+    ),
+    (
+        lambda e, s: np.mean(e.latency > s),
+        "a request may be fast because it failed: count what is not ok, too",
+    ),
+    (lambda e, s: np.mean(~e.ok), "only failed requests are counted: count the late ones, too"),
+    (
+        lambda e, s: np.mean((e.latency > s) & ~e.ok),
+        "a request counts if it is late or failed; it need not be both: use |",
+    ),
+    (
+        lambda e, s: np.mean(e.latency > s) + np.mean(~e.ok),
+        "a request that is late and failed counts once: use |, do not add the fractions",
+    ),
+    (
+        lambda e, s: np.mean((e.latency > s) | e.ok),
+        "`episode.ok` is true for the requests that did not fail: use ~episode.ok",
+    ),
+    (
+        lambda e, s: np.mean((e.latency <= s) & e.ok),
+        "that is the fraction of good requests: the others are asked for",
+    ),
+    (
+        lambda e, s: np.mean((1000 * e.latency > s) | ~e.ok),
+        "`episode.latency` and `limit_s` are both in seconds: convert neither",
+    ),
+    (
+        lambda e, s: np.sum((e.latency > s) | ~e.ok),
+        "that is a count: divide by the number of requests",
+    ),
+    (
+        lambda e, s: (e.latency > s) | ~e.ok,
+        "that is one entry per request: take the mean over the requests",
+    ),
+    hint="For arrays, write | for `or` and ~ for `not`, with brackets around comparisons.",
+    returns="a fraction",
+)
 
 
 def check_guess(agent_class: Callable[..., Any]) -> None:
@@ -95,7 +88,7 @@ def check_guess(agent_class: Callable[..., Any]) -> None:
     agent = ask(agent_class, space, np.random.default_rng(0))
     hint = "The keys of `self.costs` are numbers: self.space.index(configuration)."
     for number, cost in ((5, 0.2), (3, 0.1), (3, 0.5), (5, 0.22), (4, 0.9)):
-        ask(agent.tell, space[number], cost, hints={TypeError: hint}, returns=None)
+        ask(agent.tell, space[number], cost, hint=hint, returns=None)
     costs = agent.costs
     require(isinstance(costs, dict), f"self.costs is {kind_of(costs)}: keep the dictionary")
     require(costs, "tell() keeps nothing: write into self.costs")

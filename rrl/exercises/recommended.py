@@ -11,7 +11,23 @@ from rrl.core.exploration import expected_improvement
 from rrl.core.knob import Knob
 from rrl.core.qtable import QTable
 from rrl.core.space import ConfigSpace
-from rrl.exercises.judging import ask, compare_function, compare_value, kind_of, require, same
+from rrl.exercises.judging import Function, Values, ask, kind_of, require, same
+
+_IMPROVEMENT_AND_PRICE = Values(
+    larger_improvement=(
+        "second",
+        ("same", "only a cost below the incumbent's saves: is that as likely for both?"),
+        (
+            "first",
+            "with an sd of 0.1 a cost below the incumbent's is 1 sd away; with 0.4 it is near",
+        ),
+    ),
+    higher_price=(
+        "second",
+        ("same", "the price contains s, too: exp(g + s**2 / 2) - 1"),
+        ("first", "s**2 / 2 is positive: what is uncertain may also cost far more"),
+    ),
+)
 
 
 def check_improvement_and_price(larger_improvement: Any, higher_price: Any) -> None:
@@ -24,74 +40,63 @@ def check_improvement_and_price(larger_improvement: Any, higher_price: Any) -> N
         given = repr(answer) if isinstance(answer, str) else kind_of(answer)
         known = isinstance(answer, str) and answer in words
         require(known, f'{name} is {given}: write "first", "second" or "same"')
-    improvements = (
-        ("same", "only a cost below the incumbent's saves: is that as likely for both?"),
-        (
-            "first",
-            "with an sd of 0.1 a cost below the incumbent's is 1 sd away; with 0.4 it is near",
-        ),
-    )
-    prices = (
-        ("same", "the price contains s, too: exp(g + s**2 / 2) - 1"),
-        ("first", "s**2 / 2 is positive: what is uncertain may also cost far more"),
-    )
-    compare_value(larger_improvement, "second", improvements, "larger_improvement")
-    compare_value(higher_price, "second", prices, "higher_price")
+    _IMPROVEMENT_AND_PRICE(larger_improvement, higher_price)
+
+
+def _improved(gap: float, sd: float) -> float:
+    return float(expected_improvement(np.array(gap), np.array(sd)))
+
+
+def _price(gap: float, sd: float) -> float:
+    return float(np.expm1(gap + sd**2 / 2))
+
+
+#: The number of episodes from which on a trial pays: price over improvement.
+_SHORTEST_HORIZON = Function(
+    lambda g, s: _price(g, s) / _improved(g, s),
+    [(0.1, 0.2), (0.8, 0.2), (0.3, 0.4)],
+    (
+        lambda g, s: np.expm1(g) / _improved(g, s),
+        "the price contains the uncertainty, too: s**2 / 2 in the exponent",
+    ),
+    (
+        lambda g, s: np.expm1(g + s**2) / _improved(g, s),
+        "the exponent of the price is g + s**2 / 2: half of the variance",
+    ),
+    (
+        lambda g, s: np.expm1(g + s / 2) / _improved(g, s),
+        "the exponent of the price is g + s**2 / 2: the variance, not the sd",
+    ),
+    (
+        lambda g, s: np.exp(g + s**2 / 2) / _improved(g, s),
+        "the price is what comes on top of the incumbent's cost: subtract 1",
+    ),
+    (_price, "that is the price alone: divide by the improvement"),
+    (_improved, "that is the improvement alone: divide the price by it"),
+    (
+        lambda g, s: _price(g, s) * _improved(g, s),
+        "the price was multiplied by the improvement: divide",
+    ),
+    (lambda g, s: _price(g, s) - _improved(g, s), "that is a difference: divide the two"),
+    (
+        lambda g, s: np.ceil(_price(g, s) / _improved(g, s)),
+        "the number was rounded up: return it as it is",
+    ),
+    (
+        lambda g, s: np.floor(_price(g, s) / _improved(g, s)),
+        "the number was rounded down: return it as it is",
+    ),
+    (
+        lambda g, s: _price(g, s) / expected_improvement(s, g),
+        "the arguments of expected_improvement are g and s, in this order",
+    ),
+    returns="a number of episodes",
+)
 
 
 def check_shortest_horizon(answer: Callable[[float, float], Any]) -> None:
-    """Check the number of episodes from which on a trial pays: price over improvement."""
-
-    def improved(gap: float, sd: float) -> float:
-        return float(expected_improvement(np.array(gap), np.array(sd)))
-
-    def price(gap: float, sd: float) -> float:
-        return float(np.expm1(gap + sd**2 / 2))
-
-    mistakes = (
-        (
-            lambda g, s: np.expm1(g) / improved(g, s),
-            "the price contains the uncertainty, too: s**2 / 2 in the exponent",
-        ),
-        (
-            lambda g, s: np.expm1(g + s**2) / improved(g, s),
-            "the exponent of the price is g + s**2 / 2: half of the variance",
-        ),
-        (
-            lambda g, s: np.expm1(g + s / 2) / improved(g, s),
-            "the exponent of the price is g + s**2 / 2: the variance, not the sd",
-        ),
-        (
-            lambda g, s: np.exp(g + s**2 / 2) / improved(g, s),
-            "the price is what comes on top of the incumbent's cost: subtract 1",
-        ),
-        (price, "that is the price alone: divide by the improvement"),
-        (improved, "that is the improvement alone: divide the price by it"),
-        (
-            lambda g, s: price(g, s) * improved(g, s),
-            "the price was multiplied by the improvement: divide",
-        ),
-        (lambda g, s: price(g, s) - improved(g, s), "that is a difference: divide the two"),
-        (
-            lambda g, s: np.ceil(price(g, s) / improved(g, s)),
-            "the number was rounded up: return it as it is",
-        ),
-        (
-            lambda g, s: np.floor(price(g, s) / improved(g, s)),
-            "the number was rounded down: return it as it is",
-        ),
-        (
-            lambda g, s: price(g, s) / expected_improvement(s, g),
-            "the arguments of expected_improvement are g and s, in this order",
-        ),
-    )
-    compare_function(
-        answer,
-        lambda g, s: price(g, s) / improved(g, s),
-        [(0.1, 0.2), (0.8, 0.2), (0.3, 0.4)],
-        mistakes,
-        returns="a number of episodes",
-    )
+    """Check the number of episodes, and say how it grows with the gap."""
+    _SHORTEST_HORIZON(answer)
     near, far = answer(0.1, 0.2), answer(0.8, 0.2)
     print(f"a gap of 0.1 pays from {near:.1f} episodes on, one of 0.8 from {far:,.0f}")
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from rrl.exercises.bound import line_regions
-from rrl.exercises.judging import compare_function, compare_value
+from rrl.exercises.judging import Function, Values
+
+Floats = NDArray[np.float64]
 
 
-def check_variogram(at_one: Any, at_two: Any) -> None:
-    """Check half the mean squared differences of the log costs 0, 1 and 3 on a line."""
-    ones = (
+#: Half the mean squared differences of the log costs 0, 1 and 3 on a line.
+check_variogram = Values(
+    at_one=(
+        1.25,
         (2.5, "that is the whole mean squared difference: take half of it"),
         (0.75, "square each difference first, then take the mean"),
         (1.5, "that is the mean difference: square each difference, and take half their mean"),
@@ -23,16 +25,16 @@ def check_variogram(at_one: Any, at_two: Any) -> None:
         (0.5, "two pairs have a distance of 1: 0 and 1, and 1 and 2"),
         (2, "two pairs have a distance of 1: 0 and 1, and 1 and 2"),
         (1.125, "square each difference, not the mean difference"),
-    )
-    twos = (
+    ),
+    at_two=(
+        4.5,
         (9, "that is the whole squared difference: take half of it"),
         (1.5, "square the difference of 3"),
         (3, "square the difference of 3, and take half"),
         (2.25, "one pair has a distance of 2: divide by one pair, and by 2 once"),
         (18, "take half of the squared difference, not twice of it"),
-    )
-    compare_value(at_one, 1.25, ones, "at_one")
-    compare_value(at_two, 4.5, twos, "at_two")
+    ),
+)
 
 
 def _errors(copied: Sequence[float], mean: Sequence[float], largest: float = 30.0) -> pd.DataFrame:
@@ -53,111 +55,107 @@ def _wins(table: pd.DataFrame, how: str = "median") -> pd.Series:
     return middle["copy"] < middle["global mean"]
 
 
-def check_useful_radius(answer: Callable[[pd.DataFrame], Any]) -> None:
-    """Check up to which distance a copy is better than the global mean."""
-
-    def useful(wins: pd.Series) -> int:
-        return int(wins.index[wins.cummin()].max()) if wins.iloc[0] else 0
-
-    def at_most(table: pd.DataFrame) -> int:
-        middle = table.groupby(["estimator", "distance"])["error"].median()
-        return useful(middle["copy"] <= middle["global mean"])
-
-    mistakes = (
-        (
-            lambda t: int(max(_wins(t).index[_wins(t)], default=0)),
-            "a copy has to be better at every smaller distance, too: stop at the first loss",
-        ),
-        (lambda t: int(_wins(t).sum()), "that counts the distances won: stop at the first loss"),
-        (lambda t: useful(_wins(t, "mean")), "that compares mean errors: compare the medians"),
-        (lambda t: useful(~_wins(t)), "that is where the global mean is better"),
-        (at_most, "an equal error is not below that of the global mean: use <"),
-        (
-            lambda t: int((~_wins(t)).idxmax()) if (~_wins(t)).any() else 0,
-            "that is the first distance that is lost: the one before it is the last one won",
-        ),
-        (
-            lambda t: int(_wins(t).idxmax()) if _wins(t).any() else 0,
-            "that is the first distance that is won: go on to the last one before a loss",
-        ),
-        (lambda t: int(t["distance"].max()), "that is the largest distance of all"),
-    )
-    five = (5.0, 5.0, 5.0)
-    copies = ((1, 2, 9), (9, 1, 1), (1, 9, 1), (1, 1, 1), (1, 5, 1), (9, 9, 9))
-    hint = "The columns are `estimator`, `distance` and `error`; group by the first two."
-    compare_function(
-        answer,
-        lambda t: useful(_wins(t)),
-        [(_errors(copied, five),) for copied in copies] + [(_errors((1, 2, 9), five, 1.2),)],
-        mistakes,
-        hints={KeyError: hint, ValueError: hint},
-        returns="a distance, or 0",
-    )
+def _useful(wins: pd.Series) -> int:
+    return int(wins.index[wins.cummin()].max()) if wins.iloc[0] else 0
 
 
-def check_settles_at(answer: Callable[[NDArray[np.float64], float], Any]) -> None:
-    """Check the fixed point of means over the regions of a line, under uniform visits."""
+def _at_most(table: pd.DataFrame) -> int:
+    middle = table.groupby(["estimator", "distance"])["error"].median()
+    return _useful(middle["copy"] <= middle["global mean"])
 
-    def sums(costs: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
-        return np.asarray(line_regions(radius, len(costs)) @ costs)
 
-    def sizes(costs: NDArray[np.float64], radius: float) -> NDArray[np.int64]:
-        return line_regions(radius, len(costs)).sum(axis=1)
+_COPIES = ((1, 2, 9), (9, 1, 1), (1, 9, 1), (1, 1, 1), (1, 5, 1), (9, 9, 9))
 
-    def right(costs: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
-        return sums(costs, radius) / sizes(costs, radius)
+#: Up to which distance a copy is better than the global mean.
+check_useful_radius = Function(
+    lambda t: _useful(_wins(t)),
+    [
+        *((_errors(copied, (5, 5, 5)),) for copied in _COPIES),
+        (_errors((1, 2, 9), (5, 5, 5), 1.2),),
+    ],
+    (
+        lambda t: int(max(_wins(t).index[_wins(t)], default=0)),
+        "a copy has to be better at every smaller distance, too: stop at the first loss",
+    ),
+    (lambda t: int(_wins(t).sum()), "that counts the distances won: stop at the first loss"),
+    (lambda t: _useful(_wins(t, "mean")), "that compares mean errors: compare the medians"),
+    (lambda t: _useful(~_wins(t)), "that is where the global mean is better"),
+    (_at_most, "an equal error is not below that of the global mean: use <"),
+    (
+        lambda t: int((~_wins(t)).idxmax()) if (~_wins(t)).any() else 0,
+        "that is the first distance that is lost: the one before it is the last one won",
+    ),
+    (
+        lambda t: int(_wins(t).idxmax()) if _wins(t).any() else 0,
+        "that is the first distance that is won: go on to the last one before a loss",
+    ),
+    (lambda t: int(t["distance"].max()), "that is the largest distance of all"),
+    hint="The columns are `estimator`, `distance` and `error`; group by the first two.",
+    returns="a distance, or 0",
+)
 
-    def weighted(costs: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
-        near = line_regions(radius, len(costs))
-        return near @ (costs / near.sum(axis=1))
 
-    def extended(costs: NDArray[np.float64], radius: int) -> NDArray[np.float64]:
-        padded = np.pad(costs, radius, mode="edge")
-        return np.array([padded[i : i + 2 * radius + 1].mean() for i in range(len(costs))])
+def _sums(costs: Floats, radius: float) -> Floats:
+    return np.asarray(line_regions(radius, len(costs)) @ costs)
 
-    mistakes = (
-        (lambda c, r: c, "these are the true costs: with regions the table is blurred"),
-        (sums, "these are sums: divide by the number of configurations in the region"),
-        (
-            lambda c, r: sums(c, r) / (2 * r + 1),
-            "a region at the border is smaller than 2 radius + 1: divide by its own size",
-        ),
-        (
-            lambda c, r: (sums(c, r) - c) / (sizes(c, r) - 1),
-            "a configuration belongs to its own region: its own cost counts, too",
-        ),
-        (
-            lambda c, r: right(c, 1),
-            "that is the answer for a radius of 1: use the argument `radius`",
-        ),
-        (
-            lambda c, r: np.full(len(c), c.mean()),
-            "that is the mean of all costs: only the region of a configuration counts",
-        ),
-        (
-            lambda c, r: np.array([c[near].min() for near in line_regions(r, len(c))]),
-            "that is the lowest cost of each region: the table keeps means",
-        ),
-        (
-            weighted,
-            "divide by the size of the region that is averaged, not by those of its neighbours",
-        ),
-        (
-            extended,
-            "beyond the border nothing is measured: do not repeat the cost of the border there",
-        ),
-        (
-            lambda c, r: sums(c, r - 1) / sizes(c, r - 1),
-            "the distance is *at most* the radius: use <=",
-        ),
-    )
-    hint = "`costs` is an array of shape (n,); the regions have the shape (n, n)."
-    costs = np.array([6.0, 2.0, 4.0, 12.0, 3.0, 9.0])
-    compare_function(
-        answer,
-        right,
-        [(costs, 1), (costs, 2), (costs[:4], 0), (costs[:4], 3)],
-        mistakes,
-        hints={ValueError: hint, IndexError: hint, TypeError: hint},
-        returns="an array, one value per configuration",
-    )
+
+def _sizes(costs: Floats, radius: float) -> NDArray[np.int64]:
+    return line_regions(radius, len(costs)).sum(axis=1)
+
+
+def _settled(costs: Floats, radius: float) -> Floats:
+    return _sums(costs, radius) / _sizes(costs, radius)
+
+
+def _weighted(costs: Floats, radius: float) -> Floats:
+    return _sums(costs / _sizes(costs, radius), radius)
+
+
+def _extended(costs: Floats, radius: int) -> Floats:
+    padded = np.pad(costs, radius, mode="edge")
+    return np.array([padded[i : i + 2 * radius + 1].mean() for i in range(len(costs))])
+
+
+_LINE = np.array([6.0, 2.0, 4.0, 12.0, 3.0, 9.0])
+
+#: The fixed point of means over the regions of a line, under uniform visits.
+check_settles_at = Function(
+    _settled,
+    [(_LINE, 1), (_LINE, 2), (_LINE[:4], 0), (_LINE[:4], 3)],
+    (lambda c, r: c, "these are the true costs: with regions the table is blurred"),
+    (_sums, "these are sums: divide by the number of configurations in the region"),
+    (
+        lambda c, r: _sums(c, r) / (2 * r + 1),
+        "a region at the border is smaller than 2 radius + 1: divide by its own size",
+    ),
+    (
+        lambda c, r: (_sums(c, r) - c) / (_sizes(c, r) - 1),
+        "a configuration belongs to its own region: its own cost counts, too",
+    ),
+    (
+        lambda c, r: _settled(c, 1),
+        "that is the answer for a radius of 1: use the argument `radius`",
+    ),
+    (
+        lambda c, r: np.full(len(c), c.mean()),
+        "that is the mean of all costs: only the region of a configuration counts",
+    ),
+    (
+        lambda c, r: np.array([c[near].min() for near in line_regions(r, len(c))]),
+        "that is the lowest cost of each region: the table keeps means",
+    ),
+    (
+        _weighted,
+        "divide by the size of the region that is averaged, not by those of its neighbours",
+    ),
+    (
+        _extended,
+        "beyond the border nothing is measured: do not repeat the cost of the border there",
+    ),
+    (
+        lambda c, r: _sums(c, r - 1) / _sizes(c, r - 1),
+        "the distance is *at most* the radius: use <=",
+    ),
+    hint="`costs` is an array of shape (n,); the regions have the shape (n, n).",
+    returns="an array, one value per configuration",
+)

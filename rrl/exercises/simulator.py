@@ -2,88 +2,79 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rrl.exercises.judging import ask, compare_function, numbers, require
+from rrl.exercises.judging import Function, WrongAnswer, ask, numbers, require
 from rrl.simulation.textbook import erlang_c
 
-
-def check_utilisation(answer: Callable[..., Any]) -> None:
-    """Check the fraction of the time in which a server is busy."""
-    mistakes = (
-        (lambda r, s, c: r * s, "that is the offered load: divide by the number of servers"),
-        (lambda r, s, c: r * s * c, "more servers are less busy: divide by their number"),
-        (lambda r, s, c: r / (s * c), "a longer service makes a server busier: multiply by it"),
-        (lambda r, s, c: 1 - r * s / c, "that is the fraction of the time without work"),
-        (
-            lambda r, s, c: r * s / c / (1 - r * s / c),
-            "that is larger: it is busy time over idle time",
-        ),
-    )
-    cases = [(120.0, 0.0125, 2), (30.0, 0.02, 1), (10.0, 0.1, 4)]
-    compare_function(answer, lambda r, s, c: r * s / c, cases, mistakes)
+#: The fraction of the time in which a server is busy.
+check_utilisation = Function(
+    lambda r, s, c: r * s / c,
+    [(120.0, 0.0125, 2), (30.0, 0.02, 1), (10.0, 0.1, 4)],
+    (lambda r, s, c: r * s, "that is the offered load: divide by the number of servers"),
+    (lambda r, s, c: r * s * c, "more servers are less busy: divide by their number"),
+    (lambda r, s, c: r / (s * c), "a longer service makes a server busier: multiply by it"),
+    (lambda r, s, c: 1 - r * s / c, "that is the fraction of the time without work"),
+    (lambda r, s, c: r * s / c / (1 - r * s / c), "that is larger: it is busy time over idle time"),
+)
 
 
-def check_mean_time(answer: Callable[..., Any]) -> None:
-    """Check the mean time (s) in M/M/1: the wait and the service."""
-    mistakes = (
-        (
-            lambda r, s: r * s * s / (1 - r * s),
-            "that is the wait alone: the time in the system contains the service, too",
-        ),
-        (
-            lambda r, s: 1 / (1 - r * s),
-            "that is in service times: multiply by the seconds of one",
-        ),
-        (lambda r, s: s, "that is the service alone: requests wait, too"),
-        (lambda r, s: s * (1 - r * s), "divide by 1 - utilisation: a busy server is slower"),
-        (lambda r, s: r * s / (1 - r * s), "that is the mean number of requests in the system"),
-    )
-    cases = [(60.0, 0.0125), (10.0, 0.05), (0.0, 0.2)]
-    compare_function(answer, lambda r, s: s / (1 - r * s), cases, mistakes)
+#: The mean time (s) in M/M/1: the wait and the service.
+check_mean_time = Function(
+    lambda r, s: s / (1 - r * s),
+    [(60.0, 0.0125), (10.0, 0.05), (0.0, 0.2)],
+    (
+        lambda r, s: r * s * s / (1 - r * s),
+        "that is the wait alone: the time in the system contains the service, too",
+    ),
+    (lambda r, s: 1 / (1 - r * s), "that is in service times: multiply by the seconds of one"),
+    (lambda r, s: s, "that is the service alone: requests wait, too"),
+    (lambda r, s: s * (1 - r * s), "divide by 1 - utilisation: a busy server is slower"),
+    (lambda r, s: r * s / (1 - r * s), "that is the mean number of requests in the system"),
+)
+
+
+def _pooled(rho: float, load: float) -> float:
+    return 1 + erlang_c(2, load) / (2 * (1 - rho))
+
+
+#: How many times as long two separate queues take as one with two servers.
+_GAIN_OF_POOLING = Function(
+    lambda rho: 1 + rho,
+    [(0.3,), (0.7,), (0.95,)],
+    (lambda rho: 1 / (1 - rho) / _pooled(rho, rho), "the load of two servers is 2 rho, not rho"),
+    (
+        lambda rho: 1 / (1 - rho) / (_pooled(rho, 2 * rho) - 1),
+        "the time in the system is the wait and one service time",
+    ),
+    (
+        lambda rho: 2 / (1 - rho) / _pooled(rho, 2 * rho),
+        "a request stands in one of the two queues: do not add their times",
+    ),
+    (lambda rho: 1 / (1 - rho), "that is the separate queue alone: divide by the merged one"),
+    (lambda rho: _pooled(rho, 2 * rho), "that is the merged queue alone"),
+    (
+        lambda rho: 1 / (1 - rho) / (1 + erlang_c(2, 2 * rho) / (1 - rho)),
+        "two servers halve the wait: it is 1 / (2 (1 - rho)) service times",
+    ),
+    (
+        lambda rho: rho / (1 - rho) / (_pooled(rho, 2 * rho) - 1),
+        "that compares the waits alone: the time in the system contains the service, too",
+    ),
+    (
+        lambda rho: 1 / (1 - rho) - _pooled(rho, 2 * rho),
+        "that is the difference: the question is how many times as long",
+    ),
+)
 
 
 def check_gain_of_pooling(answer: Callable[..., Any]) -> None:
-    """Check how many times as long two separate queues take as one with two servers."""
-
-    def pooled(rho: float, load: float) -> float:
-        return 1 + erlang_c(2, load) / (2 * (1 - rho))
-
-    mistakes = (
-        (
-            lambda rho: 1 / (1 - rho) / pooled(rho, rho),
-            "the load of two servers is 2 rho, not rho",
-        ),
-        (
-            lambda rho: 1 / (1 - rho) / (pooled(rho, 2 * rho) - 1),
-            "the time in the system is the wait and one service time",
-        ),
-        (
-            lambda rho: 2 / (1 - rho) / pooled(rho, 2 * rho),
-            "a request stands in one of the two queues: do not add their times",
-        ),
-        (lambda rho: 1 / (1 - rho), "that is the separate queue alone: divide by the merged one"),
-        (lambda rho: pooled(rho, 2 * rho), "that is the merged queue alone"),
-        (
-            lambda rho: 1 / (1 - rho) / (1 + erlang_c(2, 2 * rho) / (1 - rho)),
-            "two servers halve the wait: it is 1 / (2 (1 - rho)) service times",
-        ),
-        (
-            lambda rho: rho / (1 - rho) / (pooled(rho, 2 * rho) - 1),
-            "that compares the waits alone: the time in the system contains the service, too",
-        ),
-        (
-            lambda rho: 1 / (1 - rho) - pooled(rho, 2 * rho),
-            "that is the difference: the question is how many times as long",
-        ),
-    )
-    cases = [(0.3,), (0.7,), (0.95,)]
-    compare_function(answer, lambda rho: 1 + rho, cases, mistakes)
+    """Check the gain, and say how simple it is."""
+    _GAIN_OF_POOLING(answer)
     print("the gain is exactly 1 + rho")
 
 
@@ -117,39 +108,27 @@ def check_draw_configurations(answer: Callable[..., Any]) -> None:
     )
     different = any(not sample.equals(drawn[0]) for sample in drawn)
     require(different, "every rng gives the same sample: draw with `rng`")
-    times = [Counter(map(tuple, s[[*knobs, "rate_per_s"]].to_numpy())) for s in drawn]
-    _require_whole(times, cells, knobs)
-    lengths = {len(sample) for sample in drawn}
+    names = [*knobs, "rate_per_s"]  # a row for each cell, and a column for each sample
+    times = pd.concat([s.value_counts(names) for s in drawn], axis=1, ignore_index=True)
+    times = times.reindex(pd.MultiIndex.from_frame(cells[names])).fillna(0).astype(int)
+    for configuration, loads in times.groupby(level=knobs):
+        uneven = loads.columns[loads.nunique() > 1]
+        if len(uneven):
+            raise WrongAnswer(
+                f"the loads of {dict(zip(knobs, configuration, strict=True))} are there "
+                f"{sorted(set(loads[uneven[0]].tolist()))} times: draw configurations, each with "
+                "all its cells"
+            )
+    lengths = times.sum()
     require(
-        lengths == {len(cells)},
+        (lengths == len(cells)).all(),
         f"a sample has {min(lengths)} to {max(lengths)} cells, not {len(cells)}: draw as many "
         "configurations as there are, and keep the repeated ones",
     )
+    require((times > 1).any(axis=None), "every configuration is there once: draw with replacement")
+    drawn_in_all = times.sum(axis=1)
     require(
-        any(max(t.values()) > 1 for t in times),
-        "every configuration is there once: draw with replacement",
-    )
-    total = sum(times, Counter())
-    fractions = np.array([total[tuple(row)] for row in cells[[*knobs, "rate_per_s"]].to_numpy()])
-    fractions = fractions / fractions.sum() * len(cells)
-    require(
-        (np.abs(fractions - 1) < 0.45).all(),
+        (abs(drawn_in_all / drawn_in_all.mean() - 1) < 0.45).all(),
         "some configurations are drawn more often than others: all are equally likely",
     )
     print("draw_configurations: right")
-
-
-def _require_whole(
-    times: Sequence[Counter[tuple[float, ...]]], cells: pd.DataFrame, knobs: list[str]
-) -> None:
-    """Require that each drawn configuration is there with all its loads, equally often."""
-    loads = sorted(set(cells["rate_per_s"]))
-    for counted in times:
-        for configuration in {cell[: len(knobs)] for cell in counted}:
-            often = {counted[(*configuration, load)] for load in loads}
-            named = dict(zip(knobs, configuration, strict=True))
-            require(
-                len(often) == 1,
-                f"the loads of {named} are there {sorted(often)} times: draw configurations, each "
-                "with all its cells",
-            )

@@ -50,17 +50,6 @@ def blank(source: str, name: str) -> str:
     ).rstrip("\n")
 
 
-def solved(source: str) -> str:
-    r"""Keep the answers and remove the marks around them.
-
-    Examples
-    --------
-    >>> solved("### BEGIN SOLUTION\nx = 1\n### END SOLUTION\ny = 2")
-    'x = 1\ny = 2'
-    """
-    return _REGION.sub(lambda found: found["answer"], source).rstrip("\n")
-
-
 def tags(cell: NotebookNode) -> frozenset[str]:
     """Return the tags of a cell."""
     return frozenset(cell.metadata.get("tags", ()))
@@ -78,41 +67,21 @@ def student(notebook: NotebookNode, name: str = "notebook") -> NotebookNode:
     Raises
     ------
     DataError
-        If an exercise has no complete answer or no check after it, if an answer is outside an
-        exercise, or if a code cell is tagged ``solution``. Later cells could depend on such a cell.
+        If an exercise has no answer between two marks, or if a mark is left elsewhere: the edition
+        would show an answer.
     """
     edition = deepcopy(notebook)
-    _inspect(notebook, name)
     edition.cells = [cell for cell in edition.cells if "solution" not in tags(cell)]
     for cell in edition.cells:
+        source = cell.source
         if "exercise" in tags(cell):
-            cell.source = blank(cell.source, cell.id)
-    return edition
-
-
-def _inspect(notebook: NotebookNode, name: str) -> None:
-    """Refuse a notebook that would show an answer or leave an exercise without a check."""
-    waiting = None  # the exercise that has no check yet
-    for cell in notebook.cells:
-        where, kinds = f"{name}, cell {cell.id!r}", tags(cell)
-        marks = [line.strip() for line in cell.source.splitlines() if "SOLUTION" in line]
-        if "solution" in kinds and cell.cell_type == "code":
+            cell.source = blank(source, cell.id)
+        if "SOLUTION" in cell.source or ("exercise" in tags(cell) and cell.source == source):
             raise DataError(
-                f"{where}: code cannot be tagged 'solution'; make it an answer's region"
+                f"{name}, cell {cell.id!r}: an answer stands between the lines {BEGIN!r} and "
+                f"{END!r}, in a cell tagged 'exercise'"
             )
-        if "exercise" not in kinds:
-            if {BEGIN, END} & set(marks):
-                raise DataError(f"{where}: an answer outside an exercise; tag the cell 'exercise'")
-        elif not marks or marks != [BEGIN, END] * (len(marks) // 2):
-            raise DataError(f"{where}: an exercise needs lines {BEGIN!r} and {END!r}, in pairs")
-        elif waiting:
-            break
-        else:
-            waiting = cell.id
-        if "check" in kinds:
-            waiting = None
-    if waiting:
-        raise DataError(f"{name}, exercise {waiting!r}: no cell tagged 'check' follows it")
+    return edition
 
 
 def originals(root: Path) -> list[Path]:

@@ -1,16 +1,19 @@
 """Look into a learning agent: its table, its next choice, and how sure the table is.
 
 :class:`Explorer` is an agent that tunes a server. Its settings may change between episodes.
-:func:`look` collects the state of the agent, and :func:`draw_view` draws it.
-:mod:`rrl.publishing.panel` puts sliders around the picture.
+:func:`look` collects the state of the agent, and :func:`draw_view` draws it. :class:`Panel` puts
+sliders and buttons around the picture, for JupyterLab. Where widgets cannot run (a page, a viewer,
+an unattended run), a panel shows only its picture.
 """
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import ipywidgets
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
@@ -29,19 +32,12 @@ from rrl.tuning.episode import Server
 from rrl.tuning.objective import MeanLatency
 from rrl.workloads.workload import Poisson
 
-
-class Choice(NamedTuple):
-    """A similarity that can be chosen, with the learning rate and the averaging that fit it."""
-
-    make: Callable[[], Similarity]
-    learning_rate: float
-    average: bool
-
-
-SIMILARITIES = {
-    "copy": Choice(Copy, 0.3, True),
-    "learned": Choice(LearnedSimilarity, 1.0, False),  # each estimate is made of all measurements
+#: The similarities to choose from, each with the learning rate and the averaging that fit it.
+SIMILARITIES: dict[str, tuple[Callable[[], Similarity], float, bool]] = {
+    "copy": (Copy, 0.3, True),
+    "learned": (LearnedSimilarity, 1.0, False),  # each estimate is made of all measurements
 }
+WIDEST = 4.0  # end of the radius slider, if the grid is that large
 
 Floats = NDArray[np.float64]
 
@@ -110,15 +106,15 @@ class Explorer:
             self.server.space, agent_rng, region=self._region, exploration=self._exploration,
             loads=loads,
         )  # fmt: skip
-        self._similarities = {name: choice.make() for name, choice in SIMILARITIES.items()}
+        self._similarities = {name: make() for name, (make, *_) in SIMILARITIES.items()}
         self.costs: list[float] = []
         self.measured: dict[float, int] = {}  # for each load, the last measured configuration
 
     def step(self, episodes: int = 1) -> None:
         """Run this number of episodes (ask, serve, tell) with the current settings."""
-        agent, choice = self.agent, SIMILARITIES[self.similarity]
+        agent = self.agent
         agent.similarity = self._similarities[self.similarity]
-        agent.learning_rate, agent.average = choice.learning_rate, choice.average
+        _, agent.learning_rate, agent.average = SIMILARITIES[self.similarity]
         self._region.radius = self.radius
         self._exploration.temperature = Temperature(self.temperature, self.temperature)
         for _ in range(episodes):
@@ -232,3 +228,67 @@ def png(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi="figure", metadata={"Software": None})
     return file.getvalue()
+
+
+class Panel(ipywidgets.VBox):
+    """Sliders, buttons and the picture of an explorer; without widgets, only the picture.
+
+    Parameters
+    ----------
+    explorer : Explorer
+    """
+
+    def __init__(self, explorer: Explorer) -> None:
+        self.explorer = explorer
+        end = min(WIDEST, explorer.server.space.diameter)
+        style = {"description_width": "7em"}
+        own = {"continuous_update": False, "style": style}
+        self.settings = {
+            "radius": ipywidgets.FloatSlider(
+                explorer.radius, min=0, max=end, step=0.5, description="radius", **own
+            ),
+            "temperature": ipywidgets.FloatLogSlider(
+                explorer.temperature, min=-3, max=0, description="temperature", **own
+            ),
+            "similarity": ipywidgets.Dropdown(
+                options=list(SIMILARITIES),
+                value=explorer.similarity,
+                description="similarity",
+                style=style,
+            ),
+            "load": ipywidgets.SelectionSlider(
+                options=[(f"{load:g}/s", load) for load in explorer.loads],
+                value=explorer.load,
+                description="load",
+                **own,
+            ),
+        }
+        for name, widget in self.settings.items():
+            widget.observe(lambda change, name=name: self._set(name, change["new"]), "value")
+        self.buttons = [ipywidgets.Button(description=n) for n in ("1 episode", "20 episodes")]
+        self.buttons.append(ipywidgets.Button(description="start again"))
+        for button, action in zip(self.buttons, (1, 20, 0), strict=True):
+            button.on_click(lambda _, episodes=action: self._go(episodes))
+        self.picture = ipywidgets.Image(format="png")
+        self.refresh()
+        controls = ipywidgets.HBox(
+            [ipywidgets.VBox(list(self.settings.values())), ipywidgets.VBox(self.buttons)]
+        )
+        super().__init__([controls, self.picture])
+
+    def _set(self, name: str, value: Any) -> None:
+        setattr(self.explorer, name, value)
+        self.refresh()
+
+    def _go(self, episodes: int) -> None:
+        self.explorer.step(episodes) if episodes else self.explorer.restart()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Draw the picture again."""
+        self.picture.value = png(draw_view(look(self.explorer)))
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, str]:
+        """Add the picture to the widget, for pages and viewers that have no widgets."""
+        bundle = super()._repr_mimebundle_(**options)
+        return {**bundle, "image/png": base64.b64encode(self.picture.value).decode()}

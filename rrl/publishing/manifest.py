@@ -1,10 +1,10 @@
-"""The manifest of the figures: what made each file, and from what; and whether all is as it was.
+"""The manifest of the figures: what made each file, and from what.
 
 ``figures/manifest.json`` has an entry for every figure and table (digest, notebook). It also has an
 entry for every notebook (parameters with the seeds, digests of the data that it read, names of the
 stored results, locked versions). Nothing in it depends on the machine, or on the words of the code.
-It is committed with the figures. ``python -m rrl.publishing.manifest`` lists the files that differ
-from the committed ones, and a difference of the manifest itself says why.
+It is committed with the figures. So git lists the files that are not as they were (`make verify`),
+and the difference of the manifest says why.
 
 The same bytes need the locked versions, the seeds, figures without dates, and linear algebra with
 one thread and AVX2 kernels. (The Makefile also asks for AVX2 kernels where there are wider
@@ -18,14 +18,11 @@ simulation, so the same bytes are not promised for such a processor.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rrl.publishing.tracing import Traffic
-from rrl.support.errors import DataError, Parser, UnstableError, UsageError, command
 from rrl.support.files import read_json, write_atomically
 from rrl.support.provenance import DRAWING, NUMERICAL, digest, locked
 
@@ -37,21 +34,9 @@ Manifest = dict[str, dict[str, Any]]
 
 
 def read_manifest(root: Path) -> Manifest:
-    """Read the manifest of a checkout; return an empty one if there is none.
-
-    Raises
-    ------
-    DataError
-        If the file is not a manifest.
-    """
+    """Read the manifest of a checkout; return an empty one if there is none."""
     path = root / NAME
-    if not path.exists():
-        return {"files": {}, "notebooks": {}}
-    manifest = read_json(path)
-    try:
-        return {"files": dict(manifest["files"]), "notebooks": dict(manifest["notebooks"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is not a manifest ({error!r}); restore it") from None
+    return read_json(path) if path.exists() else {"files": {}, "notebooks": {}}
 
 
 def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traffic) -> None:
@@ -96,63 +81,3 @@ def _result(file: str) -> str:
     return (
         "/".join(name.split("/")[:2]) if name.startswith("tables/") else name.removesuffix(".npz")
     )
-
-
-def differences(root: Path, reference: Path | None = None) -> list[str]:
-    """Return a line for each file in ``figures/`` that is not as it was.
-
-    Parameters
-    ----------
-    root : Path
-        Root folder of the checkout.
-    reference : Path, optional
-        Another checkout, or a folder with ``figures/``; by default what git has committed.
-
-    Raises
-    ------
-    UsageError
-        If there is nothing to compare with.
-    """
-    compare: list[str | Path] = ["git", "-C", root, "status", "--porcelain", "-uall", "figures"]
-    if reference:
-        if not (reference / NAME).is_file():
-            raise UsageError(f"{reference} has no {NAME}: name a checkout with its figures")
-        compare = ["diff", "-rq", "--exclude=live", reference / "figures", root / "figures"]
-    elif why := _not_committed(root):
-        raise UsageError(f"{NAME} is not committed ({why}): use `make verify REFERENCE=DIR`")
-    done = subprocess.run(compare, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    return done.stdout.splitlines()
-
-
-def _not_committed(root: Path) -> str:
-    """Return why git cannot tell how the figures were; it is empty if git can."""
-    try:
-        git = ["git", "-C", str(root), "cat-file", "-e", f"HEAD:./{NAME}"]
-        return subprocess.run(git, capture_output=True, text=True).stderr
-    except FileNotFoundError:
-        return "git is not installed"
-
-
-@command
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print what differs in the figures of the checkout, and fail if anything does."""
-    parser = Parser(
-        prog="python -m rrl.publishing.manifest",
-        description="Compare the figures and tables with the committed ones.",
-    )
-    parser.add_argument(
-        "--reference", type=Path, metavar="DIR", help="compare with another checkout instead"
-    )
-    reference = parser.parse_args(argv).reference
-    before = reference or "git's HEAD"
-    if found := differences(Path(), reference):
-        print(*found, sep="\n")
-        raise UnstableError(
-            f"{len(found)} differences in figures/ from {before}, listed above; a difference of "
-            f"{NAME} names the data, parameters and versions that have changed"
-        )
-    print(f"{len(read_manifest(Path())['files'])} figures and tables: the same as in {before}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

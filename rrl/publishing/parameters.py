@@ -44,19 +44,15 @@ def defaults(notebook: Path) -> dict[str, Any]:
     """Return the default for each parameter name; it is Ellipsis if it is not a literal.
 
     Python's parser reads the cell, because papermill's own inspection misses a line with a second
-    ``=`` or an optional type.
+    ``=`` in its comment.
     """
     cells = (c for c in read_notebook(notebook).cells if "parameters" in c.metadata.get("tags", []))
-    try:
-        statements = ast.parse(next((cell.source for cell in cells), "")).body
-    except SyntaxError as error:
-        raise DataError(f"{notebook}: its parameters cell is not plain Python ({error})") from error
-    pairs = [
-        (statement.targets[0] if isinstance(statement, ast.Assign) else statement.target, value)
+    statements = ast.parse(next((cell.source for cell in cells), "")).body
+    return {
+        ast.unparse(statement.targets[0]): literal(statement.value, ...)
         for statement in statements
-        if isinstance(statement, ast.Assign | ast.AnnAssign) and (value := statement.value)
-    ]
-    return {name.id: literal(value, ...) for name, value in pairs if isinstance(name, ast.Name)}
+        if isinstance(statement, ast.Assign)
+    }
 
 
 def literal(source: ast.expr | str, otherwise: Any) -> Any:

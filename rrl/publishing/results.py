@@ -14,7 +14,7 @@ import numpy as np
 from rrl.studies.claim_page import best_simple, counted
 from rrl.studies.claim_tables import LOADS
 from rrl.studies.other_half import ORACLE, READER
-from rrl.support.errors import DataError, UsageError
+from rrl.support.errors import UsageError
 from rrl.support.files import read_json
 
 if TYPE_CHECKING:
@@ -32,31 +32,15 @@ def results(folder: Path) -> str:
     ----------
     folder : Path
         The folder with the tables of the experiments and of the claims, and ``claims.json``.
-
-    Raises
-    ------
-    DataError
-        If a file is missing.
     """
-    saved = _table(folder, "claims-utilisation", "08_claims")
-    everywhere = _table(folder, "experiments-everywhere", "07_experiments")
-    path = folder / "claims.json"
-    if not path.is_file():
-        raise DataError(f"{path}: not found; run notebooks/08_claims.ipynb first")
-    claims = read_json(path)
+    import pandas as pd
+
+    saved = pd.read_csv(folder / "claims-utilisation.csv")
+    everywhere = pd.read_csv(folder / "experiments-everywhere.csv")
     others = [agent for agent in saved["agent"].unique() if not agent.startswith("rrl")]
     rival = best_simple(saved, [agent for agent in others if agent not in (ORACLE, READER)])
     table, lost = utilisation_table(saved, rival), losses(everywhere, rival)
-    return "\n\n".join((gains(saved), table, lost, counted(claims)))
-
-
-def _table(folder: Path, name: str, notebook: str) -> pd.DataFrame:
-    import pandas as pd
-
-    path = folder / f"{name}.csv"
-    if not path.is_file():
-        raise DataError(f"{path}: not found; run notebooks/{notebook}.ipynb first")
-    return pd.read_csv(path)
+    return "\n\n".join((gains(saved), table, lost, counted(read_json(folder / "claims.json"))))
 
 
 def _both(saved: pd.DataFrame, load: str, agent: str, unit: str = "") -> str:
@@ -133,13 +117,13 @@ def losses(everywhere: pd.DataFrame, rival: str) -> str:
     )
 
 
-def results_of(page: str) -> str:
-    """Return the text between the two marks of a page.
+def insert(page: str, text: str) -> str:
+    """Put the text between the two marks of a page, in place of what is there.
 
     Examples
     --------
-    >>> results_of(f"a {BEGIN} old {END} b")
-    'old'
+    >>> insert(f"a {BEGIN} old {END} b", "new").splitlines()[1:-1]
+    ['new']
 
     Raises
     ------
@@ -148,17 +132,5 @@ def results_of(page: str) -> str:
     """
     if page.count(BEGIN) != 1 or page.count(END) != 1:
         raise UsageError(f"{PAGE} must have the lines {BEGIN!r} and {END!r}, once each")
-    return page.partition(BEGIN)[2].partition(END)[0].strip()
-
-
-def insert(page: str, text: str) -> str:
-    """Put the text between the two marks of a page, as :func:`results_of` finds it.
-
-    Examples
-    --------
-    >>> insert(f"a {BEGIN} old {END} b", "new").splitlines()[1:-1]
-    ['new']
-    """
-    results_of(page)  # it has the marks
     before, _, rest = page.partition(BEGIN)
     return f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}"

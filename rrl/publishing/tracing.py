@@ -20,30 +20,26 @@ class Traffic(NamedTuple):
 
 
 def watch(log: str, root: str) -> None:
-    """Note in `log`, once each, the files below `root` that this process opens from now on.
+    """Note in `log` the files below `root` that this process opens from now on.
 
     A line of `log` is ``r`` or ``w``, a space and the path relative to the root. It is written
     when the file is opened, so the log stays complete up to the moment when a process is killed.
     """
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    seen: set[tuple[str, str]] = set()
     root = os.path.realpath(root) + os.sep
-
-    def note(mode: str, path: Any) -> None:
-        if not isinstance(path, str | bytes | os.PathLike):
-            return  # a file descriptor has no path
-        path = os.path.realpath(os.fsdecode(path))
-        if path.startswith(root) and (mode, path) not in seen:
-            seen.add((mode, path))
-            os.write(out, f"{mode} {path.removeprefix(root)}\n".encode())
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             path, _, flags = arguments
             writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR)
-            note("w" if writes else "r", path)
         elif event == "os.rename":  # a rename replaces a file as a whole
-            note("w", arguments[1])
+            path, writes = arguments[1], True
+        else:
+            return
+        if isinstance(path, str | bytes | os.PathLike):  # a file descriptor has no path
+            path = os.path.realpath(os.fsdecode(path))
+            if path.startswith(root):
+                os.write(out, f"{'w' if writes else 'r'} {path.removeprefix(root)}\n".encode())
 
     sys.addaudithook(hook)
 
