@@ -24,7 +24,7 @@ from rrl.simulation.calibration import (
     with_parameters,
 )
 from rrl.simulation.optimum import optimum
-from rrl.simulation.service_model import Machine, Model, batch_speed, lognormal
+from rrl.simulation.service_model import BatchSpeed, Machine, Model, lognormal
 from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import INCEPTION_V3, MOBILENET_V2, TWO_CORES, testbed
 from rrl.tuning.episode import Status
@@ -69,7 +69,7 @@ def test_no_machine_does_more_work_than_its_cores(
 ):
     model = Model("m", item=0.01, parallel=parallel, branches=branches, sync=0.002, front_end=0.001)
     machine = Machine("m", cores=8, spin=spin, contention=contention)
-    speed = batch_speed(model, machine, [inter], [intra], rate)[0]
+    speed = BatchSpeed(model, machine, [inter], [intra]).at(rate)[0]
     together = speed * np.arange(1, inter + 1)
     assert speed.shape == (inter,)
     assert np.all(speed > 0)
@@ -109,13 +109,13 @@ BIG = Machine("big", cores=64)
     ],
 )
 def test_the_speed_of_running_batches(model, machine, inter, intra, speeds):
-    speed = batch_speed(Model("m", item=0.01, **model), machine, [inter], [intra], rate=0.0)[0]
+    speed = BatchSpeed(Model("m", item=0.01, **model), machine, [inter], [intra]).at(rate=0.0)[0]
     np.testing.assert_allclose(speed, speeds)
 
 
 def test_receiving_requests_takes_cores_away():
     model, machine = Model("m", item=0.01, front_end=0.01), Machine("two", cores=2)
-    speeds = [batch_speed(model, machine, [2], [1], rate)[0, 1] for rate in (0, 50, np.inf)]
+    speeds = [BatchSpeed(model, machine, [2], [1]).at(rate)[0, 1] for rate in (0, 50, np.inf)]
     assert speeds == pytest.approx([1.0, 2 / 2.5, 2 / 3])  # half of the cores at most
 
 

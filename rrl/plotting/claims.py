@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from rrl.plotting.shared import agent_style, plain_log_ticks
-from rrl.support.aggregates import performance_profile, stratified_draws
+from rrl.support.aggregates import stratified_draws
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,12 +31,14 @@ def plot_profiles(
     rng : numpy.random.Generator
         It draws the runs again within each problem.
     """
+
+    def profile(sample: Values) -> Values:  # each problem has an equal weight
+        return np.stack([(sample <= limit).mean(axis=(-2, -1)) for limit in limits], axis=-1)
+
     for agent, values in costs.items():
-        draws = stratified_draws(
-            lambda sample: performance_profile(sample, limits), [values], rng, resamples=200
-        )
+        draws = stratified_draws(profile, [values], rng, resamples=200)
         low, high = np.quantile(draws, [0.025, 0.975], axis=0)
-        fraction = performance_profile(values, limits)
+        fraction = profile(values)
         how = agent_style(agent, ms=4, markevery=0.15, label=agent)
         ax.plot(limits, 100 * fraction, **how)
         ax.fill_between(limits, 100 * low, 100 * high, color=how["color"], alpha=0.12, lw=0)

@@ -29,7 +29,6 @@ Everything is a pure function of arrays, so a whole grid is evaluated in one cal
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -159,12 +158,10 @@ def lognormal(variation: float, n: int, rng: np.random.Generator) -> Floats:
     return np.exp(sigma * rng.standard_normal(n) - sigma**2 / 2)
 
 
-def batch_speed(
-    model: Model, machine: Machine, inter_op: ArrayLike, intra_op: ArrayLike, rate: float
-) -> Floats:
-    """Return the speed of each running batch, for each number of running batches.
+class BatchSpeed:
+    """The speed of each running batch, which the queue needs from the machine.
 
-    The queue needs these speeds from the machine.
+    What does not depend on the load is computed once.
 
     Parameters
     ----------
@@ -172,76 +169,60 @@ def batch_speed(
         The model and the machine that runs it.
     inter_op, intra_op : array_like of int, shape (g,)
         Number of threads in each of the two pools, at least 1.
-    rate : float
-        Arrivals per second, which load the front end.
-
-    Returns
-    -------
-    ndarray, shape (g, max(inter_op))
-        Core-seconds of work that each batch completes per second when 1, 2, ... batches run. Only
-        the first ``inter_op`` entries of a row have a meaning. For batches of several requests, the
-        fraction of `sync` is assumed to be that of a batch of one request.
+    cores : array_like, shape (g,), optional
+        Number of cores that each server is bound to. The default is all.
 
     Examples
     --------
     >>> model, machine = Model("m", item=0.01, parallel=1.0), Machine("two cores", cores=2)
-    >>> batch_speed(model, machine, [1, 2, 2], [1, 1, 2], rate=0.0)
+    >>> BatchSpeed(model, machine, [1, 2, 2], [1, 1, 2]).at(rate=0.0)
     array([[1., 1.],
            [1., 1.],
            [2., 1.]])
     """
-    demand = batch_demand(model, machine, inter_op, intra_op, machine.cores)
-    return speed_at(model, machine, demand, rate)
 
+    def __init__(
+        self,
+        model: Model,
+        machine: Machine,
+        inter_op: ArrayLike,
+        intra_op: ArrayLike,
+        cores: ArrayLike | None = None,
+    ) -> None:
+        inter, intra = np.atleast_1d(inter_op)[:, None], np.atleast_1d(intra_op)[:, None]
+        running = np.arange(1, inter.max() + 1)
+        width = np.clip(inter / running, 1.0, model.branches)  # q: operations of a batch at once
+        threads = 1 + (intra - 1) / (running * width)  # t: threads per operation
+        work = model.fixed + model.item
+        alone = work / width * (1 - model.parallel + model.parallel / threads)
+        alone = alone + model.sync * (intra > 1)  # seconds of a batch on free cores
+        busy = running * work / alone
+        idle = np.maximum(running * width + intra - 1 - busy, 0.0) * (intra > 1)
+        given = np.atleast_1d(machine.cores if cores is None else cores)
+        bound = np.broadcast_to(given[:, None], inter.shape)
+        beyond = np.maximum(running * width / bound - 1, 0.0)  # more threads than cores
+        demand = busy + machine.spin * idle  # cores that all running batches want
+        self._model, self._machine = model, machine
+        self._parts = alone, demand, 1 + machine.switching * beyond, bound
 
-class BatchDemand(NamedTuple):
-    """The part of :func:`batch_speed` that the load does not change; arrays of its shape.
+    def at(self, rate: float, rows: NDArray[np.int64] | slice = slice(None)) -> Floats:
+        """Return the speeds at `rate` arrivals per second, which load the front end.
 
-    `alone` is the time of a batch on free cores (s), `cores` is the number of cores that all
-    running batches want, and `crossing` is the slow-down by more threads than cores. `bound` is the
-    number of cores that the server is bound to, with shape (g, 1).
-    """
-
-    alone: Floats
-    cores: Floats
-    crossing: Floats
-    bound: Floats
-
-
-def batch_demand(
-    model: Model,
-    machine: Machine,
-    inter_op: ArrayLike,
-    intra_op: ArrayLike,
-    cores: ArrayLike,
-) -> BatchDemand:
-    """Return what :func:`speed_at` needs, for servers that are bound to these numbers of cores.
-
-    The other arguments are those of :func:`batch_speed`.
-    """
-    inter, intra = np.atleast_1d(inter_op)[:, None], np.atleast_1d(intra_op)[:, None]
-    running = np.arange(1, inter.max() + 1)
-    width = np.clip(inter / running, 1.0, model.branches)  # q: operations of a batch at once
-    threads = 1 + (intra - 1) / (running * width)  # t: threads per operation
-    work = model.fixed + model.item
-    alone = work / width * (1 - model.parallel + model.parallel / threads)
-    alone = alone + model.sync * (intra > 1)
-    busy = running * work / alone
-    idle = np.maximum(running * width + intra - 1 - busy, 0.0) * (intra > 1)
-    bound = np.broadcast_to(np.atleast_1d(cores)[:, None], inter.shape)
-    beyond = np.maximum(running * width / bound - 1, 0.0)
-    return BatchDemand(alone, busy + machine.spin * idle, 1 + machine.switching * beyond, bound)
-
-
-def speed_at(model: Model, machine: Machine, demand: BatchDemand, rate: float) -> Floats:
-    """Return what :func:`batch_speed` returns, at `rate` arrivals per second."""
-    front_end: float | Floats = 0.0
-    if model.front_end > 0:  # the rate is infinite if all requests arrive at once
-        front_end = np.minimum(rate * model.front_end, FRONT_END_FRACTION * demand.bound)
-    cores = demand.cores + front_end
-    crowd = np.maximum(np.minimum(cores, demand.bound) - 1, 0.0)
-    slow = np.maximum(cores / demand.bound, 1.0) * (1 + machine.contention * crowd)
-    return (model.fixed + model.item) / (demand.alone * slow * demand.crossing)
+        Returns
+        -------
+        ndarray, shape (rows, max(inter_op))
+            Core-seconds of work that each batch completes per second when 1, 2, ... batches run.
+            Only the first ``inter_op`` entries of a row have a meaning. For batches of several
+            requests, the fraction of `sync` is assumed to be that of a batch of one request.
+        """
+        alone, demand, crossing, bound = (part[rows] for part in self._parts)
+        model, front_end = self._model, np.zeros(1)
+        if model.front_end > 0:  # the rate is infinite if all requests arrive at once
+            front_end = np.minimum(rate * model.front_end, FRONT_END_FRACTION * bound)
+        cores = demand + front_end
+        crowd = np.maximum(np.minimum(cores, bound) - 1, 0.0)
+        slow = np.maximum(cores / bound, 1.0) * (1 + self._machine.contention * crowd)
+        return (model.fixed + model.item) / (alone * slow * crossing)
 
 
 def _at_least(thing: Model | Machine, least: float, *names: str) -> None:

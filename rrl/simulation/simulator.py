@@ -20,14 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.simulation.queueing import serve_grid
-from rrl.simulation.service_model import (
-    BatchDemand,
-    Machine,
-    Model,
-    batch_demand,
-    lognormal,
-    speed_at,
-)
+from rrl.simulation.service_model import BatchSpeed, Machine, Model, lognormal
 from rrl.tuning.constrained import most_cpus
 from rrl.tuning.defaults import LEFT_OUT
 from rrl.tuning.episode import Episode, Status, check_arrivals, watched
@@ -154,24 +147,20 @@ class SimulatedServer:
         factor = lognormal(self.model.variation, n, rng) * lognormal(self.machine.noise, 1, rng)
         rate = n / times[-1] if times[-1] > 0 else np.inf
         chosen = np.arange(len(self.space)) if indices is None else np.asarray(indices)
+        speeds, *settings = self._of_each
         for block in np.array_split(chosen, max(1, -(-len(chosen) * n // CELLS))):
             departure = np.empty((len(block), n))
             rejected = np.empty((len(block), n), dtype=bool)
-            work, speed, sizes, delays, overhead = self._settings(block, rate)
+            work, sizes, delays, overhead = (each[block] for each in settings)
+            speed = speeds.at(rate, block)
             serve_grid(times, factor, work, speed, sizes, delays, departure, rejected)
             yield block, departure - times + overhead[:, None], rejected
 
-    def _settings(self, block: NDArray[np.int64], rate: float) -> tuple[NDArray[Any], ...]:
-        """Return what `queueing.serve_grid` needs for each configuration, then the overhead (s)."""
-        work, *others = (whole[block] for whole in self._of_each)
-        demand = BatchDemand(*others[:4])
-        return work, speed_at(self.model, self.machine, demand, rate), *others[4:]
-
     @cached_property
-    def _of_each(self) -> tuple[NDArray[Any], ...]:
-        """Settings that do not depend on the load, with one row per configuration.
+    def _of_each(self) -> tuple[BatchSpeed, NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """What `queueing.serve_grid` needs for each configuration, then the overhead (s).
 
-        They are computed once, so that an episode only looks them up.
+        It is computed once, so that an episode only looks it up.
         """
         size = len(self.space)
         settings: dict[str, ArrayLike] = {**DEFAULTS, **self.fixed}
@@ -194,5 +183,5 @@ class SimulatedServer:
         limits = np.stack((largest, slots, threads, capacity, handlers), axis=1)
         work = np.tile(self.model.batch_work(int(largest.max())), (size, 1))
         overhead = self.model.overhead + self.machine.wake * (intra >= np.maximum(automatic, 2))
-        demand = batch_demand(self.model, self.machine, inter, intra, cores)
-        return work, *demand, limits, np.stack((timeout, dispatch), axis=1), overhead
+        speeds = BatchSpeed(self.model, self.machine, inter, intra, cores)
+        return speeds, work, limits, np.stack((timeout, dispatch), axis=1), overhead

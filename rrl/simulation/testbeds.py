@@ -24,9 +24,8 @@ of each. *Fitted* means that :mod:`rrl.simulation.calibration` fits the number t
 ``data/``. The profiles were recorded on a machine with 2 cores, with TensorFlow's runtime and batch
 scheduler.
 
-The simulator's notebook shows how well held-out configurations are predicted. It also shows how
-much depends on the assumptions. On ``cpu10`` at the paper's loads, the default stays within about a
-fifth of the optimum for all reasonable assumptions.
+The simulator's notebook shows how well held-out configurations are predicted, and how much depends
+on the assumptions.
 
 ``cpu10-cores`` is ``cpu10`` with one more knob: the number of cores that the server is bound to.
 That a bound server behaves like one on a machine with so few cores is assumed, too.

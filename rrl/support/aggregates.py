@@ -1,12 +1,10 @@
-"""Aggregates over many runs and problems, with stratified bootstrap intervals.
+"""Statistics of many runs of many problems: a stratified bootstrap, and the largest of many.
 
-A sample has the last axes (problems, runs). Every statistic here works on these two axes and keeps
-the axes before them, so one call computes it for all resamples of a bootstrap. The problems are
-fixed and the runs are drawn again within each problem. So an interval tells what other seeds would
-give on these problems, and not what other problems would give.
-
-The aggregates are those of Agarwal et al., "Deep Reinforcement Learning at the Edge of the
-Statistical Precipice", NeurIPS 2021.
+A sample has the last axes (problems, runs). A statistic works on these two axes and keeps the axes
+before them, so one call computes it for all resamples. The problems are fixed and the runs are
+drawn again within each problem. So an interval tells what other seeds would give on these problems,
+and not what other problems would give (Agarwal et al., "Deep Reinforcement Learning at the Edge of
+the Statistical Precipice", NeurIPS 2021).
 """
 
 from __future__ import annotations
@@ -28,28 +26,6 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
-
-
-def performance_profile(costs: Values, limits: Values) -> Values:
-    """Return the fraction of runs whose cost is at most each limit, with equal weight per problem.
-
-    Parameters
-    ----------
-    costs : ndarray, shape (..., problems, runs)
-        An infinite cost is above every limit.
-    limits : ndarray, shape (limits,)
-
-    Returns
-    -------
-    ndarray, shape (..., limits)
-
-    Examples
-    --------
-    >>> costs = np.array([[1.0, 1.2], [1.0, np.inf]])
-    >>> performance_profile(costs, np.array([1.0, 1.5])).tolist()
-    [0.5, 0.75]
-    """
-    return np.stack([(costs <= limit).mean(axis=(-2, -1)) for limit in limits], axis=-1)
 
 
 def stratified_draws(

@@ -24,30 +24,23 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
-def number(text: str) -> float:
-    """Read an option that is a finite number of 0 or more."""
-    return _finite(text, lambda value: 0 <= value < inf, "of 0 or more")
+def finite(words: str, accepts: Callable[[float], bool]) -> Callable[[str], float]:
+    """Make the `type` of an option that is a finite number which a function accepts."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = inf
+        if not (value < inf and accepts(value)):
+            raise ArgumentTypeError(f"{text!r} is not a finite number {words}")
+        return value
+
+    return read
 
 
-def above_zero(text: str) -> float:
-    """Read an option that is a finite number above 0."""
-    return _finite(text, lambda value: 0 < value < inf, "above 0")
-
-
-def fraction(text: str) -> float:
-    """Read an option that is a fraction above 0 and at most 1."""
-    return _finite(text, lambda value: 0 < value <= 1, "above 0 and at most 1")
-
-
-def _finite(text: str, accepts: Callable[[float], bool], words: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = inf
-    if not accepts(value):
-        raise ArgumentTypeError(f"{text!r} is not a finite number {words}")
-    return value
-
-
+number = finite("of 0 or more", lambda value: value >= 0)
+above_zero = finite("above 0", lambda value: value > 0)
+fraction = finite("above 0 and at most 1", lambda value: 0 < value <= 1)
 COUNT, SEED = whole(1, 10**6), whole(0, 2**63 - 1)
 """How many runs or episodes, and the first seed."""
