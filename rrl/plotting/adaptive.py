@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from rrl.core.region import recommended_radius
-from rrl.plotting.shared import agent_style, plain_log_ticks, plot_intervals, radius_style
+from rrl.plotting.shared import agent_style, marker, plain_log_ticks, plot_intervals
 
 
 def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes) -> Axes:
@@ -18,19 +19,20 @@ def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes) -> Axes:
     Parameters
     ----------
     table : DataFrame
-        :func:`rrl.studies.horizons.by_horizon` returns it. The agents with a fixed radius are named
-        ``radius 0``, ``radius 1`` and so on.
+        :func:`rrl.studies.horizons.by_horizon` returns it. The agents with a fixed radius come in
+        the order of their radii; a larger one is a darker green.
     adaptive : str
         This is the name of the adaptive agent in the table.
     """
     names = [name for name in table["agent"].unique() if name != adaptive]
+    shades = mpl.colormaps["Greens"](np.linspace(0.4, 1, len(names)))
     for i, name in enumerate([*names, adaptive]):
         rows = table[table["agent"] == name]
         shift = 1.03 ** (i - len(names) / 2)  # so that markers do not overlap
         if name == adaptive:
             how = agent_style("rrl-adaptive", lw=2)
         else:
-            how = radius_style(float(name.removeprefix("radius ")), lw=1, ms=5)
+            how = {"color": shades[i], "marker": marker(i), "lw": 1, "ms": 5}
         above = [rows[column] - 1 for column in ("centre", "low", "high")]
         plot_intervals(ax, rows["horizon"] * shift, *above, label=name, **how)
     ax.set(xscale="log", yscale="log", xlabel="episodes")

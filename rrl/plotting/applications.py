@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rrl.plotting.shared import MS, agent_style, marker, plain_log_ticks, plot_intervals
 from rrl.workloads.device_day import HOURS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Values = NDArray[np.float64]
 STARTS_AT = 9  # the hour of the clock at which the day begins, so that its peak is at 15:00

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 from rrl.plotting.shared import marker, plot_intervals
 from rrl.support.intervals import bootstrap_interval
 from rrl.theory.convergence import Curves
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FARTHEST = 6.0  # steps; few pairs of configurations have a larger distance
 DARKEST = mpl.colormaps["viridis"](0.0)

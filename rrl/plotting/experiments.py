@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -21,9 +22,6 @@ from rrl.plotting.shared import (
     style,
 )
 from rrl.studies.outcomes import by_block
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ROW_LINE = 0.11  # inches between two agents of a table, so that their markers do not touch
 LABELS = {

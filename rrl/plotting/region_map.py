@@ -7,11 +7,12 @@ tolerance. The tables beside them have the other tolerances and the intervals.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -22,9 +23,6 @@ from rrl.plotting.cells import ink
 from rrl.plotting.shared import MARK
 from rrl.studies.map_cells import MEASURES, TOLERANCES
 from rrl.studies.map_factors import ENOUGH, LARGE_GRID, MIDDLE
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 HIGHEST = 30.0
 """Factors from its inverse to it have a colour of their own."""

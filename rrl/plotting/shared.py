@@ -7,7 +7,6 @@ bytes for the same data.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,6 @@ AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "adaptive-scheduler": ("#6a51a3", "P", (0, (8, 2, 1, 2))),
 }
 OTHER_STYLE = ("0.35", "8", "-")  # of an agent that is not among them
-_RADIUS_MARKERS, _RADIUS_LINES = "ovs*DP<>hX", (":", "-.", "--", (0, (5, 1, 1, 1, 1, 1)), "-")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MARK = "#d55e00"  # vermilion: visible on all colour maps here, also to colour-blind people
 
@@ -105,17 +103,6 @@ def value_label(name: str, value: Any) -> str:
     return f"{value / 1000:g}" if name == "batch_timeout_micros" else str(value)
 
 
-def in_order(name: str, values: Iterable[Any]) -> list[Any]:
-    """Sort a knob's values by position: "off" and "auto" come after the largest number.
-
-    Examples
-    --------
-    >>> in_order("batch_threads", [0, 1, 4, 2]), in_order("max_batch_size", [4, 1])
-    ([1, 2, 4, 0], [1, 4])
-    """
-    return sorted(values, key=lambda value: (value_label(name, value) in ("off", "auto"), value))
-
-
 def label(configuration: Configuration) -> str:
     """Return a short text for a configuration.
 
@@ -153,24 +140,6 @@ def agent_style(name: str, **how: Any) -> dict[str, Any]:
     """
     color, marker, line = AGENT_STYLES.get(name, OTHER_STYLE)
     return {"color": color, "marker": marker, "ls": line} | how
-
-
-def radius_style(radius: float, **how: Any) -> dict[str, Any]:
-    """Return the style of ``rrl`` with a radius (steps): the wider, the darker.
-
-    A radius of 1 is the agent itself. See :func:`agent_style` for the other arguments.
-
-    Examples
-    --------
-    >>> radius_style(1)["marker"], radius_style(1)["ls"]
-    ('s', '--')
-    """
-    part, own = min(int(2 * radius), len(_RADIUS_MARKERS) - 1), agent_style("rrl")
-    shade = min(max(radius - 1, -1) / (2 if radius < 1 else 5), 0.75)  # from -0.5 to 0.75
-    rgb = np.array(mpl.colors.to_rgb(own["color"]))
-    own["color"] = tuple(((1 - abs(shade)) * rgb + max(-shade, 0)).tolist())
-    own |= {"marker": _RADIUS_MARKERS[part], "ls": _RADIUS_LINES[part % len(_RADIUS_LINES)]}
-    return own | how
 
 
 def plot_intervals(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
 from rrl.plotting.shared import (
@@ -13,9 +12,6 @@ from rrl.plotting.shared import (
     plain_log_ticks,
     plot_intervals,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def plot_theory(table: pd.DataFrame, ax: Axes) -> Axes:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -16,9 +16,6 @@ from rrl.plotting.shared import legend_below, marker, plain_log_ticks
 from rrl.theory.qlearning import Learning
 
 Floats = NDArray[np.float64]
-if TYPE_CHECKING:
-    import pandas as pd
-
 LINES = ("--", ":", "-.", (0, (1, 3)))
 
 
