@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -44,9 +42,9 @@ def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes) -> Axes:
 
 
 def plot_radius(
-    histories: Sequence[Sequence[tuple[int, float]]],
+    blocks: pd.DataFrame,
     dimensions: int,
-    best_fixed: Mapping[int, float],
+    best_fixed: pd.Series,
     episodes: int,
     ax: Axes,
 ) -> Axes:
@@ -54,31 +52,25 @@ def plot_radius(
 
     Parameters
     ----------
-    histories : sequence of list of (int, float)
-        Each run has a list with the first episode and the radius (steps) of each block. All runs
-        have the same first radius.
+    blocks : DataFrame
+        A row has the `seed` of a run, and the first `episode` and the `radius` (steps) of one of
+        its blocks. All runs have the same first radius.
     dimensions : int
         This is the number of knobs.
-    best_fixed : mapping of int to float
-        For each horizon (episodes), this is the fixed radius with the lowest cost.
+    best_fixed : Series
+        The fixed radius with the lowest cost, by the horizon (episodes).
     episodes : int
         The axis ends at this episode.
     """
     t = np.unique(np.geomspace(5, episodes, 120).astype(int))
-    steps = [(np.array([e for e, _ in h]), np.array([r for _, r in h])) for h in histories]
-    radii = np.array([r[np.searchsorted(e, t, side="right") - 1] for e, r in steps])
-    low, middle, high = np.quantile(radii, [0.25, 0.5, 0.75], axis=0)
+    radii = blocks.pivot(index="episode", columns="seed", values="radius").ffill()
+    radii = radii.reindex(t, method="ffill")
+    low, middle, high = np.quantile(radii, [0.25, 0.5, 0.75], axis=1)
     how = agent_style("rrl-adaptive", marker="", ls="-")
     ax.fill_between(t, low, high, color=how["color"], alpha=0.3, linewidth=0)
     ax.plot(t, middle, label="adaptive, median and middle half", **how)
-    start = histories[0][0][1]
+    start = blocks["radius"].iloc[0]
     ax.plot(t, recommended_radius(start, t, dimensions), ":", color="0.1", label="prior: theory")
-    ax.plot(
-        list(best_fixed),
-        list(best_fixed.values()),
-        "D",
-        color="0.1",
-        label="best fixed in hindsight",
-    )
+    ax.plot(best_fixed, "D", color="0.1", label="best fixed in hindsight")
     ax.set(xscale="log", xlabel="episode", ylabel="radius (steps)", ylim=(0, None))
     return ax

@@ -120,7 +120,7 @@ def plot_ratio_panels(rows: pd.DataFrame, by: str, reference: str) -> Figure:
 def plot_phases(
     costs: Mapping[str, NDArray[np.float64]],
     starts: Sequence[int],
-    references: Mapping[str, NDArray[np.float64]],
+    best: NDArray[np.float64],
     length: int,
     ax: Axes,
 ) -> Axes:
@@ -132,8 +132,8 @@ def plot_phases(
         These are the costs of each agent, in seconds.
     starts : sequence of int
         These are the first episodes of the phases.
-    references : mapping of str to ndarray, shape (phases,)
-        These are costs in seconds. They are drawn as steps.
+    best : ndarray, shape (phases,)
+        The cost of the best configuration of each phase, in seconds. It is drawn as steps.
     length : int
         Each plotted point averages this many episodes.
     """
@@ -143,8 +143,8 @@ def plot_phases(
         ax.plot(last, middle, **how)
         ax.fill_between(last, low, high, color=how["color"], alpha=0.2, lw=0)
     end = next(iter(costs.values())).shape[1]
-    for name, steps in references.items():
-        ax.stairs(MS * steps, (*starts, end), baseline=None, color="0.2", lw=1, ls=":", label=name)
+    how = {"color": "0.2", "lw": 1, "ls": ":", "label": "best of each phase"}
+    ax.stairs(MS * best, (*starts, end), baseline=None, **how)
     for start in starts[1:]:
         ax.axvline(start, color="0.8", lw=0.8, zorder=0)
     ax.set(xlabel="episode", ylabel="mean latency (ms)", yscale="log", xlim=(0, end))

@@ -6,12 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rrl.plotting.shared import (
-    MS,
-    marker,
-    plain_log_ticks,
-    plot_intervals,
-)
+from rrl.plotting.shared import MS, marker, plain_log_ticks, plot_intervals
 
 
 def plot_theory(table: pd.DataFrame, ax: Axes) -> Axes:
