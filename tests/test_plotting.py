@@ -92,7 +92,7 @@ def test_the_ring_is_at_the_best_and_what_was_not_measured_is_hatched():
     rows = pd.DataFrame({"rate_per_s": 20.0, **threads, "mean_s": [0.3, 0.05, 0.2]})
     space = ConfigSpace([Knob("batch_threads", (0, 2), positions=(1, 0)), Knob("b", (1, 2))])
     partial = SimpleNamespace(summary=lambda: rows, space=space, knobs=list(threads))
-    ax = plot_surface(partial, 20.0, ("batch_threads", "b"), plt.gca(), (0.05, 0.3))
+    ax = plot_surface(partial, 20.0, ("batch_threads", "b"), plt.gca())
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["2", "off"]
     assert ax.lines[-1].get_xydata().tolist() == [[1, 0]]
     assert [text.get_text() for text in ax.texts] == ["50"], "the best cell has its number"

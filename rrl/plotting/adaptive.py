@@ -11,23 +11,21 @@ from rrl.core.region import recommended_radius
 from rrl.plotting.shared import agent_style, marker, plain_log_ticks, plot_intervals
 
 
-def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes) -> Axes:
+def plot_horizons(table: pd.DataFrame, ax: Axes) -> Axes:
     """Plot each agent's mean cost up to each horizon, with intervals; highlight the adaptive one.
 
     Parameters
     ----------
     table : DataFrame
         :func:`rrl.studies.horizons.by_horizon` returns it. The agents with a fixed radius come in
-        the order of their radii; a larger one is a darker green.
-    adaptive : str
-        This is the name of the adaptive agent in the table.
+        the order of their radii; a larger one is a darker green. The other is ``adaptive``.
     """
-    names = [name for name in table["agent"].unique() if name != adaptive]
+    names = [name for name in table["agent"].unique() if name != "adaptive"]
     shades = mpl.colormaps["Greens"](np.linspace(0.4, 1, len(names)))
-    for i, name in enumerate([*names, adaptive]):
+    for i, name in enumerate([*names, "adaptive"]):
         rows = table[table["agent"] == name]
         shift = 1.03 ** (i - len(names) / 2)  # so that markers do not overlap
-        if name == adaptive:
+        if name == "adaptive":
             how = agent_style("rrl-adaptive", lw=2)
         else:
             how = {"color": shades[i], "marker": marker(i), "lw": 1, "ms": 5}
@@ -41,13 +39,7 @@ def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes) -> Axes:
     return ax
 
 
-def plot_radius(
-    blocks: pd.DataFrame,
-    dimensions: int,
-    best_fixed: pd.Series,
-    episodes: int,
-    ax: Axes,
-) -> Axes:
+def plot_radius(blocks: pd.DataFrame, dimensions: int, best_fixed: pd.Series, ax: Axes) -> Axes:
     """Plot the radius over a run: quartiles of the runs, the theory, and the best fixed radii.
 
     Parameters
@@ -58,11 +50,10 @@ def plot_radius(
     dimensions : int
         This is the number of knobs.
     best_fixed : Series
-        The fixed radius with the lowest cost, by the horizon (episodes).
-    episodes : int
-        The axis ends at this episode.
+        The fixed radius with the lowest cost, by the horizon (episodes). The last horizon is the
+        end of the axis.
     """
-    t = np.unique(np.geomspace(5, episodes, 120).astype(int))
+    t = np.unique(np.geomspace(5, best_fixed.index.max(), 120).astype(int))
     radii = blocks.pivot(index="episode", columns="seed", values="radius").ffill()
     radii = radii.reindex(t, method="ffill")
     low, middle, high = np.quantile(radii, [0.25, 0.5, 0.75], axis=1)

@@ -118,8 +118,8 @@ def plot_table_errors(
             ax.set(xlabel="episode" if row else "", title="" if row else f"radius {radius}")
     axes[0, 0].set_ylabel("median error / truth")
     axes[1, 0].set_ylabel("largest error (s)")
-    keys = [axes[0, 0].lines[len(runs)], axes[0, 0].lines[len(runs) + 1]]
-    keys += [axes[0, 0].lines[-1], axes[0, 0].lines[0]]
+    others, *keys = axes[0, 0].lines[len(runs) - 1 :]
+    keys.append(others)
     names = ["this radius", "mean end of a cover", "its fixed point", "all radii"]
     fig.legend(keys, names, loc="outside lower center", ncols=len(keys), fontsize="small")
     return fig

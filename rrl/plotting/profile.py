@@ -55,18 +55,11 @@ def plot_knob(profile: Profile, knob: str, at: Configuration, ax: Axes) -> Axes:
     return ax
 
 
-def plot_surface(
-    profile: Profile,
-    rate_per_s: float,
-    knobs: tuple[str, str],
-    ax: Axes,
-    limits: tuple[float, float],
-) -> Axes:
+def plot_surface(profile: Profile, rate_per_s: float, knobs: tuple[str, str], ax: Axes) -> Axes:
     """Draw a heat map of the mean latency (ms) over two knobs, with the best cell in a ring.
 
     A cell shows the lowest mean latency over the other knobs; it is hatched if nothing was
-    measured. The best one has its number. `limits` (s) are the ends of the colour scale, so that
-    panels can be compared.
+    measured. The best one has its number. The colours are the same at all loads.
     """
     space = ConfigSpace([profile.space.knobs[profile.knobs.index(name)] for name in knobs])
     summary = profile.summary()
@@ -75,7 +68,7 @@ def plot_surface(
     values = np.full(len(space), np.nan)
     values[space.indices(lowest)] = MS * lowest["mean_s"]
     best = int(np.nanargmin(values))
-    scale = (MS * limits[0], MS * limits[1])
+    scale = (MS * summary["mean_s"].min(), MS * summary["mean_s"].max())
     plot_cells(space, values, ax, text="", clim=scale, ring=best)
     ((y, x),) = np.argwhere(on_grid(space, np.arange(len(space))) == best)
     ax.annotate(f"{values[best]:.0f}", (x, y), xytext=(0, -12.0), textcoords="offset points",

@@ -10,9 +10,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.style
 import numpy as np
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -61,11 +60,9 @@ OTHER_STYLE = ("0.35", "8", "-")  # of an agent that is not among them
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MARK = "#d55e00"  # vermilion: visible on all colour maps here, also to colour-blind people
 
-
 STYLE = {
     "figure.dpi": 110,
     "savefig.dpi": 200,
-    "image.cmap": "viridis",
     "legend.frameon": False,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -170,7 +167,7 @@ def legend_below(fig: Figure, ax: Axes, ncols: int) -> None:
     fig.legend(handles, labels, loc="outside lower center", ncols=ncols, fontsize="small")
 
 
-class _PlainLog(mpl.ticker.Locator):
+class _PlainLog(ticker.Locator):
     """Ticks at round numbers of a logarithmic axis, within the room that there is."""
 
     axis: Axis
@@ -181,11 +178,11 @@ class _PlainLog(mpl.ticker.Locator):
     def tick_values(self, vmin: float, vmax: float) -> Any:
         (low, high), room = sorted((vmin, vmax)), max(self.axis.get_tick_space(), 3)
         if high < 4 * low:  # the axis is so short that it is nearly linear
-            steps = mpl.ticker.MaxNLocator(min(room, 4), steps=[1, 2, 2.5, 5, 10])
+            steps = ticker.MaxNLocator(min(room, 4), steps=[1, 2, 2.5, 5, 10])
             return steps.tick_values(low, high)
         dense = ((1, 2, 3, 5),) if high < 10 * low else ()  # else two or three ticks
         for subs in (*dense, (1, 2, 5), (1, 3), (1,)):
-            ticks = np.asarray(mpl.ticker.LogLocator(subs=subs, numticks=99).tick_values(low, high))
+            ticks = np.asarray(ticker.LogLocator(subs=subs, numticks=99).tick_values(low, high))
             if np.count_nonzero((low <= ticks) & (ticks <= high)) <= room:
                 break
         return ticks
@@ -194,5 +191,5 @@ class _PlainLog(mpl.ticker.Locator):
 def plain_log_ticks(axis: Axis) -> None:
     """Label the ticks of a logarithmic axis as 20, 50, 100 and not as powers of ten."""
     axis.set_major_locator(_PlainLog())
-    axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
-    axis.set_minor_formatter(mpl.ticker.NullFormatter())
+    axis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axis.set_minor_formatter(ticker.NullFormatter())
