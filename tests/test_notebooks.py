@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell
 
 from rrl.publishing.execute import execute
 
 ROOT = Path(__file__).parent.parent
-QUICK: dict[str, dict[str, object]] = {  # of the notebooks that take long otherwise
+QUICK: dict[str, dict[str, object]] = {  # what makes them short
     "00_quickstart": {"episodes": 6, "rounds": 4},
     "01_region_update": {"seeds": 4},
     "11_simulator": {
@@ -71,57 +71,37 @@ QUICK: dict[str, dict[str, object]] = {  # of the notebooks that take long other
     },
 }
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-EXPLORER = ROOT / "notebooks" / "10_explorer.ipynb"
-#: Printed numbers of the explorer, computed again from its arrays when all its cells have run.
-AGAIN = """
-table, truth = explorer.agent.table(explorer.load), explorer.truth[explorer.load]
-estimates = np.isfinite(table.sds).sum() / (table.visits > 0).sum()
-print(f"{estimates:.1f} have an estimate")
-print(f"Film: {len({moment.measured for moment in moments})} of {len(explorer.server.space)}")
-print(f"{truth[moments[-1].incumbent] / truth.min():.2f} times the best")
-"""
+SOON = "10_explorer"  # the others take minutes
 
 
 def read(path: Path) -> NotebookNode:
     return nbformat.read(path, as_version=4)
 
 
-def run(notebook: Path, folder: Path, name: str) -> dict[str, str]:
-    """Run a notebook in its quick setting; return what each cell prints."""
-    parameters = QUICK.get(name, {}) | {"figures": str(folder / "figures")}
-    execute(notebook, folder / "executed.ipynb", parameters, cell_timeout=600)
-    assert list((folder / "figures").glob("*.png"))
-    return {
-        cell.id: "".join(out.get("text", "") for out in cell.outputs)
-        for cell in read(folder / "executed.ipynb").cells
-        if cell.cell_type == "code"
-    }
-
-
-@pytest.mark.long  # minutes
 @pytest.mark.parametrize(
-    "notebook", [path for path in NOTEBOOKS if path != EXPLORER], ids=lambda path: path.stem
+    "notebook",
+    [
+        pytest.param(path, id=path.stem, marks=() if path.stem == SOON else pytest.mark.long)
+        for path in NOTEBOOKS
+    ],
 )
 def test_runs(notebook, tmp_path):
-    run(notebook, tmp_path, notebook.stem)
-
-
-def test_the_explorer_runs_and_its_printed_answers_are_those_of_its_arrays(tmp_path):
-    """An exercise's check had once taken the name of an array that the answer counts."""
-    notebook = read(EXPLORER)
-    notebook.cells.append(new_code_cell(AGAIN, id="again"))
-    for folder in ("data", "build"):
-        (tmp_path / folder).symlink_to(ROOT / folder)
-    (tmp_path / "notebooks").mkdir()
-    nbformat.write(notebook, tmp_path / "notebooks" / EXPLORER.name)
-    printed = run(tmp_path / "notebooks" / EXPLORER.name, tmp_path, EXPLORER.stem)
-    assert len(printed["again"].splitlines()) == 3
-    assert all(line in printed["numbers"] for line in printed["again"].splitlines())
+    parameters = QUICK.get(notebook.stem, {}) | {"figures": str(tmp_path / "figures")}
+    execute(notebook, tmp_path / "executed.ipynb", parameters, cell_timeout=600)
+    assert list((tmp_path / "figures").glob("*.png"))
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_writes_figures_where_git_ignores_them(notebook):
-    """The runner replaces the parameter, which has to be in the first code cell."""
-    first = next(cell for cell in read(notebook).cells if cell.cell_type == "code")
+def test_writes_where_git_ignores_it_and_checks_take_no_name_of_the_notebook(notebook):
+    """The runner replaces the parameter, which has to be in the first code cell.
+
+    A check had once taken the name of an array that a later cell counts.
+    """
+    first, *others = (cell for cell in read(notebook).cells if cell.cell_type == "code")
     assert first.metadata.get("tags") == ["parameters"]
     assert 'figures = "../build/figures"' in first.source
+    for check in (cell for cell in others if "check" in cell.metadata.get("tags", ())):
+        for node in ast.parse(check.source).body:
+            assert isinstance(node, ast.ImportFrom | ast.Expr), check.id
+            names = (one.asname or one.name for one in getattr(node, "names", ()))
+            assert all(name.startswith("check_") for name in names), check.id

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rrl.plotting.shared import MS, agent_style, marker, plain_log_ticks, plot_intervals
 from rrl.workloads.device_day import HOURS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Values = NDArray[np.float64]
 STARTS_AT = 9  # the hour of the clock at which the day begins, so that its peak is at 15:00
@@ -87,7 +84,7 @@ def plot_cpus(
 
 
 def plot_live_ratios(
-    ratios: Mapping[str, tuple[float, float, float]], label: str, ax: Axes, each: pd.DataFrame
+    ratios: Mapping[str, tuple[float, float, float]], each: pd.DataFrame, ax: Axes
 ) -> Axes:
     """Plot each contestant's ratio to the default, with its interval; below 1 is better.
 
@@ -98,7 +95,7 @@ def plot_live_ratios(
         plot_intervals(ax, y, *values, in_rows=True, **agent_style(name), capsize=3)
     ax.axvline(1, color="0.5", lw=1, ls="--")
     names = list(ratios)
-    ax.set(yticks=range(len(names)), yticklabels=names, xlabel=label, xscale="log")
+    ax.set(yticks=range(len(names)), yticklabels=names, xscale="log")
     plain_log_ticks(ax.xaxis)
     ax.set_ylim(len(names) - 0.5, -0.5)
     return ax
@@ -107,7 +104,7 @@ def plot_live_ratios(
 # --- Devices -------------------------------------------------------------------------------------
 
 
-def plot_saved(saved: Mapping[str, Values], hour: Values, title: str, ax: Axes) -> Axes:
+def plot_saved(saved: Mapping[str, Values], hour: Values, ax: Axes) -> Axes:
     """Plot what each agent has saved so far, by the clock, with the quartiles over the seeds.
 
     The firmware update of the night is shaded.
@@ -119,7 +116,6 @@ def plot_saved(saved: Mapping[str, Values], hour: Values, title: str, ax: Axes) 
         :func:`rrl.studies.days.saved_so_far`. What lies below -100 % is cut off.
     hour : ndarray, shape (seeds, episodes)
         The hour of the day at which each episode ended.
-    title : str
     ax : Axes
     """
     hours = np.median(hour, axis=0)
@@ -130,7 +126,6 @@ def plot_saved(saved: Mapping[str, Values], hour: Values, title: str, ax: Axes) 
         ax.plot(hours, middle, label=name, **how)
         ax.fill_between(hours, low, high, color=how["color"], alpha=0.15, lw=0)
     ax.axhline(0, color="0.25", lw=1)
-    ax.set_title(title, loc="left")
     ax.set_ylim(bottom=max(ax.get_ylim()[0], -100))
     ticks = np.arange(0, HOURS + 1, 6)
     ax.set(xticks=ticks, xlim=(0, HOURS), xlabel="hour of the day")

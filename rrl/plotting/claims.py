@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import agent_style, plain_log_ticks
+from rrl.plotting.shared import agent_style
 from rrl.support.aggregates import stratified_draws
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Values = NDArray[np.float64]
 
@@ -42,8 +39,7 @@ def plot_profiles(
         how = agent_style(agent, ms=4, markevery=0.15, label=agent)
         ax.plot(limits, 100 * fraction, **how)
         ax.fill_between(limits, 100 * low, 100 * high, color=how["color"], alpha=0.12, lw=0)
-    ax.set(ylabel="runs (%)", xscale="log", xlim=(limits[0], limits[-1]), ylim=(0, 100))
-    plain_log_ticks(ax.xaxis)
+    ax.set(xlim=(limits[0], limits[-1]), ylim=(0, 100))
     return ax
 
 

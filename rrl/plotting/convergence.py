@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 from rrl.plotting.shared import marker, plot_intervals
 from rrl.support.intervals import bootstrap_interval
 from rrl.theory.convergence import Curves
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FARTHEST = 6.0  # steps; few pairs of configurations have a larger distance
 DARKEST = mpl.colormaps["viridis"](0.0)
@@ -121,8 +118,8 @@ def plot_table_errors(
             ax.set(xlabel="episode" if row else "", title="" if row else f"radius {radius}")
     axes[0, 0].set_ylabel("median error / truth")
     axes[1, 0].set_ylabel("largest error (s)")
-    keys = [axes[0, 0].lines[len(runs)], axes[0, 0].lines[len(runs) + 1]]
-    keys += [axes[0, 0].lines[-1], axes[0, 0].lines[0]]
+    others, *keys = axes[0, 0].lines[len(runs) - 1 :]
+    keys.append(others)
     names = ["this radius", "mean end of a cover", "its fixed point", "all radii"]
     fig.legend(keys, names, loc="outside lower center", ncols=len(keys), fontsize="small")
     return fig

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -21,9 +22,6 @@ from rrl.plotting.shared import (
     style,
 )
 from rrl.studies.outcomes import by_block
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ROW_LINE = 0.11  # inches between two agents of a table, so that their markers do not touch
 LABELS = {
@@ -122,7 +120,7 @@ def plot_ratio_panels(rows: pd.DataFrame, by: str, reference: str) -> Figure:
 def plot_phases(
     costs: Mapping[str, NDArray[np.float64]],
     starts: Sequence[int],
-    references: Mapping[str, NDArray[np.float64]],
+    best: NDArray[np.float64],
     length: int,
     ax: Axes,
 ) -> Axes:
@@ -134,8 +132,8 @@ def plot_phases(
         These are the costs of each agent, in seconds.
     starts : sequence of int
         These are the first episodes of the phases.
-    references : mapping of str to ndarray, shape (phases,)
-        These are costs in seconds. They are drawn as steps.
+    best : ndarray, shape (phases,)
+        The cost of the best configuration of each phase, in seconds. It is drawn as steps.
     length : int
         Each plotted point averages this many episodes.
     """
@@ -145,8 +143,8 @@ def plot_phases(
         ax.plot(last, middle, **how)
         ax.fill_between(last, low, high, color=how["color"], alpha=0.2, lw=0)
     end = next(iter(costs.values())).shape[1]
-    for name, steps in references.items():
-        ax.stairs(MS * steps, (*starts, end), baseline=None, color="0.2", lw=1, ls=":", label=name)
+    how = {"color": "0.2", "lw": 1, "ls": ":", "label": "best of each phase"}
+    ax.stairs(MS * best, (*starts, end), baseline=None, **how)
     for start in starts[1:]:
         ax.axvline(start, color="0.8", lw=0.8, zorder=0)
     ax.set(xlabel="episode", ylabel="mean latency (ms)", yscale="log", xlim=(0, end))

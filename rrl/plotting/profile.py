@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
-from rrl.core.knob import Configuration, Knob
+from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
-from rrl.plotting.cells import plot_cells, write_number
+from rrl.plotting.cells import on_grid, plot_cells, value_order
 from rrl.plotting.shared import (
     KNOB_LABELS,
     MS,
-    in_order,
     marker,
     plain_log_ticks,
     plot_intervals,
     value_label,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rrl.recording.profile import Profile
+from rrl.recording.profile import Profile
 
 FINALS = (0.9, 2.0)  # ends of the axis of the finals
 
@@ -35,9 +31,10 @@ def plot_knob(profile: Profile, knob: str, at: Configuration, ax: Axes) -> Axes:
     for name in profile.knobs:
         if name != knob:
             summary = summary[summary[name] == at[name]]
-    values = in_order(knob, summary[knob].unique())
+    own = profile.space.knobs[profile.knobs.index(knob)]
+    values = [own.values[index] for index in value_order(own)]
     for i, (rate, rows) in enumerate(summary.groupby("rate_per_s")):
-        rows = rows.set_index(knob).loc[values]
+        rows = rows.set_index(knob).reindex(values)
         ax.errorbar(
             range(len(values)),
             MS * rows["mean_s"],
@@ -58,31 +55,24 @@ def plot_knob(profile: Profile, knob: str, at: Configuration, ax: Axes) -> Axes:
     return ax
 
 
-def plot_surface(
-    profile: Profile,
-    rate_per_s: float,
-    knobs: tuple[str, str],
-    ax: Axes,
-    limits: tuple[float, float],
-) -> Axes:
+def plot_surface(profile: Profile, rate_per_s: float, knobs: tuple[str, str], ax: Axes) -> Axes:
     """Draw a heat map of the mean latency (ms) over two knobs, with the best cell in a ring.
 
     A cell shows the lowest mean latency over the other knobs; it is hatched if nothing was
-    measured. The best one has its number. `limits` (s) are the ends of the colour scale, so that
-    panels can be compared.
+    measured. The best one has its number. The colours are the same at all loads.
     """
+    space = ConfigSpace([profile.space.knobs[profile.knobs.index(name)] for name in knobs])
     summary = profile.summary()
     at_rate = summary[np.isclose(summary["rate_per_s"], rate_per_s)]
-    table = MS * at_rate.groupby(list(knobs))["mean_s"].min().unstack()
-    space = ConfigSpace(
-        [Knob(name, tuple(in_order(name, at_rate[name].unique()))) for name in knobs]
-    )
-    values = table.reindex(index=space.knobs[0].values, columns=space.knobs[1].values).to_numpy()
+    lowest = at_rate.groupby(list(knobs), as_index=False)["mean_s"].min()
+    values = np.full(len(space), np.nan)
+    values[space.indices(lowest)] = MS * lowest["mean_s"]
     best = int(np.nanargmin(values))
-    scale = (MS * limits[0], MS * limits[1])
-    plot_cells(space, values.ravel(), ax, text="", limits=scale, ring=best)
-    row, column = divmod(best, values.shape[1])
-    write_number(f"{values.flat[best]:.0f}", float(column), float(row), ax)
+    scale = (MS * summary["mean_s"].min(), MS * summary["mean_s"].max())
+    plot_cells(space, values, ax, text="", clim=scale, ring=best)
+    ((y, x),) = np.argwhere(on_grid(space, np.arange(len(space))) == best)
+    ax.annotate(f"{values[best]:.0f}", (x, y), xytext=(0, -12.0), textcoords="offset points",
+                ha="center", va="center", color="black")  # fmt: skip
     ax.set_title(f"{rate_per_s:g} requests/s")
     return ax
 

@@ -7,11 +7,12 @@ tolerance. The tables beside them have the other tolerances and the intervals.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -22,9 +23,6 @@ from rrl.plotting.cells import ink
 from rrl.plotting.shared import MARK
 from rrl.studies.map_cells import MEASURES, TOLERANCES
 from rrl.studies.map_factors import ENOUGH, LARGE_GRID, MIDDLE
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 HIGHEST = 30.0
 """Factors from its inverse to it have a colour of their own."""
@@ -65,7 +63,7 @@ def plot_region_map(factors: pd.DataFrame, places: pd.DataFrame) -> Figure:
     )
     for ax, measure, column in zip(axes, MEASURES, MIDDLE, strict=True):
         rows = factors[factors["column"] == column]
-        marks = _on_map(places[places["column"] == column], _levels(rows))
+        marks = _on_map(places[places["column"] == column], rows)
         image = _draw_cells(ax, rows, text)
         for row, label in zip(rows.itertuples(), ax.texts, strict=True):
             x, y = label.get_position()
@@ -127,9 +125,8 @@ def _number(row: Any) -> str:
 
 def _draw_cells(ax: Axes, rows: pd.DataFrame, text: Callable[[Any], str]) -> AxesImage:
     """Draw a heat map of the factors with a text in each cell."""
-    levels = _levels(rows)
     wide = rows.pivot(index="roughness", columns="noise", values="factor")
-    shown = np.ma.masked_invalid(wide.reindex(index=levels[0], columns=levels[1]).to_numpy(float))
+    shown = np.ma.masked_invalid(wide.to_numpy(float))
     ax.spines[:].set_visible(True)
     image = ax.imshow(
         shown,
@@ -140,13 +137,12 @@ def _draw_cells(ax: Axes, rows: pd.DataFrame, text: Callable[[Any], str]) -> Axe
     )
     faces = image.to_rgba(shown)
     for row in rows.itertuples():
-        y, x = levels[0].index(row.roughness), levels[1].index(row.noise)
-        colour = ink(faces[y, x]) if faces[y, x, 3] else "black"
+        y, x = wide.index.get_loc(row.roughness), wide.columns.get_loc(row.noise)
         weight = "bold" if row.factor >= ENOUGH else "normal"
-        label = ax.text(x, y, text(row), color=colour, weight=weight, fontsize="small")
+        label = ax.text(x, y, text(row), color=ink(faces[y, x]), weight=weight, fontsize="small")
         label.set(ha="center", va="center")
-    ax.set_xticks(range(len(levels[1])), [f"{100 * value:g}" for value in levels[1]])
-    ax.set_yticks(range(len(levels[0])), [f"{100 * value:g}" for value in levels[0]])
+    ax.set_xticks(range(len(wide.columns)), [f"{100 * value:g}" for value in wide.columns])
+    ax.set_yticks(range(len(wide)), [f"{100 * value:g}" for value in wide.index])
     ax.set(xlabel="noise of an episode (%)", ylabel="neighbours differ by (%)")
     return image
 
@@ -161,15 +157,12 @@ def free_height(x: float, y: float, marks: pd.DataFrame) -> float:
     return max((y + height for height in HEIGHTS), key=room)
 
 
-def _on_map(places: pd.DataFrame, levels: tuple[list[float], list[float]]) -> pd.DataFrame:
-    """Return the places that have both coordinates, with their columns `x` and `y` in cells."""
+def _on_map(places: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the places that have both coordinates, with their `x` and `y` in cells of the rows."""
     on = places.dropna(subset=["roughness", "noise"])
     at = {
-        axis: np.interp(np.log(on[name].clip(lower=1e-9)), np.log(of), range(len(of)))
-        for axis, name, of in (("x", "noise", levels[1]), ("y", "roughness", levels[0]))
+        axis: np.interp(np.log(on[name].clip(lower=1e-9)), np.log(levels), range(len(levels)))
+        for axis, name in (("x", "noise"), ("y", "roughness"))
+        for levels in [np.unique(rows[name])]
     }
     return on.assign(**at)
-
-
-def _levels(rows: pd.DataFrame) -> tuple[list[float], list[float]]:
-    return sorted(set(rows["roughness"])), sorted(set(rows["noise"]))

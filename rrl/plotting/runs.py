@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -70,7 +70,7 @@ def plot_comparison(costs: Mapping[str, Mapping[str, NDArray[np.float64]]], ax: 
     return ax
 
 
-def plot_bands(curves: Mapping[str, NDArray[np.float64]], colors: Sequence[str]) -> Figure:
+def plot_bands(curves: Mapping[str, NDArray[np.float64]]) -> Figure:
     """Plot the median over the runs per episode, with quartiles as a band, one panel per agent.
 
     The later panels repeat the median of the first one as a dashed line.
@@ -78,18 +78,11 @@ def plot_bands(curves: Mapping[str, NDArray[np.float64]], colors: Sequence[str])
     Parameters
     ----------
     curves : mapping of str to ndarray, shape (runs, episodes)
-        Values of each agent, by its label.
-    colors : sequence of str
-        Color of each agent, in the same order.
-
-    Raises
-    ------
-    ValueError
-        If there are more or fewer colors than agents, or no agents.
+        Values of each agent, by its name.
 
     Examples
     --------
-    >>> fig = plot_bands({"a": np.ones((3, 5)), "b": np.ones((3, 5))}, ["C0", "C1"])
+    >>> fig = plot_bands({"a": np.ones((3, 5)), "b": np.ones((3, 5))})
     >>> [ax.get_title() for ax in fig.axes]
     ['a', 'b']
     """
@@ -97,15 +90,16 @@ def plot_bands(curves: Mapping[str, NDArray[np.float64]], colors: Sequence[str])
         1, len(curves), figsize=(3 * len(curves), 2.8), sharey=True, squeeze=False,
         layout="constrained",
     )  # fmt: skip
-    compared, *_ = (np.median(values, axis=0) for values in curves.values())
-    for ax, (name, values), color in zip(axes[0], curves.items(), colors, strict=True):
+    (first, compared), *_ = curves.items()
+    for ax, (name, values) in zip(axes[0], curves.items(), strict=True):
         runs, length = values.shape
         episodes = np.arange(1, length + 1)
         sns.lineplot(
-            x=np.tile(episodes, runs), y=values.ravel(), color=color, ax=ax,
+            x=np.tile(episodes, runs), y=values.ravel(), color=agent_style(name)["color"], ax=ax,
             estimator="median", errorbar=("pi", 50),
         )  # fmt: skip
-        if ax is not axes[0, 0]:
-            ax.plot(episodes, compared, "--", color=colors[0], lw=1)
+        if name != first:
+            how = agent_style(first, marker="", ls="--", lw=1)
+            ax.plot(episodes, np.median(compared, axis=0), **how)
         ax.set(xlabel="episode", title=name)
     return fig

@@ -7,13 +7,11 @@ bytes for the same data.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.style
 import numpy as np
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -59,15 +57,12 @@ AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "adaptive-scheduler": ("#6a51a3", "P", (0, (8, 2, 1, 2))),
 }
 OTHER_STYLE = ("0.35", "8", "-")  # of an agent that is not among them
-_RADIUS_MARKERS, _RADIUS_LINES = "ovs*DP<>hX", (":", "-.", "--", (0, (5, 1, 1, 1, 1, 1)), "-")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MARK = "#d55e00"  # vermilion: visible on all colour maps here, also to colour-blind people
-
 
 STYLE = {
     "figure.dpi": 110,
     "savefig.dpi": 200,
-    "image.cmap": "viridis",
     "legend.frameon": False,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -103,17 +98,6 @@ def value_label(name: str, value: Any) -> str:
     if name in ("inter_op", "intra_op") and value == 0:
         return "auto"
     return f"{value / 1000:g}" if name == "batch_timeout_micros" else str(value)
-
-
-def in_order(name: str, values: Iterable[Any]) -> list[Any]:
-    """Sort a knob's values by position: "off" and "auto" come after the largest number.
-
-    Examples
-    --------
-    >>> in_order("batch_threads", [0, 1, 4, 2]), in_order("max_batch_size", [4, 1])
-    ([1, 2, 4, 0], [1, 4])
-    """
-    return sorted(values, key=lambda value: (value_label(name, value) in ("off", "auto"), value))
 
 
 def label(configuration: Configuration) -> str:
@@ -155,24 +139,6 @@ def agent_style(name: str, **how: Any) -> dict[str, Any]:
     return {"color": color, "marker": marker, "ls": line} | how
 
 
-def radius_style(radius: float, **how: Any) -> dict[str, Any]:
-    """Return the style of ``rrl`` with a radius (steps): the wider, the darker.
-
-    A radius of 1 is the agent itself. See :func:`agent_style` for the other arguments.
-
-    Examples
-    --------
-    >>> radius_style(1)["marker"], radius_style(1)["ls"]
-    ('s', '--')
-    """
-    part, own = min(int(2 * radius), len(_RADIUS_MARKERS) - 1), agent_style("rrl")
-    shade = min(max(radius - 1, -1) / (2 if radius < 1 else 5), 0.75)  # from -0.5 to 0.75
-    rgb = np.array(mpl.colors.to_rgb(own["color"]))
-    own["color"] = tuple(((1 - abs(shade)) * rgb + max(-shade, 0)).tolist())
-    own |= {"marker": _RADIUS_MARKERS[part], "ls": _RADIUS_LINES[part % len(_RADIUS_LINES)]}
-    return own | how
-
-
 def plot_intervals(
     ax: Axes,
     at: ArrayLike,
@@ -201,7 +167,7 @@ def legend_below(fig: Figure, ax: Axes, ncols: int) -> None:
     fig.legend(handles, labels, loc="outside lower center", ncols=ncols, fontsize="small")
 
 
-class _PlainLog(mpl.ticker.Locator):
+class _PlainLog(ticker.Locator):
     """Ticks at round numbers of a logarithmic axis, within the room that there is."""
 
     axis: Axis
@@ -212,11 +178,11 @@ class _PlainLog(mpl.ticker.Locator):
     def tick_values(self, vmin: float, vmax: float) -> Any:
         (low, high), room = sorted((vmin, vmax)), max(self.axis.get_tick_space(), 3)
         if high < 4 * low:  # the axis is so short that it is nearly linear
-            steps = mpl.ticker.MaxNLocator(min(room, 4), steps=[1, 2, 2.5, 5, 10])
+            steps = ticker.MaxNLocator(min(room, 4), steps=[1, 2, 2.5, 5, 10])
             return steps.tick_values(low, high)
         dense = ((1, 2, 3, 5),) if high < 10 * low else ()  # else two or three ticks
         for subs in (*dense, (1, 2, 5), (1, 3), (1,)):
-            ticks = np.asarray(mpl.ticker.LogLocator(subs=subs, numticks=99).tick_values(low, high))
+            ticks = np.asarray(ticker.LogLocator(subs=subs, numticks=99).tick_values(low, high))
             if np.count_nonzero((low <= ticks) & (ticks <= high)) <= room:
                 break
         return ticks
@@ -225,5 +191,5 @@ class _PlainLog(mpl.ticker.Locator):
 def plain_log_ticks(axis: Axis) -> None:
     """Label the ticks of a logarithmic axis as 20, 50, 100 and not as powers of ten."""
     axis.set_major_locator(_PlainLog())
-    axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
-    axis.set_minor_formatter(mpl.ticker.NullFormatter())
+    axis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axis.set_minor_formatter(ticker.NullFormatter())

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
-from rrl.plotting.shared import (
-    MS,
-    marker,
-    plain_log_ticks,
-    plot_intervals,
-)
-
-if TYPE_CHECKING:
-    import pandas as pd
+from rrl.plotting.shared import MS, marker, plain_log_ticks, plot_intervals
 
 
 def plot_theory(table: pd.DataFrame, ax: Axes) -> Axes:

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.plotting.shared import legend_below, marker, plain_log_ticks
 from rrl.theory.qlearning import Learning
 
 Floats = NDArray[np.float64]
-if TYPE_CHECKING:
-    import pandas as pd
-
-LINES = ("--", ":", "-.", (0, (1, 3)))
+LINES = ("--", ":", "-.")
 
 
-def plot_bound(
-    x: ArrayLike, observed: ArrayLike, bounds: Mapping[str, ArrayLike], ax: Axes
-) -> Axes:
-    """Plot observations as markers and bounds as lines."""
+def plot_bound(x: ArrayLike, observed: ArrayLike, bounds: pd.DataFrame, ax: Axes) -> Axes:
+    """Plot observations as markers and bounds as lines, one per column with numbers."""
     ax.plot(x, observed, "o-", color="C0", ms=4, label="observed")
-    for i, (bound, values) in enumerate(bounds.items()):
-        line = np.broadcast_to(np.asarray(values, dtype=float), np.shape(x))
-        if not np.isnan(line).all():
-            ax.plot(x, line, ls=LINES[i % len(LINES)], color=f"C{i + 1}", label=bound)
+    for i, (bound, values) in enumerate(bounds.dropna(axis=1, how="all").items()):
+        ax.plot(x, values, ls=LINES[i], color=f"C{i + 1}", label=bound)
     return ax
 
 
@@ -45,24 +37,22 @@ def plot_losses(losses: Mapping[str, pd.DataFrame]) -> Figure:
         Each table has one row per radius, with the columns of
         :func:`rrl.theory.comparisons.bias_and_loss`.
     """
-    theorems = ["theorem 2", "theorem 3", "theorem 4"]
     fig, axes = plt.subplots(
         2, len(losses), figsize=(11, 5), sharex=True, squeeze=False, layout="constrained"
     )
     for (top, bottom), (name, table) in zip(axes.T, losses.items(), strict=True):
         lost = table["loss"] > 1e-9
-        plot_bound(table.index, table["error"], {"theorem 2": table["error bound"]}, top)
-        plot_bound(table.index, table["loss"].where(lost), table[theorems], bottom)
+        plot_bound(table.index, table["error"], table[["error bound"]], top)
+        theorems = table[["theorem 2", "theorem 3", "theorem 4"]]
+        plot_bound(table.index, table["loss"].where(lost), theorems, bottom)
         none, edge = table.index[~lost], bottom.get_xaxis_transform()
-        bottom.plot(none, np.full(len(none), 0.03), "v", mfc="none", color="C0", transform=edge)
+        how = {"mfc": "none", "color": "C0", "transform": edge, "label": "no loss"}
+        bottom.plot(none, np.full(len(none), 0.03), "v", **how)
         top.set(title=name, yscale="log")
         bottom.set(yscale="log", xlabel="radius (steps)")
     axes[0, 0].set_ylabel("largest error of the table")
     axes[1, 0].set_ylabel("loss of the greedy policy")
-    lines = {line.get_label(): line for ax in axes.flat for line in ax.get_lines()}
-    none = Line2D([], [], marker="v", mfc="none", color="C0", ls="", label="no loss")
-    keys = [*(lines[name] for name in ("observed", *theorems) if name in lines), none]
-    fig.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize="small")
+    legend_below(fig, axes[1, -1], 5)  # all bounds hold on the last problem
     return fig
 
 
@@ -96,19 +86,14 @@ def plot_learning_runs(
 
 
 def plot_decay(
-    t: ArrayLike,
-    radii: Mapping[str, ArrayLike],
-    rates: Mapping[str, float],
-    ax: Axes,
+    t: NDArray[np.int64], radii: Mapping[str, Floats], rates: Mapping[str, float], ax: Axes
 ) -> Axes:
     """Plot the best radius against the number of measurements, with the theory's power law.
 
     The power law passes through the middle of the points. Radii are in units of the grid's side.
     `rates` has the exponent for each name.
     """
-    t = np.asarray(t, dtype=float)
     for i, (name, values) in enumerate(radii.items()):
-        values = np.asarray(values, dtype=float)
         ax.plot(t, values, marker(i) + "-", color=f"C{i}", ms=4, lw=1, label=name)
         middle = np.exp(np.log(values).mean() - rates[name] * np.log(t).mean())
         ax.plot(t, middle * t ** rates[name], ls="--", color=f"C{i}", lw=1)

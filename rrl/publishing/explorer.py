@@ -26,7 +26,7 @@ from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL
 from rrl.core.similarity import Copy, Similarity
 from rrl.core.space import ConfigSpace
-from rrl.plotting.cells import name_slices, plot_slice, slices
+from rrl.plotting.cells import plot_cells, slices
 from rrl.plotting.shared import MS, label
 from rrl.tuning.episode import Server
 from rrl.tuning.objective import MeanLatency
@@ -209,16 +209,18 @@ def draw_view(view: View) -> Figure:
     )
     for row, (name, values, norm, colours) in zip(axes, rows, strict=True):
         for ax, middle in zip(row[:-1], shown, strict=True):
-            image = plot_slice(
-                view.space, values, middle, ax, norm=norm, colours=colours,
+            plot_cells(
+                view.space, values, ax, middle, text="", norm=norm, cmap=colours,
                 region=view.region, cross=view.measured, ring=view.recommended,
             )  # fmt: skip
-        bar = figure.colorbar(image, cax=row[-1], label=name)
+            ax.label_outer(remove_inner_ticks=True)
+        bar = figure.colorbar(ax.images[0], cax=row[-1], label=name)
         if isinstance(norm, mpl.colors.LogNorm):
             bar.ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5), numticks=6))
             bar.ax.yaxis.set_major_formatter("{x:g}")
             bar.ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
-    name_slices(axes[:, :-1], view.space, shown)
+    for ax in axes[1:, :-1].flat:
+        ax.set_title("")
     figure.suptitle(view.title, fontsize="medium")
     return figure
 
