@@ -41,7 +41,6 @@ _HOME = {
     "SelectedRadius": "rrl.core.region",
     "Boltzmann": "rrl.core.exploration",
     "ExpectedSaving": "rrl.core.exploration",
-    "Temperature": "rrl.core.exploration",
     "MeanLatency": "rrl.tuning.objective",
     "Percentile": "rrl.tuning.objective",
     "SLOViolations": "rrl.tuning.objective",

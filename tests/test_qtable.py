@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl.core.exploration import Boltzmann, Temperature, action_probabilities
+from rrl.core.exploration import Boltzmann, action_probabilities
 from rrl.core.knob import Knob
 from rrl.core.qtable import NOISE, NOISE_WEIGHT, QTable, update_region
 from rrl.core.space import ConfigSpace
@@ -100,7 +100,7 @@ def test_counts_means_and_noise_are_those_of_the_measurements(measured):
 @given(tables, temperatures)
 def test_draws_follow_the_probabilities(values, temperature):
     """Each draw is the inverse of the distribution function."""
-    table, boltzmann = QTable(line(len(values))), Boltzmann(Temperature(temperature, temperature))
+    table, boltzmann = QTable(line(len(values))), Boltzmann(temperature, temperature)
     table.values[:] = values
     running = np.cumsum(action_probabilities(values, temperature))
     rng, uniforms = np.random.default_rng(1), np.random.default_rng(1)

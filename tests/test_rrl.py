@@ -142,10 +142,11 @@ def test_an_sd_in_the_table_changes_what_is_tried():
 
 
 def contents(agent):
-    """All numbers of all tables."""
+    """All numbers of all tables with measurements."""
     return [
         {k: x.tobytes() if isinstance(x, np.ndarray) else x for k, x in vars(table).items()}
         for table in agent.tables
+        if table.episodes
     ]
 
 
@@ -161,11 +162,11 @@ def test_ask_and_best_write_no_value(candidates):
         configuration = agent.ask(load)
         agent.ask(load * 30)
         agent.ask(load)
-        if agent.tables:
+        if before:
             agent.best(load)
         assert contents(agent) == before
         agent.tell(configuration, true_cost(agent.space, configuration) * rng.lognormal(0, 0.05))
-    assert len(agent.tables) >= 3
+    assert len(contents(agent)) >= 3
 
 
 # --- where it starts, and what it finds -----------------------------------------------------------
@@ -311,7 +312,7 @@ def test_a_new_load_starts_from_the_values_of_the_nearest_one():
         pass
     known = agent.tables[0].values.copy()
     assert agent.ask(40.0) == agent.best(10.0)
-    assert len(agent.tables) == 1  # only a measurement makes a table
+    assert not agent.tables[1].episodes
     agent.tell(agent.best(10.0), 3 * known[agent.tables[0].incumbent])
     elsewhere = agent.tables[1].inherited
     assert agent.tables[1].values[elsewhere] == pytest.approx(3 * known[elsewhere], rel=0.05)

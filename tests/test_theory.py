@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl import Knob
-from rrl.core.exploration import Boltzmann
 from rrl.core.region import FixedRadius
 from rrl.core.space import ConfigSpace
 from rrl.studies.problems import surface
@@ -224,7 +223,7 @@ def watched():
                 12,
                 100,
                 region=FixedRadius(radius),
-                exploration=Boltzmann(UNIFORM),
+                exploration=UNIFORM,
             )
             for radius in (0, 1)
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -125,15 +125,16 @@ class LoadLevels:
     def enter(self, load: float) -> int:
         """Return the number of the load level of a load (requests per second)."""
         self._log_load = math.log(check_load(load))
-        near = self.nearest(self._log_load, range(len(self.log_loads)))
-        distance = math.inf if near is None else abs(self.log_loads[near] - self._log_load)
+        away = [abs(log_load - self._log_load) for log_load in self.log_loads]
+        distance = min(away, default=math.inf)
         again, self._outlier = self._outlier, distance > self.width
-        if near is None or (self._outlier and (again or distance > 2 * self.width)):
-            self._outlier, near = False, len(self.log_loads)
+        if not away or (self._outlier and (again or distance > 2 * self.width)):
+            self._outlier, self.current = False, len(self.log_loads)
             self.log_loads.append(self._log_load)
             self._counts.append(0)
-        self.current = near
-        return near
+        else:
+            self.current = away.index(distance)
+        return self.current
 
     def count(self) -> None:
         """Let the last load count for the mean of its load level, unless it is an outlier."""
@@ -141,10 +142,3 @@ class LoadLevels:
             self._counts[self.current] += 1
             difference = self._log_load - self.log_loads[self.current]
             self.log_loads[self.current] += difference / self._counts[self.current]
-
-    def nearest(self, log_load: float, among: Iterable[int]) -> int | None:
-        """Return the load level, among some, that is nearest to the logarithm of a load."""
-        levels = list(among)
-        if len(levels) < 2:  # as in most runs
-            return levels[0] if levels else None
-        return min(levels, key=lambda level: abs(self.log_loads[level] - log_load))

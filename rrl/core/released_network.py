@@ -8,13 +8,13 @@ import warnings
 import numpy as np
 
 from rrl.core.qtable import Floats, Ints, QTable
-from rrl.core.similarity import CONTRAST, CONTRAST_WEIGHT, Estimate
+from rrl.core.similarity import CONTRAST, CONTRAST_WEIGHT, Estimate, Similarity
 from rrl.core.space import ConfigSpace
 
 WINDOW = 1000  # the last measurements, which the network is fitted to
 
 
-class NetworkSimilarity:
+class NetworkSimilarity(Similarity):
     """A network of 256 and 64 rectified units learns the costs of a region from all measurements.
 
     Its inputs are the mean time between requests and the knobs' positions. As in the released
@@ -46,8 +46,6 @@ class NetworkSimilarity:
     True
     """
 
-    inherits = True
-
     def __init__(self, hidden: tuple[int, ...] = (256, 64), rounds: int = 100) -> None:
         self.hidden, self.rounds = hidden, rounds
         self._measured: list[list[float]] = []  # [index, load, cost]
@@ -69,10 +67,6 @@ class NetworkSimilarity:
         costs, here = self.fitted(table.space, cells, load), cells == index
         sd = max(table.noise, math.sqrt(self._errors / self._count))
         return Estimate(np.where(here, cost, costs), np.where(here, table.noise, sd))
-
-    def predict(self, table: QTable, cells: Ints) -> None:
-        """See :meth:`rrl.core.similarity.Similarity.predict`: the table keeps its values."""
-        return
 
     def fitted(self, space: ConfigSpace, indices: Ints, load: float) -> Floats:
         """Fit the network to all measurements and return the costs that it expects.

@@ -8,7 +8,7 @@ value is.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -25,16 +25,8 @@ class Estimate(NamedTuple):
     sds: Floats
 
 
-class Similarity(Protocol):
-    """Whatever can estimate the costs of a region from a measurement.
-
-    Attributes
-    ----------
-    inherits : bool
-        Whether the table of a new load level starts from the values of the nearest other one.
-    """
-
-    inherits: bool
+class Similarity:
+    """What every similarity answers. A subclass says at least what a measurement means."""
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """Return what a measurement means for the region `cells`, and learn from it.
@@ -56,13 +48,13 @@ class Similarity(Protocol):
         -------
         Estimate
         """
-        ...
+        raise NotImplementedError
 
     def predict(self, table: QTable, cells: Ints) -> Estimate | None:
         """Return what is known of `cells` before the next episode. Nothing changes.
 
-        The agent asks for it where the table may be out of date: when the load comes to the load
-        level of `table`, because the nearest other load level may know more now.
+        The agent asks for it where the table may be out of date: when the load comes back to the
+        load level of `table`, because the nearest other load level may know more now.
 
         Parameters
         ----------
@@ -76,10 +68,10 @@ class Similarity(Protocol):
         Estimate or None
             None if the table already says all that is known.
         """
-        ...
+        return None
 
 
-class Copy:
+class Copy(Similarity):
     """All configurations of the region cost what was measured.
 
     The measurements also tell how wrong that is. Whenever two measured configurations lie in one
@@ -97,8 +89,6 @@ class Copy:
     (array([0.5, 0.5, 0.5]), array([0.34, 0.15, 0.34]))
     """
 
-    inherits = True
-
     def __init__(self) -> None:
         self._contrast = CONTRAST_WEIGHT * CONTRAST**2  # sum of squared differences of logarithms
         self._distance = CONTRAST_WEIGHT  # sum of distances
@@ -112,10 +102,6 @@ class Copy:
             (self._contrast, self._distance, table.noise), sds,
         )  # fmt: skip
         return Estimate(costs, sds)
-
-    def predict(self, table: QTable, cells: Ints) -> None:
-        """See :meth:`Similarity.predict`: a table of copies is always up to date."""
-        return
 
 
 @njit(cache=True)

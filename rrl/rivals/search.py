@@ -15,7 +15,7 @@ import numpy as np
 
 from rrl.core.agent import LoadLevels, check_cost, check_load
 from rrl.core.knob import Configuration
-from rrl.core.qtable import QTable
+from rrl.core.qtable import QTable, nearest
 from rrl.core.rrl import deploy
 from rrl.core.space import ConfigSpace
 from rrl.tuning.defaults import serving_default
@@ -90,8 +90,7 @@ class Searcher:
         level = self.loads.enter(load)
         if level == len(self.searches):
             near = self._deployed(self.loads.log_loads[level])
-            self.searches.append(Search(QTable(self.space, level)))
-            self.searches[level].table.log_load = self.loads.log_loads[level]
+            self.searches.append(Search(QTable(self.space, level, self.loads.log_loads[level])))
             self.begin(self.searches[level], self.start if near is None else near)
         return self.space[self.choose(self.searches[level])]
 
@@ -124,6 +123,5 @@ class Searcher:
 
     def _deployed(self, log_load: float) -> int | None:
         """Return what the nearest load level with measurements deploys."""
-        measured = [level for level, search in enumerate(self.searches) if search.history]
-        near = self.loads.nearest(log_load, measured)
-        return None if near is None else self.searches[near].table.incumbent
+        near = nearest((search.table for search in self.searches), log_load)
+        return None if near is None else near.incumbent

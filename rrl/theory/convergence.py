@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.agent import LoadLevels
-from rrl.core.exploration import Temperature
+from rrl.core.exploration import Boltzmann
 from rrl.core.knob import Configuration, Knob
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
@@ -23,8 +23,8 @@ from rrl.tuning.loop import tune
 from rrl.workloads.workload import Poisson
 
 Floats = NDArray[np.float64]
-UNIFORM = Temperature(1e9, 1e9)
-"""At this temperature all configurations are equally likely, as the theorems assume."""
+UNIFORM = Boltzmann(1e9, 1e9)
+"""At its temperature all configurations are equally likely, as the theorems assume."""
 
 
 def subgrid(server: SimulatedServer, values: Sequence[int]) -> SimulatedServer:

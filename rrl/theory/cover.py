@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.space import ROUNDING, ConfigSpace, check_radius
+from rrl.core.space import ConfigSpace
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -28,10 +28,10 @@ def neighbours(space: ConfigSpace, radius: float) -> Mask:
            [1, 1, 1],
            [0, 1, 1]])
     """
-    from scipy.spatial.distance import cdist
-
-    reach = check_radius(radius) * (1 + ROUNDING)
-    return cdist(space.positions, space.positions) <= reach
+    near = np.zeros((len(space), len(space)), dtype=bool)
+    for index, row in enumerate(near):
+        row[space.ball(index, radius)] = True
+    return near
 
 
 def cells(n: int, size: int) -> Mask:
