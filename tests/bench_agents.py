@@ -1,4 +1,4 @@
-"""What a decision costs: every agent and peer side by side. A script, not a test.
+"""What a decision costs: every agent side by side, and what has a limit. A script, not a test.
 
 A decision is one ask, one tell and one best, as in the loop. Its time is that of the processor, so
 other work on the machine hardly counts. Costs are a bowl with 7 % noise, computed beforehand. An
@@ -22,12 +22,10 @@ from rrl.rivals.agents import AGENTS, maker
 from rrl.support.errors import UsageError
 from rrl.support.machine import one_thread
 
-EPISODES = (50, 200, 1000)
-WINDOW = 20  # decisions whose mean is shown
-GRIDS = (11, 51, 101)
+LATE = 100  # decisions whose median counts
+AFTER = (200, 1000)  # decisions
 LIMITS_US = {11: 20, 101: 50}  # of the paper's agents with a copy, by the values per knob
 GP_LIMITS_S = {"1296": 3e-3, "10,000": 20e-3, "10^6": 50e-3}  # of `rrl-gp`, by configurations
-LATE = 100  # decisions whose median is judged
 
 
 def bowl(space: ConfigSpace) -> np.ndarray:
@@ -51,46 +49,20 @@ def decisions(agent, space: ConfigSpace, episodes: int, budget_s: float) -> list
     return seconds
 
 
-def show(milliseconds: float | None) -> str:
-    return f"{'-':>11}" if milliseconds is None else f"{milliseconds:11.4g}"
-
-
-def window(seconds: list[float], after: int) -> float | None:
-    """Mean of the last decisions up to that episode, in ms; some agents refit now and then only."""
-    reached = seconds[max(after - WINDOW, 0) : after]
-    return 1e3 * statistics.fmean(reached) if len(seconds) >= after else None
-
-
-def by_episode(title: str, space: ConfigSpace, budget_s: float) -> None:
-    """All agents on one space: late decisions, the mean over the run, and the slowest decision."""
-    heads = "".join(f"{f'after {n}':>11}" for n in EPISODES) + f"{'mean':>11}{'slowest':>11}"
-    print(f"\nms per decision, {title}{heads}   decisions  (budget {budget_s:g} s)")
+def side_by_side(title: str, space: ConfigSpace, budget_s: float) -> None:
+    """All agents on one space: late decisions, and the slowest one, when agents refit."""
+    heads = "".join(f"{f'after {n}':>12}" for n in AFTER)
+    print(f"\nus per decision, {title:18}{heads}     slowest   decisions")
     for name in AGENTS:
         try:
             agent = AGENTS[name](space, np.random.default_rng(0))
-        except (UsageError, AttributeError, ModuleNotFoundError) as error:
+        except UsageError as error:
             print(f"{name:35}  absent: {error}")
             continue
-        seconds = decisions(agent, space, EPISODES[-1], budget_s)
-        reached = "".join(show(window(seconds, n)) for n in EPISODES)
-        whole = show(1e3 * statistics.fmean(seconds)) + show(1e3 * max(seconds))
-        print(f"{name:35}{reached}{whole}{len(seconds):12}", flush=True)
-
-
-def by_grid(budget_s: float) -> None:
-    heads = "".join(f"{f'{n}^3':>11}" for n in GRIDS)
-    print(f"\nms per decision, 200 episodes{heads}")
-    for name in AGENTS:
-        row = []
-        for n in GRIDS:
-            space = paper_cpu(n - 1)
-            try:
-                agent = AGENTS[name](space, np.random.default_rng(0))
-            except (UsageError, AttributeError, ModuleNotFoundError):
-                break
-            row.append(window(decisions(agent, space, 200, budget_s), 200))
-        if row:
-            print(f"{name:27}{''.join(map(show, row))}", flush=True)
+        seconds = decisions(agent, space, AFTER[-1], budget_s)
+        late = [seconds[n - LATE : n] if len(seconds) >= n else [] for n in AFTER]
+        shown = [f"{1e6 * statistics.median(part):12.1f}" if part else f"{'-':>12}" for part in late]
+        print(f"{name:35}{''.join(shown)}{1e6 * max(seconds):12.1f}{len(seconds):12}", flush=True)
 
 
 def judge(what: str, seconds: float, limit_s: float) -> None:
@@ -112,13 +84,10 @@ def goals() -> None:
         for name, radius in product(("rrl", "rrl-released-copy"), (1.0, 2.0, 3.0)):
             make = maker(name, region=FixedRadius(radius))
             runs = runs_of(make, space, *((1000, 8) if n == 11 else (200, 1)))
-            each = min(statistics.median(run[100:]) for run in runs)  # at first it builds trees
-            judge(f"{name}, {n}^3, radius {radius:g}: median", each, limit / 1e6)
-    space = paper_cpu(10)
-    for episodes in (300, 1000):
-        runs = runs_of(AGENTS["rrl-adaptive"], space, episodes, 5)
-        judge(f"rrl-adaptive, 11^3: mean of {episodes}", min(map(statistics.fmean, runs)),
-              LIMITS_US[11] / 1e6)  # fmt: skip
+            late = min(statistics.median(run[-LATE:]) for run in runs)
+            judge(f"{name}, {n}^3, radius {radius:g}: median", late, limit / 1e6)
+    runs = runs_of(AGENTS["rrl-adaptive"], paper_cpu(10), 1000, 5)
+    judge("rrl-adaptive, 11^3: mean", min(map(statistics.fmean, runs)), LIMITS_US[11] / 1e6)
     ten = [ConfigSpace([Knob(name, range(10)) for name in names]) for names in ("abcd", "abcdef")]
     spaces = testbed("cpu2-joint").space, *ten
     for where, (title, limit) in zip(spaces, GP_LIMITS_S.items(), strict=True):
@@ -129,16 +98,11 @@ def goals() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--budget", type=float, default=20.0, help="seconds per agent and column")
-    parts = ("episodes", "grids", "goals")
-    parser.add_argument("--only", choices=parts, help="one part of it; goals: what has a limit")
+    parser.add_argument("--budget", type=float, default=20.0, help="seconds per agent and space")
+    parser.add_argument("--goals", action="store_true", help="only what has a limit")
     arguments = parser.parse_args()
     with one_thread():  # one core, as the server needs the others
-        chosen = (arguments.only,) if arguments.only else parts
-        if "episodes" in chosen:
-            by_episode("11 x 11 x 11      ", paper_cpu(10), arguments.budget)
-            by_episode("cpu2-joint (1296) ", testbed("cpu2-joint").space, arguments.budget)
-        if "grids" in chosen:
-            by_grid(arguments.budget)
-        if "goals" in chosen:
-            goals()
+        if not arguments.goals:
+            side_by_side("11 x 11 x 11", paper_cpu(10), arguments.budget)
+            side_by_side("cpu2-joint (1296)", testbed("cpu2-joint").space, arguments.budget)
+        goals()
