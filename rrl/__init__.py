@@ -34,7 +34,7 @@ _HOME = {
     "LoadLevels": "rrl.core.agent",
     "Copy": "rrl.core.similarity",
     "LearnedSimilarity": "rrl.core.learned_similarity",
-    "NetworkSimilarity": "rrl.core.released_network",
+    "NetworkSimilarity": "rrl.core.similarity",
     "FixedRadius": "rrl.core.region",
     "WholeSpace": "rrl.core.region",
     "RegionSize": "rrl.core.region",

@@ -61,7 +61,9 @@ def side_by_side(title: str, space: ConfigSpace, budget_s: float) -> None:
             continue
         seconds = decisions(agent, space, AFTER[-1], budget_s)
         late = [seconds[n - LATE : n] if len(seconds) >= n else [] for n in AFTER]
-        shown = [f"{1e6 * statistics.median(part):12.1f}" if part else f"{'-':>12}" for part in late]
+        shown = [
+            f"{1e6 * statistics.median(part):12.1f}" if part else f"{'-':>12}" for part in late
+        ]
         print(f"{name:35}{''.join(shown)}{1e6 * max(seconds):12.1f}{len(seconds):12}", flush=True)
 
 

@@ -159,8 +159,9 @@ def test_defaults_in_spaces_of_all_kinds():
     assert [c["batch_timeout_micros"] for c in tried] == [0, 5000]  # the guide goes to 10 ms
     assert {(c["batch_threads"], c["max_batch_size"]) for c in tried} == {(2, 32)}
     assert serving_default(paper_gpu(), cores=4)["batch_threads"] == 4
-    own = ConfigSpace([Knob("device", ("cpu", "gpu")), Knob("inter_op", (8, 1, 2))])
-    assert serving_default(own, cores=2) == {"device": "cpu", "inter_op": 2}
+    own = [Knob("inter_op", (8, 1, 2)), Knob("intra_op", ("auto", "1")), Knob("device", ("b", "a"))]
+    text = {"inter_op": 2, "intra_op": "auto", "device": "b"}
+    assert serving_default(ConfigSpace(own), cores=2) == text
 
 
 def test_the_default_of_a_recorded_machine_is_a_thread_a_core():
@@ -417,9 +418,3 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(UsageError, match=r"optuna is not installed .*: pip install optuna"):
         AGENTS["optuna-tpe"](paper_cpu(3), rng())
-
-
-def test_levels_of_threads_may_be_text():
-    values = [Knob("inter_op", ("1", "2", "auto")), Knob("intra_op", (1, 2))]
-    agent = AGENTS["rrl-gp"](ConfigSpace(values), rng())
-    assert agent.ask(10.0)["inter_op"] in ("1", "2", "auto")

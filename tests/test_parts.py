@@ -19,9 +19,8 @@ from rrl.core.knob import Knob
 from rrl.core.learned_similarity import BESIDE_A_START, LearnedSimilarity
 from rrl.core.qtable import QTable
 from rrl.core.region import PART, FixedRadius, SelectedRadius, WholeSpace
-from rrl.core.released_network import NetworkSimilarity
 from rrl.core.rrl import SURE, deploy, expected_cost
-from rrl.core.similarity import Copy
+from rrl.core.similarity import Copy, NetworkSimilarity
 from rrl.core.space import ConfigSpace
 from rrl.rivals.variants import OtherFit, Within
 from rrl.tuning.presets import paper_cpu

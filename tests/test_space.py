@@ -39,22 +39,6 @@ def spaces(draw):
 radii = st.integers(0, 60).map(lambda tenths: tenths / 10)
 
 
-@settings(max_examples=25)
-@given(spaces(), st.data())
-def test_what_is_missing_has_no_number(space, data):
-    grid = ConfigSpace(space.knobs)
-    available = {tuple(configuration.values()) for configuration in space}
-    missing = [c for c in grid if tuple(c.values()) not in available]
-    assert len(missing) + len(space) == len(grid)
-    for configuration in missing:
-        assert configuration not in space
-        with pytest.raises(ValueError, match="is not available"):
-            space.index(configuration)
-    if missing:
-        index = data.draw(st.integers(0, len(space) - 1))
-        assert len(space.ball(index, 1e6)) == len(space)
-
-
 @given(spaces(), radii, st.data())
 def test_ball_is_the_one_found_by_brute_force(space, radius, data):
     index = data.draw(st.integers(0, len(space) - 1))
@@ -244,15 +228,9 @@ def tables(draw):
 
 def large(name):
     """Return a table that has much of one kind."""
-    rng = np.random.default_rng(0)
-    hundreds = {
-        f"k{k}": rng.integers(size, size=2788) for k, size in enumerate([2669] * 6 + [9] * 3)
-    }
     return {
-        "hundreds of values": hundreds,
         "one-hot": {f"k{k}": np.arange(90) % 80 == k for k in range(80)},
         "constant knobs": {f"k{k}": [k] * 3 for k in range(70)} | {"mode": ["a", "b", "b"]},
-        "a single row": {f"k{k}": [str(k)] for k in range(70)},
     }[name]
 
 
@@ -279,10 +257,8 @@ def test_any_table_is_a_space_of_its_rows(table, data):
     assert (other in space) == (other in list(space))
 
 
-@pytest.mark.parametrize(
-    "name", ["hundreds of values", "one-hot", "constant knobs", "a single row"]
-)
-def test_a_table_may_have_many_knobs_and_many_values(name):
+@pytest.mark.parametrize("name", ["one-hot", "constant knobs"])
+def test_a_table_may_have_many_knobs(name):
     space = check_rows(large(name))
     whole = prod(space.shape) == len(space)
     assert len(space.fingerprint) == 16

@@ -13,7 +13,6 @@ negative reward; there is no next state. The modules in reading order:
 6. The agent made of these parts, and what is deployed: :mod:`~rrl.core.rrl`. What every agent is,
    and which loads count as one: :mod:`~rrl.core.agent`.
 
-These are the paper's method. Beside it: the similarity of the released code,
-:mod:`~rrl.core.released_network`, and that of the agent that we recommend,
+These are the paper's method. Beside it stands the similarity of the agent that we recommend:
 :mod:`~rrl.core.gaussian_process` and :mod:`~rrl.core.learned_similarity`.
 """

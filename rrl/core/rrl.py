@@ -35,8 +35,7 @@ from rrl.core.exploration import Boltzmann, Exploration
 from rrl.core.knob import Configuration
 from rrl.core.qtable import Floats, Ints, QTable, nearest
 from rrl.core.region import FixedRadius, Region, SelectedRadius
-from rrl.core.released_network import NetworkSimilarity
-from rrl.core.similarity import Copy, Similarity
+from rrl.core.similarity import Copy, NetworkSimilarity, Similarity
 from rrl.core.space import ConfigSpace
 
 SURE = 2.0  # sds above the expected cost, at the upper limit of a challenger

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,27 +21,15 @@ Floats = NDArray[np.float64]
 BATCH = 32  # measurements in a training step of the network
 
 
-@dataclass(frozen=True)
-class Epsilon:
-    """Probability of a random choice; it halves every `half_life` episodes, down to `end`.
+def chance(episode: int, start: float, end: float, half_life: float) -> float:
+    """Return the probability of a random action; it halves every `half_life` episodes, to `end`.
 
     Examples
     --------
-    >>> [Epsilon(0.4, 0.1, half_life=10)(episode) for episode in (0, 10, 20, 500)]
+    >>> [chance(episode, 0.4, 0.1, half_life=10) for episode in (0, 10, 20, 500)]
     [0.4, 0.2, 0.1, 0.1]
     """
-
-    start: float = 0.3
-    end: float = 0.3
-    half_life: float = 50
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.end <= self.start <= 1 or not self.half_life > 0:
-            raise ValueError(f"need 0 <= end <= start <= 1 and half_life > 0, got {self}")
-
-    def __call__(self, episode: int) -> float:
-        """Return the probability in an episode; episodes count from 0."""
-        return max(self.end, self.start * 0.5 ** (episode // self.half_life))
+    return max(end, start * 0.5 ** (episode // half_life))
 
 
 class QLearning(Searcher):
@@ -57,8 +44,8 @@ class QLearning(Searcher):
     ----------
     space, rng
     epsilon : sequence of float, optional
-        The probability of a random action is an :class:`Epsilon`. These are its start, its end and
-        its half-life in episodes.
+        The probability of a random action: its start, its end and its half-life in episodes, see
+        :func:`chance`.
     learning_rate : float, optional
         Above 0 and at most 1.
 
@@ -77,7 +64,7 @@ class QLearning(Searcher):
         learning_rate: float = 0.3,
     ) -> None:
         super().__init__(space, rng)
-        self.epsilon, self.learning_rate = Epsilon(*epsilon), learning_rate
+        self.epsilon, self.learning_rate = epsilon, learning_rate
 
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
@@ -88,7 +75,7 @@ class QLearning(Searcher):
         table, measured = search.table, search.table.measured
         if not len(measured):
             return search.memory["start"]
-        if self.rng.random() < self.epsilon(len(search.history)):
+        if self.rng.random() < chance(len(search.history), *self.epsilon):
             return int(self.rng.integers(len(self.space)))
         return int(measured[table.values[measured].argmin()])
 
@@ -110,8 +97,8 @@ class DeepQNetwork(Searcher):
     ----------
     space, rng
     epsilon : sequence of float, optional
-        The probability of a random action is an :class:`Epsilon`. These are its start, its end and
-        its half-life in episodes.
+        The probability of a random action: its start, its end and its half-life in episodes, see
+        :func:`chance`.
     hidden : sequence of int, optional
         These are the sizes of the hidden layers.
     learning_rate : float, optional
@@ -135,7 +122,7 @@ class DeepQNetwork(Searcher):
         updates: int = 8,
     ) -> None:
         super().__init__(space, rng)
-        self.epsilon, self.updates = Epsilon(*epsilon), updates
+        self.epsilon, self.updates = epsilon, updates
         sizes = (1 + space.positions.shape[1], *hidden, 1)
         self.network = Network(sizes, learning_rate, rng)
         Network(sizes, learning_rate, rng)  # the runs that are stored also drew a second one
@@ -149,7 +136,7 @@ class DeepQNetwork(Searcher):
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        greedy = self.replay and self.rng.random() >= self.epsilon(len(search.history))
+        greedy = self.replay and self.rng.random() >= chance(len(search.history), *self.epsilon)
         if not search.history:
             return search.memory["start"]
         if not greedy:
