@@ -365,20 +365,6 @@ def test_constants_that_make_no_sense_are_refused(bad):
         Zooming(paper_cpu(2), rng(), **bad)
 
 
-def test_a_lucky_episode_is_not_recommended():
-    """One low cost between two neighbours that were measured often is noise."""
-    space = ConfigSpace([Knob("a", tuple(range(21)))])
-    agent = GPEI(space, rng())
-    noise = rng(5).normal(1, 0.1, 300)
-    told = [*np.repeat(np.arange(21), 4), 9, 9, 9, 9]
-    for k, index in enumerate(told):
-        agent.ask(10.0)
-        agent.tell(space[index], (1 + ((index - 10) / 5) ** 2) * noise[k])
-    agent.ask(10.0)
-    agent.tell(space[14], 0.5)
-    assert abs(agent.best(10.0)["a"] - 10) <= 2
-
-
 def test_a_large_space_is_scanned_in_part():
     space = paper_cpu(30)
     agent = GPEI(space, rng(), most=50)

@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.agent import LoadLevels
 from rrl.core.exploration import Boltzmann
-from rrl.core.knob import Configuration, Knob
+from rrl.core.knob import Knob
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
 from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.episode import Server
-from rrl.tuning.loop import tune
+from rrl.tuning.loop import steps
 from rrl.workloads.workload import Poisson
 
 Floats = NDArray[np.float64]
@@ -66,28 +66,6 @@ class Curves:
     chosen: NDArray[np.int64]
 
 
-class _Watched:
-    """A wrapper that passes all calls to the agent and records its table after each episode."""
-
-    def __init__(self, agent: RRL, truth: Floats) -> None:
-        self.agent, self.truth = agent, truth
-        self.rows: list[tuple[float, float, float]] = []
-
-    def ask(self, load: float) -> Configuration:
-        return self.agent.ask(load)
-
-    def tell(self, configuration: Configuration, cost: float) -> None:
-        self.agent.tell(configuration, cost)
-        (table,) = self.agent.tables
-        error = np.abs(table.values - self.truth)
-        greedy = self.truth[table.values.argmin()] / self.truth.min() - 1
-        typical = float(np.median(error / self.truth))
-        self.rows.append((error.max(), typical, greedy))
-
-    def best(self, load: float) -> Configuration:
-        return self.agent.best(load)
-
-
 def watch_table(
     server: Server,
     rate_per_s: float,
@@ -133,17 +111,20 @@ def watch_table(
     truth, space = np.asarray(truth, dtype=float), server.space
     if truth.shape != (len(space),):
         raise ValueError(f"the truth has shape {truth.shape}, the space holds {len(space)}")
-    rows, deployed, chosen = [], [], []
+    worst, typical, greedy, deployed = np.empty((4, seeds, episodes))
+    chosen = np.empty((seeds, episodes), dtype=np.int64)
     for seed in range(seeds):
         loads = LoadLevels(math.inf)  # all loads share one table
         agent = make(space, np.random.default_rng([seed, 0]), loads=loads, **settings)
-        watched, rng = _Watched(agent, truth), np.random.default_rng([seed, 1])
-        run = tune(server, watched, Poisson(rate_per_s), episodes, rng)
-        rows.append(watched.rows)
-        deployed.append(truth[[space.index(c) for c in run.recommended]] / truth.min() - 1)
-        chosen.append([space.index(c) for c in run.configurations])
-    worst, typical, greedy = np.moveaxis(np.array(rows), -1, 0)
-    return Curves(worst, typical, greedy, np.array(deployed), np.array(chosen))
+        rng = np.random.default_rng([seed, 1])
+        for step in steps(server, agent, Poisson(rate_per_s), episodes, rng):
+            at, values = (seed, step.number), agent.tables[0].values
+            error = np.abs(values - truth)
+            worst[at], typical[at] = error.max(), np.median(error / truth)
+            greedy[at], deployed[at] = truth[[values.argmin(), space.index(step.recommended)]]
+            chosen[at] = space.index(step.configuration)
+    lowest = truth.min()
+    return Curves(worst, typical, greedy / lowest - 1, deployed / lowest - 1, chosen)
 
 
 def cover_ends(near: NDArray[np.bool_], chosen: NDArray[np.int64]) -> list[int]:
