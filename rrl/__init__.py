@@ -31,7 +31,6 @@ _HOME = {
     "released": "rrl.core.rrl",
     "AGENTS": "rrl.rivals.agents",
     "QTable": "rrl.core.qtable",
-    "LoadLevels": "rrl.core.agent",
     "Copy": "rrl.core.similarity",
     "LearnedSimilarity": "rrl.core.learned_similarity",
     "NetworkSimilarity": "rrl.core.similarity",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
 
 import numpy as np
 from numba import njit
@@ -93,6 +92,8 @@ class QTable:
 
     Attributes
     ----------
+    loads : int
+        Number of loads that `log_load` is the mean of.
     values, sds : ndarray, shape (n,)
         The expected cost of each configuration, and the sd of that value as a fraction of it. The
         first measurement sets all values, with an infinite sd.
@@ -129,7 +130,8 @@ class QTable:
 
     def __init__(self, space: ConfigSpace, level: int = 0, log_load: float = 0.0) -> None:
         size = len(space)
-        self.space, self.level, self.log_load = space, level, log_load
+        self.space, self.level = space, level
+        self.log_load, self.loads = log_load, 0
         self.values, self.sds = np.zeros(size), np.full(size, np.inf)
         self.counts = np.zeros(size)
         self.inherited, self.scaled = np.zeros(size, dtype=np.bool_), 0
@@ -206,15 +208,6 @@ class QTable:
         ratio = (cost + floor) / (self.values[index] + floor)
         factor = ratio ** (1 / self.scaled)  # makes a running geometric mean
         self.values[self.inherited] *= factor
-
-
-def nearest(tables: Iterable[QTable], log_load: float) -> QTable | None:
-    """Return the table with measurements whose load level is nearest; None if there is none."""
-    found, least = None, math.inf
-    for table in tables:
-        if table.episodes and (away := abs(table.log_load - log_load)) < least:
-            found, least = table, away
-    return found
 
 
 def _relative(mean: float, squares: float) -> float:

@@ -30,13 +30,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from rrl.core.agent import LoadLevels, check_cost, check_load
+from rrl.core.agent import check_cost
 from rrl.core.exploration import Boltzmann, Exploration
 from rrl.core.knob import Configuration
-from rrl.core.qtable import Floats, Ints, QTable, nearest
+from rrl.core.qtable import Floats, Ints, QTable
 from rrl.core.region import FixedRadius, Region, SelectedRadius
 from rrl.core.similarity import Copy, NetworkSimilarity, Similarity
 from rrl.core.space import ConfigSpace
+from rrl.core.tables import Tables
 
 SURE = 2.0  # sds above the expected cost, at the upper limit of a challenger
 
@@ -71,13 +72,14 @@ class RRL:
     average : bool, optional
         Whether values are means of their estimates until the learning rate takes over, see
         :func:`rrl.core.qtable.update_region`.
-    loads : LoadLevels, optional
-        Which loads share a table.
+    ratio : float, optional
+        Loads that differ by less than this factor share a table, see
+        :class:`~rrl.core.tables.Tables`.
 
     Attributes
     ----------
-    tables : list of QTable
-        One per load level, by its number.
+    tables : Tables
+        A list with one table per load level.
 
     Raises
     ------
@@ -113,7 +115,7 @@ class RRL:
         start: Configuration | None = None,
         learning_rate: float = 0.3,
         average: bool = True,
-        loads: LoadLevels | None = None,
+        ratio: float = 1.35,
     ) -> None:
         if not 0 < learning_rate <= 1:
             raise ValueError(f"learning_rate must be above 0 and at most 1, got {learning_rate!r}")
@@ -123,17 +125,12 @@ class RRL:
         self.exploration: Exploration = Boltzmann() if exploration is None else exploration
         self.start = None if start is None else space.index(start)
         self.learning_rate, self.average = learning_rate, average
-        self.loads = LoadLevels() if loads is None else loads
-        self.tables: list[QTable] = []
+        self.tables = Tables(space, ratio)
         self._last: int | None = None  # the load level of the last measurement
 
     def ask(self, load: float) -> Configuration:
         """See :meth:`rrl.core.agent.Agent.ask`."""
-        level = self.loads.enter(load)
-        if level == len(self.tables):
-            self.tables.append(QTable(self.space, level, self.loads.log_loads[level]))
-            self._find_nearest()
-        table = self._known(level)
+        table = self._known(self.tables.at(load))
         if not table.episodes:
             first = self.start if table.near is None else table.near.incumbent
             if first is not None:
@@ -143,15 +140,10 @@ class RRL:
 
     def tell(self, configuration: Configuration, cost: float) -> None:
         """See :meth:`rrl.core.agent.Agent.tell`."""
-        if self.loads.current is None:
-            raise ValueError("tell comes after ask: the load of this episode is not known")
+        table = self.tables.current
         cost, index = check_cost(cost), self.space.index(configuration)
-        table = self._known(self.loads.current)
-        self.tables[table.level] = table
-        self.loads.count()
-        table.record(index, cost)
-        table.log_load = self.loads.log_loads[table.level]
-        self._find_nearest()
+        table = self._known(table)
+        self.tables.record(table, index, cost)
         cells = self.region.around(table, index)
         estimate = self.similarity.estimate(table, index, cost, cells)
         table.update(cells, *estimate, self.learning_rate, self.average)
@@ -160,37 +152,22 @@ class RRL:
         self._last = table.level
 
     def best(self, load: float) -> Configuration:
-        """See :meth:`rrl.core.agent.Agent.best`; it is that of the nearest load level.
-
-        Raises
-        ------
-        ValueError
-            If nothing has been told yet, or the load is not a positive number.
-        """
-        table = self.table(load)
-        if table is None or table.incumbent is None:
-            raise ValueError("nothing to recommend: tell the cost of an episode first")
-        return self.space[table.incumbent]
+        """See :meth:`rrl.core.agent.Agent.best`."""
+        return self.space[self.tables.deployed(load)]
 
     def table(self, load: float) -> QTable | None:
         """Return the table of the nearest load level with measurements; None if there is none."""
-        return nearest(self.tables, math.log(check_load(load)))
+        return self.tables.nearest(load)
 
-    def _find_nearest(self) -> None:
-        """Tell each table which other one is nearest."""
-        for one in self.tables:
-            one.near = nearest((other for other in self.tables if other is not one), one.log_load)
-
-    def _known(self, level: int) -> QTable:
-        """Return the table of a load level with all that is known now; no stored table changes.
+    def _known(self, table: QTable) -> QTable:
+        """Return a table, or its copy with all that is known now; the table itself stays.
 
         If another load level was measured last, the nearest one may say more. A load level without
         measurements starts from its values. Otherwise the similarity predicts the configurations
         that may be tried, or if all may be, those that were measured.
         """
-        table = self.tables[level]
         near = table.near
-        if level == self._last or near is None:
+        if table.level == self._last or near is None:
             return table
         table = table.copy()
         if not table.episodes:
@@ -320,6 +297,6 @@ def released(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> R
         "exploration": Boltzmann(0.002, 0.002),
         "learning_rate": 0.3,
         "average": False,
-        "loads": LoadLevels(math.inf),
+        "ratio": math.inf,
     }
     return RRL(space, rng, **(kept | settings))

@@ -16,7 +16,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.agent import LoadLevels
 from rrl.core.exploration import Boltzmann, action_probabilities
 from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.region import FixedRadius
@@ -104,8 +103,8 @@ class Explorer:
     def restart(self) -> None:
         """Delete what the agent has learned; the settings stay."""
         self._arrivals_rng, self._server_rng, agent_rng = self._rng.spawn(3)
-        loads = LoadLevels(1 + 1e-6)  # the load is exact, so another one is another level
-        self.agent = RRL(self.server.space, agent_rng, loads=loads)
+        # The load is exact, so another one is another level:
+        self.agent = RRL(self.server.space, agent_rng, ratio=1 + 1e-6)
         self._similarities = {name: choice.make() for name, choice in SIMILARITIES.items()}
         self.costs: list[float] = []
         self.measured: dict[float, int] = {}  # for each load, the last measured configuration

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.agent import LoadLevels
 from rrl.core.exploration import Boltzmann
 from rrl.core.knob import Knob
 from rrl.core.rrl import RRL
@@ -114,14 +113,15 @@ def watch_table(
     worst, typical, greedy, deployed = np.empty((4, seeds, episodes))
     chosen = np.empty((seeds, episodes), dtype=np.int64)
     for seed in range(seeds):
-        loads = LoadLevels(math.inf)  # all loads share one table
-        agent = make(space, np.random.default_rng([seed, 0]), loads=loads, **settings)
+        draws = np.random.default_rng([seed, 0])
+        agent = make(space, draws, ratio=math.inf, **settings)  # all loads share one table
         rng = np.random.default_rng([seed, 1])
         for step in steps(server, agent, Poisson(rate_per_s), episodes, rng):
             at, values = (seed, step.number), agent.tables[0].values
             error = np.abs(values - truth)
             worst[at], typical[at] = error.max(), np.median(error / truth)
-            greedy[at], deployed[at] = truth[[values.argmin(), space.index(step.recommended)]]
+            greedy[at] = truth[values.argmin()]
+            deployed[at] = truth[space.index(step.recommended)]
             chosen[at] = space.index(step.configuration)
     lowest = truth.min()
     return Curves(worst, typical, greedy / lowest - 1, deployed / lowest - 1, chosen)
