@@ -55,16 +55,15 @@ class Tables(list[QTable]):
     def at(self, load: float) -> QTable:
         """Return the table of a load (requests per second), which is empty if it begins a level."""
         self._log_load = math.log(check_load(load))
-        away = [abs(table.log_load - self._log_load) for table in self]
-        distance = min(away, default=math.inf)
+        table = _nearest(self, self._log_load)
+        distance = math.inf if table is None else abs(table.log_load - self._log_load)
         again, self._outlier = self._outlier, distance > self.width
-        if not away or (self._outlier and (again or distance > 2 * self.width)):
-            self._outlier, self._level = False, len(self)
-            self.append(QTable(self.space, len(self), self._log_load))
+        if table is None or (self._outlier and (again or distance > 2 * self.width)):
+            table, self._outlier = QTable(self.space, len(self), self._log_load), False
+            self.append(table)
             self._find_nearest()
-        else:
-            self._level = away.index(distance)
-        return self[self._level]
+        self._level = table.level
+        return table
 
     @property
     def current(self) -> QTable:
@@ -89,23 +88,18 @@ class Tables(list[QTable]):
             table.loads += 1
             table.log_load += (self._log_load - table.log_load) / table.loads
         table.record(index, cost)
-        self._find_nearest()
+        if len(self) > 1:
+            self._find_nearest()
 
     def _find_nearest(self) -> None:
-        for table in self:
-            table.near = self._nearest(table.log_load, other_than=table)
+        for one in self:
+            others = [table for table in self if table.episodes and table is not one]
+            one.near = _nearest(others, one.log_load)
 
     def nearest(self, load: float) -> QTable | None:
         """Return the table with measurements whose load level is nearest; None if there is none."""
-        return self._nearest(math.log(check_load(load)))
-
-    def _nearest(self, log_load: float, other_than: QTable | None = None) -> QTable | None:
-        found, least = None, math.inf
-        for table in self:
-            away = abs(table.log_load - log_load)
-            if table.episodes and table is not other_than and away < least:
-                found, least = table, away
-        return found
+        measured = [table for table in self if table.episodes]
+        return _nearest(measured, math.log(check_load(load)))
 
     def deployed(self, load: float) -> int:
         """Return the configuration to deploy: the incumbent of the nearest load level.
@@ -119,3 +113,9 @@ class Tables(list[QTable]):
         if table is None or table.incumbent is None:
             raise ValueError("nothing to recommend: tell the cost of an episode first")
         return table.incumbent
+
+
+def _nearest(tables: list[QTable], log_load: float) -> QTable | None:
+    if len(tables) < 2:  # as in most runs
+        return tables[0] if tables else None
+    return min(tables, key=lambda table: abs(table.log_load - log_load))
