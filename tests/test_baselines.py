@@ -25,8 +25,7 @@ from rrl.rivals.baselines import (
 from rrl.rivals.bayesian import GPEI
 from rrl.rivals.neighbours import Neighbours
 from rrl.rivals.peers import Optuna
-from rrl.rivals.perceptron import Network
-from rrl.rivals.q_agents import DeepQNetwork, QLearning
+from rrl.rivals.q_agents import DeepQNetwork, Network, QLearning
 from rrl.rivals.search import Searcher
 from rrl.rivals.unit_cube import unit_cube
 from rrl.rivals.zooming import Zooming, distances

@@ -196,30 +196,18 @@ class NetworkSimilarity(Similarity):
             self._errors += math.log(cost / table.values[index]) ** 2
             self._count += 1
         self._measured = [*self._measured, [int(index), load, float(cost)]][-WINDOW:]
-        costs, here = self.fitted(table.space, cells, load), cells == index
+        costs, here = self._fitted(table.space, cells, load), cells == index
         sd = max(table.noise, math.sqrt(self._errors / self._count))
         return Estimate(np.where(here, cost, costs), np.where(here, table.noise, sd))
 
-    def fitted(self, space: ConfigSpace, indices: Ints, load: float) -> Floats:
-        """Fit the network to all measurements and return the costs that it expects.
-
-        Parameters
-        ----------
-        space : ConfigSpace
-        indices : ndarray of int, shape (m,)
-        load : float
-            Requests per second.
-
-        Returns
-        -------
-        ndarray, shape (m,)
-        """
+    def _fitted(self, space: ConfigSpace, cells: Ints, load: float) -> Floats:
+        """Return the costs that the network expects under a load (requests per second)."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPRegressor
 
         where, loads, costs = np.array(self._measured).T
         x = _inputs(space, where.astype(int), loads)
-        wanted = _inputs(space, indices, np.full(len(indices), load))
+        wanted = _inputs(space, cells, np.full(len(cells), load))
         centre, scale = x.mean(axis=0), np.where(x.std(axis=0) > 0, x.std(axis=0), 1.0)
         unit = costs.std() or 1.0
         network = MLPRegressor(
