@@ -1,4 +1,4 @@
-"""What a decision costs: every agent and peer side by side. A script, not a test.
+"""What a decision costs: every agent side by side, and what has a limit. A script, not a test.
 
 A decision is one ask, one tell and one best, as in the loop. Its time is that of the processor, so
 other work on the machine hardly counts. Costs are a bowl with 7 % noise, computed beforehand. An
@@ -21,12 +21,11 @@ from rrl.rivals.agents import AGENTS, maker
 from rrl.support.errors import UsageError
 from rrl.support.machine import one_thread
 
-EPISODES = (50, 200, 1000)
-WINDOW = 20  # decisions whose mean is shown
+LATE = 100  # decisions whose median counts
+AFTER = (200, 1000)  # decisions
 BUDGET_S = 20.0  # per agent and space
 LIMITS_US = {11: 20, 101: 50}  # of the paper's agents with a copy, by the values per knob
 GP_LIMITS_S = {"1296": 3e-3, "10,000": 20e-3, "10^6": 50e-3}  # of `rrl-gp`, by configurations
-LATE = 100  # decisions whose median is judged
 
 
 def bowl(space: ConfigSpace) -> np.ndarray:
@@ -50,30 +49,22 @@ def decisions(agent, space: ConfigSpace, episodes: int, budget_s: float) -> list
     return seconds
 
 
-def show(milliseconds: float | None) -> str:
-    return f"{'-':>11}" if milliseconds is None else f"{milliseconds:11.4g}"
-
-
-def window(seconds: list[float], after: int) -> float | None:
-    """Mean of the last decisions up to that episode, in ms; some agents refit now and then only."""
-    reached = seconds[max(after - WINDOW, 0) : after]
-    return 1e3 * statistics.fmean(reached) if len(seconds) >= after else None
-
-
-def by_episode(title: str, space: ConfigSpace) -> None:
-    """All agents on one space: late decisions, the mean over the run, and the slowest decision."""
-    heads = "".join(f"{f'after {n}':>11}" for n in EPISODES) + f"{'mean':>11}{'slowest':>11}"
-    print(f"\nms per decision, {title}{heads}   decisions  (budget {BUDGET_S:g} s)")
+def side_by_side(title: str, space: ConfigSpace) -> None:
+    """All agents on one space: late decisions, and the slowest one, when agents refit."""
+    heads = "".join(f"{f'after {n}':>12}" for n in AFTER)
+    print(f"\nus per decision, {title:18}{heads}     slowest   decisions")
     for name in AGENTS:
         try:
             agent = AGENTS[name](space, np.random.default_rng(0))
-        except (UsageError, AttributeError, ModuleNotFoundError) as error:
+        except UsageError as error:
             print(f"{name:35}  absent: {error}")
             continue
-        seconds = decisions(agent, space, EPISODES[-1], BUDGET_S)
-        reached = "".join(show(window(seconds, n)) for n in EPISODES)
-        whole = show(1e3 * statistics.fmean(seconds)) + show(1e3 * max(seconds))
-        print(f"{name:35}{reached}{whole}{len(seconds):12}", flush=True)
+        seconds = decisions(agent, space, AFTER[-1], BUDGET_S)
+        late = [seconds[n - LATE : n] if len(seconds) >= n else [] for n in AFTER]
+        shown = [
+            f"{1e6 * statistics.median(part):12.1f}" if part else f"{'-':>12}" for part in late
+        ]
+        print(f"{name:35}{''.join(shown)}{1e6 * max(seconds):12.1f}{len(seconds):12}", flush=True)
 
 
 def judge(what: str, seconds: float, limit_s: float) -> None:
@@ -95,13 +86,10 @@ def goals() -> None:
         for name, radius in product(("rrl", "rrl-released-copy"), (1.0, 2.0, 3.0)):
             make = maker(name, region=FixedRadius(radius))
             runs = runs_of(make, space, *((1000, 8) if n == 11 else (200, 1)))
-            each = min(statistics.median(run[100:]) for run in runs)  # at first it builds trees
-            judge(f"{name}, {n}^3, radius {radius:g}: median", each, limit / 1e6)
-    space = paper_cpu(10)
-    for episodes in (300, 1000):
-        runs = runs_of(AGENTS["rrl-adaptive"], space, episodes, 5)
-        judge(f"rrl-adaptive, 11^3: mean of {episodes}", min(map(statistics.fmean, runs)),
-              LIMITS_US[11] / 1e6)  # fmt: skip
+            late = min(statistics.median(run[-LATE:]) for run in runs)
+            judge(f"{name}, {n}^3, radius {radius:g}: median", late, limit / 1e6)
+    runs = runs_of(AGENTS["rrl-adaptive"], paper_cpu(10), 1000, 5)
+    judge("rrl-adaptive, 11^3: mean", min(map(statistics.fmean, runs)), LIMITS_US[11] / 1e6)
     ten = [ConfigSpace([Knob(name, range(10)) for name in names]) for names in ("abcd", "abcdef")]
     spaces = testbed("cpu2-joint").space, *ten
     for where, (title, limit) in zip(spaces, GP_LIMITS_S.items(), strict=True):
@@ -112,6 +100,6 @@ def goals() -> None:
 
 if __name__ == "__main__":
     with one_thread():  # one core, as the server needs the others
-        by_episode("11 x 11 x 11      ", paper_cpu(10))
-        by_episode("cpu2-joint (1296) ", testbed("cpu2-joint").space)
+        side_by_side("11 x 11 x 11", paper_cpu(10))
+        side_by_side("cpu2-joint (1296)", testbed("cpu2-joint").space)
         goals()

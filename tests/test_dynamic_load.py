@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl.core.agent import LoadLevels
+from rrl.core.knob import Knob
 from rrl.core.rrl import RRL
+from rrl.core.space import ConfigSpace
+from rrl.core.tables import Tables
 from rrl.studies.problems import with_truth
 from rrl.tuning.loop import tune
 from rrl.workloads.workload import Phases
@@ -80,45 +82,52 @@ def test_the_loads_of_the_paper():
 # --- which load level a load belongs to -----------------------------------------------------------
 
 
-def entered(levels, loads):
+def levels():
+    return Tables(ConfigSpace([Knob("threads", (1, 2))]))
+
+
+def entered(tables, loads):
     numbers = []
     for load in loads:
-        numbers.append(levels.enter(load))
-        levels.count()
+        table = tables.at(load)
+        tables.record(table, 0, 1.0)
+        numbers.append(table.level)
     return numbers
+
+
+def log_loads(tables):
+    return [table.log_load for table in tables]
 
 
 def test_noise_of_an_estimate_makes_no_load_level():
     """An estimate from 100 Poisson arrivals has a standard error of 10 %."""
     for seed in range(5):
-        levels, rng = LoadLevels(), np.random.default_rng(seed)
-        entered(levels, 11.4 / rng.gamma(99, 1 / 99, size=1000))
-        assert len(levels.log_loads) == 1
-        assert levels.log_loads[0] == pytest.approx(math.log(11.4), abs=0.05)
+        tables, rng = levels(), np.random.default_rng(seed)
+        entered(tables, 11.4 / rng.gamma(99, 1 / 99, size=1000))
+        assert log_loads(tables) == [pytest.approx(math.log(11.4), abs=0.05)]
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0, 3.0])
 def test_a_load_that_changes_much_is_noticed_at_once(factor):
-    levels = LoadLevels()
-    assert entered(levels, [10.0] * 20 + [10.0 * factor, 10.0]) == [0] * 20 + [1, 0]
+    assert entered(levels(), [10.0] * 20 + [10.0 * factor, 10.0]) == [0] * 20 + [1, 0]
 
 
 def test_one_strange_estimate_makes_no_load_level_but_a_second_one_does():
-    levels = LoadLevels()
-    assert entered(levels, (10.0, 10.0, 14.0, 10.0, 9.0, 7.2, 10.0)) == [0] * 7
+    tables = levels()
+    assert entered(tables, (10.0, 10.0, 14.0, 10.0, 9.0, 7.2, 10.0)) == [0] * 7
     usual = np.log([10.0, 10.0, 10.0, 9.0, 10.0])  # the other two do not count
-    assert levels.log_loads == pytest.approx([usual.mean()])
-    assert entered(levels, (14.5, 14.0)) == [0, 1]
-    assert entered(levels, (10.0, 14.2, 100.0)) == [0, 1, 2]
+    assert log_loads(tables) == pytest.approx([usual.mean()])
+    assert entered(tables, (14.5, 14.0)) == [0, 1]
+    assert entered(tables, (10.0, 14.2, 100.0)) == [0, 1, 2]
 
 
 @given(st.lists(st.floats(0.1, 1e4), min_size=1, max_size=30))
 def test_a_load_level_is_near_its_loads(loads):
-    levels = LoadLevels()
+    tables = levels()
     for load in loads:
-        before = list(levels.log_loads)
-        number = levels.enter(load)
-        assert abs(levels.log_loads[number] - math.log(load)) <= 2 * levels.width + 1e-9
-        if number == len(before):  # a new level is for a load that is unlike all others
-            assert all(abs(other - math.log(load)) > levels.width for other in before)
-        levels.count()
+        before = log_loads(tables)
+        table = tables.at(load)
+        assert abs(table.log_load - math.log(load)) <= 2 * tables.width + 1e-9
+        if table.level == len(before):  # a new level is for a load that is unlike all others
+            assert all(abs(other - math.log(load)) > tables.width for other in before)
+        tables.record(table, 0, 1.0)

@@ -108,13 +108,6 @@ def test_what_was_learned_at_one_load_counts_at_another():
     assert np.abs(np.log(alone / truth / 2)).max() > 1  # the same without the other load
 
 
-def test_a_cost_of_zero_is_half_the_lowest_above_it():
-    table, similarity = QTable(ConfigSpace([Knob("a", range(3))])), LearnedSimilarity()
-    for index, cost in ((0, 4.0), (1, 0.0)):
-        estimate = measure(table, similarity, index, cost, np.arange(3))
-    assert estimate.costs[1] == pytest.approx(2.0, rel=0.2)
-
-
 @settings(max_examples=30, deadline=None)
 @given(spaces(), st.floats(0.1, 100), st.floats(-50, 50))
 def test_the_unit_of_the_positions_does_not_matter(space, scale, shift):

@@ -19,9 +19,8 @@ from rrl.core.knob import Knob
 from rrl.core.learned_similarity import BESIDE_A_START, LearnedSimilarity
 from rrl.core.qtable import QTable
 from rrl.core.region import PART, FixedRadius, SelectedRadius, WholeSpace
-from rrl.core.released_network import NetworkSimilarity
 from rrl.core.rrl import SURE, deploy, expected_cost
-from rrl.core.similarity import Copy
+from rrl.core.similarity import Copy, NetworkSimilarity
 from rrl.core.space import ConfigSpace
 from rrl.rivals.variants import OtherFit, Within
 from rrl.tuning.presets import paper_cpu
@@ -194,9 +193,6 @@ def test_of_a_large_space_a_part_is_updated_and_each_episode_another_one():
     assert len(np.setdiff1d(parts[1], parts[0])) > PART // 2
 
 
-# --- explorations ---------------------------------------------------------------------------------
-
-
 def test_trials_within_some_steps_reach_the_nearest_where_neighbours_are_missing():
     space = ConfigSpace([Knob("threads", range(7))], available=[[0], [3], [6]])
     table, region = QTable(space), Within(1)
@@ -204,6 +200,9 @@ def test_trials_within_some_steps_reach_the_nearest_where_neighbours_are_missing
     table.update(region.around(table, 1), np.ones(3), np.ones(3), 1.0, average=False)
     table.record(1, 1.0)
     assert region.candidates(table).tolist() == [0, 1, 2]
+
+
+# --- explorations ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", EXPLORATIONS.values(), ids=EXPLORATIONS)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl.core.exploration import Boltzmann, Temperature, action_probabilities
+from rrl.core.exploration import Boltzmann, action_probabilities
 from rrl.core.knob import Knob
 from rrl.core.qtable import NOISE, NOISE_WEIGHT, QTable, update_region
 from rrl.core.space import ConfigSpace
@@ -22,13 +22,6 @@ def line(size):
 def update(values, sds, counts, cells, costs, cost_sds, learning_rate=0.3, average=False):
     cells, costs, cost_sds = np.array(cells), np.array(costs, float), np.array(cost_sds, float)
     update_region(values, sds, counts, cells, costs, cost_sds, learning_rate, average)
-
-
-def test_the_released_update_is_a_mix_by_the_learning_rate():
-    values, counts = np.array([1.0, 2.0, 3.0, 4.0]), np.array([5.0, 5.0, 0.0, 0.0])
-    update(values, np.full(4, 0.5), counts, [1, 2], [10.0, 20.0], [0.1, 0.1])
-    assert values == pytest.approx([1.0, 0.7 * 2 + 0.3 * 10, 0.7 * 3 + 0.3 * 20, 4.0])
-    assert counts.tolist() == [5.0, 6.0, 1.0, 0.0]
 
 
 @given(st.lists(costs, min_size=1, max_size=30))
@@ -100,7 +93,7 @@ def test_counts_means_and_noise_are_those_of_the_measurements(measured):
 @given(tables, temperatures)
 def test_draws_follow_the_probabilities(values, temperature):
     """Each draw is the inverse of the distribution function."""
-    table, boltzmann = QTable(line(len(values))), Boltzmann(Temperature(temperature, temperature))
+    table, boltzmann = QTable(line(len(values))), Boltzmann(temperature, temperature)
     table.values[:] = values
     running = np.cumsum(action_probabilities(values, temperature))
     rng, uniforms = np.random.default_rng(1), np.random.default_rng(1)

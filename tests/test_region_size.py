@@ -106,8 +106,7 @@ def test_order_of_knobs_and_levels_changes_no_radius(space, seed):
 def test_each_load_level_has_its_own_radius():
     agent = adaptive(paper_cpu(4), np.random.default_rng(0))
     list(bowl(agent, 60, load=10.0))
-    narrow = agent.region.radius
+    narrow = agent.region.sizes[0].radius
     list(bowl(agent, 5, load=40.0))
-    assert agent.region.radius == agent.region.start != narrow
-    list(bowl(agent, 1, load=10.0))
-    assert agent.region.radius == narrow
+    assert agent.region.sizes[1].radius == agent.region.start != narrow
+    assert agent.region.sizes[0].radius == narrow

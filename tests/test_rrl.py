@@ -15,9 +15,8 @@ from rrl.core.exploration import ExpectedSaving, action_probabilities
 from rrl.core.knob import Knob
 from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.region import FixedRadius, WholeSpace
-from rrl.core.released_network import NetworkSimilarity
 from rrl.core.rrl import RRL, adaptive, released
-from rrl.core.similarity import Copy
+from rrl.core.similarity import Copy, NetworkSimilarity
 from rrl.core.space import ConfigSpace
 from rrl.tuning.presets import paper_cpu
 from rrl.tuning.recommended import recommended
@@ -142,10 +141,11 @@ def test_an_sd_in_the_table_changes_what_is_tried():
 
 
 def contents(agent):
-    """All numbers of all tables."""
+    """All numbers of all tables with measurements."""
     return [
         {k: x.tobytes() if isinstance(x, np.ndarray) else x for k, x in vars(table).items()}
         for table in agent.tables
+        if table.episodes
     ]
 
 
@@ -161,11 +161,11 @@ def test_ask_and_best_write_no_value(candidates):
         configuration = agent.ask(load)
         agent.ask(load * 30)
         agent.ask(load)
-        if agent.tables:
+        if before:
             agent.best(load)
         assert contents(agent) == before
         agent.tell(configuration, true_cost(agent.space, configuration) * rng.lognormal(0, 0.05))
-    assert len(agent.tables) >= 3
+    assert len(contents(agent)) >= 3
 
 
 # --- where it starts, and what it finds -----------------------------------------------------------
@@ -268,20 +268,6 @@ def test_a_new_load_starts_from_what_is_known_and_a_seen_one_is_not_forgotten():
     assert np.median(back, axis=0).max() <= 1.1
 
 
-def test_what_was_measured_at_the_nearest_load_is_within_reach_at_a_new_one():
-    """A valley that no single step leads to, but which was nearly as good before."""
-    agent = recommended(ConfigSpace([Knob("threads", range(9))]), np.random.default_rng(0))
-    for threads, cost in 3 * [(0, 1.0), (8, 1.05)]:
-        agent.ask(10.0)
-        agent.tell({"threads": threads}, cost)
-    tried = []
-    for _ in range(5):
-        tried.append(agent.ask(40.0)["threads"])
-        agent.tell({"threads": tried[-1]}, 1.0 if tried[-1] == 8 else 10.0)
-    assert tried[0] == 0
-    assert 8 in tried
-
-
 @pytest.mark.parametrize(("there", "back"), [(10.0, 40.0), (40.0, 10.0)])
 def test_what_was_measured_meanwhile_at_another_load_counts_when_a_load_comes_back(there, back):
     agent = recommended(ConfigSpace([Knob("threads", range(9))]), np.random.default_rng(0))
@@ -311,7 +297,7 @@ def test_a_new_load_starts_from_the_values_of_the_nearest_one():
         pass
     known = agent.tables[0].values.copy()
     assert agent.ask(40.0) == agent.best(10.0)
-    assert len(agent.tables) == 1  # only a measurement makes a table
+    assert not agent.tables[1].episodes
     agent.tell(agent.best(10.0), 3 * known[agent.tables[0].incumbent])
     elsewhere = agent.tables[1].inherited
     assert agent.tables[1].values[elsewhere] == pytest.approx(3 * known[elsewhere], rel=0.05)

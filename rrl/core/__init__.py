@@ -10,10 +10,9 @@ negative reward; there is no next state. The modules in reading order:
 3. What a measurement says about other configurations: :mod:`~rrl.core.similarity`.
 4. About which others, and what may be tried next: :mod:`~rrl.core.region`.
 5. What serves next: :mod:`~rrl.core.exploration`.
-6. The agent made of these parts, and what is deployed: :mod:`~rrl.core.rrl`. What every agent is,
-   and which loads count as one: :mod:`~rrl.core.agent`.
+6. The agent made of these parts, and what is deployed: :mod:`~rrl.core.rrl`. What every agent is:
+   :mod:`~rrl.core.agent`. Which loads share a table: :mod:`~rrl.core.tables`.
 
-These are the paper's method. Beside it: the similarity of the released code,
-:mod:`~rrl.core.released_network`, and that of the agent that we recommend,
+These are the paper's method. Beside it stands the similarity of the agent that we recommend:
 :mod:`~rrl.core.gaussian_process` and :mod:`~rrl.core.learned_similarity`.
 """

@@ -1,9 +1,9 @@
-"""What every agent is: the protocol, the checks of what it is told, and the load levels."""
+"""What every agent is: the protocol, and the checks of what it is told."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -70,81 +70,3 @@ def check_cost(cost: float) -> float:
     if cost > HIGHEST:
         raise ValueError(f"a cost must be at most {HIGHEST:g}, got {cost!r}; use another unit")
     return float(cost)
-
-
-class LoadLevels:
-    """The load levels that were met so far: groups of loads that are treated as one.
-
-    Estimates of a load are noisy, and each load level has to learn from its own episodes. So there
-    should be few. All agents group loads with this class.
-
-    A load belongs to the nearest load level. A load that differs from the nearest one by more than
-    a factor of `ratio` begins a new load level: at once if the factor is above the square of the
-    ratio, and otherwise only if the next load also differs by more than `ratio` from every load
-    level, in either direction. Until then, the load belongs to the nearest load level. So a single
-    noisy estimate begins no new one.
-
-    Parameters
-    ----------
-    ratio : float, optional
-        Above 1. An estimate from 100 requests is off by about 10 %. With infinity, all loads
-        belong to one load level.
-
-    Attributes
-    ----------
-    log_loads : list of float
-        The mean logarithm of the loads (requests per second) of each load level.
-    current : int or None
-        The load level of the last load.
-
-    Raises
-    ------
-    ValueError
-        If the ratio is not above 1.
-
-    Examples
-    --------
-    >>> levels = LoadLevels()
-    >>> for load in (10.0, 11.0, 15.0, 10.0, 15.0, 16.0, 40.0):
-    ...     level = levels.enter(load)
-    ...     levels.count()
-    >>> [round(math.exp(x), 1) for x in levels.log_loads]  # 15 counts when it comes again
-    [10.3, 16.0, 40.0]
-    """
-
-    def __init__(self, ratio: float = 1.35) -> None:
-        if not ratio > 1:
-            raise ValueError(f"the ratio of load levels must be above 1, got {ratio!r}")
-        self.width = math.log(ratio)
-        self.log_loads: list[float] = []
-        self.current: int | None = None
-        self._counts: list[int] = []  # loads that belong to each load level
-        self._log_load = 0.0  # of the last load
-        self._outlier = False  # whether the last load is far from all load levels
-
-    def enter(self, load: float) -> int:
-        """Return the number of the load level of a load (requests per second)."""
-        self._log_load = math.log(check_load(load))
-        near = self.nearest(self._log_load, range(len(self.log_loads)))
-        distance = math.inf if near is None else abs(self.log_loads[near] - self._log_load)
-        again, self._outlier = self._outlier, distance > self.width
-        if near is None or (self._outlier and (again or distance > 2 * self.width)):
-            self._outlier, near = False, len(self.log_loads)
-            self.log_loads.append(self._log_load)
-            self._counts.append(0)
-        self.current = near
-        return near
-
-    def count(self) -> None:
-        """Let the last load count for the mean of its load level, unless it is an outlier."""
-        if self.current is not None and not self._outlier:
-            self._counts[self.current] += 1
-            difference = self._log_load - self.log_loads[self.current]
-            self.log_loads[self.current] += difference / self._counts[self.current]
-
-    def nearest(self, log_load: float, among: Iterable[int]) -> int | None:
-        """Return the load level, among some, that is nearest to the logarithm of a load."""
-        levels = list(among)
-        if len(levels) < 2:  # as in most runs
-            return levels[0] if levels else None
-        return min(levels, key=lambda level: abs(self.log_loads[level] - log_load))

@@ -29,42 +29,23 @@ class Exploration(Protocol):
 
 
 @dataclass(frozen=True)
-class Temperature:
-    """A temperature that halves every `half_life` episodes, down to `end`.
-
-    Parameters
-    ----------
-    start, end : float
-        Above 0, with ``start >= end``. At 0.01, a configuration that costs 1 % more than the best
-        is e times less likely to be chosen.
-    half_life : int
-        Number of episodes, at least 1.
-
-    Examples
-    --------
-    >>> [Temperature(0.04, 0.01, half_life=10)(episode) for episode in (0, 9, 10, 20, 500)]
-    [0.04, 0.04, 0.02, 0.01, 0.01]
-    """
-
-    start: float = 0.02
-    end: float = 0.005
-    half_life: int = 50
-
-    def __post_init__(self) -> None:
-        if not 0 < self.end <= self.start < math.inf or self.half_life < 1:
-            raise ValueError(f"need 0 < end <= start and half_life >= 1, got {self}")
-
-    def __call__(self, episode: int) -> float:
-        """Return the temperature of an episode; episodes count from 0."""
-        return max(self.end, self.start * 0.5 ** (episode // self.half_life))
-
-
 class Boltzmann:
     """Draw from :func:`action_probabilities` with a temperature that falls.
 
+    The temperature halves every `half_life` episodes, down to `end`.
+
     Parameters
     ----------
-    temperature : Temperature, optional
+    start, end : float, optional
+        Above 0, with ``start >= end``. At 0.01, a configuration that costs 1 % more than the best
+        is e times less likely to be chosen.
+    half_life : int, optional
+        Number of episodes, at least 1.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
 
     Examples
     --------
@@ -75,8 +56,23 @@ class Boltzmann:
     1
     """
 
-    def __init__(self, temperature: Temperature | None = None) -> None:
-        self.temperature = Temperature() if temperature is None else temperature
+    start: float = 0.02
+    end: float = 0.005
+    half_life: int = 50
+
+    def __post_init__(self) -> None:
+        if not 0 < self.end <= self.start < math.inf or self.half_life < 1:
+            raise ValueError(f"need 0 < end <= start and half_life >= 1, got {self}")
+
+    def temperature(self, episode: int) -> float:
+        """Return the temperature of an episode; episodes count from 0.
+
+        Examples
+        --------
+        >>> [Boltzmann(0.04, 0.01, half_life=10).temperature(t) for t in (0, 9, 10, 20, 500)]
+        [0.04, 0.04, 0.02, 0.01, 0.01]
+        """
+        return max(self.end, self.start * 0.5 ** (episode // self.half_life))
 
     def choose(self, table: QTable, cells: Ints | None, rng: np.random.Generator) -> int:
         """See :meth:`Exploration.choose`; one number is drawn."""

@@ -80,18 +80,18 @@ class Hyperparameters(NamedTuple):
         return [*self.length_scales.tolist(), self.amplitude, self.nugget]
 
 
-def compress(log_cost: Floats, cap: float = CAP) -> Floats:
-    """Let logarithms above `cap` grow only logarithmically.
+def compress(log_cost: Floats) -> Floats:
+    """Let logarithms above `CAP` grow only logarithmically.
 
     Examples
     --------
     >>> compress(np.array([-1.0, 2.0, 5.0])).round(2)
     array([-1.  ,  2.  ,  3.39])
     """
-    return np.where(log_cost > cap, cap + np.log1p(np.maximum(log_cost - cap, 0)), log_cost)
+    return np.where(log_cost > CAP, CAP + np.log1p(np.maximum(log_cost - CAP, 0)), log_cost)
 
 
-def expand(compressed: Floats, cap: float = CAP) -> Floats:
+def expand(compressed: Floats) -> Floats:
     """Undo :func:`compress`.
 
     Examples
@@ -99,7 +99,7 @@ def expand(compressed: Floats, cap: float = CAP) -> Floats:
     >>> expand(compress(np.array([-1.0, 2.0, 5.0]))).round(2)
     array([-1.,  2.,  5.])
     """
-    return np.where(compressed > cap, cap + np.expm1(np.maximum(compressed - cap, 0)), compressed)
+    return np.where(compressed > CAP, CAP + np.expm1(np.maximum(compressed - CAP, 0)), compressed)
 
 
 def correlation(a: Floats, b: Floats, length_scales: Floats) -> Floats:

@@ -19,7 +19,7 @@ from rrl.core.gaussian_process import (
     fit_hyperparameters,
 )
 from rrl.core.qtable import Floats, Ints, QTable
-from rrl.core.similarity import Estimate
+from rrl.core.similarity import Estimate, Similarity
 from rrl.core.space import ConfigSpace
 
 # Expected log cost over the incumbent's, far from all measurements, and the sd of this expectation.
@@ -81,7 +81,7 @@ def fit_is_due(episodes: int, first: int = FIRST_FIT) -> bool:
     return due == episodes
 
 
-class LearnedSimilarity:
+class LearnedSimilarity(Similarity):
     """All measurements so far, of this load level and the nearest other one, estimate a region.
 
     The load is a coordinate like the knobs, so the process also learns how much two loads are
@@ -112,7 +112,6 @@ class LearnedSimilarity:
     (array([1.02, 1.24, 1.61, 1.97]), array([0.15, 0.31, 0.31, 0.15]))
     """
 
-    inherits = False  # the measurements of the nearest load level are among the data
     process: type[GaussianProcess] = GaussianProcess
 
     def __init__(self, elsewhere: tuple[float, float] | None = None) -> None:

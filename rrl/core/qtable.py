@@ -87,9 +87,13 @@ class QTable:
     space : ConfigSpace
     level : int, optional
         Number of the load level.
+    log_load : float, optional
+        Mean logarithm of the load level's loads, in requests per second.
 
     Attributes
     ----------
+    loads : int
+        Number of loads that `log_load` is the mean of.
     values, sds : ndarray, shape (n,)
         The expected cost of each configuration, and the sd of that value as a fraction of it. The
         first measurement sets all values, with an infinite sd.
@@ -106,8 +110,6 @@ class QTable:
         Number of measurements.
     incumbent : int or None
         The configuration to deploy.
-    log_load : float
-        Mean logarithm of the load level's loads, in requests per second.
     near : QTable or None
         The table of the nearest other load level that contains measurements.
     last : ndarray of int
@@ -126,9 +128,10 @@ class QTable:
     (array([3., 2., 2.]), array([1, 2]))
     """
 
-    def __init__(self, space: ConfigSpace, level: int = 0) -> None:
+    def __init__(self, space: ConfigSpace, level: int = 0, log_load: float = 0.0) -> None:
         size = len(space)
         self.space, self.level = space, level
+        self.log_load, self.loads = log_load, 0
         self.values, self.sds = np.zeros(size), np.full(size, np.inf)
         self.counts = np.zeros(size)
         self.inherited, self.scaled = np.zeros(size, dtype=np.bool_), 0
@@ -136,7 +139,6 @@ class QTable:
         self.means, self.squares = np.zeros(size), np.zeros(size)
         self.episodes, self.floor = 0, 0.0
         self.incumbent: int | None = None
-        self.log_load: float = 0.0
         self.near: QTable | None = None
         self.last, self.measured = np.empty((2, 0), dtype=np.int64)
         self._scatter = 0.0  # sum of the squared deviations, as fractions of the means
@@ -177,21 +179,15 @@ class QTable:
         self.inherited[cells] = False
         self.last = cells
 
-    def expecting(self, cells: Ints, costs: Floats, sds: Floats) -> QTable:
-        """Return this table with other values of some configurations; this table keeps its own.
-
-        Examples
-        --------
-        >>> from rrl import Knob
-        >>> table = QTable(ConfigSpace([Knob("threads", (1, 2, 4))]))
-        >>> table.expecting(np.array([1]), np.array([5.0]), np.array([0.1])).values
-        array([0., 5., 0.])
-        >>> table.values
-        array([0., 0., 0.])
-        """
+    def copy(self) -> QTable:
+        """Return a table with the same measurements, and with values of its own."""
         other = copy.copy(self)
-        other.values, other.sds = self.values.copy(), self.sds.copy()
-        other.values[cells], other.sds[cells] = costs, sds
+        other.values, other.sds, other.counts = (
+            self.values.copy(),
+            self.sds.copy(),
+            self.counts.copy(),
+        )
+        other.inherited = self.inherited.copy()
         return other
 
     def inherit(self, other: QTable) -> None:

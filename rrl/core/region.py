@@ -8,8 +8,9 @@ region of the recommended agent, whose similarity says itself how little it know
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -97,8 +98,6 @@ class SelectedRadius(Region):
 
     Attributes
     ----------
-    radius : float
-        Of the next measurement's region at the load level of the last one.
     sizes : dict of int to RegionSize
         What is known of the radius at each load level.
 
@@ -116,7 +115,7 @@ class SelectedRadius(Region):
     ...     configuration = agent.ask(load=14.0)
     ...     cost = 1 + sum((threads - 4) ** 2 for threads in configuration.values())
     ...     agent.tell(configuration, cost)
-    >>> agent.best(load=14.0), agent.region.radius < agent.region.start
+    >>> agent.best(load=14.0), agent.region.sizes[0].radius < agent.region.start
     ({'inter_op': 4, 'intra_op': 4, 'batch_threads': 4}, True)
     """
 
@@ -128,29 +127,23 @@ class SelectedRadius(Region):
     ) -> None:
         if radius is None:
             radius = min(max(1.25, space.diameter / 12), 6.0, space.diameter)
-        self.start = self.radius = check_radius(radius)
+        self.start = check_radius(radius)
         widest = max(self.start, min(2 * self.start + 1, space.diameter))
-        self._make = lambda: (size or RegionSize)(len(space.knobs), self.start, widest)
-        self.sizes: dict[int, RegionSize] = {}
-        self._costs: dict[int, list[float]] = {}  # of the present block, by load level
+        made = partial(size or RegionSize, len(space.knobs), self.start, widest)
+        self.sizes: defaultdict[int, RegionSize] = defaultdict(made)
+        self._costs: defaultdict[int, list[float]] = defaultdict(list)  # of the present block
 
     def around(self, table: QTable, index: int) -> Ints:
         """See :meth:`Region.around`."""
-        return table.space.ball(index, self._size(table.level).radius)
+        return table.space.ball(index, self.sizes[table.level].radius)
 
     def learn(self, table: QTable, cost: float) -> None:
         """See :meth:`Region.learn`; the end of a block selects a new radius."""
-        size, costs = self._size(table.level), self._costs[table.level]
-        costs.append(float(cost))
+        size, costs = self.sizes[table.level], self._costs[table.level]
+        costs.append(cost)
         if len(costs) >= size.due:
             size.tell(self._excess(table, np.array(costs)))
             costs.clear()
-        self.radius = size.radius
-
-    def _size(self, level: int) -> RegionSize:
-        if level not in self.sizes:
-            self.sizes[level], self._costs[level] = self._make(), []
-        return self.sizes[level]
 
     @staticmethod
     def _excess(table: QTable, costs: Floats) -> Floats:

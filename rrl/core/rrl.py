@@ -8,17 +8,14 @@ is a part that can be exchanged:
 3. *Exploration*: which one serves next?
 
 Each load level has a table (:class:`~rrl.core.qtable.QTable`): the expected cost of every
-configuration, and how sure that is.
+configuration, and how sure that is. Where the load has changed, both methods begin with a copy of
+the table that takes in what the nearest other load level says.
 
 :meth:`RRL.ask` only chooses: *load* -> the table of its load level -> the region's candidates ->
-the exploration's choice. It moves the generator and remembers the load. It writes no value. If the
-load level has changed, the nearest other load level may know more now. Then the similarity
-*predicts* values, and the exploration reads them from a copy.
+the exploration's choice. It moves the generator and remembers the load. It writes no value.
 
 :meth:`RRL.tell` learns: *cost* -> the table records it -> the region around the measurement -> the
-similarity's estimates -> the update of the region -> the configuration to deploy. If the load
-level has changed, the table first takes in what `ask` predicted. The first measurement under a
-load level makes its table.
+similarity's estimates -> the update of the region -> the configuration to deploy.
 
 :class:`RRL` is the paper's method with our settings. :func:`adaptive` selects the radius of the
 region by Bayesian optimisation, and :func:`released` takes the settings of the released code. Our
@@ -33,14 +30,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from rrl.core.agent import LoadLevels, check_cost, check_load
-from rrl.core.exploration import Boltzmann, Exploration, Temperature
+from rrl.core.agent import check_cost
+from rrl.core.exploration import Boltzmann, Exploration
 from rrl.core.knob import Configuration
 from rrl.core.qtable import Floats, Ints, QTable
 from rrl.core.region import FixedRadius, Region, SelectedRadius
-from rrl.core.released_network import NetworkSimilarity
-from rrl.core.similarity import Copy, Similarity
+from rrl.core.similarity import Copy, NetworkSimilarity, Similarity
 from rrl.core.space import ConfigSpace
+from rrl.core.tables import Tables
 
 SURE = 2.0  # sds above the expected cost, at the upper limit of a challenger
 
@@ -75,13 +72,14 @@ class RRL:
     average : bool, optional
         Whether values are means of their estimates until the learning rate takes over, see
         :func:`rrl.core.qtable.update_region`.
-    loads : LoadLevels, optional
-        Which loads share a table.
+    ratio : float, optional
+        Loads that differ by less than this factor share a table, see
+        :class:`~rrl.core.tables.Tables`.
 
     Attributes
     ----------
-    tables : list of QTable
-        One per load level, by its number.
+    tables : Tables
+        A list with one table per load level.
 
     Raises
     ------
@@ -117,7 +115,7 @@ class RRL:
         start: Configuration | None = None,
         learning_rate: float = 0.3,
         average: bool = True,
-        loads: LoadLevels | None = None,
+        ratio: float = 1.35,
     ) -> None:
         if not 0 < learning_rate <= 1:
             raise ValueError(f"learning_rate must be above 0 and at most 1, got {learning_rate!r}")
@@ -127,33 +125,25 @@ class RRL:
         self.exploration: Exploration = Boltzmann() if exploration is None else exploration
         self.start = None if start is None else space.index(start)
         self.learning_rate, self.average = learning_rate, average
-        self.loads = LoadLevels() if loads is None else loads
-        self.tables: list[QTable] = []
+        self.tables = Tables(space, ratio)
         self._last: int | None = None  # the load level of the last measurement
 
     def ask(self, load: float) -> Configuration:
         """See :meth:`rrl.core.agent.Agent.ask`."""
-        table = self._table(self.loads.enter(load))
+        table = self._known(self.tables.at(load))
         if not table.episodes:
             first = self.start if table.near is None else table.near.incumbent
             if first is not None:
                 return self.space[first]
-        news = self._news(table)
-        expected = table.expecting(*news) if news else table
         cells = self.region.candidates(table)
-        return self.space[self.exploration.choose(expected, cells, self.rng)]
+        return self.space[self.exploration.choose(table, cells, self.rng)]
 
     def tell(self, configuration: Configuration, cost: float) -> None:
         """See :meth:`rrl.core.agent.Agent.tell`."""
-        if self.loads.current is None:
-            raise ValueError("tell comes after ask: the load of this episode is not known")
+        table = self.tables.current
         cost, index = check_cost(cost), self.space.index(configuration)
-        table = self._entered(self.loads.current)
-        self.loads.count()
-        table.record(index, cost)
-        table.log_load = self.loads.log_loads[table.level]
-        for one in self.tables:
-            one.near = self._nearest(one.log_load, other_than=one)
+        table = self._known(table)
+        self.tables.record(table, index, cost)
         cells = self.region.around(table, index)
         estimate = self.similarity.estimate(table, index, cost, cells)
         table.update(cells, *estimate, self.learning_rate, self.average)
@@ -162,58 +152,31 @@ class RRL:
         self._last = table.level
 
     def best(self, load: float) -> Configuration:
-        """See :meth:`rrl.core.agent.Agent.best`; it is that of the nearest load level.
-
-        Raises
-        ------
-        ValueError
-            If nothing has been told yet, or the load is not a positive number.
-        """
-        table = self.table(load)
-        if table is None or table.incumbent is None:
-            raise ValueError("nothing to recommend: tell the cost of an episode first")
-        return self.space[table.incumbent]
+        """See :meth:`rrl.core.agent.Agent.best`."""
+        return self.space[self.tables.deployed(load)]
 
     def table(self, load: float) -> QTable | None:
         """Return the table of the nearest load level with measurements; None if there is none."""
-        return self._nearest(math.log(check_load(load)))
+        return self.tables.nearest(load)
 
-    def _nearest(self, log_load: float, other_than: QTable | None = None) -> QTable | None:
-        measured = [t.level for t in self.tables if t.episodes and t is not other_than]
-        near = self.loads.nearest(log_load, measured)
-        return None if near is None else self.tables[near]
+    def _known(self, table: QTable) -> QTable:
+        """Return a table, or its copy with all that is known now; the table itself stays.
 
-    def _table(self, level: int) -> QTable:
-        """Return the table of a load level, which is a new one before the first measurement."""
-        if level < len(self.tables):
-            return self.tables[level]
-        table = QTable(self.space, level)
-        table.log_load = self.loads.log_loads[level]
-        table.near = self._nearest(table.log_load)
-        return table
-
-    def _news(self, table: QTable) -> tuple[Ints, Floats, Floats] | None:
-        """Return what the similarity predicts, where another load level was measured last.
-
-        These are configurations, their costs and sds: those that may be tried, or if all may be,
-        those that were measured. It is None where the table already says all that is known.
+        If another load level was measured last, the nearest one may say more. A load level without
+        measurements starts from its values. Otherwise the similarity predicts the configurations
+        that may be tried, or if all may be, those that were measured.
         """
-        if table.level == self._last or table.near is None or not table.episodes:
-            return None
+        near = table.near
+        if table.level == self._last or near is None:
+            return table
+        table = table.copy()
+        if not table.episodes:
+            table.inherit(near)
+            return table
         cells = self.region.candidates(table)
         cells = table.measured if cells is None else cells
-        found = self.similarity.predict(table, cells)
-        return None if found is None else (cells, *found)
-
-    def _entered(self, level: int) -> QTable:
-        """Return the table of a load level, made or brought up to date by the other load levels."""
-        while len(self.tables) <= level:
-            self.tables.append(self._table(len(self.tables)))
-        table = self.tables[level]
-        if news := self._news(table):
-            table.update(*news, learning_rate=1.0, average=False)
-        elif not table.episodes and table.near is not None and self.similarity.inherits:
-            table.inherit(table.near)
+        if found := self.similarity.predict(table, cells):
+            table.update(cells, *found, learning_rate=1.0, average=False)
         return table
 
 
@@ -331,9 +294,9 @@ def released(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> R
     kept: dict[str, Any] = {
         "similarity": NetworkSimilarity(),
         "region": FixedRadius(3.0),
-        "exploration": Boltzmann(Temperature(0.002, 0.002)),
+        "exploration": Boltzmann(0.002, 0.002),
         "learning_rate": 0.3,
         "average": False,
-        "loads": LoadLevels(math.inf),
+        "ratio": math.inf,
     }
     return RRL(space, rng, **(kept | settings))

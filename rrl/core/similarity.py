@@ -3,19 +3,25 @@
 A similarity returns, for each configuration of a region, an estimated cost and the standard
 deviation (sd) of that estimate. So the table contains not only values, but also how sure each
 value is.
+
+:class:`Copy` takes the measured cost for all of them. :class:`NetworkSimilarity` is that of the
+released code: a network that is fitted again after each episode.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+import warnings
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from rrl.core.qtable import Floats, Ints, QTable
+from rrl.core.space import ConfigSpace
 
 CONTRAST, CONTRAST_WEIGHT = 0.3, 4.0  # error expected at distance 1, and its weight in comparisons
+WINDOW = 1000  # the last measurements, which the network is fitted to
 
 
 class Estimate(NamedTuple):
@@ -25,16 +31,8 @@ class Estimate(NamedTuple):
     sds: Floats
 
 
-class Similarity(Protocol):
-    """Whatever can estimate the costs of a region from a measurement.
-
-    Attributes
-    ----------
-    inherits : bool
-        Whether the table of a new load level starts from the values of the nearest other one.
-    """
-
-    inherits: bool
+class Similarity:
+    """What every similarity answers. A subclass says at least what a measurement means."""
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """Return what a measurement means for the region `cells`, and learn from it.
@@ -56,13 +54,13 @@ class Similarity(Protocol):
         -------
         Estimate
         """
-        ...
+        raise NotImplementedError
 
     def predict(self, table: QTable, cells: Ints) -> Estimate | None:
         """Return what is known of `cells` before the next episode. Nothing changes.
 
-        The agent asks for it where the table may be out of date: when the load comes to the load
-        level of `table`, because the nearest other load level may know more now.
+        The agent asks for it where the table may be out of date: when the load comes back to the
+        load level of `table`, because the nearest other load level may know more now.
 
         Parameters
         ----------
@@ -76,10 +74,10 @@ class Similarity(Protocol):
         Estimate or None
             None if the table already says all that is known.
         """
-        ...
+        return None
 
 
-class Copy:
+class Copy(Similarity):
     """All configurations of the region cost what was measured.
 
     The measurements also tell how wrong that is. Whenever two measured configurations lie in one
@@ -97,8 +95,6 @@ class Copy:
     (array([0.5, 0.5, 0.5]), array([0.34, 0.15, 0.34]))
     """
 
-    inherits = True
-
     def __init__(self) -> None:
         self._contrast = CONTRAST_WEIGHT * CONTRAST**2  # sum of squared differences of logarithms
         self._distance = CONTRAST_WEIGHT  # sum of distances
@@ -112,10 +108,6 @@ class Copy:
             (self._contrast, self._distance, table.noise), sds,
         )  # fmt: skip
         return Estimate(costs, sds)
-
-    def predict(self, table: QTable, cells: Ints) -> None:
-        """See :meth:`Similarity.predict`: a table of copies is always up to date."""
-        return
 
 
 @njit(cache=True)
@@ -152,3 +144,84 @@ def contrasts(
     for j in range(len(cells)):
         sds[j] = math.sqrt(noise**2 + contrast / distance * sds[j])
     return contrast, distance
+
+
+class NetworkSimilarity(Similarity):
+    """A network of 256 and 64 rectified units learns the costs of a region from all measurements.
+
+    Its inputs are the mean time between requests and the knobs' positions. As in the released
+    code, the network is fitted from scratch after every measurement, and no estimate is weighted by
+    its error. What differs: inputs and costs are standardised, the optimiser is Adam on the squared
+    error (the release: FTRL with a rate of 0.7 on the Huber loss), the initial weights come from a
+    fixed seed, an estimate is at least half the lowest measured cost (a table must not contain
+    costs below 0), and the measured configuration keeps its measured cost.
+
+    Parameters
+    ----------
+    hidden : tuple of int, optional
+        Units of each hidden layer.
+    rounds : int, optional
+        Passes over the data of one fit.
+
+    References
+    ----------
+    Released code of Qin et al., "Swift Machine Learning Model Serving Scheduling", SC'19.
+
+    Examples
+    --------
+    >>> from rrl import ConfigSpace, Knob
+    >>> table, network = QTable(ConfigSpace([Knob("threads", (1, 2, 4, 8))])), NetworkSimilarity()
+    >>> for index, cost in enumerate((4.0, 3.0, 2.0)):
+    ...     table.record(index, cost)
+    ...     estimate = network.estimate(table, index, cost, np.arange(4))
+    >>> bool(estimate.costs[0] > estimate.costs[1] > estimate.costs[2])
+    True
+    """
+
+    def __init__(self, hidden: tuple[int, ...] = (256, 64), rounds: int = 100) -> None:
+        self.hidden, self.rounds = hidden, rounds
+        self._measured: list[list[float]] = []  # [index, load, cost]
+        self._errors = CONTRAST_WEIGHT * CONTRAST**2  # sum of squared errors of log costs
+        self._count = CONTRAST_WEIGHT
+
+    def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
+        """See :meth:`Similarity.estimate`.
+
+        The sd comes from the network's past errors: how far its estimate was off when a
+        configuration was measured for the first time.
+        """
+        load = math.exp(table.log_load)
+        first = table.episodes > 1 and table.visits[index] == 1 and table.counts[index] > 0
+        if first and cost > 0 and table.values[index] > 0:
+            self._errors += math.log(cost / table.values[index]) ** 2
+            self._count += 1
+        self._measured = [*self._measured, [int(index), load, float(cost)]][-WINDOW:]
+        costs, here = self._fitted(table.space, cells, load), cells == index
+        sd = max(table.noise, math.sqrt(self._errors / self._count))
+        return Estimate(np.where(here, cost, costs), np.where(here, table.noise, sd))
+
+    def _fitted(self, space: ConfigSpace, cells: Ints, load: float) -> Floats:
+        """Return the costs that the network expects under a load (requests per second)."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.neural_network import MLPRegressor
+
+        where, loads, costs = np.array(self._measured).T
+        x = _inputs(space, where.astype(int), loads)
+        wanted = _inputs(space, cells, np.full(len(cells), load))
+        centre, scale = x.mean(axis=0), np.where(x.std(axis=0) > 0, x.std(axis=0), 1.0)
+        unit = costs.std() or 1.0
+        network = MLPRegressor(
+            hidden_layer_sizes=self.hidden,
+            max_iter=self.rounds,
+            learning_rate_init=0.01,
+            random_state=0,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the number of rounds is a choice
+            network.fit((x - centre) / scale, (costs - costs.mean()) / unit)
+        found = network.predict((wanted - centre) / scale) * unit + costs.mean()
+        return np.maximum(found, costs.min() / 2)
+
+
+def _inputs(space: ConfigSpace, indices: Ints, loads: Floats) -> Floats:
+    return np.column_stack([1 / loads, space.positions[indices]])

@@ -7,8 +7,8 @@ The paper's region is a ball in the Euclidean distance of the knobs' positions
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
+from fractions import Fraction
 from functools import cached_property
 from hashlib import sha256
 from math import prod
@@ -22,7 +22,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MOST = 10**8  # combinations of a whole grid: the positions of more need several gigabytes
-NUMBERED = 1 << 62  # a fingerprint of a larger grid contains value indices, not numbers
 ROUNDING = 1e-9  # relative slack: a configuration at the radius is in the ball
 KEPT = 4096  # balls; an agent that has found its region asks for the same again and again
 
@@ -198,15 +197,12 @@ class ConfigSpace:
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that tell spaces apart, for files that belong to one."""
-        digest = sha256(_described(tuple(map(_whole_numbers, self.knobs))).encode())
-        texts = (knob for knob in self.knobs if all(isinstance(x, str) for x in knob.values))
-        if ordered := [knob.name for knob in texts if not knob.categorical]:
-            digest.update(repr(ordered).encode())  # a categorical knob has positions, too
-        cells = self.value_indices
-        if prod(self.shape) <= NUMBERED:  # the last knob varies fastest
-            cells = cells @ np.cumprod([1, *self.shape[:0:-1]])[::-1]
-        digest.update(cells.astype("<i8").tobytes())
-        return digest.hexdigest()[:16]
+        told = []
+        for knob in self.knobs:  # 1, 1.0 and True are one value, and one fraction
+            values = [x if isinstance(x, str) else Fraction(x) for x in knob.values]
+            told.append((knob.name, values, knob.positions, knob.categorical))
+        rows = self.value_indices.astype("<i8").tobytes()
+        return sha256(repr(told).encode() + rows).hexdigest()[:16]
 
     # --- distances --------------------------------------------------------------------------------
 
@@ -349,20 +345,6 @@ def check_radius(radius: float) -> float:
     if not radius >= 0:
         raise ValueError(f"radius must be a number that is at least 0, got {radius!r}")
     return float(radius)
-
-
-def _whole_numbers(knob: Knob) -> Knob:
-    """Return the same knob, with 1 for a value of 1.0 or True, since these are equal."""
-    numbers = [x if isinstance(x, str) or x != int(x) else int(x) for x in knob.values]
-    return replace(knob, values=tuple(numbers))
-
-
-def _described(knobs: tuple[Knob, ...]) -> str:
-    """Return the text behind a fingerprint; it says `levels`, so stored fingerprints stay valid."""
-    texts = [
-        f"Knob(name={k.name!r}, levels={k.values!r}, positions={k.positions!r})" for k in knobs
-    ]
-    return f"({', '.join(texts)}{',' if len(knobs) == 1 else ''})"
 
 
 def from_table(table: Mapping[str, ArrayLike], knobs: Sequence[str]) -> ConfigSpace:

@@ -19,8 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.agent import LoadLevels
-from rrl.core.exploration import Boltzmann, Temperature, action_probabilities
+from rrl.core.exploration import Boltzmann, action_probabilities
 from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL
@@ -100,12 +99,8 @@ class Explorer:
     def restart(self) -> None:
         """Delete what the agent has learned; the settings stay."""
         self._arrivals_rng, self._server_rng, agent_rng = self._rng.spawn(3)
-        loads = LoadLevels(1 + 1e-6)  # the load is exact, so another one is another level
-        self._region, self._exploration = FixedRadius(), Boltzmann()
-        self.agent = RRL(
-            self.server.space, agent_rng, region=self._region, exploration=self._exploration,
-            loads=loads,
-        )  # fmt: skip
+        # The load is exact, so another one is another level:
+        self.agent = RRL(self.server.space, agent_rng, ratio=1 + 1e-6)
         self._similarities = {name: make() for name, (make, *_) in SIMILARITIES.items()}
         self.costs: list[float] = []
         self.measured: dict[float, int] = {}  # for each load, the last measured configuration
@@ -115,8 +110,8 @@ class Explorer:
         agent = self.agent
         agent.similarity = self._similarities[self.similarity]
         _, agent.learning_rate, agent.average = SIMILARITIES[self.similarity]
-        self._region.radius = self.radius
-        self._exploration.temperature = Temperature(self.temperature, self.temperature)
+        agent.region = FixedRadius(self.radius)
+        agent.exploration = Boltzmann(self.temperature, self.temperature)
         for _ in range(episodes):
             arrivals = Poisson(self.load).arrivals(self.requests, self._arrivals_rng)
             configuration = agent.ask(self.load)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.space import ConfigSpace
-from rrl.rivals.perceptron import Network
 from rrl.rivals.search import SMALLEST_COST, Search, Searcher
 
 Floats = NDArray[np.float64]
@@ -22,27 +21,15 @@ Floats = NDArray[np.float64]
 BATCH = 32  # measurements in a training step of the network
 
 
-@dataclass(frozen=True)
-class Epsilon:
-    """Probability of a random choice; it halves every `half_life` episodes, down to `end`.
+def chance(episode: int, start: float, end: float, half_life: float) -> float:
+    """Return the probability of a random action; it halves every `half_life` episodes, to `end`.
 
     Examples
     --------
-    >>> [Epsilon(0.4, 0.1, half_life=10)(episode) for episode in (0, 10, 20, 500)]
+    >>> [chance(episode, 0.4, 0.1, half_life=10) for episode in (0, 10, 20, 500)]
     [0.4, 0.2, 0.1, 0.1]
     """
-
-    start: float = 0.3
-    end: float = 0.3
-    half_life: float = 50
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.end <= self.start <= 1 or not self.half_life > 0:
-            raise ValueError(f"need 0 <= end <= start <= 1 and half_life > 0, got {self}")
-
-    def __call__(self, episode: int) -> float:
-        """Return the probability in an episode; episodes count from 0."""
-        return max(self.end, self.start * 0.5 ** (episode // self.half_life))
+    return max(end, start * 0.5 ** (episode // half_life))
 
 
 class QLearning(Searcher):
@@ -57,8 +44,8 @@ class QLearning(Searcher):
     ----------
     space, rng
     epsilon : sequence of float, optional
-        The probability of a random action is an :class:`Epsilon`. These are its start, its end and
-        its half-life in episodes.
+        The probability of a random action: its start, its end and its half-life in episodes, see
+        :func:`chance`.
     learning_rate : float, optional
         Above 0 and at most 1.
 
@@ -77,7 +64,7 @@ class QLearning(Searcher):
         learning_rate: float = 0.3,
     ) -> None:
         super().__init__(space, rng)
-        self.epsilon, self.learning_rate = Epsilon(*epsilon), learning_rate
+        self.epsilon, self.learning_rate = epsilon, learning_rate
 
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
@@ -88,7 +75,7 @@ class QLearning(Searcher):
         table, measured = search.table, search.table.measured
         if not len(measured):
             return search.memory["start"]
-        if self.rng.random() < self.epsilon(len(search.history)):
+        if self.rng.random() < chance(len(search.history), *self.epsilon):
             return int(self.rng.integers(len(self.space)))
         return int(measured[table.values[measured].argmin()])
 
@@ -110,8 +97,8 @@ class DeepQNetwork(Searcher):
     ----------
     space, rng
     epsilon : sequence of float, optional
-        The probability of a random action is an :class:`Epsilon`. These are its start, its end and
-        its half-life in episodes.
+        The probability of a random action: its start, its end and its half-life in episodes, see
+        :func:`chance`.
     hidden : sequence of int, optional
         These are the sizes of the hidden layers.
     learning_rate : float, optional
@@ -135,7 +122,7 @@ class DeepQNetwork(Searcher):
         updates: int = 8,
     ) -> None:
         super().__init__(space, rng)
-        self.epsilon, self.updates = Epsilon(*epsilon), updates
+        self.epsilon, self.updates = epsilon, updates
         sizes = (1 + space.positions.shape[1], *hidden, 1)
         self.network = Network(sizes, learning_rate, rng)
         Network(sizes, learning_rate, rng)  # the runs that are stored also drew a second one
@@ -149,7 +136,7 @@ class DeepQNetwork(Searcher):
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        greedy = self.replay and self.rng.random() >= self.epsilon(len(search.history))
+        greedy = self.replay and self.rng.random() >= chance(len(search.history), *self.epsilon)
         if not search.history:
             return search.memory["start"]
         if not greedy:
@@ -173,3 +160,68 @@ class DeepQNetwork(Searcher):
         inputs[:, 0] = log_loads - self.replay[0][0]
         inputs[:, 1:] = self._features[indices]
         return inputs
+
+
+class Network:
+    """A multi-layer perceptron with ReLU and one output; Adam trains it with the Huber loss.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        These are the sizes of the input, the hidden layers and the output, which is 1.
+    learning_rate : float
+        Above 0.
+    rng : numpy.random.Generator
+        It draws the first weights (He et al., ICCV'15).
+
+    References
+    ----------
+    Kingma & Ba, "Adam: A Method for Stochastic Optimization", ICLR'15.
+    """
+
+    def __init__(
+        self, sizes: Sequence[int], learning_rate: float, rng: np.random.Generator
+    ) -> None:
+        self.learning_rate, self.steps = learning_rate, 0
+        shapes = [shape for pair in pairwise(sizes) for shape in (pair, pair[1:])]
+        self._flat, self.weights = _views(shapes)
+        for k, fan_in in enumerate(sizes[:-1]):
+            layer = self.weights[2 * k]
+            layer[:] = math.sqrt(2 / fan_in) * rng.standard_normal(layer.shape)
+        self._mean, self._square = np.zeros_like(self._flat), np.zeros_like(self._flat)
+
+    def __call__(self, inputs: Floats) -> Floats:
+        """Return outputs of shape (n,) for inputs of shape (n, inputs)."""
+        return self._layers(inputs)[-1][:, 0]
+
+    def _layers(self, inputs: Floats) -> list[Floats]:
+        layers = [inputs]
+        for k in range(0, len(self.weights), 2):
+            out = layers[-1] @ self.weights[k] + self.weights[k + 1]
+            layers.append(np.maximum(out, 0) if k + 2 < len(self.weights) else out)
+        return layers
+
+    def train(self, inputs: Floats, targets: Floats) -> None:
+        """Take one step that moves the outputs towards the targets, shape (n,)."""
+        layers = self._layers(inputs)
+        delta = np.clip(layers[-1] - targets[:, None], -1, 1) / len(inputs)
+        gradients: list[Floats] = []
+        for k in range(len(self.weights) - 2, -1, -2):
+            below = layers[k // 2]
+            gradients[:0] = [(below.T @ delta).ravel(), delta.sum(axis=0)]
+            if k:
+                delta = (delta @ self.weights[k].T) * (below > 0)
+        gradient = np.concatenate(gradients)
+        self.steps += 1
+        pace = self.learning_rate * math.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps)
+        self._mean += 0.1 * (gradient - self._mean)
+        self._square += 0.001 * (gradient**2 - self._square)
+        self._flat -= pace * self._mean / (np.sqrt(self._square) + 1e-8)
+
+
+def _views(shapes: Sequence[tuple[int, ...]]) -> tuple[Floats, list[Floats]]:
+    """Return one flat array of zeros, so that a step is one operation, and views of it."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    flat = np.zeros(ends[-1])
+    parts = np.split(flat, ends[:-1])
+    return flat, [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.agent import LoadLevels, check_cost, check_load
+from rrl.core.agent import check_cost
 from rrl.core.knob import Configuration
 from rrl.core.qtable import QTable
 from rrl.core.rrl import deploy
 from rrl.core.space import ConfigSpace
+from rrl.core.tables import Tables
 from rrl.tuning.defaults import serving_default
 
 SMALLEST_COST = 1e-9
@@ -56,7 +57,7 @@ class Search:
 class Searcher:
     """A tuner with a separate search per load level.
 
-    Loads are grouped as for RRL, see :class:`rrl.core.agent.LoadLevels`. The search at a new
+    Loads are grouped as for RRL, see :class:`rrl.core.tables.Tables`. The search at a new
     load level starts from what the nearest one with measurements deploys. If there is none, it
     starts from what TensorFlow Serving would run, see :func:`rrl.tuning.defaults.serving_default`.
 
@@ -69,7 +70,7 @@ class Searcher:
     def __init__(self, space: ConfigSpace, rng: np.random.Generator) -> None:
         self.space, self.rng = space, rng
         self.start = space.index(serving_default(space))
-        self.loads = LoadLevels()
+        self.tables = Tables(space)
         self.searches: list[Search] = []  # one per load level
 
     def begin(self, search: Search, start: int) -> None:
@@ -87,43 +88,24 @@ class Searcher:
 
     def ask(self, load: float) -> Configuration:
         """See :meth:`rrl.core.agent.Agent.ask`."""
-        level = self.loads.enter(load)
-        if level == len(self.searches):
-            near = self._deployed(self.loads.log_loads[level])
-            self.searches.append(Search(QTable(self.space, level)))
-            self.searches[level].table.log_load = self.loads.log_loads[level]
-            self.begin(self.searches[level], self.start if near is None else near)
-        return self.space[self.choose(self.searches[level])]
+        table = self.tables.at(load)
+        if table.level == len(self.searches):
+            known = None if table.near is None else table.near.incumbent
+            self.searches.append(Search(table))
+            self.begin(self.searches[-1], self.start if known is None else known)
+        return self.space[self.choose(self.searches[table.level])]
 
     def tell(self, configuration: Configuration, cost: float) -> None:
         """See :meth:`rrl.core.agent.Agent.tell`."""
-        if self.loads.current is None:
-            raise ValueError("tell comes after ask: the load of this episode is not known")
+        table = self.tables.current
         cost, index = check_cost(cost), self.space.index(configuration)
-        self.loads.count()
-        search = self.searches[self.loads.current]
-        search.table.log_load = self.loads.log_loads[self.loads.current]
-        search.table.record(index, cost)
+        search = self.searches[table.level]
+        self.tables.record(table, index, cost)
         search.history.append([index, cost])
         self.learn(search, index, cost)
         self.expect(search)
-        search.table.incumbent = deploy(search.table)
+        table.incumbent = deploy(table)
 
     def best(self, load: float) -> Configuration:
-        """See :meth:`rrl.core.agent.Agent.best`; the answer is for the nearest measured load.
-
-        Raises
-        ------
-        ValueError
-            If `tell` was not called yet, or the load is not a positive number.
-        """
-        deployed = self._deployed(math.log(check_load(load)))
-        if deployed is None:
-            raise ValueError("nothing to recommend: tell the cost of an episode first")
-        return self.space[deployed]
-
-    def _deployed(self, log_load: float) -> int | None:
-        """Return what the nearest load level with measurements deploys."""
-        measured = [level for level, search in enumerate(self.searches) if search.history]
-        near = self.loads.nearest(log_load, measured)
-        return None if near is None else self.searches[near].table.incumbent
+        """See :meth:`rrl.core.agent.Agent.best`."""
+        return self.space[self.tables.deployed(load)]

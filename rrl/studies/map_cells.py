@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.agent import MakeAgent
-from rrl.core.exploration import Boltzmann, Temperature
+from rrl.core.exploration import Boltzmann
 from rrl.core.region import FixedRadius
 from rrl.core.space import ConfigSpace
 from rrl.rivals.agents import maker
@@ -257,7 +257,7 @@ def agent_with(agent: str, setting: str) -> MakeAgent:
     def make(space: ConfigSpace, rng: np.random.Generator) -> Any:
         changes = dict(options)
         if "temperature" in changes:
-            changes["exploration"] = Boltzmann(Temperature(*changes.pop("temperature")))
+            changes["exploration"] = Boltzmann(*changes.pop("temperature"))
         if agent == "rrl":
             changes["region"] = FixedRadius(changes.pop("radius"))
         return maker(agent, **changes)(space, rng)

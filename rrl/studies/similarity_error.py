@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class GlobalMean:
+class GlobalMean(Similarity):
     """A trivial estimator for comparison: every estimate is the geometric mean of seen costs.
 
     Its standard deviation is that of the logarithms of these costs. As for
@@ -41,8 +41,6 @@ class GlobalMean:
     (array([2., 2.]), array([0.47, 0.47]))
     """
 
-    inherits = False
-
     def estimate(
         self, table: QTable, index: int, cost: float, cells: NDArray[np.int64]
     ) -> Estimate:
@@ -52,10 +50,6 @@ class GlobalMean:
         squares = counts @ (logs - mean) ** 2 + CONTRAST_WEIGHT * CONTRAST**2
         sd = np.sqrt(squares / (counts.sum() + CONTRAST_WEIGHT))
         return Estimate(np.full(len(cells), np.exp(mean)), np.full(len(cells), sd))
-
-    def predict(self, table: QTable, cells: NDArray[np.int64]) -> None:
-        """See :meth:`rrl.core.similarity.Similarity.predict`: other load levels do not matter."""
-        return
 
 
 def variogram(

@@ -1,12 +1,10 @@
-"""Observed values beside their bounds: cover times, errors and losses.
+"""Observed values beside their bounds: errors and losses.
 
 :mod:`rrl.theory.bound_checks` asks whether a bound ever fails. The functions here show how far a
 bound is from what happens on one process.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,34 +16,6 @@ from rrl.theory.qlearning import Learning, region_learning
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-
-
-def cover_bounds(regions: Sequence[Mask]) -> dict[str, Floats]:
-    """Return K and both bounds of theorem 1 (a) on the mean cover (steps), for uniform visits.
-
-    Parameters
-    ----------
-    regions : sequence of ndarray of bool, shape (A, A)
-        There is one array per radius.
-
-    Returns
-    -------
-    dict of str to ndarray, shape (len(regions),)
-        "K" is the number of cells in the smallest region. "bound by cell" and "bound" are in steps.
-
-    Examples
-    --------
-    >>> from rrl.theory.cover import cells
-    >>> found = cover_bounds([cells(4, 1), cells(4, 2)])
-    >>> found["K"], found["bound"].round(1)
-    (array([1, 2]), array([10.5,  5.8]))
-    """
-    sizes = [near.sum(axis=1) for near in regions]
-    return {
-        "K": np.array([size.min() for size in sizes]),
-        "bound by cell": np.array([bounds.mean_cover_by_cell(s, 1 / len(s)) for s in sizes]),
-        "bound": np.array([bounds.mean_cover(len(s), s.min(), 1 / len(s)) for s in sizes]),
-    }
 
 
 def learn_beside_bound(
@@ -86,25 +56,6 @@ def learn_beside_bound(
     return run, bounds.error_after(np.arange(len(run.covers) + 1), run.errors[0], b, rate)
 
 
-def at_covers(run: Learning, bound: Floats) -> dict[str, float]:
-    """Return the error and its bound at the middle one of the covers and at the end of a run.
-
-    Examples
-    --------
-    >>> run = Learning(np.array([9.0, 4.0, 3.0]), np.array([1, 2]), np.zeros(1))
-    >>> at_covers(run, np.array([9.0, 6.0, 5.0]))["bound, half way"]
-    5.0
-    """
-    half = len(run.covers) // 2
-    return {
-        "covers": len(run.covers),
-        "observed, half way": float(run.errors[run.covers[half]]),
-        "bound, half way": float(bound[half + 1]),
-        "observed, end": float(run.errors[-1]),
-        "bound, end": float(bound[-1]),
-    }
-
-
 def bias_and_loss(mdp: MDP, near: Mask, weights: Floats | None = None) -> dict[str, float]:
     """Return the error and the loss of the exact fixed point of M T, beside theorems 2 to 4.
 
@@ -139,32 +90,4 @@ def bias_and_loss(mdp: MDP, near: Mask, weights: Floats | None = None) -> dict[s
         "theorem 3": float(bounds.loss(eps, mdp.gamma)),
         "theorem 4": float(bounds.exogenous_loss(eps, mdp.gamma)) if exogenous else np.nan,
         "V*": float(truth.min()),
-    }
-
-
-def local_loss(cost: Floats, near: Mask) -> dict[str, float]:
-    """Return proposition 5: the loss of the lowest mean over a region, and what bounds it.
-
-    Parameters
-    ----------
-    cost : ndarray, shape (A,)
-        These are the true costs. There is one step, and visits are uniform.
-    near : ndarray of bool, shape (A, A)
-
-    Examples
-    --------
-    >>> near = np.array([[True, True, False], [True] * 3, [False, True, True]])
-    >>> found = local_loss(np.array([2.0, 3.0, 1.0]), near)
-    >>> found["local bound"], found["loss"]
-    (2.0, 2.0)
-    """
-    blurred = mean_field(near) @ cost
-    choice, best = blurred.argmin(), cost.argmin()
-    excess = cost - blurred
-    return {
-        "2 eps": float(2 * bounds.variation(cost[None], near)),
-        "local bound": float(excess[choice] - excess[best]),
-        "of which the optimum's region": float(-excess[best]),
-        "loss": float(cost[choice] - cost[best]),
-        "loss / optimum (%)": float(100 * (cost[choice] / cost[best] - 1)),
     }

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.agent import LoadLevels
-from rrl.core.exploration import Temperature
-from rrl.core.knob import Configuration, Knob
+from rrl.core.exploration import Boltzmann
+from rrl.core.knob import Knob
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
 from rrl.simulation.simulator import SimulatedServer
-from rrl.theory.mdp import mean_field
 from rrl.tuning.episode import Server
-from rrl.tuning.loop import tune
+from rrl.tuning.loop import steps
 from rrl.workloads.workload import Poisson
 
 Floats = NDArray[np.float64]
-UNIFORM = Temperature(1e9, 1e9)
-"""At this temperature all configurations are equally likely, as the theorems assume."""
+UNIFORM = Boltzmann(1e9, 1e9)
+"""At its temperature all configurations are equally likely, as the theorems assume."""
 
 
 def subgrid(server: SimulatedServer, values: Sequence[int]) -> SimulatedServer:
@@ -66,28 +63,6 @@ class Curves:
     greedy: Floats
     deployed: Floats
     chosen: NDArray[np.int64]
-
-
-class _Watched:
-    """A wrapper that passes all calls to the agent and records its table after each episode."""
-
-    def __init__(self, agent: RRL, truth: Floats) -> None:
-        self.agent, self.truth = agent, truth
-        self.rows: list[tuple[float, float, float]] = []
-
-    def ask(self, load: float) -> Configuration:
-        return self.agent.ask(load)
-
-    def tell(self, configuration: Configuration, cost: float) -> None:
-        self.agent.tell(configuration, cost)
-        (table,) = self.agent.tables
-        error = np.abs(table.values - self.truth)
-        greedy = self.truth[table.values.argmin()] / self.truth.min() - 1
-        typical = float(np.median(error / self.truth))
-        self.rows.append((error.max(), typical, greedy))
-
-    def best(self, load: float) -> Configuration:
-        return self.agent.best(load)
 
 
 def watch_table(
@@ -135,22 +110,21 @@ def watch_table(
     truth, space = np.asarray(truth, dtype=float), server.space
     if truth.shape != (len(space),):
         raise ValueError(f"the truth has shape {truth.shape}, the space holds {len(space)}")
-    rows, deployed, chosen = [], [], []
+    worst, typical, greedy, deployed = np.empty((4, seeds, episodes))
+    chosen = np.empty((seeds, episodes), dtype=np.int64)
     for seed in range(seeds):
-        loads = LoadLevels(math.inf)  # all loads share one table
-        agent = make(space, np.random.default_rng([seed, 0]), loads=loads, **settings)
-        watched, rng = _Watched(agent, truth), np.random.default_rng([seed, 1])
-        run = tune(server, watched, Poisson(rate_per_s), episodes, rng)
-        rows.append(watched.rows)
-        deployed.append(truth[[space.index(c) for c in run.recommended]] / truth.min() - 1)
-        chosen.append([space.index(c) for c in run.configurations])
-    worst, typical, greedy = np.moveaxis(np.array(rows), -1, 0)
-    return Curves(worst, typical, greedy, np.array(deployed), np.array(chosen))
-
-
-def cut(curves: Curves, episodes: int) -> Curves:
-    """Return the first episodes of the curves."""
-    return Curves(**{name: array[:, :episodes] for name, array in vars(curves).items()})
+        draws = np.random.default_rng([seed, 0])
+        agent = make(space, draws, ratio=math.inf, **settings)  # all loads share one table
+        rng = np.random.default_rng([seed, 1])
+        for step in steps(server, agent, Poisson(rate_per_s), episodes, rng):
+            at, values = (seed, step.number), agent.tables[0].values
+            error = np.abs(values - truth)
+            worst[at], typical[at] = error.max(), np.median(error / truth)
+            greedy[at] = truth[values.argmin()]
+            deployed[at] = truth[space.index(step.recommended)]
+            chosen[at] = space.index(step.configuration)
+    lowest = truth.min()
+    return Curves(worst, typical, greedy / lowest - 1, deployed / lowest - 1, chosen)
 
 
 def cover_ends(near: NDArray[np.bool_], chosen: NDArray[np.int64]) -> list[int]:
@@ -158,8 +132,8 @@ def cover_ends(near: NDArray[np.bool_], chosen: NDArray[np.int64]) -> list[int]:
 
     Examples
     --------
-    >>> from rrl.theory.cover import cells
-    >>> cover_ends(cells(4, 2), np.array([0, 1, 2, 3, 0]))
+    >>> pairs = np.kron(np.eye(2), np.ones((2, 2))) > 0
+    >>> cover_ends(pairs, np.array([0, 1, 2, 3, 0]))
     [3, 5]
     """
     ends, seen = [], np.zeros(len(near), dtype=bool)
@@ -169,11 +143,6 @@ def cover_ends(near: NDArray[np.bool_], chosen: NDArray[np.int64]) -> list[int]:
             ends.append(episode)
             seen[:] = False
     return ends
-
-
-def first_cover(near: NDArray[np.bool_], curves: Curves) -> Floats:
-    """Return the episodes until the first cover ended, per seed; infinite if none ended."""
-    return np.array([next(iter(cover_ends(near, run)), math.inf) for run in curves.chosen])
 
 
 def first_below(curve: Floats, level: float) -> Floats:
@@ -218,81 +187,3 @@ def slope_interval(
     low, high = np.quantile(slopes, (0.025, 0.975))
     slope = centred @ np.log(samples.mean(axis=1))
     return float(np.round(slope, 12)), float(np.round(low, 12)), float(np.round(high, 12))
-
-
-def time_and_loss(curve: Floats) -> tuple[Floats, Floats]:
-    """Return the episodes until each run's loss is first at most 0.25, and its loss at the end.
-
-    The time is at most the length of the runs. Both arrays have the shape (runs,).
-
-    Examples
-    --------
-    >>> time_and_loss(np.array([[0.5, 0.2, 0.1], [0.9, 0.8, 0.7]]))
-    (array([2., 3.]), array([0.1, 0.7]))
-    """
-    return first_below(curve, 0.25).clip(max=curve.shape[1]), curve[:, -1]
-
-
-def speed_and_loss(
-    runs: Mapping[int, Curves], regions: Mapping[int, NDArray[np.bool_]], truth: Floats
-) -> pd.DataFrame:
-    """Return medians of times and losses, one row per radius, with the loss of the fixed point.
-
-    Times are from :func:`time_and_loss`, losses are in per cent of the optimum.
-
-    Parameters
-    ----------
-    runs : mapping of int to Curves
-    regions : mapping of int to ndarray of bool, shape (n, n)
-    truth : ndarray, shape (n,)
-
-    Examples
-    --------
-    >>> ones = np.ones((2, 3))
-    >>> curves = Curves(ones, ones, ones, 0 * ones, ones.astype(int))
-    >>> table = speed_and_loss({0: curves}, {0: np.eye(3, dtype=bool)}, np.array([3.0, 1.0, 2.0]))
-    >>> table.loc[0].tolist()
-    [0.0, 100.0, 0.0, 3.0, 1.0]
-    """
-    rows = {}
-    for radius, curves in runs.items():
-        when, table = time_and_loss(curves.greedy)
-        sooner, deployed = time_and_loss(curves.deployed)
-        best = (mean_field(regions[radius]) @ truth).argmin()
-        rows[radius] = {
-            "fixed point (%)": 100 * (truth[best] / truth.min() - 1),
-            "table's minimum (%)": 100 * np.median(table),
-            "deployed (%)": 100 * np.median(deployed),
-            "episodes, table": np.median(when),
-            "episodes, deployed": np.median(sooner),
-        }
-    return pd.DataFrame(rows).T.rename_axis("radius")
-
-
-def state_at_end(curves: Curves, near: NDArray[np.bool_], truth: Floats) -> dict[str, float]:
-    """Return medians over the runs of what was measured, learned and paid until their end.
-
-    Parameters
-    ----------
-    curves : Curves
-    near : ndarray of bool, shape (n, n)
-        These are the agent's regions.
-    truth : ndarray, shape (n,)
-
-    Examples
-    --------
-    >>> ones = np.ones((1, 2))
-    >>> curves = Curves(ones, ones / 2, ones, ones, np.array([[0, 0]]))
-    >>> state = state_at_end(curves, np.eye(2, dtype=bool), np.array([3.0, 1.0]))
-    >>> float(state["fraction of the grid updated"]), float(state["mean cost served / optimum"])
-    (0.5, 3.0)
-    """
-    visited = [np.unique(chosen) for chosen in curves.chosen]
-    return {
-        "configurations measured": np.median([len(cells) for cells in visited]),
-        "fraction of the grid updated": np.median([near[v].any(axis=0).mean() for v in visited]),
-        "typical error": np.median(curves.typical[:, -1]),
-        "loss, table (%)": 100 * np.median(curves.greedy[:, -1]),
-        "loss, deployed (%)": 100 * np.median(curves.deployed[:, -1]),
-        "mean cost served / optimum": np.median(truth[curves.chosen].mean(axis=1)) / truth.min(),
-    }

@@ -222,32 +222,3 @@ def random_mdps(
     weight = rng.standard_gamma(np.broadcast_to(concentration, (*cost.shape, states))) + 1e-12
     gamma = np.where(rng.random(count) < 0.1, 0.0, rng.uniform(0, 0.95, count))
     return MDP(cost, weight / weight.sum(axis=-1, keepdims=True), gamma), near
-
-
-def serving_mdp(cost: Floats, gamma: float, *, stay: float = 0.8) -> MDP:
-    """Make a process of serving: load levels are states, and configurations are actions.
-
-    The load stays with probability `stay`. Otherwise it moves to a load level drawn among all. It
-    does not depend on the configuration.
-
-    Parameters
-    ----------
-    cost : ndarray, shape (S, A)
-        This is the mean latency in seconds of each configuration at each load level. The load
-        levels are in rising order.
-    gamma : float
-        This is the discount per episode.
-    stay : float, optional
-        This is a probability.
-
-    Examples
-    --------
-    >>> serving_mdp(np.array([[0.1, 0.2], [0.3, 0.9]]), 0.9, stay=0.5).transition[0, 0]
-    array([0.75, 0.25])
-    """
-    if not 0 <= stay <= 1:
-        raise ValueError(f"stay is a probability, got {stay!r}")
-    states = len(cost)
-    drift = stay * np.eye(states) + (1 - stay) / states
-    transition = np.repeat(drift[:, None], cost.shape[1], axis=1)
-    return MDP(np.asarray(cost, dtype=float), transition, gamma)
