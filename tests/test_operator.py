@@ -22,12 +22,11 @@ from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.metrics import HOST, metrics_at
 from rrl.operating.operate import on_one_server, open_run, operate
-from rrl.operating.other_work import BUSY, OtherWork, busy_line
 from rrl.operating.records import compared, learned
 from rrl.operating.report import report
 from rrl.operating.run import run
 from rrl.operating.verdict import summarise
-from rrl.recording.steadiness import Rule, SteadyMachine
+from rrl.recording.other_work import BUSY, OtherWork, busy_line
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import LOCAL, free_port
 from rrl.serving.saved_model import saved_inputs
@@ -295,9 +294,9 @@ def test_a_process_of_others_is_noticed_and_said_once(caplog):
     pid = int(started.stdout)
     try:
         others = OtherWork()
-        assert wait_until(lambda: others.look()["other_work"] > BUSY, LIMIT_S)
+        assert wait_until(lambda: others.look() > BUSY, LIMIT_S)
         others.start()
-        assert wait_until(lambda: others.look()["other_work"] > BUSY, LIMIT_S)
+        assert wait_until(lambda: others.look() > BUSY, LIMIT_S)
     finally:
         os.kill(pid, signal.SIGKILL)
     assert told(caplog, "the machine is busy: other processes use ")
@@ -310,22 +309,10 @@ def test_our_own_work_is_not_that_of_others(monkeypatch):
     looks = [others.look()]
     others.start()
     looks.append(others.look())
-    assert looks == [{"other_work": 0.1}, {"other_work": 0.9}]
-    assert "in 1 of 2 episodes and rounds, at most 90 %" in busy_line(looks)
-    assert busy_line(looks[:1]) == busy_line([{}]) == ""
-
-
-def test_a_machine_that_became_faster_does_not_stop_a_recording(monkeypatch):
-    monkeypatch.setattr("rrl.recording.steadiness.QUIET_S", -1.0)
-    said, rule = [], Rule(reference_s=0.03)
-    machine = SteadyMachine(rule, lambda: 0.02, said.append)
-    machine.look()
-    assert machine.wait() == machine.wait() == 0.02
-    (line,) = said
-    assert line.startswith("the machine has become 1.50 times as fast as at the start, when")
-    assert rule.objection(0.02, 0.02, steal=0.0, valid=True) == "probe"
-    assert machine.rule.objection(0.02, 0.02, steal=0.0, valid=True) == ""
-    assert machine.rule.objection(0.02, 0.06, steal=0.0, valid=True) == "probe"
+    assert looks == [0.1, 0.9]
+    records = [{"other_work": fraction} for fraction in looks]
+    assert "in 1 of 2 episodes and rounds, at most 90 %" in busy_line(records)
+    assert busy_line(records[:1]) == busy_line([{}]) == ""
 
 
 # --- journals that somebody else made -------------------------------------------------------------

@@ -25,7 +25,6 @@ from rrl.core.knob import Configuration
 from rrl.operating.job import Job
 from rrl.operating.journal import OTHER_VERSION, Journal
 from rrl.operating.log import LOG
-from rrl.operating.other_work import OtherWork
 from rrl.operating.records import (
     Record,
     compared,
@@ -38,6 +37,7 @@ from rrl.operating.records import (
 )
 from rrl.operating.tape import TapedServer
 from rrl.operating.verdict import amount, decided, duration, progress
+from rrl.recording.other_work import OtherWork
 from rrl.support.errors import DataError, UsageError
 from rrl.support.versions import version
 from rrl.tuning.comparison import draw_rounds
@@ -241,7 +241,7 @@ class Run:
             self._others.start()
         record = measure()
         if self._others is not None:
-            record |= self._others.look()
+            record["other_work"] = self._others.look()
         self.journal.append(line_of(record))
         self.records.append(record)
         return record

@@ -15,9 +15,9 @@ from rrl.operating.job import Job
 from rrl.operating.log import LOG
 from rrl.operating.operate import Contestants, Run
 from rrl.operating.options import NO_LIMIT
-from rrl.operating.other_work import OtherWork
 from rrl.operating.records import in_ms
 from rrl.operating.verdict import duration, summarise
+from rrl.recording.other_work import OtherWork
 from rrl.support.errors import ServerError, interrupt_by_signals
 from rrl.tuning.episode import Server
 from rrl.tuning.guard import LATE, USUAL_EPISODES, Keeps

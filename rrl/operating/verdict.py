@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.operating.job import Job
-from rrl.operating.other_work import busy_line
 from rrl.operating.records import (
     Record,
     compared,
@@ -19,6 +18,7 @@ from rrl.operating.records import (
     late_while_tuning,
     learned,
 )
+from rrl.recording.other_work import busy_line
 from rrl.support.sequential import symmetric_interval
 from rrl.tuning.constrained import MEMORY, Constrained, LeastMemory
 from rrl.tuning.objective import MeanLatency, Percentile

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import numpy as np
 from rrl.support.errors import DataError
 from rrl.support.files import write_atomically
 from rrl.tuning.episode import Episode
-from rrl.tuning.objective import charged_latency
 
 
 def values_of(episode: Episode) -> dict[str, Any]:
@@ -73,28 +71,3 @@ def read_appended(path: Path, columns: list[str]) -> list[dict[str, str]]:
     if list(table) != columns:
         raise DataError(f"{path}: its columns are not those of the plan; choose another folder")
     return table.to_dict("records")
-
-
-def charged_mean(row: Mapping[str, str]) -> float:
-    """Return the mean latency (s) by which an episode is judged."""
-    if not row["statuses"]:
-        return float(row["mean_s"])
-    latency, status = (np.array(row[name].split(), float) for name in ("latencies_us", "statuses"))
-    episode = Episode({}, np.zeros(len(latency)), latency / 1e6, status.astype(np.int64))
-    return float(charged_latency(episode).mean())
-
-
-def commit() -> str:
-    """Return the commit of this code, with a + if it was changed; empty outside a repository."""
-    here = Path(__file__).parent
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--tags", "--dirty=+", "--abbrev=12"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.strip()

@@ -1,11 +1,13 @@
 """What else a machine does while it measures: the processor time of processes that are not ours.
 
 Work of others makes all configurations slower for a while, and an agent may take that for an effect
-of the configuration. So a run says how often it was disturbed.
+of the configuration. So a tuning says how often it was disturbed, and a recording measures an
+episode again.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -13,8 +15,6 @@ from contextlib import suppress
 from typing import Any
 
 import psutil
-
-from rrl.operating.log import LOG
 
 BUSY = 0.2  # fraction of the processors' time; less hardly changes a latency
 
@@ -33,7 +33,7 @@ class OtherWork:
     Examples
     --------
     >>> others = OtherWork()
-    >>> 0 <= others.look()["other_work"] <= 1
+    >>> 0 <= others.look() <= 1
     True
     """
 
@@ -45,7 +45,7 @@ class OtherWork:
         """Count the work of others from now on."""
         self._before = self._now()
 
-    def look(self) -> dict[str, Any]:
+    def look(self) -> float:
         """Return the fraction of the processors' time since the start that others used.
 
         The first time that it is above `BUSY`, a line says so.
@@ -56,11 +56,11 @@ class OtherWork:
         fraction = min(max(busy - own, 0.0) / max(seconds, 1e-3), 1.0)
         if fraction > BUSY and not self._told:
             self._told = True
-            LOG.info(
+            logging.getLogger("rrl").info(
                 f"the machine is busy: other processes use {fraction:.0%} of its processor time, "
                 "which disturbs the measurement"
             )
-        return {"other_work": round(fraction, 3)}
+        return round(fraction, 3)
 
     def _now(self) -> tuple[float, float, float]:
         """Return seconds of processors, of work on them, and of our own work, since some start."""
