@@ -17,7 +17,7 @@ from rrl.recording.plan import HALVES, REPEATS, ROUNDS, Plan, ordered
 from rrl.recording.plans import JOINT_PART, PLANS
 from rrl.recording.profile import DESCRIPTION, EPISODES, REJECTED, read_profile
 from rrl.recording.record import MAX_TRIES, SWEEPS, Recorder, check_gpu
-from rrl.recording.rows import append, read_appended
+from rrl.recording.rows import append_row, read_appended
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.tuning.episode import Episode, Status
 
@@ -215,7 +215,7 @@ def test_a_row_is_on_disk_when_it_is_appended(tmp_path, monkeypatch):
     synced = []
     monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file)))
     for number in range(3):
-        append(tmp_path / EPISODES, {"pass": str(number)})
+        append_row(tmp_path / EPISODES, {"pass": str(number)})
         now = (tmp_path / EPISODES).stat()
         assert (synced[-1].st_ino, synced[-1].st_size) == (now.st_ino, now.st_size)
 
@@ -223,7 +223,7 @@ def test_a_row_is_on_disk_when_it_is_appended(tmp_path, monkeypatch):
 def test_rows_of_any_length_are_read_again(tmp_path):
     """Python's csv module reads no field of more than 128 KiB."""
     row = {"latencies_us": " ".join(["25000"] * 25_000), "statuses": ""}
-    append(tmp_path / EPISODES, row)
+    append_row(tmp_path / EPISODES, row)
     assert read_appended(tmp_path / EPISODES, list(row)) == [row]
     with (tmp_path / EPISODES).open("a") as file:
         file.write("1,2,3,4\n")

@@ -27,7 +27,7 @@ from rrl.recording.profile import (
     episodes_hash,
     read_profile,
 )
-from rrl.recording.rows import append, read_appended, values_of
+from rrl.recording.rows import append_row, read_appended, values_of
 from rrl.recording.truth import judge_half
 from rrl.serving.quiet import load_tensorflow
 from rrl.support.errors import DataError, UnstableError, UsageError
@@ -196,9 +196,9 @@ class Recorder:
         self._new += 1
         row = {name: str(values[name]) for name in self.columns}
         if why:
-            append(self.folder / REJECTED, {"why": why, **row})
+            append_row(self.folder / REJECTED, {"why": why, **row})
             return
-        append(self.folder / EPISODES, row)
+        append_row(self.folder / EPISODES, row)
         self._keep(row)
 
     def _keep(self, row: Mapping[str, str]) -> None:

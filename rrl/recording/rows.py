@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rrl.support.errors import DataError
-from rrl.support.files import write_atomically
+from rrl.support.files import append, write_atomically
 from rrl.tuning.episode import Episode
 
 
@@ -30,17 +29,14 @@ def values_of(episode: Episode) -> dict[str, Any]:
     }
 
 
-def append(path: Path, row: Mapping[str, str]) -> None:
-    """Add a row to a CSV file in one write; when this returns, the row is on disk."""
+def append_row(path: Path, row: Mapping[str, str]) -> None:
+    """Add a row to a CSV file; when this returns, the row is on disk."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(row), lineterminator="\n")
     if not path.exists() or not path.stat().st_size:
         writer.writeheader()
     writer.writerow(row)
-    with path.open("a", encoding="utf-8", newline="") as file:
-        file.write(text.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
+    append(path, text.getvalue())
 
 
 def read_appended(path: Path, columns: list[str]) -> list[dict[str, str]]:
