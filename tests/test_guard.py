@@ -14,8 +14,7 @@ from rrl import ConfigSpace, Knob, MeanLatency, Poisson
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.operate import on_one_server, operate
-from rrl.operating.records import late_while_tuning
-from rrl.operating.verdict import summarise
+from rrl.operating.verdict import late_while_tuning, summarise
 from rrl.rivals.agents import AGENTS, maker
 from rrl.support.errors import ServerError
 from rrl.support.mean_bound import lower_mean

@@ -18,12 +18,13 @@ from rrl import (
     testbed,
     tune,
 )
+from rrl.operating.figure import plot_journal
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.operate import SETTLED, make_agent, on_one_server, operate
 from rrl.operating.options import NO_LIMIT
 from rrl.operating.records import compared, learned, settled
-from rrl.operating.report import add_commands, check_result, plot_journal
+from rrl.operating.report import add_commands, check_result
 from rrl.operating.verdict import best_so_far, summarise
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.tuning.episode import Episode, measure_valid

@@ -21,10 +21,9 @@ from rrl.cli import main
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.metrics import HOST, metrics_at
-from rrl.operating.operate import on_one_server, open_run, operate
+from rrl.operating.operate import on_one_server, open_run, operate, run
 from rrl.operating.records import compared, learned
 from rrl.operating.report import report
-from rrl.operating.run import run
 from rrl.operating.verdict import summarise
 from rrl.recording.other_work import BUSY, OtherWork, busy_line
 from rrl.serving.lasting import wait_until
@@ -121,7 +120,7 @@ def test_a_folder_that_is_no_model_is_told_from_one(model, tmp_path, capsys):
 
 def test_a_full_disk_is_said_before_a_server_starts(model, tmp_path, monkeypatch, capsys):
     full = shutil._ntuple_diskusage(2**30, 2**30, 0)
-    monkeypatch.setattr("rrl.operating.run.shutil.disk_usage", lambda place: full)
+    monkeypatch.setattr("rrl.operating.operate.shutil.disk_usage", lambda place: full)
     assert main(tuning(model, tmp_path / "out", "--quiet")) == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert "No space left on device; make room and run it again" in line
@@ -258,7 +257,7 @@ def test_after_an_early_end_the_default_returns(fails, keep_best, tmp_path, capl
 def test_a_server_that_fails_on_a_full_disk_is_not_blamed(tmp_path, monkeypatch):
     server = Service(stops_at=4, fails=ServerError("ended with status 1 (empty log)"))
     full = shutil._ntuple_diskusage(2**40, 2**40, 0)
-    monkeypatch.setattr("rrl.operating.run.shutil.disk_usage", lambda place: full)
+    monkeypatch.setattr("rrl.operating.operate.shutil.disk_usage", lambda place: full)
     with pytest.raises(OSError, match="No space left"):
         run_live(job(), server, tmp_path)
 

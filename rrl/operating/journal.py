@@ -14,11 +14,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rrl.operating.records import Record
 from rrl.support.errors import DataError, RRLError, UsageError, shown
 from rrl.support.files import append, write_atomically
 from rrl.support.one_writer import open_alone, remove_leftovers
 from rrl.tuning.presets import in_words
+
+Record = dict[str, Any]
+"""A line of a journal, and what follows from it (:mod:`rrl.operating.records`)."""
 
 JOURNAL = "journal.jsonl"
 SCHEMA = 6

@@ -10,12 +10,18 @@ alone knows how much it draws.
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import shutil
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,10 +29,9 @@ import numpy as np
 from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
 from rrl.operating.job import Job
-from rrl.operating.journal import OTHER_VERSION, Journal
+from rrl.operating.journal import OTHER_VERSION, Journal, Record
 from rrl.operating.log import LOG
 from rrl.operating.records import (
-    Record,
     compared,
     episode_record,
     in_ms,
@@ -35,15 +40,25 @@ from rrl.operating.records import (
     round_record,
     settled,
 )
+from rrl.operating.report import (
+    add_commands,
+    amount,
+    check_result,
+    duration,
+    load_words,
+    progress,
+    report,
+    write,
+)
 from rrl.operating.tape import TapedServer
-from rrl.operating.verdict import amount, decided, duration, progress
+from rrl.operating.verdict import decided, summarise
 from rrl.recording.other_work import OtherWork
-from rrl.support.errors import DataError, UsageError
+from rrl.support.errors import DataError, ServerError, UsageError, interrupt_by_signals
 from rrl.support.versions import version
 from rrl.tuning.comparison import draw_rounds
 from rrl.tuning.defaults import guess_cores, nearest
 from rrl.tuning.episode import Server, measure_valid
-from rrl.tuning.guard import USUAL_EPISODES, Guard
+from rrl.tuning.guard import USUAL_EPISODES, Guard, Keeps
 from rrl.tuning.guarded import check_answered, guarded_steps, measured
 from rrl.tuning.loop import Step, draw_run, learning_steps
 from rrl.tuning.objective import suited
@@ -53,6 +68,7 @@ from rrl.workloads.workload import Times
 Contestants = Callable[[], AbstractContextManager[Mapping[str, Server]]]
 """Opens the servers "default" and "recommended" of the comparison."""
 
+ROOM_BYTES = 2**20  # less is a full disk: an episode may not fit
 SETTLED = "no trial is worth its price any more: the tuning ends early"
 
 
@@ -336,3 +352,72 @@ class Run:
             words = [f"{n} {record[n].get('stopped') or amount(job, cost)}" for n, cost in costs]
             LOG.info(f"round {record['round'] + 1}/{job.rounds}: {', '.join(words)}")
         LOG.info(f"the comparison ends: {why}")
+
+
+# --- a command ------------------------------------------------------------------------------------
+
+
+def run(
+    opened: Run,
+    server: Server,
+    contestants: Contestants,
+    folder: Path,
+    options: Namespace,
+    command: Sequence[str] = (),
+) -> int:
+    """Finish a run, print a report, write the result and the figure, and return the exit code.
+
+    A server that can keep a configuration is told at the end to keep the one to deploy; if the run
+    is interrupted or fails, that is the default. If the server measures now, `command` starts such
+    a server, without the flags of a configuration.
+    """
+    from rrl.operating.figure import plot_journal
+    from rrl.plotting.shared import save
+
+    interrupt_by_signals()
+    job = opened.job
+    others = OtherWork(getattr(server, "processes", tuple)) if command else None
+    try:
+        if command:
+            LOG.info(f"{load_words(job)}, plus the server starts")
+        records = opened.finish(server, contestants, others)
+    except BaseException as found:
+        error = found
+        if isinstance(error, KeyboardInterrupt):
+            error = KeyboardInterrupt(
+                f"interrupted; all finished episodes are in {folder}: the same command continues"
+            )
+        elif isinstance(error, ServerError):  # what it says of a full disk is of no help
+            error = no_room(folder) or error
+        if isinstance(server, Keeps):
+            if not options.keep_best:
+                server.keep(job.default)
+            if isinstance(error, Exception):  # it is said now, because the return takes long
+                LOG.warning(str(error))
+        raise error from None
+    result = summarise(job, records)
+    if isinstance(server, Keeps):
+        server.keep(result["deploy"])
+    add_commands(job, result, folder.absolute() if command else folder, command)
+    try:  # first, because a full disk must not hide the result
+        print(json.dumps(result) if options.json else report(job, result, folder), flush=True)
+    finally:
+        write(result, folder)
+        save(plot_journal(job, records), "tuning", folder)
+    check_result(result)
+    return 0
+
+
+def no_room(folder: Path) -> OSError | None:
+    """Return an error if there is no room for a run's files, or for those of a server.
+
+    Examples
+    --------
+    >>> no_room(Path.cwd())
+    """
+    for place in (folder, Path(tempfile.gettempdir())):
+        while not place.exists():
+            place = place.parent
+        if shutil.disk_usage(place).free < ROOM_BYTES:
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
+    return None

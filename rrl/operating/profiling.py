@@ -16,8 +16,8 @@ from rrl.operating.options import (
     checksum,
     refuse,
 )
+from rrl.operating.report import duration
 from rrl.operating.requests import about, model_path, read_requests
-from rrl.operating.verdict import duration
 from rrl.recording.plan import HALVES, REPEATS, ROUNDS, Plan
 from rrl.recording.plans import PLANS
 from rrl.serving.models import MODELS

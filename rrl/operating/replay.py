@@ -6,9 +6,9 @@ from argparse import Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
-from rrl.operating.goal import OBJECTIVES, read_job
+from rrl.operating.job import OBJECTIVES, read_job
 from rrl.operating.knob_options import setting
-from rrl.operating.operate import on_one_server, open_run
+from rrl.operating.operate import on_one_server, open_run, run
 from rrl.operating.options import (
     DATA,
     add_further_options,
@@ -17,7 +17,6 @@ from rrl.operating.options import (
     checksum,
     refuse,
 )
-from rrl.operating.run import run
 from rrl.operating.table import read_table
 from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.recording.replay import RecordedServer, TableServer

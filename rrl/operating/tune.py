@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rrl.operating.goal import OBJECTIVES, read_budget, read_job
-from rrl.operating.job import Job
+from rrl.operating.job import OBJECTIVES, Job, read_budget, read_job
 from rrl.operating.knob_options import read_default, read_space
 from rrl.operating.log import LOG
 from rrl.operating.metrics import metrics_at
-from rrl.operating.operate import open_run
+from rrl.operating.operate import no_room, open_run, run
 from rrl.operating.options import (
     UNLIMITED,
     add_further_options,
@@ -26,8 +25,8 @@ from rrl.operating.options import (
     refuse_without_effect,
     requests_or_unlimited,
 )
+from rrl.operating.report import plan_lines
 from rrl.operating.requests import Requests, about, read_requests, this_machine
-from rrl.operating.run import no_room, plan_lines, run
 from rrl.operating.targets import command_here, open_servers, own_server
 from rrl.serving.client_traffic import ClientTraffic
 from rrl.serving.detached import end_tuner, port_folder, stop_service
