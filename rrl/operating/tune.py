@@ -11,7 +11,6 @@ from typing import Any
 from rrl.operating.job import OBJECTIVES, Job, read_budget, read_job
 from rrl.operating.knob_options import read_default, read_space
 from rrl.operating.log import LOG
-from rrl.operating.metrics import metrics_at
 from rrl.operating.operate import no_room, open_run, run
 from rrl.operating.options import (
     UNLIMITED,
@@ -27,9 +26,7 @@ from rrl.operating.options import (
 )
 from rrl.operating.report import plan_lines
 from rrl.operating.requests import Requests, about, read_requests, this_machine
-from rrl.operating.targets import command_here, open_servers, own_server
 from rrl.serving.client_traffic import ClientTraffic
-from rrl.serving.detached import end_tuner, port_folder, stop_service
 from rrl.serving.launcher import find_executable, kind_of
 from rrl.serving.process_knobs import prefix
 from rrl.serving.settings import flags
@@ -173,6 +170,9 @@ def _add_service_options(group: Any) -> None:
 
 
 def _tune(options: Namespace) -> int:
+    from rrl.operating.metrics import metrics_at  # `--help` needs neither
+    from rrl.operating.targets import command_here, open_servers, own_server
+
     interrupt_by_signals()  # now, because the servers start before the first episode
     refuse_without_effect(options)
     requests = read_requests(options)
@@ -218,6 +218,8 @@ def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
 
 
 def _stop(options: Namespace) -> int:
+    from rrl.serving.detached import end_tuner, port_folder, stop_service
+
     folder = port_folder(options.port)
     tuned = end_tuner(folder)
     if not stop_service(folder) and not tuned:
