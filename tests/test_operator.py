@@ -310,7 +310,7 @@ def test_our_own_work_is_not_that_of_others(monkeypatch):
     looks.append(others.look())
     assert looks == [0.1, 0.9]
     records = [{"other_work": fraction} for fraction in looks]
-    assert "in 1 of 2 episodes and rounds, at most 90 %" in busy_line(records)
+    assert "in 1 of 2 measurements, at most 90 %" in busy_line(records)
     assert busy_line(records[:1]) == busy_line([{}]) == ""
 
 

@@ -190,10 +190,11 @@ def test_a_second_recording_in_one_folder_says_so_and_touches_nothing(tmp_path):
 
 
 def test_what_does_not_count_is_kept_apart_and_measured_again(tmp_path):
-    recorded(tmp_path, Scripted(late=(3,)), Others(BUSY, BUSY + 0.01))
+    busy = BUSY + 0.01
+    recorded(tmp_path, Scripted(late=(3,)), Others(BUSY, busy, 0.0, 0.0, *[busy] * MAX_TRIES))
     rejected, rows = lines(tmp_path, REJECTED), lines(tmp_path)
-    assert rejected["why"].tolist() == ["busy", "slip"]
-    assert [float(value) for value in rejected["other_work"]] == [BUSY + 0.01, 0.0]
+    assert rejected["why"].tolist() == ["busy", "slip", *["busy"] * (MAX_TRIES - 1)]
+    assert rows["other_work"].astype(float).tolist()[:4] == [BUSY, 0.0, busy, 0.0]
     assert len(of_pass(rows)) == PLAN.episodes
     assert set(rows["valid"]) == {"1"}
 
@@ -204,7 +205,9 @@ def test_what_cannot_be_measured_now_is_left_for_later_and_then_given_up(tmp_pat
     missing, known = len(one.pairs) * one.passes, tmp_path / DESCRIPTION
     assert len(recorder) == 0
     assert len(lines(tmp_path, REJECTED)) == MAX_TRIES * SWEEPS * missing
-    with pytest.raises(UnstableError, match=f"{missing} episodes .* not complete; the same com"):
+    with pytest.raises(
+        UnstableError, match=f"{missing} episodes .* late .*; the same command tries"
+    ):
         recorder.finish()
     assert not json.loads(known.read_text())["complete"]
     recorded(tmp_path, Scripted(), plan=one).finish()

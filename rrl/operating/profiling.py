@@ -18,8 +18,10 @@ from rrl.operating.options import (
 )
 from rrl.operating.report import duration
 from rrl.operating.requests import about, model_path, read_requests
+from rrl.recording.other_work import busy_line
 from rrl.recording.plan import HALVES, REPEATS, ROUNDS, Plan
 from rrl.recording.plans import PLANS
+from rrl.recording.profile import OTHER_WORK, read_profile
 from rrl.serving.models import MODELS
 from rrl.serving.process_knobs import is_process_knob
 from rrl.support.errors import UsageError, interrupt_by_signals
@@ -45,8 +47,7 @@ The knobs, and the forms of a sample, are those of `rrl tune`. Without a sample,
 warm-up requests are sent, or random values.
 To continue a recording that was stopped, run the same command again on the same machine.
 The folders under data/ come from another machine, so their plans need --out here.
-An episode counts only if other processes use little of the processor time meanwhile. So do no other
-work on the machine.
+An episode beside other work is measured up to three times, so leave the machine alone meanwhile.
 """
 
 
@@ -118,6 +119,8 @@ def _profile(options: Namespace) -> int:
     if bar is not None:
         bar.close()
     LOG.info(f"complete: {folder}")
+    if busy := busy_line(read_profile(folder).table[[*OTHER_WORK]].to_dict("records")):
+        LOG.warning(busy)
     return 0
 
 

@@ -1,7 +1,7 @@
 """What else a machine does while it measures: the processor time of processes that are not ours.
 
 Work of others makes all configurations slower for a while, and an agent may take that for an effect
-of the configuration. So a tuning says how often it was disturbed, and a recording measures an
+of the configuration. So a run says how often it was disturbed, and a recording measures such an
 episode again.
 """
 
@@ -90,8 +90,8 @@ def busy_line(records: Iterable[dict[str, Any]]) -> str:
     Examples
     --------
     >>> busy_line([{"other_work": 0.5}, {"other_work": 0.01}, {}])
-    'busy machine: other processes used more than 20 % of its processors in 1 of 2 episodes and \
-rounds, at most 50 %; measure again when it is idle'
+    'busy machine: other processes used more than 20 % of its processors in 1 of 2 measurements, \
+at most 50 %; measure again when it is idle'
     """
     shares = [record["other_work"] for record in records if "other_work" in record]
     busy = [one for one in shares if one > BUSY]
@@ -99,6 +99,6 @@ rounds, at most 50 %; measure again when it is idle'
         return ""
     return (
         f"busy machine: other processes used more than {100 * BUSY:.0f} % of its processors in "
-        f"{len(busy)} of {len(shares)} episodes and rounds, at most {100 * max(busy):.0f} %; "
+        f"{len(busy)} of {len(shares)} measurements, at most {100 * max(busy):.0f} %; "
         "measure again when it is idle"
     )

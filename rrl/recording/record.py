@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from rrl.serving.live import LiveServer
     from rrl.serving.sample import Inputs
 
-MAX_TRIES = 5  # tries per episode in one visit; later sweeps try again if all of them fail
+MAX_TRIES = 3  # tries per episode in one visit; later sweeps try again if none counts
 SWEEPS = 3  # sweeps over a pass; each one measures what is still missing
 
 
@@ -56,9 +56,10 @@ class Recordable(Server, Protocol):
 class Recorder:
     """Measure the episodes that a profile folder does not have yet, and append each of them.
 
-    An episode counts if the load generator was on time, and if other processes used at most `BUSY`
-    of the processor time meanwhile. No limit is on a latency. But the generator may delay requests
-    by a tenth of the mean latency, so the same delay is sooner too long for a fast configuration.
+    An episode counts if the load generator was on time. No limit is on a latency. But the generator
+    may delay requests by a tenth of the mean latency, so the same delay is sooner too long for a
+    fast configuration. If other processes used more than `BUSY` of the processor time meanwhile,
+    the episode is measured again, but the last try counts: some machines are never idle.
 
     While it is open, no other process can open one for the same folder.
 
@@ -152,8 +153,8 @@ class Recorder:
         self, server: Recordable, key: tuple[int, int, int, int], rng: np.random.Generator
     ) -> Iterator[Episode]:
         """Measure an episode until it counts, or has been tried too often."""
-        for _ in range(MAX_TRIES):
-            episode = self._measure(server, *key, rng)
+        for number in range(1, MAX_TRIES + 1):
+            episode = self._measure(server, *key, rng, last=number == MAX_TRIES)
             if key in self._done:
                 yield episode
                 return
@@ -166,6 +167,7 @@ class Recorder:
         rate: int,
         repeat: int,
         rng: np.random.Generator,
+        last: bool,
     ) -> Episode:
         """Measure and save an episode, which may not count."""
         configuration = self.plan.space[index]
@@ -186,7 +188,8 @@ class Recorder:
             **values_of(episode),
             "other_work": other_work,
         }
-        self._save(row, "busy" if other_work > BUSY else "" if episode.valid else "slip")
+        disturbed = other_work > BUSY and not last
+        self._save(row, "slip" if not episode.valid else "busy" if disturbed else "")
         return episode
 
     def _save(self, values: Mapping[str, Any], why: str) -> None:
@@ -221,8 +224,8 @@ class Recorder:
         if missing := sum(len(pairs) for *_, pairs in left):
             raise UnstableError(
                 f"{self.folder}: {missing} episodes of the plan did not count in any of "
-                f"{SWEEPS * MAX_TRIES} tries ({REJECTED} has the reasons), so the recording is not "
-                "complete; the same command tries them again"
+                f"{SWEEPS * MAX_TRIES} tries, because the load generator was late ({REJECTED} has "
+                "them); the same command tries them again, best on an idle machine"
             )
         if not self._complete or self._new:
             self._describe(complete=True, sha256=episodes_hash(self.folder / EPISODES))
