@@ -10,7 +10,6 @@ import signal
 import subprocess
 import urllib.request
 from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from rrl.cli import main
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.metrics import HOST, metrics_at
-from rrl.operating.operate import on_one_server, open_run, operate, run
+from rrl.operating.operate import open_run, operate, run
 from rrl.operating.records import compared, learned
 from rrl.operating.report import report
 from rrl.operating.verdict import summarise
@@ -156,10 +155,13 @@ DEFAULT = {"threads": 1}
 
 
 class Service:
-    """A service with a good default; it keeps what it is told, and 3 threads are late."""
+    """A service with a good default; it keeps what it is told, and 3 threads are late.
 
-    def __init__(self, stops_at=10**6, fails=None):
-        self.space, self.kept, self.calls = SPACE, None, 0
+    From a call on, 2 threads are late, too.
+    """
+
+    def __init__(self, stops_at=10**6, fails=None, slow_from=10**6):
+        self.space, self.kept, self.calls, self.slow_from = SPACE, None, 0, slow_from
         self.stops_at, self.fails = stops_at, fails or KeyboardInterrupt()
 
     def keep(self, configuration):
@@ -169,8 +171,8 @@ class Service:
         self.calls += 1
         if self.calls > self.stops_at:
             raise self.fails
-        n = len(arrivals)
-        if configuration["threads"] == 3 and watch is not None:  # as a watch ends it
+        n, late = len(arrivals), (2, 3) if self.calls > self.slow_from else (3,)
+        if configuration["threads"] in late and watch is not None:  # as a watch ends it
             latency, status = np.full(3, 0.9), np.full(3, Status.CANCELLED.value)
             info = {"aborted": "worse", "aborted_s": 0.9}
             latency[2] = 0.001
@@ -196,7 +198,7 @@ def told(caplog, words):
 
 def test_a_stopped_trial_is_told_by_what_was_sent(tmp_path, caplog):
     mine, server = job(), Service()
-    records = operate(mine, server, on_one_server(server), tmp_path)
+    records = operate(mine, server, tmp_path)
     stopped = "threads 3: stopped after 3 of 30 requests: 2 over 100 ms | best so far"
     assert told(caplog, stopped)
     result = summarise(mine, records)
@@ -209,13 +211,9 @@ def test_a_stopped_trial_is_told_by_what_was_sent(tmp_path, caplog):
 
 def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(tmp_path, caplog):
     """It did well while the agent learned; then the load has changed."""
-    server, turned = Service(), Service()
     mine = job(space=ConfigSpace([Knob("threads", (1, 2))]), rounds=9)
-    slow = {1: {"threads": 1}, 2: {"threads": 3}}
-    turned.measure = lambda c, *rest, **more: replace(
-        Service.measure(turned, slow[c["threads"]], *rest, **more), configuration=c
-    )
-    records = operate(mine, server, on_one_server(turned), tmp_path)
+    server = Service(slow_from=mine.episodes)
+    records = operate(mine, server, tmp_path)
     (only,) = compared(records)
     assert only["recommended"]["stopped"] == "stopped after 3 of 30 requests: 2 over 100 ms"
     assert "default 50.0 ms, recommended stopped after 3 of 30" in told(caplog, "round 1/9")
@@ -226,7 +224,7 @@ def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(tmp_p
 
 def test_the_limit_of_lateness_comes_from_three_episodes_of_the_default(tmp_path, caplog):
     server, mine = Service(), job(slo=None)
-    records = operate(mine, server, on_one_server(server), tmp_path)
+    records = operate(mine, server, tmp_path)
     tuned = learned(records)
     assert [r["configuration"] for r in tuned[:USUAL_EPISODES]] == [DEFAULT] * USUAL_EPISODES
     assert any(r["configuration"] != DEFAULT for r in tuned[USUAL_EPISODES:])
@@ -239,7 +237,7 @@ def run_live(mine, server, folder, keep_best=False):
     """Run a job on a server that measures now."""
     options = Namespace(keep_best=keep_best, json=False)
     with open_run(mine, folder) as opened:
-        return run(opened, server, on_one_server(server), folder, options, ["serve"])
+        return run(opened, server, folder, options, ["serve"])
 
 
 @pytest.mark.parametrize("fails", [KeyboardInterrupt(), ServerError("no answer")])

@@ -17,8 +17,8 @@ import shutil
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -65,16 +65,8 @@ from rrl.tuning.objective import suited
 from rrl.tuning.presets import THREADS
 from rrl.workloads.workload import Times
 
-Contestants = Callable[[], AbstractContextManager[Mapping[str, Server]]]
-"""Opens the servers "default" and "recommended" of the comparison."""
-
 ROOM_BYTES = 2**20  # less is a full disk: an episode may not fit
 SETTLED = "no trial is worth its price any more: the tuning ends early"
-
-
-def on_one_server(server: Server) -> Contestants:
-    """Compare on one server, which switches between the two configurations."""
-    return lambda: nullcontext({"default": server, "recommended": server})
 
 
 @contextmanager
@@ -120,15 +112,13 @@ def make_guard(job: Job) -> Guard | None:
     return Guard(job.space, job.default, job.budget, job.slo.target_s if job.slo else None)
 
 
-def operate(
-    job: Job, server: Server, contestants: Contestants, folder: str | os.PathLike[str]
-) -> list[Record]:
+def operate(job: Job, server: Server, folder: str | os.PathLike[str]) -> list[Record]:
     """Tune, then compare with the default; continue from the journal in `folder`.
 
     See :func:`open_run` and :meth:`Run.finish`.
     """
     with open_run(job, folder) as run:
-        return run.finish(server, contestants)
+        return run.finish(server)
 
 
 class Run:
@@ -185,7 +175,7 @@ class Run:
         planned = {} if self.job.redrawn else {"due_s": due.tolist()}
         return self._with_answers(record) | planned | {"rng": self._rng.bit_generator.state}
 
-    def _next_round(self, servers: Mapping[str, Server]) -> Record:
+    def _next_round(self) -> Record:
         """Measure the default and the second configuration."""
         job, number = self.job, len(compared(self.records))
         pairs = {"default": job.default, "recommended": self.second}
@@ -195,7 +185,6 @@ class Run:
         arrivals, seed, order = next(self._rounds)
         episodes, trials = {}, []
         for name in order:
-            self._taped.server = servers.get(name)
             what = self._taped, pairs[name], arrivals, np.random.default_rng(seed)
             if self.guard is None:
                 episodes[name], _ = measure_valid(*what)
@@ -244,7 +233,7 @@ class Run:
             due = next(self._drawn)
             record = self._next_episode(np.array(stored.get("due_s", due), dtype=float))
         else:
-            record = self._next_round({})
+            record = self._next_round()
         if 0 <= stored.get("other_work", -1) <= 1:
             record["other_work"] = stored["other_work"]
         if line_of(record) != stored:
@@ -264,17 +253,12 @@ class Run:
 
     # --- the whole --------------------------------------------------------------------------------
 
-    def finish(
-        self, server: Server, contestants: Contestants, others: OtherWork | None = None
-    ) -> list[Record]:
+    def finish(self, server: Server, others: OtherWork | None = None) -> list[Record]:
         """Run what the journal does not have yet: the rest of the tuning and of the comparison.
 
         Parameters
         ----------
         server : Server
-            The server to tune.
-        contestants : callable
-            This function opens the servers of the comparison.
         others : OtherWork, optional
             What else the machine does. The journal notes it with each episode.
 
@@ -288,24 +272,21 @@ class Run:
         ServerError
             If a server fails permanently.
         """
-        self._others = others
+        self._others, self._taped.server = others, suited(server, self.job.objective)
         if self.records:
             done = len(learned(self.records)), len(compared(self.records))
             path = self.journal.path
             LOG.info(f"continuing after {done[0]} episodes and {done[1]} rounds in {path}")
-        self._learn(server)
-        if self._why_no_round() is None:
-            with contestants() as servers:
-                self._compare(servers)
+        self._learn()
+        self._compare()
         return self.records
 
-    def _learn(self, server: Server) -> None:
+    def _learn(self) -> None:
         """Let the agent tune until its episodes are used up, or no trial is worth its price.
 
         At the end, the server keeps what the agent recommends, if it did well.
         """
         job, guard = self.job, self.guard
-        self._taped.server = suited(server, job.objective)
         began, late_s = time.monotonic(), guard and guard.late_s
         first = len(learned(self.records))
         if not job.redrawn:  # only now the rate of clients is known
@@ -342,16 +323,16 @@ class Run:
             return "the recommendation did too badly to serve any longer"
         return None
 
-    def _compare(self, servers: Mapping[str, Server]) -> None:
+    def _compare(self) -> None:
         """Measure the default and the second configuration in rounds, until that is enough."""
-        job = self.job
-        ready = {name: suited(server, job.objective) for name, server in servers.items()}
+        measured = False
         while (why := self._why_no_round()) is None:
-            record = self._note(partial(self._next_round, ready))
+            record, measured = self._note(self._next_round), True
             costs = record["cost"].items()
-            words = [f"{n} {record[n].get('stopped') or amount(job, cost)}" for n, cost in costs]
-            LOG.info(f"round {record['round'] + 1}/{job.rounds}: {', '.join(words)}")
-        LOG.info(f"the comparison ends: {why}")
+            words = [f"{n} {record[n].get('stopped') or amount(self.job, c)}" for n, c in costs]
+            LOG.info(f"round {record['round'] + 1}/{self.job.rounds}: {', '.join(words)}")
+        if measured:
+            LOG.info(f"the comparison ends: {why}")
 
 
 # --- a command ------------------------------------------------------------------------------------
@@ -360,7 +341,6 @@ class Run:
 def run(
     opened: Run,
     server: Server,
-    contestants: Contestants,
     folder: Path,
     options: Namespace,
     command: Sequence[str] = (),
@@ -380,7 +360,7 @@ def run(
     try:
         if command:
             LOG.info(f"{load_words(job)}, plus the server starts")
-        records = opened.finish(server, contestants, others)
+        records = opened.finish(server, others)
     except BaseException as found:
         error = found
         if isinstance(error, KeyboardInterrupt):

@@ -8,7 +8,7 @@ from typing import Any
 
 from rrl.operating.job import OBJECTIVES, read_job
 from rrl.operating.knob_options import setting
-from rrl.operating.operate import on_one_server, open_run, run
+from rrl.operating.operate import open_run, run
 from rrl.operating.options import (
     DATA,
     add_further_options,
@@ -78,7 +78,7 @@ def _replay(options: Namespace) -> int:
     )  # fmt: skip
     server = _suited(server, job.objective)
     with open_run(job, folder) as opened:
-        return run(opened, server, on_one_server(server), folder, options)
+        return run(opened, server, folder, options)
 
 
 def _suited(server: Server, objective: Objective) -> Server:

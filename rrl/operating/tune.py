@@ -171,7 +171,7 @@ def _add_service_options(group: Any) -> None:
 
 def _tune(options: Namespace) -> int:
     from rrl.operating.metrics import metrics_at  # `--help` needs neither
-    from rrl.operating.targets import command_here, open_servers, own_server
+    from rrl.operating.targets import command_here, open_server, own_server
 
     interrupt_by_signals()  # now, because the servers start before the first episode
     refuse_without_effect(options)
@@ -189,9 +189,9 @@ def _tune(options: Namespace) -> int:
             raise full
         opened = stack.enter_context(open_run(job, folder))
         LOG.info(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
-        servers = stack.enter_context(open_servers(options, job, folder, requests.inputs))
+        server = stack.enter_context(open_server(options, job, folder, requests.inputs))
         stack.enter_context(metrics_at(options.metrics_port, opened.guard))
-        return run(opened, *servers, folder, options, command_here(options))
+        return run(opened, server, folder, options, command_here(options))
 
 
 def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
