@@ -23,6 +23,7 @@ from rrl.operating.metrics import HOST, metrics_at
 from rrl.operating.operate import open_run, operate, run
 from rrl.operating.records import compared, learned
 from rrl.operating.report import report
+from rrl.operating.targets import InTurns
 from rrl.operating.verdict import summarise
 from rrl.recording.other_work import BUSY, OtherWork, busy_line
 from rrl.serving.lasting import wait_until
@@ -250,6 +251,31 @@ def test_after_an_early_end_the_default_returns(fails, keep_best, tmp_path, capl
     assert server.kept == ({"threads": 2} if keep_best else DEFAULT)
     told_before = "no answer" in caplog.messages
     assert told_before == isinstance(fails, ServerError)
+
+
+class Started:
+    """A server that counts its starts, and runs or is paused."""
+
+    def __init__(self):
+        self.space, self.starts, self.has, self.runs = SPACE, 0, None, False
+
+    def measure(self, configuration, *_):
+        self.starts += configuration != self.has
+        self.has, self.runs = configuration, True
+        return configuration
+
+    def pause(self):
+        self.runs = False
+
+
+def test_of_two_servers_the_one_that_was_idle_for_longer_changes():
+    one, two, many = {"threads": 1}, {"threads": 2}, {"threads": 3}
+    servers = Started(), Started()
+    both = InTurns(*servers)
+    for configuration, starts in ((one, 1), (two, 2), (one, 2), (two, 2), (many, 3), (two, 3)):
+        assert both.measure(configuration, None, None) == configuration
+        assert sum(server.starts for server in servers) == starts
+        assert not any(server.runs for server in servers)
 
 
 def test_a_server_that_fails_on_a_full_disk_is_not_blamed(tmp_path, monkeypatch):
