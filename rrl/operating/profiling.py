@@ -23,7 +23,6 @@ from rrl.recording.plan import HALVES, REPEATS, ROUNDS, Plan
 from rrl.recording.plans import PLANS
 from rrl.recording.profile import OTHER_WORK, read_profile
 from rrl.serving.models import MODELS
-from rrl.serving.process_knobs import is_process_knob
 from rrl.support.errors import UsageError, interrupt_by_signals
 from rrl.support.machine import another_run
 from rrl.support.number_options import COUNT, SEED, whole
@@ -179,11 +178,8 @@ def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
         refuse(options, _CALLS, "with a known model, which has its own requests")
     requests, largest, _ = read_requests(options)
     knobs, fixed = read_knobs(options, largest)
-    for name in list(knobs):
-        if is_process_knob(name) and len(knobs[name]) == 1:
-            (fixed[name],) = knobs.pop(name)
     if not knobs:
-        raise UsageError("give the grid, at least one knob: --knob inter_op=1,2")
+        raise UsageError("give the grid, at least one knob with two values: --knob inter_op=1,2")
     if options.rates is None:
         raise UsageError("give the loads in requests/s: --rates 20,60")
     name, what, own = options.model, None, {}
