@@ -15,7 +15,7 @@ from rrl.operating.journal import JOURNAL
 from rrl.operating.operate import operate
 from rrl.operating.verdict import late_while_tuning, summarise
 from rrl.rivals.agents import AGENTS, maker
-from rrl.support.errors import ServerError
+from rrl.support.errors import ServerError, UsageError
 from rrl.support.mean_bound import lower_mean
 from rrl.tuning.episode import Episode, Status, check_arrivals, measure_valid, watched
 from rrl.tuning.guard import Guard
@@ -261,8 +261,9 @@ def test_more_episodes_and_rounds_may_be_asked_for_later(tmp_path, whole):
     assert [r["episode"] for r in records if "episode" in r] == [*range(40)]
     assert [r["round"] for r in records if "round" in r] == [0, 1, 2, 0, 1, 2, 3, 4]
     assert (records[0]["budget"], records[-1]["budget"]) == (200, 300)
-    with pytest.raises(ValueError, match="has 40 episodes: give --episodes 40"):
-        operate(guarded_job(), Mortal(0), tmp_path)
+    for few, message in (("episodes", "has 40 episodes: give --ep"), ("rounds", "has 5 rounds: g")):
+        with pytest.raises(UsageError, match=message):
+            operate(replace(more, **{few: 4}), Mortal(0), tmp_path)
 
 
 class Clients:

@@ -79,12 +79,14 @@ def open_run(job: Job, folder: str | os.PathLike[str]) -> Iterator[Run]:
         If the job cannot continue it.
     """
     with Journal(folder, job.settings(), version(f"agent {job.agent}")) as journal:
-        known = sum("episode" in record for record in journal.records)
-        if known > job.episodes:
-            raise UsageError(
-                f"{journal.path} has {known} episodes: give --episodes {known} or more, "
-                "or choose another folder"
-            )
+        for name, most in (("episode", job.episodes), ("round", job.rounds)):
+            numbers = [record.get(name) for record in journal.records]
+            known = 1 + max((n for n in numbers if isinstance(n, int)), default=-1)
+            if known > most:
+                raise UsageError(
+                    f"{journal.path} has {known} {name}s: give --{name}s {known} or more, "
+                    "or choose another folder"
+                )
         run = Run(job, journal, make_guard(job))
         run.play()
         yield run
