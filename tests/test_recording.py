@@ -16,8 +16,14 @@ from rrl.recording.other_work import BUSY
 from rrl.recording.plan import HALVES, REPEATS, ROUNDS, Plan, ordered
 from rrl.recording.plans import JOINT_PART, PLANS
 from rrl.recording.profile import DESCRIPTION, EPISODES, REJECTED, read_profile
-from rrl.recording.record import MAX_TRIES, SWEEPS, Recorder, check_gpu
-from rrl.recording.rows import append_row, read_appended
+from rrl.recording.record import (
+    MAX_TRIES,
+    SWEEPS,
+    Recorder,
+    append_row,
+    check_gpu,
+    read_appended,
+)
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.tuning.episode import Episode, Status
 
