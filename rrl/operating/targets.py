@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import signal
-import sys
 import threading
 from argparse import Namespace
 from collections.abc import Iterator
@@ -169,37 +168,23 @@ def leave_running(server: HandoverServer) -> None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put SIGTERM and SIGHUP off until the end of the block; Ctrl-C still interrupts it.
+    """Ignore SIGTERM and SIGHUP in the block, which is the end of a run; Ctrl-C interrupts it.
 
     A supervisor that stops this process, or a terminal that is closed after Ctrl-C, does not know
     that a service is between two states. Who presses Ctrl-C can read what happens.
-
-    If the block ends without an error, and none was on its way before it, the first of these
-    signals is delivered then. Otherwise, the process ends anyway.
-
-    Examples
-    --------
-    >>> with undisturbed():
-    ...     signal.raise_signal(signal.SIGTERM)
-    ...     raise ValueError("an error of its own")
-    Traceback (most recent call last):
-    ...
-    ValueError: an error of its own
     """
     if threading.current_thread() is not threading.main_thread():  # it gets no signal
         yield
         return
-    came: list[int] = []
     left_alone = signal.SIG_IGN, None  # None: set by another language, and it cannot be restored
     heard = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) not in left_alone]
-    before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in heard}
+    # Not SIG_IGN, which the processes that start here would inherit.
+    before = {number: signal.signal(number, lambda *_: None) for number in heard}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if came and sys.exception() is None:
-        signal.raise_signal(came[0])
 
 
 # --- the command that starts such a server -------------------------------------------------------
