@@ -20,8 +20,7 @@ calls = 0
 
 
 def on_disk(file) -> bool:
-    path = os.readlink(f"/proc/self/fd/{file}") if isinstance(file, int) else os.fspath(file)
-    return os.path.realpath(path).startswith(disk)
+    return os.path.realpath(os.fspath(file)).startswith(disk)
 
 
 def due() -> bool:
@@ -34,14 +33,6 @@ def fail() -> None:
     if kind == "full":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def faulty_write(number, data, write=os.write):
-    if on_disk(number) and due():
-        if kind == "kill":
-            write(number, bytes(data)[: len(data) // 2])
-        fail()
-    return write(number, data)
 
 
 def faulty_replace(*paths, replace=os.replace, **options):
@@ -67,8 +58,8 @@ class FaultyFile(io.FileIO):
 
 
 def faulty_open(file, mode="r", *arguments, open=io.open, **options):
-    if mode == "wb" and isinstance(file, str | os.PathLike) and on_disk(file):
-        return io.BufferedWriter(FaultyFile(file, "w"))
+    if mode in ("wb", "ab") and isinstance(file, str | os.PathLike) and on_disk(file):
+        return io.BufferedWriter(FaultyFile(file, mode))
     return open(file, mode, *arguments, **options)
 
 
@@ -77,7 +68,7 @@ if __name__ == "__main__":
 
     kind, at = sys.argv[1], int(sys.argv[2])
     disk = os.path.realpath(sys.argv[sys.argv.index("--out") + 1])
-    os.write, os.replace, subprocess.Popen = faulty_write, faulty_replace, FaultyPopen
+    os.replace, subprocess.Popen = faulty_replace, FaultyPopen
     os.rename = faulty_replace
     builtins.open = io.open = faulty_open
     code = main(sys.argv[3:])

@@ -52,19 +52,11 @@ def test_any_column_can_be_the_time(tmp_path, capsys):
     [b"my notes", b"\n", b'{"episode":0,"cost":0.1}\n'],
 )
 def test_a_file_that_is_no_journal_is_left_alone(content, tmp_path, capsys):
-    """One line without a line end may be a journal that was cut off; this one is not."""
     (tmp_path / JOURNAL).write_bytes(content)
     code, line = said([*REPLAY, "--rate", "9", "--out", str(tmp_path)], capsys)
     assert code == 3
     assert f"{tmp_path / JOURNAL}, line 1: not the first line of a journal" in line
     assert (tmp_path / JOURNAL).read_bytes() == content
-
-
-@pytest.mark.parametrize("content", [b'{"journal":2,"sett', bytes(4096)])
-def test_a_header_that_was_cut_off_is_written_again(content, tmp_path, capsys):
-    (tmp_path / JOURNAL).write_bytes(content)
-    assert main([*REPLAY, "--rate", "9", "--out", str(tmp_path)]) == 0
-    assert len((tmp_path / JOURNAL).read_text().splitlines()) == 1 + 3 + 3
 
 
 # --- profiles -------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -13,11 +12,10 @@ from hypothesis import strategies as st
 from rrl import ConfigSpace, Knob, MeanLatency, Poisson
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
-from rrl.operating.operate import on_one_server, operate
-from rrl.operating.records import late_while_tuning
-from rrl.operating.verdict import summarise
+from rrl.operating.operate import operate
+from rrl.operating.verdict import late_while_tuning, summarise
 from rrl.rivals.agents import AGENTS, maker
-from rrl.support.errors import ServerError
+from rrl.support.errors import ServerError, UsageError
 from rrl.support.mean_bound import lower_mean
 from rrl.tuning.episode import Episode, Status, check_arrivals, measure_valid, watched
 from rrl.tuning.guard import Guard
@@ -232,15 +230,10 @@ def guarded_job(**changes):
     return Job(**(options | {"rounds": 3, "budget": 200} | changes))
 
 
-@contextmanager
-def contestants():
-    yield {"default": Hostile(4), "recommended": Hostile(4)}
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("guarded")
-    operate(guarded_job(), Mortal(10**6), contestants, folder)
+    operate(guarded_job(), Mortal(10**6), folder)
     return (folder / JOURNAL).read_bytes()
 
 
@@ -248,7 +241,7 @@ def test_a_guarded_run_that_is_killed_again_and_again_is_replayed_to_the_last_by
     kills, records = 0, None
     while records is None:
         try:
-            records = operate(guarded_job(), Mortal(7), contestants, tmp_path)
+            records = operate(guarded_job(), Mortal(7), tmp_path)
         except KeyboardInterrupt:
             kills += 1
             assert whole.startswith((tmp_path / JOURNAL).read_bytes())
@@ -261,12 +254,13 @@ def test_a_guarded_run_that_is_killed_again_and_again_is_replayed_to_the_last_by
 def test_more_episodes_and_rounds_may_be_asked_for_later(tmp_path, whole):
     (tmp_path / JOURNAL).write_bytes(whole)
     more = guarded_job(episodes=40, rounds=5, budget=300)
-    records = operate(more, Mortal(10**6), contestants, tmp_path)
+    records = operate(more, Mortal(10**6), tmp_path)
     assert [r["episode"] for r in records if "episode" in r] == [*range(40)]
     assert [r["round"] for r in records if "round" in r] == [0, 1, 2, 0, 1, 2, 3, 4]
     assert (records[0]["budget"], records[-1]["budget"]) == (200, 300)
-    with pytest.raises(ValueError, match="has 40 episodes: give --episodes 40"):
-        operate(guarded_job(), Mortal(0), contestants, tmp_path)
+    for few, message in (("episodes", "has 40 episodes: give --ep"), ("rounds", "has 5 rounds: g")):
+        with pytest.raises(UsageError, match=message):
+            operate(replace(more, **{few: 4}), Mortal(0), tmp_path)
 
 
 class Clients:
@@ -286,9 +280,9 @@ def test_a_run_on_the_requests_of_clients_goes_on_with_those_that_came(tmp_path)
     job = guarded_job(workload=Clients())
     for lives in (9, 20):
         with pytest.raises(KeyboardInterrupt):
-            operate(job, Mortal(lives), contestants, tmp_path)
+            operate(job, Mortal(lives), tmp_path)
     before = (tmp_path / JOURNAL).read_bytes()
-    records = operate(job, Mortal(10**6), contestants, tmp_path)
+    records = operate(job, Mortal(10**6), tmp_path)
     assert (tmp_path / JOURNAL).read_bytes().startswith(before)
     loads = [round(r["load_per_s"]) for r in records if "episode" in r]
     assert len(loads) == 30
@@ -299,18 +293,22 @@ def test_a_run_on_the_requests_of_clients_goes_on_with_those_that_came(tmp_path)
 
 
 class Tempting(Hostile):
-    """One configuration is better on average, but a fraction of its requests is late."""
+    """One configuration is better on average, but a fraction of its requests is late.
 
-    def __init__(self, lives, late):
+    Later, another fraction is.
+    """
+
+    def __init__(self, lives, late, later, calls):
         super().__init__(0)
-        self.lives, self.late = lives, late
+        self.lives, self.late, self.later, self.calls = lives, late, later, calls
 
     def measure(self, configuration, arrivals, rng, *, watch=None):
         self.lives -= 1
         if self.lives < 0:
             raise KeyboardInterrupt
         n, trial = len(arrivals), configuration != DEFAULT
-        late = rng.random(n) < (self.late if trial else 0.0)
+        fraction = self.late if len(self.served) < self.calls else self.later
+        late = rng.random(n) < (fraction if trial else 0.0)
         latency = np.where(late, 0.2, 0.001 if trial else 0.08)
         self.served.append((dict(configuration), n))
         return watched(Episode(configuration, arrivals, latency, np.zeros(n, int)), watch)
@@ -321,12 +319,10 @@ def tempting_job(**changes):
     return guarded_job(**({"space": space, "slo": parse_slo("p99<100ms"), "rounds": 15} | changes))
 
 
-def tune_tempting(job, folder, lives=10**6, late=0.1, later=None):
-    server = Tempting(lives, late)
-    compared = server if later is None else Tempting(lives, later)
-
+def tune_tempting(job, folder, lives=10**6, late=0.1, later=0.1):
+    server = Tempting(lives, late, later, job.episodes)
     try:
-        return server, operate(job, server, on_one_server(compared), folder)
+        return server, operate(job, server, folder)
     except KeyboardInterrupt:
         return server, None
 

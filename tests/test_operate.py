@@ -17,11 +17,12 @@ from rrl import (
     testbed,
     tune,
 )
+from rrl.operating.figure import plot_journal
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
-from rrl.operating.operate import SETTLED, make_agent, on_one_server, operate
+from rrl.operating.operate import SETTLED, make_agent, operate
 from rrl.operating.records import compared, learned, settled
-from rrl.operating.report import add_commands, check_result, plot_journal
+from rrl.operating.report import add_commands, check_result
 from rrl.operating.verdict import best_so_far, summarise
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.tuning.episode import Episode, measure_valid
@@ -52,9 +53,6 @@ def job(**changes):
         "rounds": 6,
     }
     return Job(**(settings | changes))
-
-
-contestants = on_one_server(SERVER)
 
 
 def test_rrl_begins_with_what_serves_or_near_it():
@@ -88,10 +86,21 @@ class Mortal:
         return SERVER.measure(configuration, arrivals, rng)
 
 
+class InOrder:
+    """A server that behaves as one of several servers in each measurement, then as the last."""
+
+    def __init__(self, first, last):
+        self.first, self.last, self.space = list(first), last, last.space
+
+    def measure(self, *arguments, **options):
+        server = self.first.pop() if self.first else self.last
+        return server.measure(*arguments, **options)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    operate(job(), SERVER, contestants, folder)
+    operate(job(), SERVER, folder)
     return (folder / JOURNAL).read_bytes()
 
 
@@ -99,17 +108,17 @@ def test_a_run_that_was_killed_ends_as_the_one_that_was_not(whole, tmp_path):
     for calls in (0, 1, 9, 14, 1, 9):
         server = Mortal(calls)
         with pytest.raises(Killed):
-            operate(job(), server, on_one_server(server), tmp_path)
-    records = operate(job(), SERVER, contestants, tmp_path)
+            operate(job(), server, tmp_path)
+    records = operate(job(), SERVER, tmp_path)
     assert (tmp_path / JOURNAL).read_bytes() == whole
-    again = operate(job(), Mortal(0), None, tmp_path)  # a finished run measures and opens nothing
+    again = operate(job(), Mortal(0), tmp_path)  # a finished run measures and opens nothing
     assert summarise(job(), again) == summarise(job(), records)
     assert [record["episode"] for record in records[:25]] == [*range(25)]
     assert [record["round"] for record in records[25:]] == [*range(6)]
 
 
 def test_the_tuning_is_that_of_tune(tmp_path):
-    records = operate(job(), SERVER, contestants, tmp_path)
+    records = operate(job(), SERVER, tmp_path)
     agent = RRL(SERVER.space, np.random.default_rng([0, 0]))
     run = tune(
         SERVER, agent, Poisson(115.0), 25, np.random.default_rng([0, 1]), requests=50,
@@ -125,7 +134,7 @@ def test_an_agent_that_chooses_otherwise_is_refused(tmp_path, whole, monkeypatch
     monkeypatch.setattr("rrl.operating.operate.make_agent", lambda job: other)
     wrong = r"line \d+: it is no .* \(.* is asked for, and .* was measured\); .* in another folder"
     with pytest.raises(DataError, match=wrong):
-        operate(job(), Mortal(0), contestants, tmp_path)
+        operate(job(), Mortal(0), tmp_path)
     assert (tmp_path / JOURNAL).read_bytes() == whole
 
 
@@ -141,12 +150,12 @@ def test_an_agent_that_chooses_otherwise_is_refused(tmp_path, whole, monkeypatch
 def test_another_job_is_refused(changes, why, tmp_path, whole):
     (tmp_path / JOURNAL).write_bytes(whole)
     with pytest.raises(UsageError, match=why):
-        operate(job(**changes), SERVER, contestants, tmp_path)
+        operate(job(**changes), SERVER, tmp_path)
 
 
 def test_what_is_not_better_is_not_deployed(tmp_path):
     """Two rounds show nothing, so the default stays, with its flags."""
-    records = operate(job(rounds=2), SERVER, contestants, tmp_path)
+    records = operate(job(rounds=2), SERVER, tmp_path)
     result = summarise(job(rounds=2), records)
     assert result["recommended"] != DEFAULT
     assert (result["verdict"], result["deploy"]) == ("no difference shown", DEFAULT)
@@ -154,7 +163,7 @@ def test_what_is_not_better_is_not_deployed(tmp_path):
 
 def test_the_result_says_what_the_records_say(tmp_path, whole):
     (tmp_path / JOURNAL).write_bytes(whole)
-    records = operate(job(), SERVER, contestants, tmp_path)
+    records = operate(job(), SERVER, tmp_path)
     result = summarise(job(), records)
     ours, theirs = (
         np.array([record["cost"][name] for record in records[25:]])
@@ -175,7 +184,7 @@ def table_job(cost, recommended_cost, **changes):
     server = TableServer(table, ["threads"])
     changes = {"objective": MeanLatency(), "slo": parse_slo("mean<0.2s"), "rounds": 8} | changes
     mine = job(space=server.space, default={"threads": 1}, workload=Poisson(9.0), **changes)
-    return mine, server, on_one_server(server)
+    return mine, server
 
 
 @pytest.mark.parametrize(
@@ -184,23 +193,23 @@ def table_job(cost, recommended_cost, **changes):
      ((0.5, 0.3), "better", "missed")],
 )  # fmt: skip
 def test_verdicts(costs, verdict, slo, tmp_path):
-    mine, server, both = table_job(*costs)
-    result = summarise(mine, operate(mine, server, both, tmp_path))
+    mine, server = table_job(*costs)
+    result = summarise(mine, operate(mine, server, tmp_path))
     assert (result["verdict"], result["slo"]["word"]) == (verdict, slo)
 
 
 def test_a_default_that_stays_is_measured_once_if_no_slo_is_judged(tmp_path):
-    mine, server, both = table_job(0.1, 0.4, slo=None)
-    result = summarise(mine, operate(mine, server, both, tmp_path))
+    mine, server = table_job(0.1, 0.4, slo=None)
+    result = summarise(mine, operate(mine, server, tmp_path))
     assert (result["verdict"], result["compared"]) == ("the default", 1)
-    assert operate(mine, Mortal(0), None, tmp_path)  # and no more if the run is continued
+    assert operate(mine, Mortal(0), tmp_path)  # and no more if the run is continued
 
 
 def test_a_recommendation_that_is_worse_is_called_so(tmp_path):
     """The load of the comparison differs from that of the tuning, which nobody foresaw."""
-    mine, server, _ = table_job(0.4, 0.1, slo=None)
+    mine, server = table_job(0.4, 0.1, slo=None)
     turned = TableServer({"threads": [1, 2], "cost": [0.1, 0.4]}, ["threads"])
-    records = operate(mine, server, on_one_server(turned), tmp_path)
+    records = operate(mine, InOrder([server] * mine.episodes, turned), tmp_path)
     result = summarise(mine, records)
     assert result["verdict"] == "worse"
     with pytest.raises(UnstableError, match="worse than the default: keep the default"):
@@ -238,11 +247,8 @@ def patient(**changes):
     return Job(**(settings | changes))
 
 
-on_few = on_one_server(FEW)
-
-
 def test_it_ends_with_its_patience_and_says_so(tmp_path, caplog):
-    records = operate(patient(), FEW, on_few, tmp_path)
+    records = operate(patient(), FEW, tmp_path)
     done = learned(records)
     assert SETTLED in caplog.messages
     assert 6 < len(done) < 60
@@ -253,7 +259,7 @@ def test_it_ends_with_its_patience_and_says_so(tmp_path, caplog):
 
 def test_it_goes_on_as_if_never_stopped(tmp_path):
     def episodes(folder, **changes):
-        operate(patient(**changes), FEW, on_few, tmp_path / folder)
+        operate(patient(**changes), FEW, tmp_path / folder)
         lines = (tmp_path / folder / JOURNAL).read_bytes().splitlines()
         return [line for line in lines if line.startswith(b'{"episode"')]
 
@@ -275,7 +281,7 @@ def test_it_goes_on_as_if_never_stopped(tmp_path):
     ],
 )
 def test_otherwise_all_episodes_are_used(changes, tmp_path):
-    records = operate(patient(episodes=40, **changes), FEW, on_few, tmp_path)
+    records = operate(patient(episodes=40, **changes), FEW, tmp_path)
     assert len(learned(records)) == 40
 
 
@@ -353,8 +359,8 @@ def test_a_mean_at_its_target_is_seldom_called_met_or_missed(rounds):
 def test_an_slo_needs_all_rounds(tmp_path):
     """The answer would be wrong too often if it were taken as soon as it is given."""
     for slo, count in ((None, 8), (parse_slo("mean<0.2s"), 12)):
-        mine, server, both = table_job(0.4, 0.1, slo=slo, rounds=12)
-        records = operate(mine, server, both, tmp_path / str(count))
+        mine, server = table_job(0.4, 0.1, slo=slo, rounds=12)
+        records = operate(mine, server, tmp_path / str(count))
         assert summarise(mine, records)["compared"] == count
 
 
@@ -370,7 +376,7 @@ def test_flags_are_those_of_the_launcher_or_none(tmp_path):
 
 def test_the_figure_shows_what_the_journal_holds(tmp_path, whole):
     (tmp_path / JOURNAL).write_bytes(whole)
-    records = operate(job(), SERVER, contestants, tmp_path)
+    records = operate(job(), SERVER, tmp_path)
     top, bottom = plot_journal(job(), records).axes
     episodes, best, target = top.lines
     assert episodes.get_ydata() == pytest.approx([1e3 * r["cost"] for r in records[:25]])
@@ -385,7 +391,7 @@ def test_the_figure_shows_what_the_journal_holds(tmp_path, whole):
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
     """The records of a run, in which some trials were stopped and some crashed."""
-    found = operate(job(), SERVER, contestants, tmp_path_factory.mktemp("run"))
+    found = operate(job(), SERVER, tmp_path_factory.mktemp("run"))
     for number, ended, cost in ((3, "crashed", 10.0), (7, "aborted", 0.4), (16, "crashed", 10.0)):
         found[number] |= {"guard": {"parts": [{"ended": ended}]}, "cost": cost}
     return found

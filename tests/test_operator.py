@@ -10,7 +10,6 @@ import signal
 import subprocess
 import urllib.request
 from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +20,12 @@ from rrl.cli import main
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.metrics import HOST, metrics_at
-from rrl.operating.operate import on_one_server, open_run, operate
-from rrl.operating.other_work import BUSY, OtherWork, busy_line
+from rrl.operating.operate import open_run, operate, run
 from rrl.operating.records import compared, learned
 from rrl.operating.report import report
-from rrl.operating.run import run
+from rrl.operating.targets import InTurns
 from rrl.operating.verdict import summarise
-from rrl.recording.steadiness import Rule, SteadyMachine
+from rrl.recording.other_work import BUSY, OtherWork, busy_line
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import LOCAL, free_port
 from rrl.serving.saved_model import saved_inputs
@@ -122,7 +120,7 @@ def test_a_folder_that_is_no_model_is_told_from_one(model, tmp_path, capsys):
 
 def test_a_full_disk_is_said_before_a_server_starts(model, tmp_path, monkeypatch, capsys):
     full = shutil._ntuple_diskusage(2**30, 2**30, 0)
-    monkeypatch.setattr("rrl.operating.run.shutil.disk_usage", lambda place: full)
+    monkeypatch.setattr("rrl.operating.operate.shutil.disk_usage", lambda place: full)
     assert main(tuning(model, tmp_path / "out", "--quiet")) == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert "No space left on device; make room and run it again" in line
@@ -158,10 +156,14 @@ DEFAULT = {"threads": 1}
 
 
 class Service:
-    """A service with a good default; it keeps what it is told, and 3 threads are late."""
+    """A service with a good default; it keeps what it is told, and 3 threads are late.
 
-    def __init__(self, stops_at=10**6, fails=None):
-        self.space, self.kept, self.calls, self.crashed = SPACE, DEFAULT, 0, []
+    From a call on, 2 threads are late, too.
+    """
+
+    def __init__(self, stops_at=10**6, fails=None, slow_from=10**6):
+        self.space, self.kept, self.calls, self.slow_from = SPACE, DEFAULT, 0, slow_from
+        self.crashed = []
         self.stops_at, self.fails = stops_at, fails or KeyboardInterrupt()
 
     def keep(self, configuration):
@@ -172,8 +174,8 @@ class Service:
         if self.calls > self.stops_at:
             self.crashed += [dict(configuration)] * isinstance(self.fails, ServerError)
             raise self.fails
-        n = len(arrivals)
-        if configuration["threads"] == 3 and watch is not None:  # as a watch ends it
+        n, late = len(arrivals), (2, 3) if self.calls > self.slow_from else (3,)
+        if configuration["threads"] in late and watch is not None:  # as a watch ends it
             latency, status = np.full(3, 0.9), np.full(3, Status.CANCELLED.value)
             info = {"aborted": "worse", "aborted_s": 0.9}
             latency[2] = 0.001
@@ -199,7 +201,7 @@ def told(caplog, words):
 
 def test_a_stopped_trial_is_told_by_what_was_sent(tmp_path, caplog):
     mine, server = job(), Service()
-    records = operate(mine, server, on_one_server(server), tmp_path)
+    records = operate(mine, server, tmp_path)
     stopped = "threads 3: stopped after 3 of 30 requests: 2 over 100 ms | best so far"
     assert told(caplog, stopped)
     result = summarise(mine, records)
@@ -212,13 +214,9 @@ def test_a_stopped_trial_is_told_by_what_was_sent(tmp_path, caplog):
 
 def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(tmp_path, caplog):
     """It did well while the agent learned; then the load has changed."""
-    server, turned = Service(), Service()
     mine = job(space=ConfigSpace([Knob("threads", (1, 2))]), rounds=9)
-    slow = {1: {"threads": 1}, 2: {"threads": 3}}
-    turned.measure = lambda c, *rest, **more: replace(
-        Service.measure(turned, slow[c["threads"]], *rest, **more), configuration=c
-    )
-    records = operate(mine, server, on_one_server(turned), tmp_path)
+    server = Service(slow_from=mine.episodes)
+    records = operate(mine, server, tmp_path)
     (only,) = compared(records)
     assert only["recommended"]["stopped"] == "stopped after 3 of 30 requests: 2 over 100 ms"
     assert "default 50.0 ms, recommended stopped after 3 of 30" in told(caplog, "round 1/9")
@@ -229,7 +227,7 @@ def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(tmp_p
 
 def test_the_limit_of_lateness_comes_from_three_episodes_of_the_default(tmp_path, caplog):
     server, mine = Service(), job(slo=None)
-    records = operate(mine, server, on_one_server(server), tmp_path)
+    records = operate(mine, server, tmp_path)
     tuned = learned(records)
     assert [r["configuration"] for r in tuned[:USUAL_EPISODES]] == [DEFAULT] * USUAL_EPISODES
     assert any(r["configuration"] != DEFAULT for r in tuned[USUAL_EPISODES:])
@@ -242,7 +240,7 @@ def run_live(mine, server, folder, keep_best=False):
     """Run a job on a server that measures now."""
     options = Namespace(keep_best=keep_best, json=False)
     with open_run(mine, folder) as opened:
-        return run(opened, server, on_one_server(server), folder, options, ["serve"])
+        return run(opened, server, folder, options, ["serve"])
 
 
 @pytest.mark.parametrize("fails", [KeyboardInterrupt(), ServerError("no answer")])
@@ -264,10 +262,35 @@ def test_after_an_early_end_the_default_returns(fails, keep_best, stops_at, tmp_
     assert ("no answer" in caplog.messages) == bool(server.crashed)
 
 
+class Started:
+    """A server that counts its starts, and runs or is paused."""
+
+    def __init__(self):
+        self.space, self.starts, self.has, self.runs = SPACE, 0, None, False
+
+    def measure(self, configuration, *_):
+        self.starts += configuration != self.has
+        self.has, self.runs = configuration, True
+        return configuration
+
+    def pause(self):
+        self.runs = False
+
+
+def test_of_two_servers_the_one_that_was_idle_for_longer_changes():
+    one, two, many = {"threads": 1}, {"threads": 2}, {"threads": 3}
+    servers = Started(), Started()
+    both = InTurns(*servers)
+    for configuration, starts in ((one, 1), (two, 2), (one, 2), (two, 2), (many, 3), (two, 3)):
+        assert both.measure(configuration, None, None) == configuration
+        assert sum(server.starts for server in servers) == starts
+        assert not any(server.runs for server in servers)
+
+
 def test_a_server_that_fails_on_a_full_disk_is_not_blamed(tmp_path, monkeypatch):
     server = Service(stops_at=4, fails=ServerError("ended with status 1 (empty log)"))
     full = shutil._ntuple_diskusage(2**40, 2**40, 0)
-    monkeypatch.setattr("rrl.operating.run.shutil.disk_usage", lambda place: full)
+    monkeypatch.setattr("rrl.operating.operate.shutil.disk_usage", lambda place: full)
     with pytest.raises(OSError, match="No space left"):
         run_live(job(), server, tmp_path)
 
@@ -303,9 +326,9 @@ def test_a_process_of_others_is_noticed_and_said_once(caplog):
     pid = int(started.stdout)
     try:
         others = OtherWork()
-        assert wait_until(lambda: others.look()["other_work"] > BUSY, LIMIT_S)
+        assert wait_until(lambda: others.look() > BUSY, LIMIT_S)
         others.start()
-        assert wait_until(lambda: others.look()["other_work"] > BUSY, LIMIT_S)
+        assert wait_until(lambda: others.look() > BUSY, LIMIT_S)
     finally:
         os.kill(pid, signal.SIGKILL)
     assert told(caplog, "the machine is busy: other processes use ")
@@ -318,22 +341,10 @@ def test_our_own_work_is_not_that_of_others(monkeypatch):
     looks = [others.look()]
     others.start()
     looks.append(others.look())
-    assert looks == [{"other_work": 0.1}, {"other_work": 0.9}]
-    assert "in 1 of 2 episodes and rounds, at most 90 %" in busy_line(looks)
-    assert busy_line(looks[:1]) == busy_line([{}]) == ""
-
-
-def test_a_machine_that_became_faster_does_not_stop_a_recording(monkeypatch):
-    monkeypatch.setattr("rrl.recording.steadiness.QUIET_S", -1.0)
-    said, rule = [], Rule(reference_s=0.03)
-    machine = SteadyMachine(rule, lambda: 0.02, said.append)
-    machine.look()
-    assert machine.wait() == machine.wait() == 0.02
-    (line,) = said
-    assert line.startswith("the machine has become 1.50 times as fast as at the start, when")
-    assert rule.objection(0.02, 0.02, steal=0.0, valid=True) == "probe"
-    assert machine.rule.objection(0.02, 0.02, steal=0.0, valid=True) == ""
-    assert machine.rule.objection(0.02, 0.06, steal=0.0, valid=True) == "probe"
+    assert looks == [0.1, 0.9]
+    records = [{"other_work": fraction} for fraction in looks]
+    assert "in 1 of 2 measurements, at most 90 %" in busy_line(records)
+    assert busy_line(records[:1]) == busy_line([{}]) == ""
 
 
 # --- journals that somebody else made -------------------------------------------------------------

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import closing
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,10 @@ import pytest
 import yaml
 from test_recording import Scripted, recorded
 
-from rrl.recording.calibration import for_machine
 from rrl.recording.evidence import by_finals
-from rrl.recording.finals import Finals
 from rrl.recording.plan import Plan
 from rrl.recording.plans import JOINT_PART, PLANS, REPEATED
 from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
-from rrl.recording.record import Recorder
 from rrl.recording.replay import RecordedServer, replayed
 from rrl.support.errors import DataError, UsageError
 from rrl.tuning.presets import effective_space
@@ -147,20 +143,18 @@ def test_the_nearest_recorded_load_is_nearest_by_its_ratio(whole):
     assert server.nearest_rate(np.zeros(1)) == 0
 
 
-def test_finals_leave_the_replay_as_it_is(folder):
-    before = replayed(folder)
-    with closing(Recorder(PLAN, folder)) as recorder:
-        first = islice(Finals(recorder).order(), 2)  # a round for each half
-        list(recorder.run(Scripted(), np.random.default_rng(0), first))
-    profile = read_profile(folder)
+def test_finals_leave_the_replay_as_it_is(tmp_path):
+    recorded(tmp_path, plan=replace(PLAN, finalists=2))
+    profile, path = read_profile(tmp_path), tmp_path / EPISODES
     assert len(profile.table) > len(profile.grid) == PLAN.episodes
-    assert replayed(folder) == before
-    rows = (folder / EPISODES).read_text().splitlines(keepends=True)
-    (folder / EPISODES).write_text("".join([rows[0], *rows[2:]]))
-    assert replayed(folder) != before
-    (folder / EPISODES).write_text("")
+    before, rows = replayed(tmp_path), path.read_text().splitlines(keepends=True)
+    path.write_text("".join(rows[: PLAN.episodes + 1]))
+    assert replayed(tmp_path) == before
+    path.write_text("".join([rows[0], *rows[2:]]))
+    assert replayed(tmp_path) != before
+    path.write_text("")
     with pytest.raises(DataError, match="not a readable profile"):
-        replayed(folder)
+        replayed(tmp_path)
 
 
 def test_equal_draws_meet_equal_arrivals_whatever_the_order_of_recording(tmp_path):
@@ -207,11 +201,10 @@ DATA = Path(__file__).parent.parent / "data"
 def test_the_committed_profiles_are_whole_and_of_their_plans(name):
     folder = DATA / name
     profile = read_profile(folder)
-    plan = for_machine(PLANS[name], folder, lambda: 0.0)  # the machine gave the loads and the rule
-    assert plan.is_stored(profile.description["plan"])
+    plan, stored = PLANS[name], profile.description["plan"]
+    assert stored | {k: v for k, v in plan.to_json().items() if k in stored} == stored
     assert profile.description["complete"], f"`rrl profile {name}` continues the recording"
-    passes = pd.concat([profile.table, profile.adaptive])["pass"]
-    assert (passes < plan.passes).sum() == plan.episodes
+    assert (profile.table["pass"] < plan.passes).sum() == plan.episodes
     assert profile.space == plan.space
 
 

@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from test_operate import job
 
-from rrl.operating.verdict import decided, interval_words, judge_rounds
+from rrl.operating.report import interval_words
+from rrl.operating.verdict import decided, judge_rounds
 from rrl.support.sequential import budget, first_decisions, symmetric_interval
 
 numbers = st.integers(-1000, 1000).map(lambda n: n / 64)  # scaling by a power of 2 is exact

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from rrl.recording.truth import (
     replay_best,
     rows_of_half,
 )
+from rrl.serving.settings import ADAPTIVE
 from rrl.tuning.objective import FAILURE_S
 
 RATE = 20.0
@@ -31,16 +33,10 @@ FAILING = configuration(1, 1, 1, 4, 1000)
 
 
 @pytest.fixture(scope="module")
-def recorder(tmp_path_factory):
+def profile(tmp_path_factory):
     folder = tmp_path_factory.mktemp("profile")
-    recorder = recorded(folder, Scripted(late=(5,), failing=FAILING), finals=True)
-    recorder.finish()
-    return recorder
-
-
-@pytest.fixture(scope="module")
-def profile(recorder):
-    return read_profile(recorder.folder)
+    recorded(folder, Scripted(late=(5,), failing=FAILING)).finish()
+    return read_profile(folder)
 
 
 def test_a_half_has_its_own_passes_and_its_own_finals(profile):
@@ -93,14 +89,13 @@ def test_finalists_are_scaled_to_the_passes(profile):
     assert truth.ratio[met].max() > 1.1  # a wrong sign would show
 
 
-def test_a_fast_answer_that_is_a_failure_is_not_good(profile, recorder):
+def test_a_fast_answer_that_is_a_failure_is_not_good(profile):
     failing = profile.space.index(FAILING)
-    means = recorder.means(0)
-    assert means["mean_s"][means["configuration"] == failing].min() >= FAILURE_S / 2
     assert profile.surface(RATE)[failing] < 1.2 * np.nanmin(profile.surface(RATE))
     for half in (0, 1):
         truth = judge_half(profile, RATE, half)
-        assert truth.cost[failing] > 100 * np.nanmin(truth.cost)
+        assert truth.cost[failing] >= FAILURE_S / 2
+        assert np.isnan(truth.ratio[failing])  # so it was no finalist
         assert not truth.good[failing]
 
 
@@ -132,12 +127,16 @@ def test_a_perfect_reader_deploys_the_best_of_the_replayed_half(profile):
 
 
 def test_usual_settings_stand_over_the_best_with_limits(profile):
-    table = usual_settings(profile)
+    """Recordings may also have TensorFlow's adaptive scheduler; here it is a bit faster."""
+    best = int(np.nanargmin(judge_half(profile, RATE, 0).ratio))
+    own = profile.table[profile.space.indices(profile.table) == best]
+    adaptive = own.assign(batch_threads=ADAPTIVE, mean_s=0.9 * own["mean_s"])
+    table = usual_settings(Profile(profile.description, pd.concat([profile.table, adaptive])))
     assert set(table["setting"]) == {"default", "guide", "adaptive"}
     assert len(table) == 3 * 2 * len(PLAN.rates_per_s)
-    adaptive = table[table["setting"] == "adaptive"]
+    adaptive = table[(table["setting"] == "adaptive") & (table["rate_per_s"] == RATE)]
     assert (adaptive["low"] <= adaptive["ratio"]).all()
-    assert adaptive["ratio"].to_numpy() == pytest.approx(0.9, rel=0.1)  # by the script
+    assert adaptive["ratio"].to_numpy() == pytest.approx(0.9, rel=0.1)
 
 
 # --- Judging finalists --------------------------------------------------------------------------
@@ -186,11 +185,3 @@ def test_a_finalist_that_was_dropped_early_is_compared_fairly():
     means = slow * np.exp(rng.normal(scale=0.01, size=(20, 3))) * [1.0, 1.1, 0.9]
     means[10:, 2] = np.nan
     assert judge(means)[0] == 2
-
-
-def test_a_guest_may_be_faster_and_is_neither_the_best_nor_tied_with_it():
-    rounds = np.linspace(1, 2, 8)[:, None] * [1.0, 1.2, 0.8]
-    best, verdicts = judge(rounds, contenders=2)
-    assert best == 0
-    assert [verdict.word for verdict in verdicts] == ["best", "separated", "undecided"]
-    assert verdicts[2].ratio == pytest.approx(0.8)

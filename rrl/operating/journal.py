@@ -14,26 +14,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rrl.operating.records import Record
 from rrl.support.errors import DataError, RRLError, UsageError, shown
-from rrl.support.files import open_alone, remove_leftovers
+from rrl.support.files import append, open_alone, remove_leftovers, write_atomically
 from rrl.tuning.presets import in_words
+
+Record = dict[str, Any]
+"""A line of a journal, and what follows from it (:mod:`rrl.operating.records`)."""
 
 JOURNAL = "journal.jsonl"
 SCHEMA = 6
-RAISABLE = ("episodes", "rounds", "budget")
-"""Settings that may be larger when the run continues."""
+FREE = ("episodes", "rounds", "budget")
+"""Settings that may have other values when the run continues."""
 OTHER_VERSION = (
     "finish that run with the version of rrl that began it, or begin a new run in another folder"
 )
 """What to do with a journal that this version cannot continue."""
-_HEADER = b'{"journal":'  # how the first line begins
 
 
 def read_records(path: Path, content: bytes) -> tuple[list[Record], int]:
     """Return the records of a journal with this content, and how many of its bytes they have.
 
-    A last line that a kill or a full disk has cut off is left out.
+    A last line that a kill or a full disk has cut off is left out; the first one is written whole.
 
     Raises
     ------
@@ -44,7 +45,7 @@ def read_records(path: Path, content: bytes) -> tuple[list[Record], int]:
     records: list[Record] = []
     for number, line in enumerate(lines, 1):
         record = _record(line)
-        if number == 1 and not _is_header(line, record):
+        if number == 1 and not (record and isinstance(record.get("settings"), dict)):
             raise DataError(
                 f"{path}, line 1: not the first line of a journal; "
                 "restore the file, or choose another folder"
@@ -88,7 +89,7 @@ class Journal:
     Raises
     ------
     UsageError
-        If another process holds the journal, or if it has measurements with other settings.
+        If another process uses the folder, or if the journal has measurements with other settings.
     DataError
         If a line other than the last is damaged, which the message names. If the file is a link, or
         another version of rrl or of the agent wrote it.
@@ -110,16 +111,12 @@ class Journal:
         settings: Mapping[str, Any],
         agent_version: int = 1,
     ) -> None:
-        self.folder = Path(folder)
-        self.path = self.folder / JOURNAL
-        self.records: list[Record] = []
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self.path.is_symlink():
-            raise DataError(f"{self.path}: it is a link; remove it, or choose another folder")
-        self._file = open_alone(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+        self.path = Path(folder) / JOURNAL
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = open_alone(self.path.parent)
+        header = {"journal": SCHEMA, "agent_version": agent_version, "settings": settings}
         try:
-            plain = json.loads(json.dumps(settings))
-            self._open({"journal": SCHEMA, "agent_version": agent_version, "settings": plain})
+            self.records = self._open(header)
         except BaseException:
             self.close()
             raise
@@ -131,47 +128,34 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Close the file, so that another process may continue it."""
-        os.close(self._file)
+        """Let another process continue the journal."""
+        os.close(self._lock)
 
-    def _open(self, header: Record) -> None:
-        remove_leftovers(self.folder)
-        with open(os.dup(self._file), "rb") as file:
-            records, whole = read_records(self.path, file.read())
-        error = _difference(self.path, records[0], header) if records else None
+    def _open(self, header: Record) -> list[Record]:
+        """Return the records of the file; begin it if nothing was measured with other settings."""
+        remove_leftovers(self.path.parent)
+        if self.path.is_symlink():
+            raise DataError(f"{self.path}: it is a link; remove it, or choose another folder")
+        content = self.path.read_bytes() if self.path.exists() else b""
+        records, whole = read_records(self.path, content)
+        error = _difference(self.path, records[0], json.loads(_line(header))) if records else None
         if error and len(records) > 1:
             raise error
-        if error:  # nothing was measured, so nothing is lost
-            records, whole = [], 0
-        os.ftruncate(self._file, whole)
-        if not records:
-            self._write(header)
-            _sync(self.folder)
-        self.records = records[1:]
+        if error or not records:
+            write_atomically(self.path, _line(header))
+            os.fsync(self._lock)  # so that a new file survives a power loss
+            return []
+        os.truncate(self.path, whole)
+        return records[1:]
 
     def append(self, record: Record) -> None:
-        """Add a record; when this returns, it is on disk; if this fails, no part of it remains."""
-        self._write(record)
+        """Add a record; when this returns, it is on disk."""
+        append(self.path, _line(record))
         self.records.append(record)
 
-    def _write(self, record: Record) -> None:
-        data = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
-        end = os.lseek(self._file, 0, os.SEEK_END)
-        try:
-            written = 0
-            while written < len(data):  # a nearly full disk may write only a part
-                written += os.write(self._file, data[written:])
-            os.fsync(self._file)
-        except OSError as error:
-            os.ftruncate(self._file, end)
-            raise OSError(error.errno, error.strerror, str(self.path)) from None
 
-
-def _is_header(line: bytes, record: Record | None) -> bool:
-    """Return whether the first line of a file is that of a journal, or was cut off or damaged."""
-    if record is None:
-        return _HEADER.startswith(line.strip(b"\0")[: len(_HEADER)])
-    return "journal" in record and isinstance(record.get("settings"), dict)
+def _line(record: Record) -> str:
+    return json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n"
 
 
 def _difference(path: Path, stored: Record, wanted: Record) -> RRLError | None:
@@ -179,12 +163,12 @@ def _difference(path: Path, stored: Record, wanted: Record) -> RRLError | None:
     versions = {"journal": "journals", "agent_version": "the agent"}
     other = [name for name in versions if stored.get(name) != wanted[name]]
     old, new = stored["settings"], wanted["settings"]
-    changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
-    kept = [name for name in changed if not (name in RAISABLE and _larger(old, new, name))]
-    if kept and "journal" not in other:
-        of = "of" if kept[0] == "what" else f"with {kept[0]}"
+    names = [name for name in {**new, **old} if name not in FREE]
+    changed = [name for name in names if old.get(name) != new.get(name)]
+    if changed and "journal" not in other:
+        of = "of" if changed[0] == "what" else f"with {changed[0]}"
         return UsageError(
-            f"{path} is of a run {of} {_value(old, kept[0])}, not {_value(new, kept[0])}: "
+            f"{path} is of a run {of} {_value(old, changed[0])}, not {_value(new, changed[0])}: "
             "give the same options to continue it, or choose another folder by --out"
         )
     if not other:
@@ -194,12 +178,6 @@ def _difference(path: Path, stored: Record, wanted: Record) -> RRLError | None:
         f"{path} is of version {number} of {versions[other[0]]}, and this rrl has version "
         f"{wanted[other[0]]}: {OTHER_VERSION}"
     )
-
-
-def _larger(old: Record, new: Record, name: str) -> bool:
-    """Return whether both have a number of this name, and the new one is larger."""
-    before, now = old.get(name), new.get(name)
-    return isinstance(before, int) and isinstance(now, int) and now > before
 
 
 def is_configuration(value: Any) -> bool:
@@ -212,12 +190,3 @@ def _value(settings: Record, name: str) -> str:
     if value is None:
         return "by default"
     return (in_words(value) or "(none)") if is_configuration(value) else repr(value)
-
-
-def _sync(folder: Path) -> None:
-    """Write a folder's own entries to disk, so that a new file survives a power loss."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

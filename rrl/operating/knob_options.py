@@ -99,7 +99,7 @@ def each_once(texts: Iterable[str]) -> dict[str, tuple[Value, ...]]:
 def read_knobs(
     options: Namespace, largest: int
 ) -> tuple[dict[str, tuple[Value, ...]], dict[str, Value]]:
-    """Return the knobs that are given, with their values, and a fixed setting that they need.
+    """Return the knobs that are given with several values, and those with one, which are fixed.
 
     A batch must hold the largest request (`largest` examples), or the server refuses it. So smaller
     values of `max_batch_size` are left out.
@@ -114,16 +114,16 @@ def read_knobs(
     if (port := f"{FLAG}--rest_api_port") in knobs:
         raise UsageError(f"{port.removeprefix(FLAG)}: two servers may run at once; use --rest-port")
     check_cpus(knobs.get(CPUS, ()))
-    sizes = knobs.get("max_batch_size")
-    if sizes is None:
-        return knobs, {"max_batch_size": largest} if largest > 1 else {}
-    knobs["max_batch_size"] = tuple(size for size in sizes if int(size) >= largest)
-    if not knobs["max_batch_size"]:
-        raise UsageError(
-            f"max_batch_size {max(sizes)}: the sample has a request of {largest} examples, which a "
-            "server with smaller batches refuses; give a larger value"
-        )
-    return knobs, {}
+    sizes = knobs.get("max_batch_size", (largest,) if largest > 1 else ())
+    if sizes:
+        knobs["max_batch_size"] = tuple(size for size in sizes if int(size) >= largest)
+        if not knobs["max_batch_size"]:
+            raise UsageError(
+                f"max_batch_size {max(sizes)}: the sample has a request of {largest} examples, "
+                "which a server with smaller batches refuses; give a larger value"
+            )
+    several = {name: values for name, values in knobs.items() if len(values) > 1}
+    return several, {name: values[0] for name, values in knobs.items() if name not in several}
 
 
 def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configuration]:
@@ -131,12 +131,11 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
 
     Flags, environment variables and CPUs that are fixed leave the usual knobs to tune.
     """
-    knobs, needed = read_knobs(options, largest)
-    fixed = {name: values[0] for name, values in knobs.items() if len(values) == 1} | needed
-    free = [serving_knob(name, values) for name, values in knobs.items() if len(values) > 1]
-    if free:
+    knobs, fixed = read_knobs(options, largest)
+    if knobs:
+        free = [serving_knob(name, values) for name, values in knobs.items()]
         return ConfigSpace(free, cores=available_cpus()), fixed
-    if not all(map(is_process_knob, knobs)):
+    if not all(is_process_knob(name) for name in fixed if name != "max_batch_size"):
         raise UsageError("each --knob has only one value: there is nothing to tune")
     return paper_cpu(min(available_cpus(), 8)), fixed
 

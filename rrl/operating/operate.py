@@ -10,24 +10,28 @@ alone knows how much it draws.
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import shutil
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import repeat
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
 from rrl.operating.job import Job
-from rrl.operating.journal import OTHER_VERSION, Journal
+from rrl.operating.journal import OTHER_VERSION, Journal, Record
 from rrl.operating.log import LOG
-from rrl.operating.other_work import OtherWork
 from rrl.operating.records import (
-    Record,
     compared,
     episode_record,
     in_ms,
@@ -36,9 +40,20 @@ from rrl.operating.records import (
     round_record,
     settled,
 )
+from rrl.operating.report import (
+    add_commands,
+    amount,
+    check_result,
+    duration,
+    load_words,
+    progress,
+    report,
+    write,
+)
 from rrl.operating.tape import TapedServer
-from rrl.operating.verdict import amount, decided, duration, progress
-from rrl.support.errors import DataError, UsageError
+from rrl.operating.verdict import decided, summarise
+from rrl.recording.other_work import OtherWork
+from rrl.support.errors import DataError, ServerError, UsageError, interrupt_by_signals
 from rrl.support.provenance import version
 from rrl.tuning.comparison import draw_rounds
 from rrl.tuning.defaults import guess_cores, nearest
@@ -49,15 +64,18 @@ from rrl.tuning.loop import Step, draw_run, learning_steps
 from rrl.tuning.presets import THREADS
 from rrl.workloads.workload import Times
 
-Contestants = Callable[[], AbstractContextManager[Mapping[str, Server]]]
-"""Opens the servers "default" and "recommended" of the comparison."""
 
+@runtime_checkable
+class Keeps(Protocol):
+    """Protocol of a live service: one configuration stays at its port when a run ends."""
+
+    def keep(self, configuration: Configuration) -> None:
+        """Name the configuration that answers in place of a bad trial, and after the run."""
+        ...
+
+
+ROOM_BYTES = 2**20  # less is a full disk: an episode may not fit
 SETTLED = "no trial is worth its price any more: the tuning ends early"
-
-
-def on_one_server(server: Server) -> Contestants:
-    """Compare on one server, which switches between the two configurations."""
-    return lambda: nullcontext({"default": server, "recommended": server})
 
 
 @contextmanager
@@ -70,12 +88,14 @@ def open_run(job: Job, folder: str | os.PathLike[str]) -> Iterator[Run]:
         If the job cannot continue it.
     """
     with Journal(folder, job.settings(), version(f"agent {job.agent}")) as journal:
-        known = sum("episode" in record for record in journal.records)
-        if known > job.episodes:
-            raise UsageError(
-                f"{journal.path} has {known} episodes: give --episodes {known} or more, "
-                "or choose another folder"
-            )
+        for name, most in (("episode", job.episodes), ("round", job.rounds)):
+            numbers = [record.get(name) for record in journal.records]
+            known = 1 + max((n for n in numbers if isinstance(n, int)), default=-1)
+            if known > most:
+                raise UsageError(
+                    f"{journal.path} has {known} {name}s: give --{name}s {known} or more, "
+                    "or choose another folder"
+                )
         run = Run(job, journal, make_guard(job))
         run.play()
         yield run
@@ -103,15 +123,13 @@ def make_guard(job: Job) -> Guard | None:
     return Guard(job.space, job.default, job.budget, job.slo.target_s if job.slo else None)
 
 
-def operate(
-    job: Job, server: Server, contestants: Contestants, folder: str | os.PathLike[str]
-) -> list[Record]:
+def operate(job: Job, server: Server, folder: str | os.PathLike[str]) -> list[Record]:
     """Tune, then compare with the default; continue from the journal in `folder`.
 
     See :func:`open_run` and :meth:`Run.finish`.
     """
     with open_run(job, folder) as run:
-        return run.finish(server, contestants)
+        return run.finish(server)
 
 
 class Run:
@@ -174,7 +192,7 @@ class Run:
         planned = {} if self.job.redrawn else {"due_s": due.tolist()}
         return self._with_answers(record) | planned | {"rng": self._rng.bit_generator.state}
 
-    def _next_round(self, servers: Mapping[str, Server]) -> Record:
+    def _next_round(self) -> Record:
         """Measure the default and the second configuration."""
         job, number = self.job, len(compared(self.records))
         pairs = {"default": job.default, "recommended": self.second}
@@ -184,7 +202,6 @@ class Run:
         arrivals, seed, order = next(self._rounds)
         episodes, trials = {}, []
         for name in order:
-            self._taped.server = servers.get(name)
             what = self._taped, pairs[name], arrivals, np.random.default_rng(seed)
             if self.guard is None:
                 episodes[name], _ = measure_valid(*what)
@@ -233,7 +250,7 @@ class Run:
             due = next(self._drawn)
             record = self._next_episode(np.array(stored.get("due_s", due), dtype=float))
         else:
-            record = self._next_round({})
+            record = self._next_round()
         if 0 <= stored.get("other_work", -1) <= 1:
             record["other_work"] = stored["other_work"]
         if line_of(record) != stored:
@@ -246,24 +263,19 @@ class Run:
             self._others.start()
         record = measure()
         if self._others is not None:
-            record |= self._others.look()
+            record["other_work"] = self._others.look()
         self.journal.append(line_of(record))
         self.records.append(record)
         return record
 
     # --- the whole --------------------------------------------------------------------------------
 
-    def finish(
-        self, server: Server, contestants: Contestants, others: OtherWork | None = None
-    ) -> list[Record]:
+    def finish(self, server: Server, others: OtherWork | None = None) -> list[Record]:
         """Run what the journal does not have yet: the rest of the tuning and of the comparison.
 
         Parameters
         ----------
         server : Server
-            The server to tune.
-        contestants : callable
-            This function opens the servers of the comparison.
         others : OtherWork, optional
             What else the machine does. The journal notes it with each episode.
 
@@ -277,21 +289,18 @@ class Run:
         ServerError
             If a server fails permanently.
         """
-        self._others = others
+        self._others, self._taped.server = others, server
         if self.records:
             done = len(learned(self.records)), len(compared(self.records))
             path = self.journal.path
             LOG.info(f"continuing after {done[0]} episodes and {done[1]} rounds in {path}")
-        self._learn(server)
-        if self._why_no_round() is None:
-            with contestants() as servers:
-                self._compare(servers)
+        self._learn()
+        self._compare()
         return self.records
 
-    def _learn(self, server: Server) -> None:
+    def _learn(self) -> None:
         """Let the agent tune until its episodes are used up, or no trial is worth its price."""
         job, guard = self.job, self.guard
-        self._taped.server = server
         began, late_s = time.monotonic(), guard and guard.late_s
         first = len(learned(self.records))
         if not job.redrawn:  # only now the rate of clients is known
@@ -326,12 +335,82 @@ class Run:
             return "the recommendation did too badly to serve any longer"
         return None
 
-    def _compare(self, servers: Mapping[str, Server]) -> None:
+    def _compare(self) -> None:
         """Measure the default and the second configuration in rounds, until that is enough."""
-        job = self.job
+        measured = False
         while (why := self._why_no_round()) is None:
-            record = self._note(partial(self._next_round, servers))
+            record, measured = self._note(self._next_round), True
             costs = record["cost"].items()
-            words = [f"{n} {record[n].get('stopped') or amount(job, cost)}" for n, cost in costs]
-            LOG.info(f"round {record['round'] + 1}/{job.rounds}: {', '.join(words)}")
-        LOG.info(f"the comparison ends: {why}")
+            words = [f"{n} {record[n].get('stopped') or amount(self.job, c)}" for n, c in costs]
+            LOG.info(f"round {record['round'] + 1}/{self.job.rounds}: {', '.join(words)}")
+        if measured:
+            LOG.info(f"the comparison ends: {why}")
+
+
+# --- a command ------------------------------------------------------------------------------------
+
+
+def run(
+    opened: Run,
+    server: Server,
+    folder: Path,
+    options: Namespace,
+    command: Sequence[str] = (),
+) -> int:
+    """Finish a run, print a report, write the result and the figure, and return the exit code.
+
+    A server that can keep a configuration keeps the default until the end, and then the one to
+    deploy. If the run is interrupted or fails, the default stays, or the best known configuration
+    if the operator wants that. If the server measures now, `command` starts such
+    a server, without the flags of a configuration.
+    """
+    from rrl.operating.figure import plot_journal
+    from rrl.plotting.shared import save
+
+    interrupt_by_signals()
+    job = opened.job
+    others = OtherWork(getattr(server, "processes", tuple)) if command else None
+    try:
+        if command:
+            LOG.info(f"{load_words(job)}, plus the server starts")
+        records = opened.finish(server, others)
+    except BaseException as found:
+        error = found
+        if isinstance(error, KeyboardInterrupt):
+            error = KeyboardInterrupt(
+                f"interrupted; all finished episodes are in {folder}: the same command continues"
+            )
+        elif isinstance(error, ServerError):  # what it says of a full disk is of no help
+            error = no_room(folder) or error
+        if isinstance(server, Keeps):
+            if options.keep_best:
+                server.keep(opened.best_known)
+            if isinstance(error, Exception):  # it is said now, because the return takes long
+                LOG.warning(str(error))
+        raise error from None
+    result = summarise(job, records)
+    if isinstance(server, Keeps):
+        server.keep(result["deploy"])
+    add_commands(job, result, folder.absolute() if command else folder, command)
+    try:  # first, because a full disk must not hide the result
+        print(json.dumps(result) if options.json else report(job, result, folder), flush=True)
+    finally:
+        write(result, folder)
+        save(plot_journal(job, records), "tuning", folder)
+    check_result(result)
+    return 0
+
+
+def no_room(folder: Path) -> OSError | None:
+    """Return an error if there is no room for a run's files, or for those of a server.
+
+    Examples
+    --------
+    >>> no_room(Path.cwd())
+    """
+    for place in (folder, Path(tempfile.gettempdir())):
+        while not place.exists():
+            place = place.parent
+        if shutil.disk_usage(place).free < ROOM_BYTES:
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
+    return None

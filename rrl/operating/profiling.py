@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +18,21 @@ from rrl.operating.options import (
     checksum,
     refuse,
 )
+from rrl.operating.report import duration
 from rrl.operating.requests import about, model_path, read_requests
-from rrl.operating.verdict import duration
-from rrl.recording.plan import Plan
+from rrl.recording.other_work import busy_line
+from rrl.recording.plan import HALVES, REPEATS, ROUNDS, Plan
 from rrl.recording.plans import PLANS
+from rrl.recording.profile import OTHER_WORK, read_profile
+from rrl.recording.source import sustained_rate
 from rrl.serving.models import MODELS
-from rrl.serving.process_knobs import is_process_knob
 from rrl.support.errors import UsageError, interrupt_by_signals
 from rrl.support.machine import another_run
 from rrl.support.number_options import COUNT, SEED, whole
+from rrl.tuning.defaults import serving_default
 from rrl.tuning.presets import in_words
 
+UNKNOWN = (1.0,)  # loads of a plan that is only checked
 _EXAMPLES = """examples:
   a grid of the repository, measured on this machine:
     rrl profile mobilenet_v2-threads --out build/mine
@@ -49,8 +51,7 @@ The knobs, and the forms of a sample, are those of `rrl tune`. Without a sample,
 warm-up requests are sent, or random values.
 To continue a recording that was stopped, run the same command again on the same machine.
 The folders under data/ come from another machine, so their plans need --out here.
-An episode counts only if a short task before and after it shows that the machine is as fast as at
-the start. So do no other work on the machine meanwhile.
+An episode beside other work is measured up to three times, so leave the machine alone meanwhile.
 """
 
 
@@ -79,8 +80,7 @@ def add_parsers(commands: Any) -> None:
     profile.add_argument(
         "--rates",
         type=_loads,
-        help="loads, comma-separated: requests/s (20,60), or percentages (40%%,85%%) of the rate "
-        "that the machine sustains, which is measured first",
+        help="loads in requests/s, such as 20,60; without them, rrl measures which make sense",
     )
     profile.add_argument("--requests", type=COUNT, default=100, help="requests per episode")
     profile.add_argument("--passes", type=COUNT, default=2, help="passes over the grid (default 2)")
@@ -89,7 +89,7 @@ def add_parsers(commands: Any) -> None:
         "--finals",
         type=whole(0, 10**6),
         metavar="N",
-        help="measure the N best of each half and load again (default: the plan's; 0: no finals)",
+        help="then measure the N best of each load again (default: the named plan's, or 0)",
     )
     profile.add_argument("--dry-run", action="store_true", help="show the plan; measure nothing")
     profile.set_defaults(run=_profile, parser=profile)
@@ -98,34 +98,26 @@ def add_parsers(commands: Any) -> None:
 def _profile(options: Namespace) -> int:
     from tqdm import tqdm
 
-    from rrl.recording.calibration import for_machine
-    from rrl.recording.finals import record_live
+    from rrl.recording.record import record_live
 
     plan, own = _plan(options)
+    server = {"executable": options.executable, "start_timeout_s": options.start_timeout, **own}
+    if options.rates is None and options.model not in PLANS:
+        raise UsageError("give the loads in requests/s: " + _advice(plan, options.dry_run, server))
     name = Path(options.model).resolve().name
     if options.finals is not None:
         plan = replace(plan, finalists=options.finals)
-    guests = len(plan.configurations) - len(plan.space)
-    also = f" and {guests} of the adaptive scheduler" if guests else ""
-    size = f"{name}: {len(plan.space)} configurations{also}, {plan.episodes} episodes"
+    size = f"{name}: {len(plan.space)} configurations, {plan.episodes} episodes, {_duration(plan)}"
     if options.dry_run:
-        print(f"{size}, {_duration(plan)}\n{_listed(plan)}")
+        print(f"{size}\n{_listed(plan)}")
         return 0
     if other := another_run():
         raise UsageError(other)
     folder = options.out or DATA / name
     interrupt_by_signals()
-    server = {"executable": options.executable, "start_timeout_s": options.start_timeout, **own}
-
-    def measured() -> float:
-        LOG.info("measuring the rate that this machine sustains; the loads are fractions of it")
-        return _sustained(plan, **server)
-
-    plan = for_machine(plan, folder, measured)
-    rates = ", ".join(f"{rate:g}" for rate in plan.rates_per_s)
-    LOG.info(f"{size}, loads {rates} requests/s, {_duration(plan)}")
-    say, bar = partial(tqdm.write, file=sys.stderr), None
-    for done, episode in record_live(plan, folder, say=say, **server):
+    LOG.info(size)
+    bar = None
+    for done, episode in record_live(plan, folder, **server):
         if bar is None:
             bar = tqdm(None, name, plan.episodes, initial=done - 1, unit="episode")
         bar.set_postfix_str(f"{1e3 * episode.latency.mean():.1f} ms", refresh=False)
@@ -133,29 +125,30 @@ def _profile(options: Namespace) -> int:
     if bar is not None:
         bar.close()
     LOG.info(f"complete: {folder}")
+    if busy := busy_line(read_profile(folder).table[[*OTHER_WORK]].to_dict("records")):
+        LOG.warning(busy)
     return 0
 
 
-def _sustained(plan: Plan, **server: Any) -> float:
-    """Measure the rate that this machine sustains, before the loads of a plan are known."""
-    from rrl.recording.calibration import sustained
-    from rrl.recording.finals import live_server, prepare_machine
+def _advice(plan: Plan, dry: bool, server: dict[str, Any]) -> str:
+    """Say which loads make sense; unless the run is dry, by what the default sustains."""
+    if dry:
+        return "--rates 20,60 (without --dry-run, rrl measures which loads make sense)"
+    from rrl.recording.record import live_server
 
-    prepare_machine(plan)
-    rng = np.random.default_rng(plan.seed)
+    LOG.info("no --rates: measuring how many requests/s the server's default answers at most")
+    rng, default = np.random.default_rng(plan.seed), serving_default(plan.space)
     with live_server(plan, rng, **server) as running:
-        return sustained(running, plan, rng)
+        most = np.median([sustained_rate(running, default, rng) for _ in range(3)])
+    some = ",".join(f"{float(f'{fraction * most:.2g}'):g}" for fraction in (0.4, 0.85))
+    return f"the server's default answers at most {most:.3g}, so for example --rates {some}"
 
 
 def _listed(plan: Plan) -> str:
     """Say what a plan measures, one line per subject."""
     lines = [f"  {name}: {', '.join(map(str, values))}" for name, values in plan.knobs.items()]
     lines.append(f"  fixed: {in_words(plan.fixed) or 'nothing'}")
-    loads = ", ".join(f"{rate:g}" for rate in plan.rates_per_s) + " requests/s"
-    if not plan.rates_per_s:
-        percentages = ", ".join(f"{fraction:.0%}" for fraction in plan.shares)
-        loads = f"{percentages} of what the machine sustains"
-    lines.append(f"  loads: {loads}")
+    lines.append(f"  loads: {', '.join(f'{rate:g}' for rate in plan.rates_per_s)} requests/s")
     lines.append(f"  {plan.requests} requests per episode, {plan.passes} passes, seed {plan.seed}")
     lines.append(f"  finals: the {plan.finalists} best of each half and load, again")
     return "\n".join(lines if plan.finalists else lines[:-1])
@@ -163,36 +156,28 @@ def _listed(plan: Plan) -> str:
 
 def _duration(plan: Plan) -> str:
     """Say how long a recording takes."""
-    from rrl.recording.finals import least_seconds
-
-    if not plan.rates_per_s:
-        percentages = ", ".join(f"{fraction:.0%}" for fraction in plan.shares)
-        return f"at {percentages} of the rate that the machine sustains, which is measured first"
-    grid = plan.passes * plan.seconds(plan.configurations, plan.repeats)
-    finals = least_seconds(plan)
+    grid = plan.passes * plan.seconds(len(plan.space), plan.repeats)
+    best = min(plan.finalists, len(plan.space))
+    finals = len(HALVES) * ROUNDS * plan.seconds(best, REPEATS)
     more = f" and at least {duration(finals)} for the finals" if finals else ""
     return f"about {duration(grid)} for the grid{more}, and more if a load is too high to serve"
 
 
-def _loads(text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Read loads in requests/s, or as fractions of the rate that the machine sustains.
+def _loads(text: str) -> tuple[float, ...]:
+    """Read loads in requests/s.
 
     Examples
     --------
-    >>> _loads("20,60"), _loads("40%,80%")
-    (((20.0, 60.0), ()), ((), (0.4, 0.8)))
+    >>> _loads("20,60")
+    (20.0, 60.0)
     """
-    words = text.split(",")
-    percent = all(word.endswith("%") for word in words)
     try:
-        loads = tuple(float(word.removesuffix("%") if percent else word) for word in words)
+        loads = tuple(map(float, text.split(",")))
     except ValueError:
-        raise ArgumentTypeError(
-            f"{text!r}: write requests/s as 50,100, or percentages as 40%,85%"
-        ) from None
+        raise ArgumentTypeError(f"{text!r}: write requests/s as 50,100") from None
     if len(set(loads)) < len(loads):
         raise ArgumentTypeError(f"{text!r} has a rate twice; write each once")
-    return ((), tuple(load / 100 for load in loads)) if percent else (loads, ())
+    return loads
 
 
 _CALLS = ("sample", "signature", "deadline")
@@ -214,13 +199,8 @@ def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
         refuse(options, _CALLS, "with a known model, which has its own requests")
     requests, largest, _ = read_requests(options)
     knobs, fixed = read_knobs(options, largest)
-    for name in list(knobs):
-        if is_process_knob(name) and len(knobs[name]) == 1:
-            (fixed[name],) = knobs.pop(name)
     if not knobs:
-        raise UsageError("give the grid, at least one knob: --knob inter_op=1,2")
-    if options.rates is None:
-        raise UsageError("give the loads: --rates 20,60 (requests/s), or --rates 40%,85%")
+        raise UsageError("give the grid, at least one knob with two values: --knob inter_op=1,2")
     name, what, own = options.model, None, {}
     if not known:
         base = model_path(options.model)
@@ -228,9 +208,9 @@ def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
         name, what = base.resolve().name, {"sample": sample, **about(options)}
         own = {"base": base, "inputs": requests, "signature": options.signature}
         own["timeout_s"] = options.deadline
-    rates, fractions = options.rates
+    rates = options.rates or UNKNOWN
     plan = Plan(
         name, knobs, rates, requests=options.requests, passes=options.passes, fixed=fixed,
-        seed=options.seed, about=what, shares=fractions,
+        seed=options.seed, about=what,
     )  # fmt: skip
     return plan, own

@@ -119,8 +119,6 @@ def _tables(options: Namespace) -> list[Scenario]:
     for path in sorted(options.folder.glob("[!.]*.csv")):
         table, knobs = read_table(path, options.cost)
         where = table_scenario(path.stem, table, knobs, options.cost, options.noise)
-        if len(where.space) < 2:
-            raise DataError(f"{path}: it has one configuration only, so there is nothing to race")
         if not where.optimum:
             raise DataError(f"{path}: its lowest cost is 0, so no ratio exists; correct that row")
         if repeated := len(table[options.cost]) - len(where.space):

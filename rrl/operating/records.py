@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
-
-import numpy as np
 
 from rrl.operating.job import Job
+from rrl.operating.journal import Record
+from rrl.operating.tape import answered
 from rrl.tuning.constrained import MEMORY
-from rrl.tuning.episode import Episode, Status
+from rrl.tuning.episode import Episode
 from rrl.tuning.guard import Guard
 from rrl.tuning.guarded import GuardedStep, Trial
 from rrl.tuning.loop import Step
 from rrl.tuning.objective import Percentile, charged_latency
 
-Record = dict[str, Any]
 _STORED = (
     "episode", "round", "load_per_s", "configuration", "cost", "budget", "late_s", "answers",
     "due_s", "rng", "other_work",
@@ -92,31 +90,6 @@ def seen(job: Job, episode: Episode, guard: Guard | None = None) -> Record:
     if "aborted" in episode.info and late_s is not None:
         record["stopped"] = stopped_words(episode, job.requests, late_s)
     return record | {name: episode.info[name] for name in (MEMORY,) if name in episode.info}
-
-
-def answered(episode: Episode, late_s: float | None) -> Episode:
-    """Return an episode; if a watch has stopped it, only the requests whose answers are known.
-
-    A request that was cancelled counts as answered then if it was late already. Otherwise nothing
-    is known of it, and it is left out, unless no other request was sent.
-
-    Examples
-    --------
-    >>> seconds, status = [0.009, 0.2, 0.005], [0, 1, 1]
-    >>> some = Episode({}, [0.0, 0.0, 0.0], seconds, status, info={"aborted": "worse"})
-    >>> answered(some, late_s=0.1).latency.tolist()
-    [0.009, 0.2]
-    """
-    if late_s is None or not episode.info.get("aborted"):
-        return episode
-    known = ~episode.cancelled | (episode.latency > late_s)
-    if not known.any():
-        known[:] = True
-    status = np.where(episode.cancelled, Status.OK.value, episode.status)[known]
-    return Episode(
-        episode.configuration, episode.arrivals[known], episode.latency[known], status,
-        info={name: value for name, value in episode.info.items() if name != "aborted"},
-    )  # fmt: skip
 
 
 def in_ms(seconds: float) -> str:
@@ -203,40 +176,3 @@ def settled(job: Job, records: Sequence[Record]) -> bool:
         and record.get("guard", {}).get("asked", best) == best
         for record in last
     )
-
-
-def harm_done(job: Job, records: Sequence[Record]) -> Record:
-    """Return what tuning and comparison did to the requests, in a form for JSON.
-
-    `trials` and `default` have the numbers of requests, and of late or failed ones among them.
-    `ended` lists the trials that were stopped or crashed. It is empty without a guard.
-    """
-    counts, ended = {"trials": [0, 0], "default": [0, 0]}, []
-    for record in records:
-        for number, part in enumerate(record.get("guard", {}).get("parts", ())):
-            own = part["configuration"] == dict(job.default)
-            side = counts["default" if own else "trials"]
-            side[0] += part["requests"]
-            side[1] += part["bad"]
-            if part["ended"]:
-                why = f"stopped: {part['bad']} of {part['requests']} requests late or failed"
-                why = f"crashed: {part['why']}" if part["ended"] == "crashed" else why
-                if number == 0:  # what was tried; the others served the rest of its episode
-                    why = record.get("stopped", why)
-                names = ("configuration", "ended", "requests", "bad")
-                ended.append({name: part[name] for name in names} | {"why": why})
-    late = [record["late_s"] for record in records if "late_s" in record]
-    return {"late_s": late[-1] if late else None, **counts, "ended": ended}
-
-
-def late_while_tuning(job: Job, records: Sequence[Record]) -> float:
-    """Return the fraction of the requests while tuning that were late by the SLO, or failed.
-
-    With a guard, these are the requests that were sent: a trial that did not start had none, and
-    the default served in its place.
-    """
-    tuned = learned(records)
-    trials, default = (harm_done(job, tuned)[side] for side in ("trials", "default"))
-    if requests := trials[0] + default[0]:
-        return (trials[1] + default[1]) / requests
-    return float(np.mean([record["late"] for record in tuned]))

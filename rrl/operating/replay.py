@@ -6,9 +6,9 @@ from argparse import Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
-from rrl.operating.goal import OBJECTIVES, read_job
+from rrl.operating.job import OBJECTIVES, read_job
 from rrl.operating.knob_options import setting
-from rrl.operating.operate import on_one_server, open_run
+from rrl.operating.operate import open_run, run
 from rrl.operating.options import (
     DATA,
     add_further_options,
@@ -17,7 +17,6 @@ from rrl.operating.options import (
     checksum,
     refuse,
 )
-from rrl.operating.run import run
 from rrl.operating.table import read_table
 from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.recording.replay import RecordedServer, TableServer
@@ -78,7 +77,7 @@ def _replay(options: Namespace) -> int:
     )  # fmt: skip
     _check_measured(server, job.objective)
     with open_run(job, folder) as opened:
-        return run(opened, server, on_one_server(server), folder, options)
+        return run(opened, server, folder, options)
 
 
 def _check_measured(server: Server, objective: Objective) -> None:
@@ -98,11 +97,8 @@ def _open(options: Namespace) -> tuple[Server, str, float | None]:
         refuse(options, ("rate", "trace"), "on a table: its costs are of one load")
         wanted = None if options.knobs is None else options.knobs.split(",")
         table, knobs = read_table(path, options.cost, wanted)
-        server = TableServer(table, knobs, options.cost)
-        if len(server.space) < 2:
-            raise DataError(f"{path}: it has one configuration only, so there is nothing to tune")
         what = f"{path.name} ({checksum(path)}): {options.cost}"
-        return server, what, 1.0
+        return TableServer(table, knobs, options.cost), what, 1.0
     refuse(options, ("cost", "knobs"), "without a .csv file")
     if options.source in TESTBEDS:
         return testbed(options.source), f"testbed {options.source}", None

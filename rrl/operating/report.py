@@ -1,4 +1,4 @@
-"""The report of a run, as text, files and a figure: what to deploy, what it gains and cost."""
+"""What a run says: its plan, its progress, what to deploy, and what that gains and cost."""
 
 from __future__ import annotations
 
@@ -9,27 +9,128 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from rrl.operating.job import Job
+from rrl.operating.journal import Record
 from rrl.operating.options import NO_LIMIT, UNLIMITED
-from rrl.operating.records import Record, ending, in_ms, learned
-from rrl.operating.verdict import amount, best_so_far, interval_words
-from rrl.plotting.shared import MS, plain_log_ticks, style
+from rrl.operating.records import ending, in_ms, learned
+from rrl.operating.verdict import best_so_far
 from rrl.serving.process_knobs import environment_of, prefix
 from rrl.serving.settings import flags
 from rrl.support.errors import UnstableError, UsageError
 from rrl.support.files import write_atomically
 from rrl.tuning.constrained import Constrained
+from rrl.tuning.guard import LATE, USUAL_EPISODES
 from rrl.tuning.objective import MeanLatency, Percentile
 from rrl.tuning.presets import in_words
 
 BATCHING = "batching.txt"
 """The batching file of the configuration to deploy."""
 
-WIDE = 8.0  # if the costs differ by more than this factor, their axis is logarithmic
+_CHOSEN = "0: TensorFlow chooses the number"
+ZERO = {"inter_op": _CHOSEN, "intra_op": _CHOSEN, "batch_threads": "0: no batching"}
+"""What the value 0 of a number of threads means."""
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+def amount(job: Job, cost: float) -> str:
+    """Format a cost for people to read, with its unit."""
+    if isinstance(job.objective, Constrained):
+        return job.objective.words(cost)
+    seconds = isinstance(job.objective, MeanLatency | Percentile) and job.unit == "s"
+    return f"{1e3 * cost:.1f} ms" if seconds else f"{cost:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """Format a time in seconds for people to read.
+
+    Examples
+    --------
+    >>> duration(12.3), duration(720), duration(9000)
+    ('12 s', '12 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def interval_words(ends: Mapping[str, float | None]) -> str:
+    """Format the ends of an interval for people to read.
+
+    Examples
+    --------
+    >>> interval_words({"low": 0.711, "high": 0.9}), interval_words({"low": None, "high": None})
+    ('95 % interval 0.71 to 0.90', 'too few rounds for an interval')
+    """
+    if ends["low"] is None or ends["high"] is None:
+        return "too few rounds for an interval"
+    return f"95 % interval {ends['low']:.2f} to {ends['high']:.2f}"
+
+
+# --- before a run, and during it ------------------------------------------------------------------
+
+
+def load_words(job: Job) -> str:
+    """Say how many episodes a job has, and how long their requests last at the mean rate."""
+    count = job.episodes + 2 * job.rounds
+    words = f"{'at most ' * job.may_settle}{count} episodes of {job.requests} requests"
+    if (rate := job.workload.rate) <= 0:  # clients send them, and have sent none yet
+        return f"{words} of the clients"
+    return f"{words}: {duration(count * job.requests / rate)} of load"
+
+
+def plan_lines(job: Job, note: str) -> list[str]:
+    """Say what a job may do to a service, for `--dry-run`."""
+    tried = [one for one in job.space if one != dict(job.default)]
+    lines = ["dry run: nothing was started or changed"]
+    lines.append(f"default, which serves first: {in_words(job.default)}")
+    if job.fixed:
+        lines.append(f"with every configuration: {in_words(job.fixed)}")
+    lines.append(f"may be tried: {len(tried)} configurations of")
+    lines += [
+        f"  {knob.name.partition(':')[2] or knob.name}: {', '.join(map(str, knob.values))}"
+        + (f" ({ZERO[knob.name]})" if 0 in knob.values and knob.name in ZERO else "")
+        for knob in job.space.knobs
+    ]
+    lines.append(
+        f"how long: {load_words(job)}, each after at most one change of the configuration: "
+        f"{job.episodes} to tune, and in {job.rounds} rounds the default and the recommended one"
+    )
+    late = f"over {in_ms(job.slo.target_s)}" if job.slo else (
+        f"over {LATE:g} times the default's p99, by its first {USUAL_EPISODES} episodes"
+    )  # fmt: skip
+    allowed = (
+        f"at most {job.budget} requests in trials, besides as many as the default would have had "
+        "among the same requests (95 % sure)"
+    )
+    if job.budget is None or job.budget >= NO_LIMIT:
+        allowed = "no limit in all; bad trials are stopped"
+    lines.append(f"late ({late}) or failed: {allowed}")
+    return [*lines, note] if note else lines
+
+
+def progress(job: Job, records: Sequence[Record], left: str) -> str:
+    """Say after an episode what ran, its result, the best so far, and in words the time left."""
+    records = learned(records)
+    last = records[-1]
+    late = f", {100 * last['late']:.0f} % late" if "late" in last else ""
+    failed = f", {last['failed']} failed" if last["failed"] else ""
+    if ending(last) == "crashed":
+        how = f"crashed ({last['guard']['parts'][0]['why']})"
+    elif "stopped" in last:
+        how = last["stopped"]
+    elif job.unit == "s" and "mean_s" in last:
+        how = f"mean {1e3 * last['mean_s']:.1f} ms, p99 {1e3 * last['p99_s']:.1f} ms{late}{failed}"
+    else:
+        how = f"{amount(job, last['cost'])}{late}{failed}"
+    best = best_so_far(records)[-1]
+    known = "" if np.isnan(best) else f": {job.objective} {amount(job, best)}"
+    return (
+        f"episode {len(records)}/{job.episodes}: {in_words(last['configuration'])}: {how} | "
+        f"best so far {in_words(last['recommended'])}{known} | {left} left"
+    )
 
 
 # --- how to start a server ------------------------------------------------------------------------
@@ -72,7 +173,7 @@ def write(result: Mapping[str, Any], folder: Path) -> None:
     write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")
 
 
-# --- the text -------------------------------------------------------------------------------------
+# --- the report -----------------------------------------------------------------------------------
 
 
 def report(job: Job, result: dict[str, Any], folder: Path) -> str:
@@ -154,66 +255,3 @@ def check_result(result: dict[str, Any]) -> None:
         raise UnstableError(
             "the recommendation is worse than the default: keep the default, or use more --episodes"
         )
-
-
-# --- the figure -----------------------------------------------------------------------------------
-
-
-def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
-    """Plot each episode's cost, the recommendation's cost, and the fraction of late requests.
-
-    Trials that were stopped or crashed have marks of their own at the upper edge, because they have
-    no latency that could be compared.
-
-    Parameters
-    ----------
-    job : Job
-    records : sequence of dict
-        Records of the journal. Only those of the tuning are drawn.
-    """
-    style()
-    tuned = learned(records)
-    number = np.arange(1, len(tuned) + 1)
-    is_latency = isinstance(job.objective, MeanLatency | Percentile) and job.unit == "s"
-    scale = MS if is_latency else 1.0
-    figure = Figure(figsize=(6.4, 4.4 if job.slo else 3.2), layout="constrained")
-    axes = figure.subplots(2 if job.slo else 1, 1, sharex=True, squeeze=False)[:, 0]
-    costs = scale * np.array([record["cost"] for record in tuned])
-    ended = np.array([ending(record) for record in tuned])
-    _draw_costs(axes[0], number, costs, ended)
-    axes[0].step(number, scale * best_so_far(tuned), color="C1", where="post", label="best so far")
-    if job.slo and job.objective == job.slo.statistic:
-        target = MS * job.slo.target_s
-        axes[0].axhline(target, ls="--", lw=1, color="0.25", label=f"SLO {job.slo}")
-    if isinstance(job.objective, Constrained):
-        axes[0].axhline(1, ls="--", lw=1, color="0.25", label="above it the SLO is broken")
-    unit = " (ms)" if is_latency else ""
-    axes[0].set(ylabel=f"{job.objective}{' latency' if is_latency else ''}{unit}")
-    whole = costs[ended == ""]
-    if len(whole) and whole.max() > WIDE * whole.min() > 0:
-        axes[0].set_yscale("log")
-        plain_log_ticks(axes[0].yaxis)
-    if job.slo:
-        late = 100 * np.array([record["late"] for record in tuned])
-        axes[1].bar(number, late, width=0.8, color="C2")
-        axes[1].set(ylabel="late requests (%)", ylim=(0, max(5.0, 1.1 * late.max())))
-    axes[-1].set(xlabel="episode", xlim=(0.4, len(tuned) + 0.6))
-    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(loc="outside upper center", ncols=5, columnspacing=1.0, handletextpad=0.4)
-    return figure
-
-
-def _draw_costs(ax: Axes, number: np.ndarray, costs: np.ndarray, ended: np.ndarray) -> None:
-    """Mark each episode by how it ended, in colours and shapes that all can tell apart."""
-    whole = ended == ""
-    ax.plot(number[whole], costs[whole], "o", ms=4, color="C0", label="an episode")
-    for kind, label, marker, colour in (
-        ("aborted", "a stopped trial", "v", "C3"),
-        ("crashed", "a crashed trial", "X", "0.1"),
-    ):
-        if (of_kind := ended == kind).any():
-            edge = np.full(of_kind.sum(), 0.98)
-            ax.plot(
-                number[of_kind], edge, marker, ms=6, color=colour, label=label, clip_on=False,
-                transform=ax.get_xaxis_transform(),
-            )  # fmt: skip

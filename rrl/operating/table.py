@@ -46,7 +46,8 @@ def read_table(
     UsageError
         If a knob is the cost column, or is named twice.
     DataError
-        If the file is not such a table. The message names the line and the value.
+        If the file is not such a table, or has one configuration only. The message names the line
+        and the value.
 
     Examples
     --------
@@ -72,6 +73,8 @@ def read_table(
     if not names:
         raise DataError(f"{path}: it has the cost only; it needs a column for each knob")
     table = {name: _values(path, name, columns[name]) for name in names}
+    if len(set(zip(*table.values(), strict=True))) < 2:
+        raise DataError(f"{path}: it has one configuration only, so there is nothing to choose")
     return {**table, cost: _costs(path, cost, columns[cost])}, names
 
 

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import ipaddress
 import signal
-import sys
 import threading
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rrl.core.knob import Knob
+from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
 from rrl.operating.job import Job
 from rrl.operating.log import LOG
-from rrl.operating.operate import Contestants, on_one_server
 from rrl.operating.requests import model_path
 from rrl.serving import models
 from rrl.serving.client_traffic import ClientTraffic
@@ -38,14 +36,10 @@ from rrl.tuning.presets import in_words
 PORT = 8500  # TensorFlow Serving's own
 
 
-Servers = tuple[Server, Contestants]
-"""The server to tune, and those of the comparison (:data:`rrl.operating.operate.Contestants`)."""
-
-
-def open_servers(
+def open_server(
     options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
-) -> AbstractContextManager[Servers]:
-    """Open the servers of a run; at a port, one goes on at the end with the one to keep."""
+) -> AbstractContextManager[Server]:
+    """Open the server of a run; at a port, it goes on at the end with the configuration to keep."""
     base = model_path(options.model)
     own = options.signature == SIGNATURE
     if requests is None and options.model in models.MODELS and own:
@@ -67,32 +61,38 @@ def open_servers(
     return _at_port(job, base, given | {"max_request": options.max_request * 2**20})
 
 
+class InTurns:
+    """Two servers that only this run uses, so that a change back to a configuration needs no start.
+
+    In a comparison, each of the two configurations so has a server of its own. If neither server
+    has the wanted configuration, the one that was idle for longer changes to it. A server that is
+    not measured is paused.
+    """
+
+    def __init__(self, one: LiveServer, two: LiveServer) -> None:
+        self.space = one.space
+        self._found: list[tuple[Configuration | None, LiveServer]] = [(None, one), (None, two)]
+
+    def measure(self, configuration: Configuration, *arguments: Any, **options: Any) -> Episode:
+        """See :meth:`LiveServer.measure`."""
+        one = next((one for one in self._found if one[0] == configuration), self._found[0])
+        self._found.remove(one)
+        self._found.append((configuration, server := one[1]))
+        try:
+            return server.measure(configuration, *arguments, **options)
+        finally:
+            server.pause()
+
+
 @contextmanager
-def _local(job: Job, base: Path, given: dict[str, Any]) -> Iterator[Servers]:
-    """Open a server that only this run uses."""
-
-    class InTurns(LiveServer):
-        """A server that uses no processor while the other one of a comparison has its turn."""
-
-        def measure(self, *arguments: Any, **options: Any) -> Episode:
-            try:
-                return super().measure(*arguments, **options)
-            finally:
-                self.pause()
-
-    @contextmanager
-    def contestants() -> Iterator[Mapping[str, Server]]:
-        server.close()
-        one, two = (InTurns(base, with_default(job), **given) for _ in range(2))
-        with closing(one), closing(two):
-            yield {"default": one, "recommended": two}
-
-    with LiveServer(base, with_default(job), **given) as server:
-        yield server, contestants
+def _local(job: Job, base: Path, given: dict[str, Any]) -> Iterator[Server]:
+    one, two = (LiveServer(base, with_default(job), **given) for _ in range(2))
+    with closing(one), closing(two):
+        yield InTurns(one, two)
 
 
 @contextmanager
-def _at_port(job: Job, base: Path, given: dict[str, Any]) -> Iterator[Servers]:
+def _at_port(job: Job, base: Path, given: dict[str, Any]) -> Iterator[Server]:
     """Serve at a port while tuning; at the end the kept configuration goes on there."""
     with HandoverServer(base, with_default(job), **given) as server:
         server.keep(job.default)
@@ -108,7 +108,7 @@ def _at_port(job: Job, base: Path, given: dict[str, Any]) -> Iterator[Servers]:
                 job.workload.traffic = server.traffic
                 LOG.warning(f"waiting for requests at {server.address}")
                 server.wait_for_requests(20)
-            yield server, on_one_server(server)
+            yield server
         finally:
             leave_running(server)
 
@@ -168,37 +168,23 @@ def leave_running(server: HandoverServer) -> None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put SIGTERM and SIGHUP off until the end of the block; Ctrl-C still interrupts it.
+    """Ignore SIGTERM and SIGHUP in the block, which is the end of a run; Ctrl-C interrupts it.
 
     A supervisor that stops this process, or a terminal that is closed after Ctrl-C, does not know
     that a service is between two states. Who presses Ctrl-C can read what happens.
-
-    If the block ends without an error, and none was on its way before it, the first of these
-    signals is delivered then. Otherwise, the process ends anyway.
-
-    Examples
-    --------
-    >>> with undisturbed():
-    ...     signal.raise_signal(signal.SIGTERM)
-    ...     raise ValueError("an error of its own")
-    Traceback (most recent call last):
-    ...
-    ValueError: an error of its own
     """
     if threading.current_thread() is not threading.main_thread():  # it gets no signal
         yield
         return
-    came: list[int] = []
     left_alone = signal.SIG_IGN, None  # None: set by another language, and it cannot be restored
     heard = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) not in left_alone]
-    before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in heard}
+    # Not SIG_IGN, which the processes that start here would inherit.
+    before = {number: signal.signal(number, lambda *_: None) for number in heard}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if came and sys.exception() is None:
-        signal.raise_signal(came[0])
 
 
 # --- the command that starts such a server -------------------------------------------------------

@@ -8,12 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rrl.operating.goal import OBJECTIVES, read_budget, read_job
-from rrl.operating.job import Job
+from rrl.operating.job import OBJECTIVES, Job, read_budget, read_job
 from rrl.operating.knob_options import read_default, read_space
 from rrl.operating.log import LOG
-from rrl.operating.metrics import metrics_at
-from rrl.operating.operate import open_run
+from rrl.operating.operate import no_room, open_run, run
 from rrl.operating.options import (
     UNLIMITED,
     add_further_options,
@@ -26,11 +24,9 @@ from rrl.operating.options import (
     refuse_without_effect,
     requests_or_unlimited,
 )
+from rrl.operating.report import plan_lines
 from rrl.operating.requests import Requests, about, read_requests, this_machine
-from rrl.operating.run import no_room, plan_lines, run
-from rrl.operating.targets import command_here, open_servers, own_server
 from rrl.serving.client_traffic import ClientTraffic
-from rrl.serving.detached import end_tuner, port_folder, stop_service
 from rrl.serving.launcher import find_executable, kind_of
 from rrl.serving.process_knobs import prefix
 from rrl.serving.settings import flags
@@ -174,6 +170,9 @@ def _add_service_options(group: Any) -> None:
 
 
 def _tune(options: Namespace) -> int:
+    from rrl.operating.metrics import metrics_at  # `--help` needs neither
+    from rrl.operating.targets import command_here, open_server, own_server
+
     interrupt_by_signals()  # now, because the servers start before the first episode
     refuse_without_effect(options)
     requests = read_requests(options)
@@ -190,9 +189,9 @@ def _tune(options: Namespace) -> int:
             raise full
         opened = stack.enter_context(open_run(job, folder))
         LOG.info(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
-        servers = stack.enter_context(open_servers(options, job, folder, requests.inputs))
+        server = stack.enter_context(open_server(options, job, folder, requests.inputs))
         stack.enter_context(metrics_at(options.metrics_port, opened.guard))
-        return run(opened, *servers, folder, options, command_here(options))
+        return run(opened, server, folder, options, command_here(options))
 
 
 def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
@@ -219,6 +218,8 @@ def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
 
 
 def _stop(options: Namespace) -> int:
+    from rrl.serving.detached import end_tuner, port_folder, stop_service
+
     folder = port_folder(options.port)
     tuned = end_tuner(folder)
     if not stop_service(folder) and not tuned:

@@ -1,28 +1,24 @@
-"""Progress, result and flags of a tuning run, computed from the records of its journal."""
+"""The result of a run: the verdict on the recommendation, and what was done to the requests."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl.operating.job import Job
-from rrl.operating.other_work import busy_line
+from rrl.operating.journal import Record
 from rrl.operating.records import (
-    Record,
     compared,
     ending,
-    harm_done,
-    late_while_tuning,
     learned,
 )
+from rrl.recording.other_work import busy_line
 from rrl.support.sequential import symmetric_interval
-from rrl.tuning.constrained import MEMORY, Constrained, LeastMemory
-from rrl.tuning.objective import MeanLatency, Percentile
-from rrl.tuning.presets import in_words
+from rrl.tuning.constrained import MEMORY, LeastMemory
 
 SAME_MEMORY = 0.02  # of the memory; seven starts of one server differed by up to 1.1 %
 FAR = 20.0  # the log ratio of costs if one of them is 0; the verdict limits large ones anyway
@@ -49,52 +45,6 @@ def best_so_far(records: Sequence[Record]) -> NDArray[np.float64]:
         known = costs.get(tuple(record["recommended"].items()))
         means.append(np.mean(known) if known else np.nan)
     return np.array(means)
-
-
-# --- words ----------------------------------------------------------------------------------------
-
-
-def amount(job: Job, cost: float) -> str:
-    """Format a cost for people to read, with its unit."""
-    if isinstance(job.objective, Constrained):
-        return job.objective.words(cost)
-    seconds = isinstance(job.objective, MeanLatency | Percentile) and job.unit == "s"
-    return f"{1e3 * cost:.1f} ms" if seconds else f"{cost:.4g}"
-
-
-def duration(seconds: float) -> str:
-    """Format a time in seconds for people to read.
-
-    Examples
-    --------
-    >>> duration(12.3), duration(720), duration(9000)
-    ('12 s', '12 min', '2.5 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def progress(job: Job, records: Sequence[Record], left: str) -> str:
-    """Say after an episode what ran, its result, the best so far, and in words the time left."""
-    records = learned(records)
-    last = records[-1]
-    late = f", {100 * last['late']:.0f} % late" if "late" in last else ""
-    failed = f", {last['failed']} failed" if last["failed"] else ""
-    if ending(last) == "crashed":
-        how = f"crashed ({last['guard']['parts'][0]['why']})"
-    elif "stopped" in last:
-        how = last["stopped"]
-    elif job.unit == "s" and "mean_s" in last:
-        how = f"mean {1e3 * last['mean_s']:.1f} ms, p99 {1e3 * last['p99_s']:.1f} ms{late}{failed}"
-    else:
-        how = f"{amount(job, last['cost'])}{late}{failed}"
-    best = best_so_far(records)[-1]
-    known = "" if np.isnan(best) else f": {job.objective} {amount(job, best)}"
-    return (
-        f"episode {len(records)}/{job.episodes}: {in_words(last['configuration'])}: {how} | "
-        f"best so far {in_words(last['recommended'])}{known} | {left} left"
-    )
 
 
 # --- the result -----------------------------------------------------------------------------------
@@ -161,19 +111,6 @@ def _ratio(centre: float, low: float, high: float) -> dict[str, float | None]:
     }
 
 
-def interval_words(ends: Mapping[str, float | None]) -> str:
-    """Format the ends of an interval for people to read.
-
-    Examples
-    --------
-    >>> interval_words({"low": 0.711, "high": 0.9}), interval_words({"low": None, "high": None})
-    ('95 % interval 0.71 to 0.90', 'too few rounds for an interval')
-    """
-    if ends["low"] is None or ends["high"] is None:
-        return "too few rounds for an interval"
-    return f"95 % interval {ends['low']:.2f} to {ends['high']:.2f}"
-
-
 def decided(job: Job, records: Sequence[Record]) -> bool:
     """Return whether the rounds so far answer all questions, so that no more are needed.
 
@@ -233,3 +170,43 @@ def _memory(rounds: Sequence[Record]) -> dict[str, int] | None:
     if any(None in values for values in used.values()):
         return None
     return {name: int(np.median(values)) for name, values in used.items()}
+
+
+# --- what it did to the requests ------------------------------------------------------------------
+
+
+def harm_done(job: Job, records: Sequence[Record]) -> Record:
+    """Return what tuning and comparison did to the requests, in a form for JSON.
+
+    `trials` and `default` have the numbers of requests, and of late or failed ones among them.
+    `ended` lists the trials that were stopped or crashed. It is empty without a guard.
+    """
+    counts, ended = {"trials": [0, 0], "default": [0, 0]}, []
+    for record in records:
+        for number, part in enumerate(record.get("guard", {}).get("parts", ())):
+            own = part["configuration"] == dict(job.default)
+            side = counts["default" if own else "trials"]
+            side[0] += part["requests"]
+            side[1] += part["bad"]
+            if part["ended"]:
+                why = f"stopped: {part['bad']} of {part['requests']} requests late or failed"
+                why = f"crashed: {part['why']}" if part["ended"] == "crashed" else why
+                if number == 0:  # what was tried; the others served the rest of its episode
+                    why = record.get("stopped", why)
+                names = ("configuration", "ended", "requests", "bad")
+                ended.append({name: part[name] for name in names} | {"why": why})
+    late = [record["late_s"] for record in records if "late_s" in record]
+    return {"late_s": late[-1] if late else None, **counts, "ended": ended}
+
+
+def late_while_tuning(job: Job, records: Sequence[Record]) -> float:
+    """Return the fraction of the requests while tuning that were late by the SLO, or failed.
+
+    With a guard, these are the requests that were sent: a trial that did not start had none, and
+    the default served in its place.
+    """
+    tuned = learned(records)
+    trials, default = (harm_done(job, tuned)[side] for side in ("trials", "default"))
+    if requests := trials[0] + default[0]:
+        return (trials[1] + default[1]) / requests
+    return float(np.mean([record["late"] for record in tuned]))

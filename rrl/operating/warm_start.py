@@ -18,8 +18,7 @@ from rrl.core.space import ConfigSpace
 from rrl.operating.journal import JOURNAL, SCHEMA, is_configuration, read_records
 from rrl.operating.log import LOG
 from rrl.operating.options import DATA, checksum, refuse
-from rrl.operating.records import answered
-from rrl.operating.tape import restored
+from rrl.operating.tape import answered, restored
 from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.tuning.episode import Episode

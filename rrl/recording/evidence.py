@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.recording.finals import HALVES
+from rrl.recording.plan import HALVES
 from rrl.recording.profile import Profile
 from rrl.recording.truth import HalfTruth, centre_interval, judge_half, rows_of_half
 from rrl.tuning.defaults import heuristic_candidates, serving_default

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rrl.recording.plan import Plan
-from rrl.recording.steadiness import Rule
 from rrl.tuning.presets import paper_gpu
 
 _THREADS = {"inter_op": (1, 2, 3, 4), "intra_op": (1, 2, 3, 4), "batch_threads": (0, 1, 2, 3, 4, 8)}
@@ -14,10 +13,10 @@ _DEEP_QUEUE = {"grpc_max_threads": 64, "max_enqueued_batches": 1000}
 # (126 in the busy hour), 35 for inception_v3 and 1500 for keyword.
 PLANS: dict[str, Plan] = {
     "mobilenet_v2-threads": Plan(
-        "mobilenet_v2", _THREADS, rates_per_s=(60, 115, 165), passes=2, repeats=2
+        "mobilenet_v2", _THREADS, rates_per_s=(60, 115, 165), repeats=2, finalists=10
     ),
     "mobilenet_v2-busy": Plan(  # the same grid while other users made the machine slower
-        "mobilenet_v2", _THREADS, rates_per_s=(38, 76, 107), passes=2, repeats=2
+        "mobilenet_v2", _THREADS, rates_per_s=(38, 76, 107), repeats=2, finalists=10
     ),
     "mobilenet_v2-overload": Plan(  # half way between what the default and the best sustain
         "mobilenet_v2",
@@ -29,6 +28,7 @@ PLANS: dict[str, Plan] = {
         "inception_v3",
         {"inter_op": (1, 2), "intra_op": (1, 2), "batch_threads": (0, 1, 2, 4)},
         rates_per_s=(10, 21, 30),
+        finalists=10,
     ),
     "mobilenet_v2-batching": Plan(
         "mobilenet_v2",
@@ -40,6 +40,7 @@ PLANS: dict[str, Plan] = {
         rates_per_s=(60, 115, 165),
         # A waiting request blocks a handler thread, so a full batch needs one thread per request.
         fixed={"inter_op": 2, "intra_op": 1, **_DEEP_QUEUE},
+        finalists=10,
     ),
     "keyword-threads": Plan(
         "keyword",
@@ -47,6 +48,7 @@ PLANS: dict[str, Plan] = {
         rates_per_s=(450, 900, 1275),
         requests=300,
         repeats=2,
+        finalists=10,
     ),
 }
 """The plans by name, which is also the name of a profile's folder under `data/`."""
@@ -58,7 +60,7 @@ stays as it is, because ``claims.yaml`` names it and its loads."""
 JOINT, JOINT_PART = "mobilenet_v2-joint", "mobilenet_v2-joint-279"
 
 # The best settings served 250 requests per second when 300 requests arrived at once (measured three
-# times). The loads are 40, 65 and 90 % of that. The median time of the probe was 25 ms there.
+# times). The loads are 40, 65 and 90 % of that.
 PLANS[JOINT] = Plan(
     "mobilenet_v2",
     {
@@ -67,18 +69,13 @@ PLANS[JOINT] = Plan(
         "batch_timeout_micros": (0, 1000, 2000, 5000, 10_000),
     },
     rates_per_s=(100, 162, 225),
-    passes=2,
     fixed=_DEEP_QUEUE,
     seed=1,
     distinct=True,
-    again=2,
-    adaptive=(1, 2, 4, 8),
     finalists=30,
-    rule=Rule(reference_s=0.025),
 )
 
-# A part of that grid, which takes about two hours. The machine that records it determines the loads
-# and the rule when the recording begins.
+# A part of that grid, at the same fractions of what another machine sustained.
 PLANS[JOINT_PART] = Plan(
     "mobilenet_v2",
     {
@@ -88,14 +85,10 @@ PLANS[JOINT_PART] = Plan(
         "max_batch_size": (1, 2, 4, 8),
         "batch_timeout_micros": (0, 2000, 10_000),
     },
-    shares=(0.4, 0.65, 0.9),
-    passes=2,
+    rates_per_s=(50.2, 81.5, 113.0),
     fixed=_DEEP_QUEUE,
     seed=2,
     distinct=True,
-    again=2,
-    worth=1.25,
-    adaptive=(4, 8),
     finalists=10,
 )
 
@@ -108,7 +101,6 @@ PLANS["paper-cpu10"] = Plan(
     rates_per_s=tuple(round(1 / gap, 2) for gap in _INTERARRIVAL_S),
     fixed=_DEEP_QUEUE,
     finalists=30,
-    cpus=10,
 )
 PLANS["paper-gpu"] = Plan(
     "inception_v3",

@@ -27,8 +27,8 @@ from rrl.tuning.presets import serving_knob
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 2
-READABLE = (1, 2)  # schema 1 has no probe and no commit
+SCHEMA = 3
+READABLE = (1, 2, 3)  # they differ in the last columns, which nothing here reads
 EPISODES, DESCRIPTION, REJECTED = "episodes.csv", "profile.json", "rejected.csv"
 COLUMNS = {  # the columns of episodes.csv after the knobs
     "rate_per_s": "scheduled arrivals per second",
@@ -46,12 +46,8 @@ COLUMNS = {  # the columns of episodes.csv after the knobs
     "latencies_us": "latency of each request in microseconds, in order of arrival",
     "statuses": "gRPC status of each request where any failed; empty when all were OK",
 }
-PROBED = {  # further columns of schema 2, after the others
-    "speed_before": "speed of the machine just before, by the probe; 1 is the plan's reference",
-    "speed_after": "the same just after",
-    "steal": "fraction of the processor time that the hypervisor took meanwhile",
-    "commit": "version of the recorder, as git has it",
-}
+OTHER_WORK = {"other_work": "fraction of the processor time that other processes used meanwhile"}
+"""The further column of schema 3, after the others."""
 _TEXT = ("latencies_us", "statuses", "started", "commit")
 
 

@@ -2,62 +2,70 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import psutil
-from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
-from rrl.recording.plan import Plan, Visit, ordered
+from rrl.recording.other_work import BUSY, OtherWork
+from rrl.recording.plan import HALVES, REPEATS, ROUNDS, Plan, Visit, ordered
 from rrl.recording.profile import (
     COLUMNS,
     DESCRIPTION,
     EPISODES,
-    PROBED,
+    OTHER_WORK,
     REJECTED,
     SCHEMA,
+    Profile,
     episodes_hash,
     read_profile,
 )
-from rrl.recording.rows import append, charged_mean, commit, read_appended, values_of
-from rrl.recording.steadiness import Probe, SteadyMachine
-from rrl.serving.settings import ADAPTIVE
-from rrl.support.errors import DataError, UnstableError
-from rrl.support.files import open_alone, read_json, remove_leftovers, write_atomically
+from rrl.recording.truth import judge_half
+from rrl.serving.quiet import load_tensorflow
+from rrl.support.errors import DataError, UnstableError, UsageError
+from rrl.support.files import (
+    append,
+    open_alone,
+    read_json,
+    remove_leftovers,
+    write_atomically,
+)
 from rrl.support.machine import describe_machine, exclusive
 from rrl.tuning.episode import Episode, Server
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from rrl.serving.live import LiveServer
+    from rrl.serving.sample import Inputs
 
-MAX_TRIES = 5  # tries per episode in one visit; later sweeps try again if all of them fail
+MAX_TRIES = 3  # tries per episode in one visit; later sweeps try again if none counts
 SWEEPS = 3  # sweeps over a pass; each one measures what is still missing
 
 
 class Recordable(Server, Protocol):
-    """A server that can be paused, and that reports how long its last start took."""
+    """A server that reports how long its last start took."""
 
     start_s: float
 
     def configure(self, configuration: Configuration, rng: np.random.Generator) -> Any:
         """Start a configuration and warm it up."""
 
-    def pause(self) -> None:
-        """Pause the server."""
-
-    def resume(self) -> None:
-        """Let the server continue, and warm it up."""
-
 
 class Recorder:
     """Measure the episodes that a profile folder does not have yet, and append each of them.
+
+    An episode counts if the load generator was on time. No limit is on a latency. But the generator
+    may delay requests by a tenth of the mean latency, so the same delay is sooner too long for a
+    fast configuration. If other processes used more than `BUSY` of the processor time meanwhile,
+    the episode is measured again, but the last try counts: some machines are never idle.
 
     While it is open, no other process can open one for the same folder.
 
@@ -66,11 +74,8 @@ class Recorder:
     plan : Plan
     folder : pathlib.Path
         The folder of the profile. An existing profile of the same plan is continued.
-    probe : callable, optional
-        It returns seconds. The default is a :class:`rrl.recording.steadiness.Probe` if the plan
-        has a rule.
-    say : callable, optional
-        It is told in one line why the recording waits.
+    others : OtherWork, optional
+        It measures the work of other processes.
 
     Raises
     ------
@@ -80,28 +85,19 @@ class Recorder:
         If the folder has a profile of another plan or from another machine.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        folder: Path,
-        probe: Any = None,
-        say: Callable[[str], None] = lambda line: None,
-    ) -> None:
+    def __init__(self, plan: Plan, folder: Path, others: OtherWork | None = None) -> None:
         self.plan, self.folder = plan, folder
-        self.knobs = list(plan.configurations[0])
-        self.columns = [*self.knobs, *COLUMNS, *PROBED]
-        self._machine = SteadyMachine(plan.rule, probe or Probe(), say) if plan.rule else None
-        self._commit = commit()
+        self.columns = [*plan.knobs, *COLUMNS, *OTHER_WORK]
+        self._others = others or OtherWork()
         self._new = 0  # episodes measured by this recorder
         self._complete = False  # whether an earlier recording has marked the folder as complete
+        self._number = {tuple(map(str, c.values())): n for n, c in enumerate(plan.space)}
+        self._rates = [f"{rate:g}" for rate in plan.rates_per_s]
+        self._done: set[tuple[int, int, int, int]] = set()
         folder.mkdir(parents=True, exist_ok=True)
-        values = [tuple(str(c[name]) for name in self.knobs) for c in plan.configurations]
-        self._number = {texts: number for number, texts in enumerate(values)}
-        self._means: dict[str, dict[tuple[int, int, int], float]] = defaultdict(dict)  # by load
         self._lock = open_alone(folder)  # before anything is read: two would append the same rows
         try:
-            for row in self._resume():
-                self._keep(row)
+            self._resume()
         except BaseException:
             self.close()
             raise
@@ -111,147 +107,116 @@ class Recorder:
         os.close(self._lock)
 
     def __len__(self) -> int:
-        return sum(map(len, self._means.values()))
+        return len(self._done)
 
-    def means(self, rate: int) -> pd.DataFrame:
-        """Return `pass`, `repeat`, `configuration` (its number) and `mean_s` at a rate index.
-
-        There is one row per episode. Failed requests count as they do for agents.
-        """
-        import pandas as pd
-
-        rows = [(*episode, mean) for episode, mean in self._means[self._load(rate)].items()]
-        table = pd.DataFrame(rows, columns=["pass", "repeat", "configuration", "mean_s"])
-        return table.astype({"mean_s": float})
-
-    def _keep(self, row: dict[str, str]) -> None:
-        """Remember an episode that is on disk."""
-        index = self._number[tuple(row[knob] for knob in self.knobs)]
-        episode = int(row["pass"]), int(row["repeat"]), index
-        self._means[row["rate_per_s"]][episode] = charged_mean(row)
-
-    def grid_means(self, rate: int, passes: Iterable[int]) -> NDArray[np.float64]:
-        """Return means (s) over passes at a rate index, shape (configurations,); NaN if none."""
-        rows = self.means(rate)
-        means = rows[rows["pass"].isin(list(passes))].groupby("configuration")["mean_s"].mean()
-        return means.reindex(range(len(self.plan.configurations))).to_numpy()
+    # --- what is to be measured -------------------------------------------------------------------
 
     def order(self) -> Iterator[list[Visit]]:
-        """Yield the passes: first those over all configurations, then those over selected ones."""
+        """Yield the passes over the grid and then, if it is whole, those over the finalists."""
         plan = self.plan
-        whole = dict.fromkeys(range(len(plan.configurations)), plan.pairs)
-        for pass_ in range(plan.passes):
-            yield ordered(plan, whole, pass_)
-        if plan.again:
-            wanted = self._worth()
-            for pass_ in range(plan.passes, plan.grid_passes):
-                yield ordered(plan, wanted, pass_)
+        grid = dict.fromkeys(range(len(plan.space)), plan.pairs)
+        passes = [ordered(plan, grid, pass_) for pass_ in range(plan.passes)]
+        yield from passes
+        if plan.finalists and not any(map(self._left, passes)):
+            best = self._finalists()
+            for pass_ in range(plan.passes, plan.passes + len(HALVES) * ROUNDS):
+                yield ordered(plan, best, pass_)
 
-    def _worth(self) -> Mapping[int, list[tuple[int, int]]]:
-        """Return the episodes of configurations whose mean is below `worth` times the best."""
-        plan = self.plan
+    def _finalists(self) -> Mapping[int, list[tuple[int, int]]]:
+        """Return the episodes of a pass over the best configurations of a load by either half."""
+        plan, profile = self.plan, read_profile(self.folder)
+        grid = Profile(profile.description, profile.grid)
         wanted: dict[int, list[tuple[int, int]]] = defaultdict(list)
-        for rate in range(len(plan.rates_per_s)):
-            means = self.grid_means(rate, range(plan.passes))
-            limit = plan.worth * np.fmin.reduce(means[: len(plan.space)])
-            for index in np.flatnonzero(means < limit).tolist():
-                wanted[index] += [(rate, repeat) for repeat in range(plan.repeats)]
+        for number, rate in enumerate(plan.rates_per_s):
+            halves = [judge_half(grid, rate, half).cost for half in HALVES[: plan.passes]]
+            best = [np.argsort(cost, kind="stable")[: plan.finalists] for cost in halves]
+            for i in np.unique(best).tolist():
+                pairs = [(number, repeat) for repeat in range(REPEATS)]
+                wanted[plan.space.index(grid.space[i])] += pairs
         return wanted
 
-    def run(
-        self,
-        server: Recordable,
-        rng: np.random.Generator,
-        order: Iterable[list[Visit]] | None = None,
-    ) -> Iterator[Episode]:
-        """Measure the missing episodes of `order` (default: the plan's); yield each saved one.
+    def _left(self, visits: Iterable[Visit]) -> list[Visit]:
+        """Return what is left of some visits: the episodes that are not on disk."""
+        left = [
+            (pass_, index, [pair for pair in pairs if (pass_, index, *pair) not in self._done])
+            for pass_, index, pairs in visits
+        ]
+        return [visit for visit in left if visit[2]]
 
-        Raises
-        ------
-        UnstableError
-            If the machine stays outside the limits of the plan's rule.
-        """
-        for visits in self.order() if order is None else order:
+    # --- measurements -----------------------------------------------------------------------------
+
+    def run(self, server: Recordable, rng: np.random.Generator) -> Iterator[Episode]:
+        """Measure the missing episodes in order; yield each saved one."""
+        for visits in self.order():
             for _ in range(SWEEPS):
-                for pass_, index, pairs in visits:
-                    configuration = self.plan.configurations[index]
-                    missing = [p for p in pairs if not self._has(index, pass_, *p)]
-                    if missing:
-                        with exclusive():
-                            yield from self._visit(server, configuration, pass_, missing, rng)
+                for pass_, index, pairs in self._left(visits):
+                    with exclusive():
+                        server.configure(self.plan.space[index], rng)
+                        for rate, repeat in pairs:
+                            yield from self._try(server, (pass_, index, rate, repeat), rng)
 
-    def _visit(
-        self,
-        server: Recordable,
-        configuration: Configuration,
-        pass_: int,
-        pairs: list[tuple[int, int]],
-        rng: np.random.Generator,
+    def _try(
+        self, server: Recordable, key: tuple[int, int, int, int], rng: np.random.Generator
     ) -> Iterator[Episode]:
-        server.configure(configuration, rng)
-        server.pause()
-        if self._machine:
-            self._machine.look()
-        for rate, repeat in pairs:
-            for _ in range(MAX_TRIES):
-                episode = self._measure(server, configuration, pass_, rate, repeat, rng)
-                if episode is not None:
-                    yield episode
-                    break
+        """Measure an episode until it counts, or has been tried too often."""
+        for number in range(1, MAX_TRIES + 1):
+            episode = self._measure(server, *key, rng, last=number == MAX_TRIES)
+            if key in self._done:
+                yield episode
+                return
 
     def _measure(
         self,
         server: Recordable,
-        configuration: Configuration,
         pass_: int,
+        index: int,
         rate: int,
         repeat: int,
         rng: np.random.Generator,
-    ) -> Episode | None:
-        """Measure and save an episode between two probes; return None if it does not count."""
+        last: bool,
+    ) -> Episode:
+        """Measure and save an episode, which may not count."""
+        configuration = self.plan.space[index]
         seed, arrivals = self.plan.arrivals(pass_, rate, repeat)
-        before_s = self._machine.wait() if self._machine else 0.0
-        server.resume()
-        if configuration.get("batch_threads") == ADAPTIVE:  # first it adapts to the load
-            server.measure(configuration, self.plan.arrivals(pass_, rate, repeat + 1000)[1], rng)
         started = datetime.now(UTC)
-        psutil.cpu_times_percent()  # what it tells next is of the time from here on
+        self._others.start()
         episode = server.measure(configuration, arrivals, rng)
-        steal = psutil.cpu_times_percent().steal / 100
-        server.pause()
-        after_s = self._machine.look() if self._machine else 0.0
-        where = {
+        other_work = self._others.look()
+        row = {
             **configuration,
-            "rate_per_s": self._load(rate),
+            "rate_per_s": self._rates[rate],
             "pass": pass_,
             "repeat": repeat,
+            "order": len(self),
             "started": started.isoformat(timespec="seconds"),
             "start_s": f"{server.start_s:.2f}",
             "arrival_seed": seed,
-            "steal": f"{steal:.4f}",
-            "commit": self._commit,
+            **values_of(episode),
+            "other_work": other_work,
         }
-        why = "" if episode.valid else "slip"
-        if self._machine:
-            rule = self._machine.rule
-            where["speed_before"] = f"{rule.speed(before_s):.4f}"
-            where["speed_after"] = f"{rule.speed(after_s):.4f}"
-            why = rule.objection(before_s, after_s, steal, episode.valid)
-        self._save(where | values_of(episode), why)
-        return None if why else episode
+        disturbed = other_work > BUSY and not last
+        self._save(row, "slip" if not episode.valid else "busy" if disturbed else "")
+        return episode
 
     def _save(self, values: Mapping[str, Any], why: str) -> None:
         """Append an episode to those that count, or to the rejected ones with the reason."""
         if not self._new:
             self._describe(complete=False)
         self._new += 1
-        values = {"order": len(self), "speed_before": "", "speed_after": "", **values}
         row = {name: str(values[name]) for name in self.columns}
         if why:
-            append(self.folder / REJECTED, {"why": why, **row})
+            append_row(self.folder / REJECTED, {"why": why, **row})
             return
-        append(self.folder / EPISODES, row)
+        append_row(self.folder / EPISODES, row)
         self._keep(row)
+
+    def _keep(self, row: Mapping[str, str]) -> None:
+        """Remember an episode that is on disk."""
+        index = self._number[tuple(row[knob] for knob in self.plan.knobs)]
+        rate = self._rates.index(row["rate_per_s"])
+        self._done.add((int(row["pass"]), index, rate, int(row["repeat"])))
+
+    # --- the folder -------------------------------------------------------------------------------
 
     def finish(self) -> None:
         """Mark the profile as complete if it is not, with a hash of its episodes.
@@ -259,45 +224,38 @@ class Recorder:
         Raises
         ------
         UnstableError
-            If an episode of the passes is missing, because none of its tries counted.
+            If an episode of the plan is missing, because none of its tries counted.
         """
-        if missing := self._missing():
+        left = [visit for visits in self.order() for visit in self._left(visits)]
+        if missing := sum(len(pairs) for *_, pairs in left):
             raise UnstableError(
                 f"{self.folder}: {missing} episodes of the plan did not count in any of "
-                f"{SWEEPS * MAX_TRIES} tries ({REJECTED} has the reasons), so the recording is not "
-                "complete; the same command tries them again"
+                f"{SWEEPS * MAX_TRIES} tries, because the load generator was late ({REJECTED} has "
+                "them); the same command tries them again, best on an idle machine"
             )
         if not self._complete or self._new:
             self._describe(complete=True, sha256=episodes_hash(self.folder / EPISODES))
         else:
             read_profile(self.folder)  # it refuses episodes that were changed
 
-    def _missing(self) -> int:
-        """Return how many episodes of the passes are not on disk; the finals may end early."""
-        return sum(
-            not self._has(index, pass_, *pair)
-            for visits in self.order()
-            for pass_, index, pairs in visits
-            for pair in pairs
-        )
-
-    def _resume(self) -> list[dict[str, str]]:
+    def _resume(self) -> None:
         remove_leftovers(self.folder)
         path = self.folder / DESCRIPTION
         if not path.exists():
             self._describe(complete=False)
-            return []
+            return
         stored = read_json(path)
         if not isinstance(stored, dict):
             raise DataError(f"{path}: it is no description of a profile; choose another folder")
-        if not self.plan.is_stored(stored.get("plan")):
+        if stored.get("plan") != self.plan.to_json():
             raise DataError(f"{path} is from another plan; choose another folder, or remove it")
         here, there = describe_machine(), stored.get("machine", {})
         if any(here[key] != there.get(key) for key in ("processor", "cpus")):
             raise DataError(f"{path} was recorded on another machine; choose another folder")
         self._complete = bool(stored.get("complete"))
         read_appended(self.folder / REJECTED, ["why", *self.columns])  # its last line may be cut
-        return read_appended(self.folder / EPISODES, self.columns)
+        for row in read_appended(self.folder / EPISODES, self.columns):
+            self._keep(row)
 
     def _describe(self, complete: bool, **notes: Any) -> None:
         description = {
@@ -306,14 +264,144 @@ class Recorder:
             "recorded": datetime.now(UTC).date().isoformat(),
             "machine": describe_machine(),
             "plan": self.plan.to_json(),
-            "columns": COLUMNS | PROBED,
+            "columns": COLUMNS | OTHER_WORK,
             **notes,
         }
         text = json.dumps(description, indent=2) + "\n"
         write_atomically(self.folder / DESCRIPTION, text)
 
-    def _load(self, rate: int) -> str:
-        return f"{self.plan.rates_per_s[rate]:g}"
 
-    def _has(self, index: int, pass_: int, rate: int, repeat: int) -> bool:
-        return (pass_, repeat, index) in self._means[self._load(rate)]
+# --- rows -----------------------------------------------------------------------------------------
+
+
+def values_of(episode: Episode) -> dict[str, Any]:
+    """Return the columns of a row that describe the result of an episode."""
+    micros = np.rint(episode.latency * 1e6).astype(np.int64)
+    return {
+        "valid": int(episode.valid),
+        "slip_share": f"{episode.info.get('slip_share', 0.0):.4f}",
+        "mean_s": f"{micros.mean() / 1e6:.6f}",
+        "p99_s": f"{np.quantile(micros, 0.99) / 1e6:.6f}",
+        "failed": int((~episode.ok).sum()),
+        "latencies_us": " ".join(map(str, micros)),
+        "statuses": "" if episode.ok.all() else " ".join(map(str, episode.status)),
+    }
+
+
+def append_row(path: Path, row: Mapping[str, str]) -> None:
+    """Add a row to a CSV file; when this returns, the row is on disk."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(row), lineterminator="\n")
+    if not path.exists() or not path.stat().st_size:
+        writer.writeheader()
+    writer.writerow(row)
+    append(path, text.getvalue())
+
+
+def read_appended(path: Path, columns: list[str]) -> list[dict[str, str]]:
+    """Return the rows of a CSV file that rows are appended to; remove a cut-off last line.
+
+    Raises
+    ------
+    DataError
+        If the file has other columns, or cannot be read.
+    """
+    import pandas as pd
+
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    whole = text[: text.rfind(b"\n") + 1]
+    if whole != text:
+        write_atomically(path, whole.decode())
+    if not whole:
+        return []
+    # Not the csv module: its fields have at most 128 KiB, which are 20,000 latencies.
+    try:
+        table = pd.read_csv(io.BytesIO(whole), dtype=str, keep_default_na=False)
+    except ValueError as error:
+        why = str(error).strip()
+        raise DataError(f"{path}: {why}; restore the file, or choose another folder") from None
+    if list(table) != columns:
+        raise DataError(f"{path}: its columns are not those of the plan; choose another folder")
+    return table.to_dict("records")
+
+
+# --- on a server that is started here -------------------------------------------------------------
+
+
+def check_gpu() -> None:
+    """Raise UsageError if TensorFlow finds no GPU."""
+    load_tensorflow()
+    import tensorflow as tf
+
+    if not tf.config.list_physical_devices("GPU"):
+        raise UsageError(
+            "the plan needs a GPU, and TensorFlow finds none; if this machine has one, install "
+            "tensorflow[and-cuda], see data/README.md"
+        )
+
+
+def live_server(
+    plan: Plan,
+    rng: np.random.Generator,
+    *,
+    models: str | os.PathLike[str] = "build/models",
+    base: Path | None = None,
+    inputs: Sequence[Inputs] | None = None,
+    **settings: Any,
+) -> LiveServer:
+    """Return a server for the configurations of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+    rng : numpy.random.Generator
+        It draws the request of a known model.
+    models : path
+        The folder in which known models are built.
+    base : pathlib.Path, optional
+        The base path of one's own model. By default, the plan names a known model.
+    inputs : sequence, optional
+        The requests to send to one's own model. The default is one random request.
+    **settings
+        Of :class:`rrl.serving.live.LiveServer`, such as `executable`, `start_timeout_s` (s),
+        `signature`, and the `timeout_s` of a request (s).
+    """
+    from rrl.serving.live import LiveServer
+    from rrl.serving.models import build, sample
+
+    if base is None:
+        base, inputs = build(plan.model, models), [sample(plan.model, rng)]
+    return LiveServer(base, plan.space, inputs=inputs, fixed=plan.fixed, **settings)
+
+
+def record_live(plan: Plan, folder: Path, **server: Any) -> Iterator[tuple[int, Episode]]:
+    """Record a plan on a new server, or continue the recording in `folder`.
+
+    Parameters
+    ----------
+    plan : Plan
+    folder : pathlib.Path
+        The folder of the profile.
+    **server
+        See :func:`live_server`.
+
+    Yields
+    ------
+    done, episode
+        The number of episodes recorded so far, and the newest episode, which is on disk.
+
+    Raises
+    ------
+    UsageError
+        If this machine cannot record the plan, or if another process records into the folder.
+    """
+    if plan.gpu:
+        check_gpu()
+    rng = np.random.default_rng(plan.seed)
+    with closing(Recorder(plan, folder)) as recorder, live_server(plan, rng, **server) as running:
+        for episode in recorder.run(running, rng):
+            yield len(recorder), episode
+        recorder.finish()

@@ -137,7 +137,7 @@ def open_profile(source: str, name: str, plan: Plan | None = None) -> Profile:
         return read_profile(DATA / name)
     if source != "live" or plan is None:
         raise UsageError(f"source {source!r}: use 'recorded', or 'live' with a plan to measure")
-    from rrl.recording.finals import record_live
+    from rrl.recording.record import record_live
 
     folder = BUILD / "profiles" / name
     for _ in record_live(plan, folder, models=BUILD / "models"):

@@ -2,8 +2,8 @@
 
 Agents replay one half of a profile and are judged by the other half. So no agent is judged by the
 episodes from which it learned. The best configurations of a load were measured again in the finals
-of each half (:mod:`rrl.recording.finals`). The finals decide which ones are good: the best, and
-those that are tied with it.
+of each half (:mod:`rrl.recording.plan`). The finals decide which ones are good: the best, and those
+that are tied with it.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Verdict:
     high: float = 1.0
 
 
-def judge(means: Floats, contenders: int | None = None) -> tuple[int, list[Verdict]]:
+def judge(means: Floats) -> tuple[int, list[Verdict]]:
     """Compare finalists over paired episodes.
 
     On a shared machine, other users may make one episode in ten several times slower. So the
@@ -98,8 +98,6 @@ def judge(means: Floats, contenders: int | None = None) -> tuple[int, list[Verdi
     means : ndarray, shape (episodes, finalists)
         Mean latency in seconds of each finalist in each episode; NaN if it took no part. The values
         of a row are paired: they share the arrivals and a few minutes of the machine's time.
-    contenders : int, optional
-        The best is one of the first `contenders` columns. The default is all columns.
 
     Returns
     -------
@@ -125,7 +123,7 @@ def judge(means: Floats, contenders: int | None = None) -> tuple[int, list[Verdi
     logs = np.log(means)
     if logs.shape[1] == 0 or np.isnan(logs).all():
         raise ValueError("there are no episodes: measure a round first")
-    best = int(np.nanargmin(_median_polish(logs)[:contenders]))
+    best = int(np.nanargmin(_median_polish(logs)))
     verdicts = []
     for ratios in _ratios(logs, best):
         centre, low, high = centre_interval(ratios)

@@ -1,4 +1,4 @@
-"""Write a file completely or not at all, and by one process at a time."""
+"""Write a file completely or not at all, by one process at a time, add to a file, and read one."""
 
 from __future__ import annotations
 
@@ -100,6 +100,17 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace a text file completely or not at all; write the text unchanged, in UTF-8."""
     with replacing(path) as file:
         file.write(text.encode("utf-8"))
+
+
+def append(path: Path, text: str) -> None:
+    """Add a text to a file in one write; when this returns, it is on disk."""
+    try:
+        with path.open("ab") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def read_text(path: Path) -> str:

@@ -1,11 +1,13 @@
 """What else a machine does while it measures: the processor time of processes that are not ours.
 
 Work of others makes all configurations slower for a while, and an agent may take that for an effect
-of the configuration. So a run says how often it was disturbed.
+of the configuration. So a run says how often it was disturbed, and a recording measures such an
+episode again.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -13,8 +15,6 @@ from contextlib import suppress
 from typing import Any
 
 import psutil
-
-from rrl.operating.log import LOG
 
 BUSY = 0.2  # fraction of the processors' time; less hardly changes a latency
 
@@ -33,7 +33,7 @@ class OtherWork:
     Examples
     --------
     >>> others = OtherWork()
-    >>> 0 <= others.look()["other_work"] <= 1
+    >>> 0 <= others.look() <= 1
     True
     """
 
@@ -45,7 +45,7 @@ class OtherWork:
         """Count the work of others from now on."""
         self._before = self._now()
 
-    def look(self) -> dict[str, Any]:
+    def look(self) -> float:
         """Return the fraction of the processors' time since the start that others used.
 
         The first time that it is above `BUSY`, a line says so.
@@ -56,11 +56,11 @@ class OtherWork:
         fraction = min(max(busy - own, 0.0) / max(seconds, 1e-3), 1.0)
         if fraction > BUSY and not self._told:
             self._told = True
-            LOG.info(
+            logging.getLogger("rrl").info(
                 f"the machine is busy: other processes use {fraction:.0%} of its processor time, "
                 "which disturbs the measurement"
             )
-        return {"other_work": round(fraction, 3)}
+        return round(fraction, 3)
 
     def _now(self) -> tuple[float, float, float]:
         """Return seconds of processors, of work on them, and of our own work, since some start."""
@@ -90,8 +90,8 @@ def busy_line(records: Iterable[dict[str, Any]]) -> str:
     Examples
     --------
     >>> busy_line([{"other_work": 0.5}, {"other_work": 0.01}, {}])
-    'busy machine: other processes used more than 20 % of its processors in 1 of 2 episodes and \
-rounds, at most 50 %; measure again when it is idle'
+    'busy machine: other processes used more than 20 % of its processors in 1 of 2 measurements, \
+at most 50 %; measure again when it is idle'
     """
     shares = [record["other_work"] for record in records if "other_work" in record]
     busy = [one for one in shares if one > BUSY]
@@ -99,6 +99,6 @@ rounds, at most 50 %; measure again when it is idle'
         return ""
     return (
         f"busy machine: other processes used more than {100 * BUSY:.0f} % of its processors in "
-        f"{len(busy)} of {len(shares)} episodes and rounds, at most {100 * max(busy):.0f} %; "
+        f"{len(busy)} of {len(shares)} measurements, at most {100 * max(busy):.0f} %; "
         "measure again when it is idle"
     )
