@@ -4,12 +4,11 @@
 
 - ``check`` says what is stored, and fails if a result is of other versions than the present ones.
   It names the figures that rest on it, and the command that renews it.
-- ``renew`` computes what is of other versions, all of it or what one figure rests on, or one table
-  anew. It can be stopped, and the same command goes on.
+- ``renew`` computes what is of other versions, or missing, and removes what no notebook reads. It
+  can be stopped, and the same command goes on.
 - ``versions`` gives the behaviours that have changed their next versions (``make versions``).
 - ``verify`` computes a sample of the stored runs again and compares them byte by byte. Each commit
   has another sample. With ``--all`` it computes every run.
-- ``keep`` removes what no notebook wanted while the results were stored.
 
 Besides runs and truths, the store has tables of runs that are no single races. A table depends on
 versions of agents, problems and the judge, too, and has a line in the index. :func:`table_file`
@@ -24,7 +23,7 @@ import random
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,8 +36,17 @@ from rrl.studies.days import Arrays
 from rrl.studies.horizons import RACED, make_horizons
 from rrl.studies.region_map import RECORDED, SIMULATED, make_map
 from rrl.studies.settings import TruthOf
-from rrl.studies.sweep_store import TABLES, Entry, Key, Store, data_key, differing, packages
-from rrl.studies.sweeps import WANTED, Result, Sweep, Task
+from rrl.studies.sweep_store import (
+    TABLES,
+    Entry,
+    Key,
+    Store,
+    data_key,
+    differing,
+    packages,
+    read_arrays,
+)
+from rrl.studies.sweeps import Result, Sweep, Task
 from rrl.studies.warm_start import PROBLEMS as WARM_PROBLEMS
 from rrl.studies.warm_start import make_warm_start
 from rrl.support.errors import DataError, Parser, UnstableError, UsageError, command
@@ -170,36 +178,31 @@ def wanted_now(sweep: Sweep) -> dict[str, Result]:
 
 def outdated(sweep: Sweep) -> dict[str, Key]:
     """Return the stored results of other versions, with what has changed in their keys."""
-    now, index = wanted_now(sweep), sweep.store.index
-    keys = {name: result.entry.key for name, result in now.items()}
-    known = tables()
-    for name in known:
-        keys[TABLES + name] = key_of(known[name], sweep.data)
-    late: dict[str, Key] = {}
-    for name in {*index, *keys}:
+    keys = {name: result.entry.key for name, result in wanted_now(sweep).items()}
+    keys |= {TABLES + name: key_of(table, sweep.data) for name, table in tables().items()}
+    store, late = sweep.store, dict[str, Key]()
+    for name in sorted({*store.index, *keys}):
         if name not in keys:
             late[name] = (f"{name} cannot be made any more",)
-        elif name not in index:
-            late[name] = ("is not stored",)
-        elif new := set(keys[name]) ^ set(index[name].key):
-            late[name] = tuple(sorted(new & set(keys[name]) or new))
-    return dict(sorted(late.items()))
+        elif not store.is_present(name, keys[name]):
+            kept = set(store.index[name].key) if name in store else set(keys[name])
+            new = kept ^ set(keys[name])
+            late[name] = tuple(sorted(new & set(keys[name]) or new)) or ("is not stored",)
+    return late
 
 
-def rests_on(names: Iterable[str], root: Path) -> dict[str, list[str]]:
-    """Return the stored results on which each figure or table rests, of those that are named.
+def read_by(root: Path) -> dict[str, list[str]]:
+    """Return the figures and tables that rest on each result, by the manifest of the figures.
 
     The manifest names the results that a notebook read, and the files that it made. So each of
     these files rests on all results that its notebook read.
     """
     path = root / MANIFEST
     manifest = read_json(path) if path.exists() else {"files": {}, "notebooks": {}}
-    wanted, found = set(names), dict[str, list[str]]()
-    files = {name: one for name, one in manifest["files"].items() if not name.endswith(".pdf")}
-    for file, entry in sorted(files.items()):  # a drawing is named once, as .png
-        read = manifest["notebooks"].get(entry["notebook"], {}).get("results", ())
-        if rest := sorted(wanted.intersection(read)):
-            found[Path(file).name] = rest
+    found = defaultdict[str, list[str]](list)
+    for file, entry in sorted(manifest["files"].items()):
+        for name in manifest["notebooks"].get(entry["notebook"], {}).get("results", ()):
+            found[name].append(Path(file).stem)
     return found
 
 
@@ -226,50 +229,42 @@ def check(sweep: Sweep, root: Path = Path()) -> str:
         reasons[new].append(name)
     for new, names in reasons.items():
         print(f"{', '.join(new)}: {len(names)} stored results, such as {names[0]}")
-    figures = rests_on(late, root)
-    stems = {Path(figure).stem for figure in figures}
-    print(f"figures and tables that rest on them: {', '.join(sorted(stems)) or 'none'}")
+    read = read_by(root)
+    figures = sorted({figure for name in late for figure in read.get(name, ())})
+    print(f"figures and tables that rest on them: {', '.join(figures) or 'none'}")
     steps = "`make versions`, then `make results`" if unknown else "`make results`"
     raise UnstableError(
         f"{len(late)} of {len(sweep.store.index)} stored results are of other versions, and "
-        f"{len(figures)} figures and tables rest on them: nothing is drawn; {steps} renews them, "
-        "and `make results FIGURE=NAME` those of one figure"
+        f"{len(figures)} figures and tables rest on them: nothing is drawn; {steps} renews them"
     )
 
 
-def renew(sweep: Sweep, figure: str | None = None, root: Path = Path()) -> str:
+def renew(sweep: Sweep, root: Path = Path()) -> str:
     """Compute and store what is of other versions; return one line about it.
 
-    Pieces are computed in a random order, so that the time left is that of all of them.
+    What no notebook of the manifest reads is removed instead. Pieces are computed in a random
+    order, so that the time left is that of all of them.
 
     Raises
     ------
     UsageError
-        If no figure has that name.
+        If a behaviour has changed and has no version.
     """
     if missing := sorted(changed()):
         raise UsageError(f"{', '.join(missing)}: no versions yet; `make versions` gives them some")
-    late, now = list(outdated(sweep)), wanted_now(sweep)
-    if figure is not None:
-        wanted = rests_on({*sweep.store.index}, root)
-        names = {Path(name).stem: rest for name, rest in wanted.items()}
-        if Path(figure).stem not in names:
-            raise UsageError(
-                f"no figure {figure!r} rests on stored results; known: {sorted(names)}"
-            )
-        late = [name for name in late if name in names[Path(figure).stem]]
-    results = [now[name] for name in late if name in now]
+    late, now, read = outdated(sweep), wanted_now(sweep), read_by(root)
+    made = [name for name in tables() if TABLES + name in late]
+    results = [now[name] for name in late if name in now and (name in read or not read)]
     tasks = [task for result in results for task in result.tasks]
     random.Random(0).shuffle(tasks)
     sweep.compute(tasks)
     for result in results:
         sweep.keep_result(result)
-    known = {TABLES + name for name in tables()}
-    made = [name.removeprefix(TABLES) for name in late if name in known]
     for name in made:
         print(f"table {name}", flush=True)
         renew_table(name, sweep)
-    gone = [name for name in late if name not in now and name not in known]
+    renewed = {*(result.name for result in results), *(TABLES + name for name in made)}
+    gone = [name for name in late if name not in renewed]
     sweep.store.forget(gone)
     return f"{len(results)} results and {len(made)} tables renewed, {len(gone)} removed"
 
@@ -332,7 +327,7 @@ def _commit() -> str:
 
 
 def _compare(store: Store, result: Result, task: Task, computed: Arrays) -> None:
-    what, whole, stored = "", result.entry.what, store.read(result.name)
+    what, whole, stored = "", result.entry.what, read_arrays(store.path(result.name))
     if not isinstance(whole, TruthOf):
         first, seeds = whole.first_seed, task.arguments[1]
         rows = slice(seeds[0] - first, seeds[-1] + 1 - first)
@@ -351,38 +346,18 @@ def _compare(store: Store, result: Result, task: Task, computed: Arrays) -> None
         )
 
 
-def keep(sweep: Sweep) -> str:
-    """Remove the stored results that were not wanted, and return one line about what is there."""
-    path = sweep.folder / WANTED
-    if not path.exists():
-        raise UsageError(f"{path}: nothing was stored; run `make results`")
-    gone = sweep.store.keep(sorted(set(path.read_text(encoding="utf-8").splitlines())))
-    path.unlink()
-    size = sum(file.stat().st_size for file in sweep.store.folder.rglob("*") if file.is_file())
-    removed = f", {len(gone)} older files removed" if gone else ""
-    return f"{len(sweep.store.index)} results are stored, {size / 1e6:.1f} MB{removed}"
-
-
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Check, renew or verify the stored results; print what was found."""
     parser = Parser(prog="python -m rrl.studies.results", description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["check", "renew", "versions", "verify", "keep"])
-    parser.add_argument("--figure", help="renew only what this figure rests on")
-    parser.add_argument("--table", choices=tables(), help="make this table anew")
+    parser.add_argument("what", choices=["check", "renew", "versions", "verify"])
     parser.add_argument("--all", action="store_true", help="verify every stored result (hours)")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the profiles")
-    parser.add_argument("--build", type=Path, default=Path("build"), help="folder of the pieces")
     options = parser.parse_args(argv)
-    sweep = Sweep((), data=options.data, build=options.build)
+    sweep = Sweep(())
     if options.what == "versions":
         print(*accept(), sep="\n")
-    elif options.what == "keep":
-        print(keep(sweep))
-    elif options.what == "renew" and options.table:
-        renew_table(options.table, sweep)
     elif options.what == "renew":
-        print(renew(sweep, options.figure))
+        print(renew(sweep))
     elif not sweep.store.index:
         print("no results are stored: all are computed, which takes longer")
     elif options.what == "check":

@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 from tqdm import tqdm
@@ -32,9 +31,8 @@ from rrl.studies.days import Arrays, Day, run_days
 from rrl.studies.problems import open_scenario
 from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario, Truth, find_truth
-from rrl.studies.settings import Load, Setting, TruthOf, why_not, workload
-from rrl.studies.sweep_store import Entry, Run, Store, run_key, run_name
-from rrl.support.errors import DataError
+from rrl.studies.settings import Load, Setting, TruthOf, workload
+from rrl.studies.sweep_store import Entry, Run, Store, read_arrays, run_key, run_name
 from rrl.support.files import replacing
 from rrl.support.machine import one_thread
 from rrl.support.provenance import NUMERICAL, versions
@@ -42,8 +40,6 @@ from rrl.tuning.constrained import most_cpus
 from rrl.tuning.objective_names import parse_objective
 
 SEEDS_PER_PIECE = 5
-WANTED = "wanted"
-"""The file in the folder of pieces that names the results that were wanted while storing."""
 
 
 class Task(NamedTuple):
@@ -121,17 +117,8 @@ class Sweep:
         return Store(Path(self.data) / "results")
 
     def run(self, progress: bool = True) -> dict[Setting, Race]:
-        """Race all settings, and return the results by setting, in the order of the settings.
-
-        An agent that is not stored and cannot be made here is left out, and a line says why.
-        """
+        """Race all settings, and return the results by setting, in the order of the settings."""
         wanted = {setting: self.result(setting) for setting in self._races}
-        for agent in dict.fromkeys(setting.agent for setting in self._races):
-            if reason := why_not(agent):
-                own = {s: result for s, result in wanted.items() if s.agent == agent}
-                missing = {s for s, result in own.items() if self._stored(result) is None}
-                wanted = {s: result for s, result in wanted.items() if s not in missing}
-                print(f"left out: {agent} on {len(missing)} problems ({reason})")
         found = self._results(list(wanted.values()), progress)
         return {setting: self._race(found[key.name], setting) for setting, key in wanted.items()}
 
@@ -206,21 +193,21 @@ class Sweep:
             ):
                 with replacing(self.folder / f"{key}.npz") as file:
                     np.savez_compressed(file, **arrays)
-        return {task.key: self._load(task) for task in tasks}
+        return {task.key: read_arrays(self._file(task)) for task in tasks}
 
     def keep_result(self, result: Result) -> None:
         """Store a result whose pieces were computed, with the same arrays as before."""
         pieces = self.compute(result.tasks, progress=False)
         arrays = _join([pieces[task.key] for task in result.tasks])
-        before = self.store.read(result.name) if self.store.path(result.name).exists() else arrays
+        path = self.store.path(result.name)
+        before = read_arrays(path) if path.exists() else arrays
         self.store.write(result.name, {name: arrays[name] for name in arrays if name in before})
         self.store.enter({result.name: result.entry})
 
     def _results(self, wanted: Sequence[Result], progress: bool) -> dict[str, Arrays]:
         stored = {result.name: kept for result in wanted if (kept := self._stored(result))}
         missing = [result for result in wanted if result.name not in stored]
-        outdated = sum(result.name in self.store for result in missing)
-        if outdated and os.environ.get("RRL_RESULTS") != "store":
+        if outdated := sum(result.name in self.store for result in missing):
             print(
                 f"{outdated} of {len(wanted)} stored results are of other versions: computed anew"
             )
@@ -230,15 +217,13 @@ class Sweep:
             for name, arrays in found.items():
                 self.store.write(name, self._kept(arrays))
             self.store.enter({result.name: result.entry for result in missing})
-            with (self.folder / WANTED).open("a", encoding="utf-8") as file:
-                file.writelines(f"{result.name}\n" for result in wanted)
         return stored | found
 
     def _stored(self, result: Result) -> Arrays | None:
         """Return a stored result if it is of the present code and has all that is wanted."""
         if not self.store.is_present(result.name, result.entry.key):
             return None
-        arrays = self.store.read(result.name)
+        arrays = read_arrays(self.store.path(result.name))
         if isinstance(result.entry.what, TruthOf):
             return arrays
         enough = len(arrays["chosen"]) >= result.entry.what.seeds
@@ -255,13 +240,6 @@ class Sweep:
 
     def _file(self, task: Task) -> Path:
         return self.folder / f"{task.key}.npz"
-
-    def _load(self, task: Task) -> Arrays:
-        try:
-            with np.load(self._file(task), allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, BadZipFile) as error:
-            raise DataError(f"{self._file(task)}: damaged ({error}); remove it") from None
 
 
 def _call(task: Task) -> tuple[str, Arrays]:
