@@ -18,8 +18,8 @@ def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes) -> Axes:
     Parameters
     ----------
     table : DataFrame
-        :func:`rrl.studies.horizons.by_horizon` returns it. The agents with a fixed radius are named
-        ``radius 0``, ``radius 1`` and so on.
+        The columns are agent, horizon (episodes), centre, low and high. The agents with a fixed
+        radius are named ``radius 0``, ``radius 1`` and so on.
     adaptive : str
         This is the name of the adaptive agent in the table.
     """

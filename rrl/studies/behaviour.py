@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -76,37 +76,21 @@ JUDGED = "mobilenet_v2-joint-279"
 """The recording by which the digests of replays and truths are made; it is never recorded anew."""
 
 
-class Case(NamedTuple):
-    """A run of an agent for its digest.
+def cases() -> Iterator[tuple[ConfigSpace, list[float], float, float]]:
+    """Yield the runs of an agent for its digest; in the third, the rule of deployment decides.
 
-    Parameters
-    ----------
-    space : ConfigSpace
-    loads : list of float
-        The load of each episode in requests per second.
-    curvature : float
-        How much the costs of the configurations differ.
-    noise : float
-        Standard deviation of an episode's cost, as a fraction.
+    A run is a space, the load of each episode (requests per second), how much the costs of the
+    configurations differ, and the standard deviation of an episode's cost, as a fraction.
     """
-
-    space: ConfigSpace
-    loads: list[float]
-    curvature: float
-    noise: float
-
-
-def cases() -> Iterator[Case]:
-    """Yield the runs; in the third, costs are nearly equal, and the rule of deployment decides."""
     changing = [10.0] * 50 + [40.0] * 55 + [10.0] * 25
-    yield Case(paper_cpu(), changing, 1.0, 0.07)
+    yield (paper_cpu(), changing, 1.0, 0.07)
     threads = {"inter_op": (1, 2, 4), "intra_op": (1, 2), "batch_threads": (0, 1, 2, 4)}
     serving = effective_space({**threads, "max_batch_size": (1, 2, 4, 8)})
-    yield Case(serving, [10.0] * 160, 1.0, 0.2)
-    yield Case(serving, [10.0] * 120, 0.2, 0.1)
+    yield (serving, [10.0] * 160, 1.0, 0.2)
+    yield (serving, [10.0] * 120, 0.2, 0.1)
     mixed = [Knob("policy", ("a", "b", "c")), Knob("size", (1, 2, 4, 8)), Knob("rate", range(8))]
     available = np.random.default_rng(0).random((3, 4, 8)) < 0.9
-    yield Case(ConfigSpace(mixed, available), changing[::2], 1.0, 0.3)
+    yield (ConfigSpace(mixed, available), changing[::2], 1.0, 0.3)
 
 
 def agent_choices(name: str, make: MakeAgent | None = None) -> str | None:

@@ -140,34 +140,6 @@ def board(results: Results, scenarios: Mapping[Problem, Scenario], measure: str)
     return pd.Series(cells).unstack().loc[agents, problems]
 
 
-def lost_problems(cells: pd.DataFrame, ours: str) -> pd.DataFrame:
-    """Return the problems of a :func:`board` on which another agent is better than ours.
-
-    Returns
-    -------
-    DataFrame
-        It has one row per such problem: `ours`, `best other`, `by` whom, and what the `server's
-        default` has. Smaller values are better.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> rows = {"rrl-gp": [1.0, 3.0], "tf-serving-default": [2.0, 4.0], "random": [5.0, 2.5]}
-    >>> lost_problems(pd.DataFrame(rows, ["pool", "wide"]).T, "rrl-gp")["by"].to_dict()
-    {'wide': 'random'}
-    """
-    import pandas as pd
-
-    others = cells.drop(index=ours)
-    columns = {
-        "ours": cells.loc[ours],
-        "best other": others.min(),
-        "by": others.idxmin(),
-        "server's default": cells.loc["tf-serving-default"],
-    }
-    return pd.DataFrame(columns)[others.min() < cells.loc[ours]]
-
-
 def duels(
     results: Results, scenarios: Mapping[Problem, Scenario], ours: str, rng: np.random.Generator
 ) -> pd.DataFrame:

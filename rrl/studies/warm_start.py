@@ -232,23 +232,6 @@ def warm_start_table(
     return pd.DataFrame(rows)
 
 
-def source_verdicts(table: pd.DataFrame, measure: str) -> pd.Series:
-    """Say for each row of a table whether a measure is shown to be better than without a source.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> table = pd.DataFrame({"mean_cost_low": [0.8, 0.9, 1.1], "mean_cost_high": [0.9, 1.1, 1.2]})
-    >>> source_verdicts(table, "mean_cost").tolist()
-    ['better', 'no difference shown', 'worse']
-    """
-    low, high = table[f"{measure}_low"], table[f"{measure}_high"]
-    if measure == "saved":  # episodes: many are good
-        low, high = 1 - high, 1 - low
-    words = np.select([high < 1, low > 1], ["better", "worse"], "no difference shown")
-    return table.assign(verdict=words)["verdict"]
-
-
 def write_warm_start(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Write ``runs.csv`` and ``table.csv``, and return the table."""
     return write_runs(runs, folder, lambda known: warm_start_table(known, np.random.default_rng(0)))
