@@ -425,7 +425,7 @@ def test_tables_come_from_a_sweep(registered, tmp_path):
     three = replace(registered, columns=columns, claims={})
     settings = claim_tables.settings(three, chosen, 2, 4)
     sweep = Sweep(settings, data=DATA, build=tmp_path, costs=True, workers=1)
-    scenarios, results, truths = sweep.scenarios(False), sweep.run(False), sweep.truths(False)
+    scenarios, results, truths = sweep.scenarios(), sweep.run(), sweep.truths()
     own = {s: race for s, race in results.items() if isinstance(s.load, float)}
     table, about = claim_tables.steady_tables(three, chosen, own, truths, scenarios, 100)
     assert len(table) == (3 + 3) * 2, "three agents, the default, an oracle and a reader"

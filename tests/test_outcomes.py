@@ -101,10 +101,9 @@ def test_a_board_has_the_median_of_every_agent_on_every_problem():
 
 
 def test_every_problem_of_the_board_has_a_testbed_and_a_load():
-    from rrl.studies.problems import SCENARIOS, open_scenario, problem_of
+    from rrl.studies.problems import SCENARIOS, open_scenario
 
-    for name in SCENARIOS:
-        testbed, load = problem_of(name)
+    for name, (testbed, load) in SCENARIOS.items():
         assert len(open_scenario(testbed, load).space) == len(open_scenario(name).space)
         assert outcomes.name_of((testbed, load)).removesuffix("/s") == name
 

@@ -290,7 +290,7 @@ def small(tmp_path_factory):
 
 def made_map(plan, build):
     sweep = Sweep((), data=DATA, build=build, workers=1)
-    region_map.make_map(build / "map", sweep, plan, progress=False)
+    region_map.make_map(build / "map", sweep, plan)
     return region_map.read_map(build / "map")
 
 

@@ -53,8 +53,8 @@ def stored(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RRL_RESULTS", "store")
         sweep = Sweep(SETTINGS, data=place / "data", build=place / "build", workers=1)
-        sweep.run(progress=False)
-        sweep.truths(progress=False)
+        sweep.run()
+        sweep.truths()
     return place
 
 
@@ -84,10 +84,10 @@ def rewrite(path: Path, change) -> None:
 
 
 def test_stored_results_are_what_would_be_computed_and_nothing_is(place, tmp_path):
-    read = opened(place).run(progress=False)
+    read = opened(place).run()
     assert computed(place) == 0
     shutil.rmtree(place / "data" / "results")
-    anew = opened(place).run(progress=False)
+    anew = opened(place).run()
     assert computed(place) == 2 * 4  # all: seven seeds are two pieces
     for setting in SETTINGS:
         assert np.array_equal(read[setting].chosen, anew[setting].chosen)
@@ -97,11 +97,11 @@ def test_stored_results_are_what_would_be_computed_and_nothing_is(place, tmp_pat
 
 def test_more_seeds_or_costs_than_stored_are_computed(place):
     fewer = tuple(setting._replace(seeds=2) for setting in SETTINGS)
-    assert opened(place, fewer).run(progress=False)[fewer[0]].chosen.shape == (2, 12)
+    assert opened(place, fewer).run()[fewer[0]].chosen.shape == (2, 12)
     assert computed(place) == 0
-    opened(place, [SETTINGS[0]._replace(seeds=9)]).run(progress=False)
+    opened(place, [SETTINGS[0]._replace(seeds=9)]).run()
     assert computed(place) == 2
-    assert opened(place, [SETTINGS[1]], costs=True).run(progress=False)[SETTINGS[1]].costs.all()
+    assert opened(place, [SETTINGS[1]], costs=True).run()[SETTINGS[1]].costs.all()
     assert computed(place) == 3
 
 
@@ -120,7 +120,7 @@ def test_a_result_of_another_behaviour_is_computed_and_said(place, changed_rando
     late = results.outdated(opened(place))
     assert set(late) == {run_name(s) for s in SETTINGS if s.agent == "random"}
     assert set(late.values()) == {("agent random 0123456789ab",)}
-    opened(place).run(progress=False)
+    opened(place).run()
     assert computed(place) == 2
     said = "2 of 6 stored results are of other versions: computed anew\n"
     assert capsys.readouterr().out == said
@@ -178,12 +178,12 @@ def test_a_damaged_result_is_named(place, capsys):
     for damaged in (whole[:50], whole[:-30], b"", whole.replace(whole[90:100], b"x" * 10)):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=f"{path.name}: damaged .*or remove it"):
-            opened(place).run(progress=False)
+            opened(place).run()
     assert results.main(["verify"]) == 3
     assert f"{path.name}: damaged" in capsys.readouterr().err
     path.unlink()
     assert set(results.outdated(opened(place)).values()) == {("is not stored",)}
-    opened(place).run(progress=False)
+    opened(place).run()
     assert computed(place) > 0
 
 
@@ -212,7 +212,7 @@ def test_a_truth_may_differ_by_rounding_and_by_no_more(fraction, same, place, mo
     )
     expected = nullcontext() if same else pytest.raises(UnstableError, match="cost differ")
     with expected:
-        results.verify(opened(place), progress=False)
+        results.verify(opened(place))
 
 
 def test_each_commit_has_another_sample_and_all_is_possible(place):
@@ -220,7 +220,7 @@ def test_each_commit_has_another_sample_and_all_is_possible(place):
     assert len(one) == len(other) == 4
     assert {task.key for _, task in one} != {task.key for _, task in other}
     assert results.sample_of(opened(place), "a", 4) == one
-    said = results.verify(opened(place), None, progress=False)
+    said = results.verify(opened(place), None)
     assert said == "computed again: all stored results, and the same came out"
     assert computed(place) == 2 * (2 + 1 + 1) + 2  # seven seeds are two pieces; two truths
 
@@ -248,7 +248,7 @@ def test_storing_again_changes_no_file(place, monkeypatch):
         index[name][1][0] = "agent random 0"  # an older version, whose choices were the same
     (folder / "index.json").write_text(json.dumps(index))
     assert set(results.outdated(opened(place))) == set(late)
-    opened(place, SETTINGS[:3]).run(progress=False)
+    opened(place, SETTINGS[:3]).run()
     assert {path: path.read_bytes() for path in folder.rglob("*.npz")} == before
     assert len(results.outdated(opened(place))) == 1
 

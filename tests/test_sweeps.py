@@ -28,7 +28,7 @@ def _this_machine(monkeypatch):
 
 def run(folder, workers=1, settings=SETTINGS, data=DATA):
     sweep = Sweep(settings, data=data, build=folder, costs=True, workers=workers)
-    return sweep.run(progress=False)
+    return sweep.run()
 
 
 def same(one, other):

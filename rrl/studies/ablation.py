@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rrl.studies.outcomes import COMPARED, measures, median_of, write_runs
-from rrl.studies.problems import MADE, SURFACES
+from rrl.studies.problems import ANY_LOAD, MADE, SURFACES
 from rrl.studies.settings import Load, Setting, cross
 from rrl.studies.sweeps import Sweep
 from rrl.support.intervals import bootstrap_interval
@@ -48,7 +48,6 @@ FAMILIES = {
 }
 """The agents of each family, by the reference that they are compared with."""
 
-ANY_LOAD = 10.0  # requests per second; the costs of a surface do not depend on it
 PROBLEMS: dict[str, tuple[str, Load]] = {
     **{name: (name, ANY_LOAD) for name in SURFACES},
     **{f"{name} {rate:g}": (name, rate) for name, rate in (("cpu10", 12.5), ("gpu", 500.0))},
@@ -82,7 +81,7 @@ def ablation_settings(
     return cross(where, dict.fromkeys(names, seeds), episodes, FIRST_SEED)
 
 
-def ablation_runs(sweep: Sweep, progress: bool = True) -> pd.DataFrame:
+def ablation_runs(sweep: Sweep) -> pd.DataFrame:
     """Race the settings of a sweep, and return one row per run.
 
     Returns
@@ -94,7 +93,7 @@ def ablation_runs(sweep: Sweep, progress: bool = True) -> pd.DataFrame:
     import pandas as pd
 
     names = {where: name for name, where in PROBLEMS.items()}
-    found, scenarios = sweep.run(progress), sweep.scenarios(progress)
+    found, scenarios = sweep.run(), sweep.scenarios()
     parts = []
     for setting, runs in found.items():
         seeds = range(setting.first_seed, setting.first_seed + setting.seeds)

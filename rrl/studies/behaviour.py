@@ -37,9 +37,9 @@ from rrl.studies.scenario import Scenario, find_truth
 from rrl.studies.settings import WORKLOADS
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import read_json, write_atomically
-from rrl.support.instructions import behaviour
 from rrl.support.machine import available_cpus, one_thread
 from rrl.support.provenance import NUMERICAL, PACKAGE
+from rrl.support.provenance import digest as file_digest
 from rrl.support.provenance import versions as installed
 from rrl.support.versions import PATH, Version, known
 from rrl.tuning.episode import Status
@@ -325,7 +325,7 @@ def problem_name(testbed: str) -> str:
 def digests(names: Iterable[str]) -> dict[str, str | None]:
     """Return the digest of the present behaviour of each name; None if it cannot be told here.
 
-    Digests are kept in ``build/`` for as long as no instruction of the code changes.
+    Digests are kept in ``build/`` for as long as no file of the code changes.
     """
     wanted, kept = list(names), _kept()
     missing = [name for name in wanted if name not in kept]
@@ -368,10 +368,9 @@ def _keep(found: dict[str, str | None]) -> None:
 
 @cache
 def _code() -> str:
-    """Return the digest of all that a behaviour can depend on, without the words of the code."""
+    """Return the digest of all that a behaviour can depend on."""
     files = sorted(path for room in ROOMS for path in (PACKAGE / room).rglob("*.py"))
-    parts = [behaviour(path.read_text(encoding="utf-8")) for path in files]
-    return _hash([parts, list(map(str, files)), installed((*NUMERICAL, "tensorflow"))])
+    return _hash([list(map(file_digest, files)), installed((*NUMERICAL, "tensorflow"))])
 
 
 def label(name: str) -> str:

@@ -116,11 +116,11 @@ def place_name(testbed: str, load: float) -> str:
     return f"{half_of(testbed)[0]} {load:g}"
 
 
-def place_problems(places: Sequence[Place], sweep: Sweep, progress: bool) -> Problems:
+def place_problems(places: Sequence[Place], sweep: Sweep) -> Problems:
     """Return the problems of places with their truths; a recording has one for either half."""
     halves = [(f"{name}/1", load) for name, load in places if name in RECORDED]
     wanted = (*places, *halves)
-    scenarios = sweep.of([Setting(*one, "rrl", 1, 1) for one in wanted]).scenarios(progress)
+    scenarios = sweep.of([Setting(*one, "rrl", 1, 1) for one in wanted]).scenarios()
     return {where: scenarios[where] for where in wanted}
 
 
@@ -156,7 +156,6 @@ def race_places(
     tuning: pd.DataFrame,
     stage: Stage,
     sweep: Sweep,
-    progress: bool = True,
 ) -> pd.DataFrame:
     """Return the runs at places, with the seeds and the episodes of a stage: `place_runs.csv`.
 
@@ -175,7 +174,7 @@ def race_places(
             how = testbed, load, agent, setting, tuple(stage.seeds), stage.episodes
             tasks[place, half, agent, column, setting] = _place_task(where, how, sweep.data)
     distinct = {task.key: task for task in tasks.values()}
-    pieces = sweep.compute(list(distinct.values()), progress)
+    pieces = sweep.compute(list(distinct.values()))
     rows = []
     for key, task in tasks.items():
         number = COLUMNS.index(key[3])
@@ -262,12 +261,12 @@ def whole_plan(data: str | os.PathLike[str] = "data") -> Plan:
     )
 
 
-def tune_cells(plan: Plan, sweep: Sweep, progress: bool = True) -> pd.DataFrame:
+def tune_cells(plan: Plan, sweep: Sweep) -> pd.DataFrame:
     """Return how each setting did in each cell: the table `tuning.csv`."""
     import pandas as pd
 
     rows = []
-    for key, (arrivals, excess) in _runs_of(plan.tried, plan.tuning, sweep, progress).items():
+    for key, (arrivals, excess) in _runs_of(plan.tried, plan.tuning, sweep).items():
         medians = typical(np.moveaxis(arrivals, -1, 0))
         never = np.isinf(arrivals).mean(axis=(0, 1)).round(4)
         numbers = zip(medians, never, excess.mean(axis=(0, 1)).round(3), strict=True)
@@ -276,9 +275,7 @@ def tune_cells(plan: Plan, sweep: Sweep, progress: bool = True) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*CELL, "agent", "setting", *names])
 
 
-def judge_cells(
-    plan: Plan, sweep: Sweep, tuning: pd.DataFrame, progress: bool = True
-) -> pd.DataFrame:
+def judge_cells(plan: Plan, sweep: Sweep, tuning: pd.DataFrame) -> pd.DataFrame:
     """Return the runs of the chosen settings on the judging surfaces: the table `runs.csv`."""
     import pandas as pd
 
@@ -286,7 +283,7 @@ def judge_cells(
     wanted = [(Cell(*row[:2]), *row[2:]) for row in chosen.itertuples(index=False, name=None)]
     rows = [
         (*key[0], *key[1:], kind, seed, *arrivals[i, j], *excess[i, j].round(3))
-        for key, (arrivals, excess) in _runs_of(wanted, plan.judging, sweep, progress).items()
+        for key, (arrivals, excess) in _runs_of(wanted, plan.judging, sweep).items()
         for i, kind in enumerate(plan.judging.kinds)
         for j, seed in enumerate(plan.judging.seeds)
     ]
@@ -295,11 +292,11 @@ def judge_cells(
 
 
 def _runs_of(
-    wanted: Sequence[Tried], stage: Stage, sweep: Sweep, progress: bool
+    wanted: Sequence[Tried], stage: Stage, sweep: Sweep
 ) -> dict[Tried, tuple[np.ndarray, ...]]:
     """Return arrivals and excess, shape (kinds, seeds, 6); the runs on a surface are a piece."""
     tasks = {key: [_cell_task(key, kind, stage) for kind in stage.kinds] for key in wanted}
-    pieces = sweep.compute([task for of_key in tasks.values() for task in of_key], progress)
+    pieces = sweep.compute([task for of_key in tasks.values() for task in of_key])
     return {
         key: tuple(np.concatenate([pieces[task.key][name] for task in of_key]) for name in ARRAYS)
         for key, of_key in tasks.items()
@@ -321,13 +318,13 @@ def read_map(folder: Path | str) -> dict[str, pd.DataFrame]:
     return {name: pd.read_csv(Path(folder) / f"{name}.csv") for name in FILES}
 
 
-def make_map(folder: Path, sweep: Sweep, plan: Plan | None = None, progress: bool = True) -> None:
+def make_map(folder: Path, sweep: Sweep, plan: Plan | None = None) -> None:
     """Make the runs of a plan that are missing, by default the whole one, and write its tables."""
     plan = plan or whole_plan(sweep.data)
-    tuning = tune_cells(plan, sweep, progress)
-    runs = judge_cells(plan, sweep, tuning, progress)
-    problems = place_problems(plan.places, sweep, progress)
+    tuning = tune_cells(plan, sweep)
+    runs = judge_cells(plan, sweep, tuning)
+    problems = place_problems(plan.places, sweep)
     at = measure_places(plan.places, problems, sweep.data)
-    raced = race_places(problems, at, tuning, plan.judging, sweep, progress)
+    raced = race_places(problems, at, tuning, plan.judging, sweep)
     for name, table in zip(FILES, (tuning, runs, at, raced), strict=True):
         write_csv(table, folder / f"{name}.csv")

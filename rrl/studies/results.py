@@ -298,7 +298,7 @@ def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[tuple[Result, 
     return found
 
 
-def verify(sweep: Sweep, count: int | None = SAMPLE, progress: bool = True) -> str:
+def verify(sweep: Sweep, count: int | None = SAMPLE) -> str:
     """Compute a sample of the stored results again, or all; return one line: they are the same.
 
     Raises
@@ -309,7 +309,7 @@ def verify(sweep: Sweep, count: int | None = SAMPLE, progress: bool = True) -> s
         If a file is damaged.
     """
     chosen = sample_of(sweep, _commit(), count)
-    computed = sweep.compute([task for _, task in chosen], progress)
+    computed = sweep.compute([task for _, task in chosen])
     for result, task in chosen:
         _compare(sweep.store, result, task, computed[task.key])
     total = sum(not name.startswith(TABLES) for name in sweep.store.index)

@@ -116,31 +116,31 @@ class Sweep:
         """The stored results."""
         return Store(Path(self.data) / "results")
 
-    def run(self, progress: bool = True) -> dict[Setting, Race]:
+    def run(self) -> dict[Setting, Race]:
         """Race all settings, and return the results by setting, in the order of the settings."""
         wanted = {setting: self.result(setting) for setting in self._races}
-        found = self._results(list(wanted.values()), progress)
+        found = self._results(list(wanted.values()))
         return {setting: self._race(found[key.name], setting) for setting, key in wanted.items()}
 
-    def days(self, progress: bool = True) -> dict[Day, Arrays]:
+    def days(self) -> dict[Day, Arrays]:
         """Return what :func:`rrl.studies.days.run_days` gives, by day, in the order of the days."""
         wanted = {day: self.result(day) for day in self.settings if isinstance(day, Day)}
-        found = self._results(list(wanted.values()), progress)
+        found = self._results(list(wanted.values()))
         return {
             day: {name: rows[: day.seeds] for name, rows in found[result.name].items()}
             for day, result in wanted.items()
         }
 
-    def scenarios(self, progress: bool = True) -> dict[tuple[str, Load], Scenario]:
+    def scenarios(self) -> dict[tuple[str, Load], Scenario]:
         """Return the problems of the settings with their truths."""
-        truths = self.truths(progress)
+        truths = self.truths()
         problems = {s.problem: problem(*s.problem, self.data) for s in self._races}
         return {
             key: where.knowing(truths[key]) if key in truths else where
             for key, where in problems.items()
         }
 
-    def truths(self, progress: bool = True) -> dict[tuple[str, Load], Truth]:
+    def truths(self) -> dict[tuple[str, Load], Truth]:
         """Return the truth of each problem that does not have it already, as a surface does.
 
         A changing workload uses the longest horizon.
@@ -155,7 +155,7 @@ class Sweep:
         wanted = {
             key: self.result(TruthOf(*key, n, self.replications)) for key, n in horizon.items()
         }
-        found = self._results(list(wanted.values()), progress)
+        found = self._results(list(wanted.values()))
         return {key: Truth(**found[result.name]) for key, result in wanted.items()}
 
     def result(self, what: Run, seeds: Sequence[Sequence[int]] | None = None) -> Result:
@@ -204,14 +204,14 @@ class Sweep:
         self.store.write(result.name, {name: arrays[name] for name in arrays if name in before})
         self.store.enter({result.name: result.entry})
 
-    def _results(self, wanted: Sequence[Result], progress: bool) -> dict[str, Arrays]:
+    def _results(self, wanted: Sequence[Result]) -> dict[str, Arrays]:
         stored = {result.name: kept for result in wanted if (kept := self._stored(result))}
         missing = [result for result in wanted if result.name not in stored]
         if outdated := sum(result.name in self.store for result in missing):
             print(
                 f"{outdated} of {len(wanted)} stored results are of other versions: computed anew"
             )
-        pieces = self.compute([task for result in missing for task in result.tasks], progress)
+        pieces = self.compute([task for result in missing for task in result.tasks])
         found = {r.name: _join([pieces[task.key] for task in r.tasks]) for r in missing}
         if os.environ.get("RRL_RESULTS") == "store":
             for name, arrays in found.items():

@@ -111,7 +111,6 @@ def warm_start(problem: str, source: str, data: Path = DATA) -> WarmStart | None
 
 def study(
     seeds: Sequence[int] = range(FIRST_SEED, FIRST_SEED + SEEDS),
-    episodes: int = EPISODES,
     problems: Sequence[str] = tuple(PROBLEMS),
     data: Path = DATA,
     workers: int = 1,
@@ -121,7 +120,6 @@ def study(
     Parameters
     ----------
     seeds : sequence of int
-    episodes : int
     problems : sequence of str
         Keys of `PROBLEMS`.
     data : pathlib.Path
@@ -134,7 +132,7 @@ def study(
         One row per problem, source and seed. ``taken`` says whether anything is taken over; if not,
         the run is the one without a source. ``reached`` is the number of episodes until the
         recommendation costs no more than what the agent without a source recommends at the end (the
-        median over the seeds); one more than `episodes` means never. ``deployed`` is the true cost
+        median over the seeds); one more than `EPISODES` means never. ``deployed`` is the true cost
         of the last recommendation in units of the optimum's, and ``mean_cost`` is the true mean
         cost of all episodes in the same units.
     """
@@ -150,7 +148,7 @@ def study(
             return recommended(space, rng, warm=warm)
 
         with one_thread():
-            return race(_scenario(problem, data), make, seeds, episodes)
+            return race(_scenario(problem, data), make, seeds, EPISODES)
 
     jobs = [(problem, source) for problem in problems for source in sources(problem)]
     races = dict(zip(jobs, Parallel(workers)(delayed(run)(*job) for job in jobs), strict=True))
@@ -182,9 +180,7 @@ def _measures(scenario: Scenario, runs: Race, cold: Race) -> dict[str, np.ndarra
     }
 
 
-def warm_start_table(
-    runs: pd.DataFrame, rng: np.random.Generator, episodes: int = EPISODES
-) -> pd.DataFrame:
+def warm_start_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Compare each source with the runs without one, seed by seed.
 
     Parameters
@@ -192,8 +188,6 @@ def warm_start_table(
     runs : DataFrame
         See :func:`study`.
     rng : numpy.random.Generator
-    episodes : int, optional
-        Of a run.
 
     Returns
     -------
@@ -221,7 +215,7 @@ def warm_start_table(
         ours = ours.set_index("seed")
         cold = runs[(runs["problem"] == problem) & (runs["source"] == COLD)].set_index("seed")
         row = {"problem": problem, "source": source, "taken": ours["taken"].all()}
-        row["reached"] = censored_median(ours["reached"].to_numpy(float), episodes + 1).item()
+        row["reached"] = censored_median(ours["reached"].to_numpy(float), EPISODES + 1).item()
         for name, paired in (
             ("saved", cold["reached"] - ours["reached"]),
             ("mean_cost", ours["mean_cost"] / cold["mean_cost"]),
