@@ -168,8 +168,8 @@ def test_a_new_version_is_given_once_and_its_results_are_renewed(place, monkeypa
 def of_the_share(sweep):
     """A stored run that is computed again: its path, and its seed."""
     chosen = results.sample_of(sweep, "", 99)
-    result, task = next(one for one in chosen if isinstance(one[0].entry.what, Setting))
-    return sweep.store.path(result.name), task.arguments[1][0]
+    result = next(one for one in chosen if isinstance(one.entry.what, Setting))
+    return sweep.store.path(result.name), result.tasks[0].arguments[1][0]
 
 
 def test_a_damaged_result_is_named(place, capsys):
@@ -218,7 +218,7 @@ def test_a_truth_may_differ_by_rounding_and_by_no_more(fraction, same, place, mo
 def test_each_commit_has_another_sample_and_all_is_possible(place):
     one, other = (results.sample_of(opened(place), salt, 4) for salt in ("a", "b"))
     assert len(one) == len(other) == 4
-    assert {task.key for _, task in one} != {task.key for _, task in other}
+    assert {result.tasks[0].key for result in one} != {result.tasks[0].key for result in other}
     assert results.sample_of(opened(place), "a", 4) == one
     said = results.verify(opened(place), None)
     assert said == "computed again: all stored results, and the same came out"

@@ -17,7 +17,6 @@ returns the path of a file of a table if the table is of the present versions.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import subprocess
@@ -269,8 +268,8 @@ def renew(sweep: Sweep, root: Path = Path()) -> str:
     return f"{len(results)} results and {len(made)} tables renewed, {len(gone)} removed"
 
 
-def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[tuple[Result, Task]]:
-    """Choose pieces to compute again: one seed of some results; all seeds of all without a count.
+def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[Result]:
+    """Choose results to compute again: one seed of each; all seeds of all without a count.
 
     Parameters
     ----------
@@ -279,22 +278,18 @@ def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[tuple[Result, 
         Another text selects another sample.
     count : int or None
     """
-
-    def number(name: str) -> int:
-        return int(hashlib.sha256(f"{salt} {name}".encode()).hexdigest(), 16)
-
     present = {
         name: result
-        for name, result in wanted_now(sweep).items()
+        for name, result in sorted(wanted_now(sweep).items())
         if sweep.store.is_present(name, result.entry.key)
     }
-    found = []
-    for name in sorted(present, key=number)[:count]:
-        result, what = present[name], present[name].entry.what
-        tasks = result.tasks
-        if count is not None and not isinstance(what, TruthOf):
-            tasks = sweep.result(what, [[what.first_seed + number(name) % what.seeds]]).tasks
-        found += [(result, task) for task in tasks]
+    if count is None:
+        return list(present.values())
+    rng, found = random.Random(salt), []
+    for name in rng.sample(list(present), min(count, len(present))):
+        what = present[name].entry.what
+        seed = None if isinstance(what, TruthOf) else what.first_seed + rng.randrange(what.seeds)
+        found.append(present[name] if seed is None else sweep.result(what, [[seed]]))
     return found
 
 
@@ -309,9 +304,10 @@ def verify(sweep: Sweep, count: int | None = SAMPLE) -> str:
         If a file is damaged.
     """
     chosen = sample_of(sweep, _commit(), count)
-    computed = sweep.compute([task for _, task in chosen])
-    for result, task in chosen:
-        _compare(sweep.store, result, task, computed[task.key])
+    computed = sweep.compute([task for result in chosen for task in result.tasks])
+    for result in chosen:
+        for task in result.tasks:
+            _compare(sweep.store, result, task, computed[task.key])
     total = sum(not name.startswith(TABLES) for name in sweep.store.index)
     what = "all" if count is None else f"{len(chosen)} of {total}"
     return f"computed again: {what} stored results, and the same came out"
