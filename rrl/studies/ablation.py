@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.studies.outcomes import COMPARED, measures, median_of, write_runs
+from rrl.studies.outcomes import COMPARED, median_of, name_of, runs_table, write_runs
 from rrl.studies.problems import ANY_LOAD, MADE, SURFACES
 from rrl.studies.settings import Load, Setting, cross
 from rrl.studies.sweeps import Sweep
@@ -88,18 +88,11 @@ def ablation_runs(sweep: Sweep) -> pd.DataFrame:
     -------
     DataFrame
         The columns are `problem`, `agent`, `seed` and those of
-        :data:`rrl.studies.outcomes.COMPARED`, as :func:`rrl.studies.outcomes.measures` has them.
+        :data:`rrl.studies.outcomes.COMPARED`, as :func:`rrl.studies.outcomes.runs_table` has them.
     """
-    import pandas as pd
-
-    names = {where: name for name, where in PROBLEMS.items()}
-    found, scenarios = sweep.run(), sweep.scenarios()
-    parts = []
-    for setting, runs in found.items():
-        seeds = range(setting.first_seed, setting.first_seed + setting.seeds)
-        head = {"problem": names[setting.problem], "agent": setting.agent, "seed": seeds}
-        parts.append(pd.DataFrame(head | measures(scenarios[setting.problem], runs, COMPARED)))
-    return pd.concat(parts, ignore_index=True)
+    runs = runs_table(sweep.run(), sweep.scenarios())
+    names = {name_of(where): name for name, where in PROBLEMS.items()}
+    return runs.assign(problem=runs["problem"].map(names))[["problem", "agent", "seed", *COMPARED]]
 
 
 def ablation_table(

@@ -173,8 +173,7 @@ def race_places(
             setting = chosen[(*cells[place], agent, column)]
             how = testbed, load, agent, setting, tuple(stage.seeds), stage.episodes
             tasks[place, half, agent, column, setting] = _place_task(where, how, sweep.data)
-    distinct = {task.key: task for task in tasks.values()}
-    pieces = sweep.compute(list(distinct.values()))
+    pieces = sweep.compute(list(tasks.values()))
     rows = []
     for key, task in tasks.items():
         number = COLUMNS.index(key[3])

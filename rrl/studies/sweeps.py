@@ -182,7 +182,8 @@ class Sweep:
         """Return the pieces by key; those that are not in the folder of pieces are computed."""
         from joblib import Parallel, delayed
 
-        missing = [task for task in tasks if not self._file(task).exists()]
+        files = {task.key: self.folder / f"{task.key}.npz" for task in tasks}
+        missing = {task.key: task for task in tasks if not files[task.key].exists()}.values()
         self.folder.mkdir(parents=True, exist_ok=True)
         if missing:
             how: dict[str, Any] = {"return_as": "generator_unordered", "max_nbytes": None}
@@ -191,9 +192,9 @@ class Sweep:
             for key, arrays in tqdm(
                 done, "sweep", len(missing), unit="piece", smoothing=0, disable=not progress
             ):
-                with replacing(self.folder / f"{key}.npz") as file:
+                with replacing(files[key]) as file:
                     np.savez_compressed(file, **arrays)
-        return {task.key: read_arrays(self._file(task)) for task in tasks}
+        return {key: read_arrays(file) for key, file in files.items()}
 
     def keep_result(self, result: Result) -> None:
         """Store a result whose pieces were computed, with the same arrays as before."""
@@ -237,9 +238,6 @@ class Sweep:
         costs = rows["costs"].astype(np.float64) if self.costs else None
         chosen, recommended = (rows[n].astype(np.int32) for n in ("chosen", "recommended"))
         return Race(chosen, recommended, costs)
-
-    def _file(self, task: Task) -> Path:
-        return self.folder / f"{task.key}.npz"
 
 
 def _call(task: Task) -> tuple[str, Arrays]:
