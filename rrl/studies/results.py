@@ -198,9 +198,10 @@ def read_by(root: Path) -> dict[str, list[str]]:
     """
     path = root / MANIFEST
     manifest = read_json(path) if path.exists() else {"files": {}, "notebooks": {}}
-    found = defaultdict[str, list[str]](list)
-    for file, entry in sorted(manifest["files"].items()):
-        for name in manifest["notebooks"].get(entry["notebook"], {}).get("results", ()):
+    read = {book: entry.get("results", ()) for book, entry in manifest["notebooks"].items()}
+    found: dict[str, list[str]] = {name: [] for names in read.values() for name in names}
+    for file, entry in manifest["files"].items():
+        for name in read.get(entry["notebook"], ()):
             found[name].append(Path(file).stem)
     return found
 

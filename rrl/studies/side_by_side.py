@@ -98,50 +98,6 @@ class Served:
         return found
 
 
-def side_by_side(
-    contestants: Contestants,
-    workload: Workload,
-    episodes: int,
-    seed: int,
-    *,
-    requests: int = 100,
-) -> Iterator[dict[str, Step]]:
-    """Let agents learn in turns; yield a round (one step of each) after all agents learned.
-
-    Parameters
-    ----------
-    contestants : mapping of str to Contestant
-        If the servers are live, each contestant needs its own.
-    workload : Workload
-        All contestants get the same arrivals.
-    episodes : int
-        This is the number of rounds.
-    seed : int
-        It sets the arrivals and the order within a round, which is random.
-    requests : int
-        Of an episode.
-
-    Examples
-    --------
-    >>> from rrl import RRL, Poisson, TableServer
-    >>> server = TableServer({"threads": [1, 2], "cost": [0.5, 0.25]}, ["threads"])
-    >>> agents = {k: RRL(server.space, np.random.default_rng(k)) for k in (1, 2)}
-    >>> both = {f"agent {k}": Contestant(server, agent) for k, agent in agents.items()}
-    >>> turns = list(side_by_side(both, Poisson(9.0), 3, seed=0))
-    >>> len(turns), sorted(turns[-1])
-    (3, ['agent 1', 'agent 2'])
-    """
-    runs: dict[str, Iterator[Step]] = {}
-    for name, (server, agent, guard) in contestants.items():
-        drawn = draw_run(workload, episodes, requests, np.random.default_rng(seed))
-        what = server, agent, *drawn, MeanLatency()
-        runs[name] = learning_steps(*what) if guard is None else guarded_steps(*what, guard)
-    for number in range(episodes):
-        order = np.random.default_rng([seed, number]).permutation(sorted(runs)).tolist()
-        turn = {name: next(runs[name]) for name in order}
-        yield turn
-
-
 def record_side_by_side(
     folder: Path,
     contestants: Contestants,
@@ -152,34 +108,48 @@ def record_side_by_side(
     requests: int = 100,
     notes: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[str, Step]]:
-    """Yield the rounds of :func:`side_by_side`, and write the run in a folder after the last one.
+    """Let agents learn in turns; yield each round, and write the run after the last one.
 
-    During a round, other measurements are kept off the machine. `notes` are further entries of
-    `run.json`.
+    During a round (one step of each agent), other measurements are kept off the machine.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    contestants : mapping of str to Contestant
+        If the servers are live, each contestant needs its own.
+    workload : Workload
+        All contestants get the same arrivals.
+    episodes : int
+        This is the number of rounds.
+    seed : int
+        It sets the arrivals and the order within a round, which is random.
+    requests : int
+        Of an episode.
+    notes : mapping, optional
+        These are further entries of `run.json`.
     """
     import pandas as pd
 
     served = {name: Served(one.server) for name, one in contestants.items()}
-    own = {name: one._replace(server=served[name]) for name, one in contestants.items()}
-    rows: list[dict[str, Any]] = []
-    rounds = side_by_side(own, workload, episodes, seed, requests=requests)
-    while True:
+    runs: dict[str, Iterator[Step]] = {}
+    for name, (_, agent, guard) in contestants.items():
+        drawn = draw_run(workload, episodes, requests, np.random.default_rng(seed))
+        what = served[name], agent, *drawn, MeanLatency()
+        runs[name] = learning_steps(*what) if guard is None else guarded_steps(*what, guard)
+    rows = []
+    for number in range(episodes):
+        order = np.random.default_rng([seed, number]).permutation(sorted(runs)).tolist()
         with exclusive():
-            turn = next(rounds, None)
-        if turn is None:
-            break
-        rows += [
-            _row(name, step, order, served[name].taken())
-            for order, (name, step) in enumerate(turn.items())
-        ]
+            turn = {name: next(runs[name]) for name in order}
+        rows += [_row(name, turn[name], i, served[name].taken()) for i, name in enumerate(order)]
         yield turn
     write_csv(pd.DataFrame(rows), folder / STEPS)
-    what = {"episodes": episodes, "requests": requests, "seed": seed, "workload": repr(workload)}
+    about = {"episodes": episodes, "requests": requests, "seed": seed, "workload": repr(workload)}
     description = {
         "schema": SCHEMA,
         "recorded": datetime.now(UTC).date().isoformat(),
         "machine": describe_machine(),
-        "what": what | {"contestants": sorted(contestants)},
+        "what": about | {"contestants": sorted(contestants)},
         **(notes or {}),
     }
     write_atomically(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
