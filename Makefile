@@ -75,7 +75,7 @@ reproduce: env ## Run all notebooks (or NOTEBOOKS="..."), then one of them on a 
 	@$(call alone,reproduce,$(MAKE) -s all-steps)
 
 reproduce-all: env ## Measure anew what is in data/README.md (hours, resumable), then reproduce
-	@$(call alone,reproduce,$(MAKE) -s measured store-results all-steps live-experiments)
+	@$(call alone,reproduce,$(MAKE) -s measured renew-results store-results all-steps live-experiments)
 	@rm -rf build/measured
 
 results: env ## Renew the stored results of other versions, and store new ones
