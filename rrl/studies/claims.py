@@ -153,9 +153,8 @@ def samples(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Samp
     saves = part.metric in ("latency", "served")
     table = tables.served if part.metric == "served" else tables.runs
     name = COLUMN.get(part.metric, "latency_s")
-    other = DEFAULT if part.metric == "served" else part.against
-    rows, ours = [], runs_of(table, agent)
-    others = ours if part.metric == "latency" else runs_of(table, other)
+    other = DEFAULT if saves else part.against
+    rows, ours, others = [], runs_of(table, agent), runs_of(table, other)
     for about in tables.facts.itertuples():
         own, theirs = ours.get(about.problem), others.get(about.problem)
         if own is None or theirs is None or (saves and not about.simple_regret > rules.least_gap):
@@ -172,8 +171,7 @@ def samples(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Samp
         elif part.metric == "served":
             error = float(own["error"].iloc[0])
         elif part.metric == "latency":
-            x = np.full(len(y), about.default_s)
-            error = float(np.hypot(about.default_error, own["error"].mean()))
+            error = float(np.hypot(theirs["error"].iloc[0], own["error"].mean()))
         rows.append((about.problem, x, y, error))
     typical = _upper_median if part.metric == "speed" else _mean
     if not rows:
