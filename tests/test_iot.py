@@ -167,7 +167,7 @@ def test_a_day_is_stored_read_and_checked_like_other_results(tmp_path, monkeypat
     found = Sweep([QUICK], **folders).days()[QUICK]
     monkeypatch.delenv("RRL_RESULTS")
     (name,) = Store(tmp_path / "data" / "results").index
-    assert Store(tmp_path / "data" / "results").index[name].what == QUICK
+    assert Store(tmp_path / "data" / "results").index[name][0] == QUICK
     for piece in (tmp_path / "build" / "results").glob("*.npz"):
         piece.unlink()
     sweep = Sweep([QUICK._replace(seeds=1)], **folders)

@@ -16,7 +16,7 @@ import pytest
 from rrl.rivals import agents
 from rrl.studies import behaviour, results, sweeps
 from rrl.studies.settings import Setting, cross
-from rrl.studies.sweep_store import Entry, Store, read_arrays, run_name
+from rrl.studies.sweep_store import Store, read_arrays, run_name
 from rrl.studies.sweeps import Sweep
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.support.versions import Version, known
@@ -168,7 +168,7 @@ def test_a_new_version_is_given_once_and_its_results_are_renewed(place, monkeypa
 def of_the_share(sweep):
     """A stored run that is computed again: its path, and its seed."""
     chosen = results.sample_of(sweep, "", 99)
-    result = next(one for one in chosen if isinstance(one.entry.what, Setting))
+    result = next(one for one in chosen if isinstance(one.what, Setting))
     return sweep.store.path(result.name), result.tasks[0].arguments[1][0]
 
 
@@ -264,8 +264,8 @@ def test_results_of_an_agent_that_is_gone_are_told_and_removed(place, monkeypatc
 
 def test_what_another_process_entered_stays_in_the_index(tmp_path):
     one, other = Store(tmp_path), Store(tmp_path)
-    one.enter({"a": Entry(("table", "a"), ("x",))})
-    other.enter({"b": Entry(("table", "b"), ("x",))})
+    one.enter({"a": (("table", "a"), ("x",))})
+    other.enter({"b": (("table", "b"), ("x",))})
     one.forget(["a"])
     assert set(Store(tmp_path).index) == {"b"}
 
@@ -306,7 +306,7 @@ def test_a_table_is_of_the_present_versions_only_after_it_was_made(tmp_path, mon
     table = results.Table(("random", "heuristic"), ("pool",), make)
     monkeypatch.setattr(results, "tables", lambda: {"one": table})
     sweep = Sweep((), data=tmp_path, build=tmp_path / "build")
-    sweep.store.enter({"tables/one": Entry(("table", "one"), ("agent random 0",))})
+    sweep.store.enter({"tables/one": (("table", "one"), ("agent random 0",))})
     stopped = True
     with pytest.raises(KeyboardInterrupt):
         results.renew_table("one", sweep)

@@ -37,7 +37,6 @@ from rrl.studies.region_map import RECORDED, SIMULATED, make_map
 from rrl.studies.settings import TruthOf
 from rrl.studies.sweep_store import (
     TABLES,
-    Entry,
     Key,
     Store,
     data_key,
@@ -139,7 +138,7 @@ def table_file(name: str, file: str, data: str | os.PathLike[str] = "data") -> P
     path, entry = store.table(name) / file, store.index.get(TABLES + name)
     if entry is None or not path.exists():
         raise DataError(f"{path}: no such table is stored; `make results` makes it")
-    new = sorted(set(key_of(tables()[name], data)) ^ set(entry.key))
+    new = sorted(set(key_of(tables()[name], data)) ^ set(entry[1]))
     if new:
         raise DataError(
             f"{path}: of other versions than {', '.join(new)}; `make results` renews the table"
@@ -152,7 +151,7 @@ def renew_table(name: str, sweep: Sweep) -> None:
     table = tables()[name]
     key = key_of(table, sweep.data)
     table.make(sweep.store.table(name), sweep)
-    sweep.store.enter({TABLES + name: Entry(("table", name), key)})
+    sweep.store.enter({TABLES + name: (("table", name), key)})
 
 
 # --- which versions the results are of ------------------------------------------------------------
@@ -177,14 +176,14 @@ def wanted_now(sweep: Sweep) -> dict[str, Result]:
 
 def outdated(sweep: Sweep) -> dict[str, Key]:
     """Return the stored results of other versions, with what has changed in their keys."""
-    keys = {name: result.entry.key for name, result in wanted_now(sweep).items()}
+    keys = {name: result.key for name, result in wanted_now(sweep).items()}
     keys |= {TABLES + name: key_of(table, sweep.data) for name, table in tables().items()}
     store, late = sweep.store, dict[str, Key]()
     for name in sorted({*store.index, *keys}):
         if name not in keys:
             late[name] = (f"{name} cannot be made any more",)
         elif not store.is_present(name, keys[name]):
-            kept = set(store.index[name].key) if name in store else set(keys[name])
+            kept = set(store.index[name][1]) if name in store else set(keys[name])
             new = kept ^ set(keys[name])
             late[name] = tuple(sorted(new & set(keys[name]) or new)) or ("is not stored",)
     return late
@@ -282,13 +281,13 @@ def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[Result]:
     present = {
         name: result
         for name, result in sorted(wanted_now(sweep).items())
-        if sweep.store.is_present(name, result.entry.key)
+        if sweep.store.is_present(name, result.key)
     }
     if count is None:
         return list(present.values())
     rng, found = random.Random(salt), []
     for name in rng.sample(list(present), min(count, len(present))):
-        what = present[name].entry.what
+        what = present[name].what
         seed = None if isinstance(what, TruthOf) else what.first_seed + rng.randrange(what.seeds)
         found.append(present[name] if seed is None else sweep.result(what, [[seed]]))
     return found
@@ -324,7 +323,7 @@ def _commit() -> str:
 
 
 def _compare(store: Store, result: Result, task: Task, computed: Arrays) -> None:
-    what, whole, stored = "", result.entry.what, read_arrays(store.path(result.name))
+    what, whole, stored = "", result.what, read_arrays(store.path(result.name))
     if not isinstance(whole, TruthOf):
         first, seeds = whole.first_seed, task.arguments[1]
         rows = slice(seeds[0] - first, seeds[-1] + 1 - first)

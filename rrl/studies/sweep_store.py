@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from lzma import LZMAError
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -42,11 +42,8 @@ Run = Setting | Day | TruthOf
 """What a file holds: the runs of a setting or of a day, or the truth of a problem."""
 
 
-class Entry(NamedTuple):
-    """A line of the index: what was run (a `Run`, or a table), and its key."""
-
-    what: Any
-    key: Key
+Entry = tuple[Any, Key]
+"""A line of the index: what was run (a `Run`, or a table), and its key."""
 
 
 def run_name(what: Run) -> str:
@@ -142,8 +139,7 @@ class Store:
         try:
             lines = read_json(path) if path.exists() else {}
             self.index = {
-                name: Entry(_what(what), tuple(map(str, key)))
-                for name, (what, key) in lines.items()
+                name: (_what(what), tuple(map(str, key))) for name, (what, key) in lines.items()
             }
         except (AttributeError, TypeError, ValueError) as error:
             raise DataError(f"{path}: not an index of results ({error}); restore it") from None
@@ -162,7 +158,7 @@ class Store:
     def is_present(self, name: str, key: Key) -> bool:
         """Return whether the file or the table of a result with this key is stored."""
         there = self.folder / name if name.startswith(TABLES) else self.path(name)
-        return name in self.index and set(self.index[name].key) == set(key) and there.exists()
+        return name in self.index and set(self.index[name][1]) == set(key) and there.exists()
 
     def write(self, name: str, arrays: Arrays) -> None:
         """Write a result's file; equal arrays give equal bytes."""

@@ -32,7 +32,7 @@ from rrl.studies.problems import open_scenario
 from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario, Truth, find_truth
 from rrl.studies.settings import Load, Setting, TruthOf, workload
-from rrl.studies.sweep_store import Entry, Run, Store, read_arrays, run_key, run_name
+from rrl.studies.sweep_store import Key, Run, Store, read_arrays, run_key, run_name
 from rrl.support.files import replacing
 from rrl.support.machine import one_thread
 from rrl.support.provenance import NUMERICAL, versions
@@ -51,10 +51,11 @@ class Task(NamedTuple):
 
 
 class Result(NamedTuple):
-    """A stored result, or one to compute: its name in the store, its line there, its pieces."""
+    """A result, stored or to be computed: its name in the store, what it is, its key and pieces."""
 
     name: str
-    entry: Entry
+    what: Run
+    key: Key
     tasks: list[Task]
 
 
@@ -163,7 +164,7 @@ class Sweep:
         key = run_key(what, self.data)
         if isinstance(what, TruthOf):
             tasks = [Task(piece_key(what, key), run_truth, (*what, self.data))]
-            return Result(run_name(what), Entry(what, key), tasks)
+            return Result(run_name(what), what, key, tasks)
         run: Callable[..., Arrays] = run_days if isinstance(what, Day) else run_piece
         last = what.first_seed + what.seeds
         starts = range(what.first_seed, last, SEEDS_PER_PIECE)
@@ -176,7 +177,7 @@ class Sweep:
             )
             for part in parts
         ]
-        return Result(run_name(what), Entry(what, key), tasks)
+        return Result(run_name(what), what, key, tasks)
 
     def compute(self, tasks: Sequence[Task], progress: bool = True) -> dict[str, Arrays]:
         """Return the pieces by key; those that are not in the folder of pieces are computed."""
@@ -203,7 +204,7 @@ class Sweep:
         path = self.store.path(result.name)
         before = read_arrays(path) if path.exists() else arrays
         self.store.write(result.name, {name: arrays[name] for name in arrays if name in before})
-        self.store.enter({result.name: result.entry})
+        self.store.enter({result.name: (result.what, result.key)})
 
     def _results(self, wanted: Sequence[Result]) -> dict[str, Arrays]:
         stored = {result.name: kept for result in wanted if (kept := self._stored(result))}
@@ -217,17 +218,17 @@ class Sweep:
         if os.environ.get("RRL_RESULTS") == "store":
             for name, arrays in found.items():
                 self.store.write(name, self._kept(arrays))
-            self.store.enter({result.name: result.entry for result in missing})
+            self.store.enter({result.name: (result.what, result.key) for result in missing})
         return stored | found
 
     def _stored(self, result: Result) -> Arrays | None:
         """Return a stored result if it is of the present code and has all that is wanted."""
-        if not self.store.is_present(result.name, result.entry.key):
+        if not self.store.is_present(result.name, result.key):
             return None
         arrays = read_arrays(self.store.path(result.name))
-        if isinstance(result.entry.what, TruthOf):
+        if isinstance(result.what, TruthOf):
             return arrays
-        enough = len(arrays["chosen"]) >= result.entry.what.seeds
+        enough = len(arrays["chosen"]) >= result.what.seeds
         return arrays if enough and ("costs" in arrays or not self.costs) else None
 
     def _kept(self, arrays: Arrays) -> Arrays:
