@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
-from rrl.studies.scenario import Scenario, find_truth
+from rrl.studies.scenario import Costs, Scenario, find_truth
 from rrl.tuning.episode import Episode, Server, Status, check_arrivals, watched
 from rrl.tuning.presets import paper_cpu
 from rrl.tuning.watch import Watch
@@ -213,8 +213,6 @@ def surface(name: str, space: ConfigSpace, cost: ArrayLike, noise: float = 0.07)
 
 NOISE = 0.1
 """The coefficient of variation of an episode's cost on these spaces."""
-
-Costs = NDArray[np.float64]
 
 
 def _category(rng: np.random.Generator) -> tuple[ConfigSpace, Costs]:

@@ -51,11 +51,11 @@ EPISODES = 60  # as in `rrl tune`
 FIRST_SEED, SEEDS = 8000, 30  # no setting was chosen on these seeds
 
 
-def earlier(name: str, data: Path = DATA, half: int | None = None) -> Earlier:
+def earlier(name: str, half: int | None = None) -> Earlier:
     """Return the mean log latencies of a profile, or of one half of it, over its loads."""
     from rrl.recording.profile import Profile, read_profile
 
-    profile = read_profile(data / name)
+    profile = read_profile(DATA / name)
     if half is not None:
         rows = profile.table["pass"] % 2 == half
         profile = Profile(profile.description, profile.table[rows])
@@ -66,7 +66,7 @@ def earlier(name: str, data: Path = DATA, half: int | None = None) -> Earlier:
     return Earlier(known, logs, np.full(len(known), counts.min()))
 
 
-def misleading(name: str, how: str, data: Path = DATA) -> Earlier:
+def misleading(name: str, how: str) -> Earlier:
     """Return a profile that misleads: one of `ADVERSARIES`, made from the half that is replayed.
 
     Examples
@@ -75,9 +75,9 @@ def misleading(name: str, how: str, data: Path = DATA) -> Earlier:
     >>> int(false.log_costs.argmin()) == int(true.log_costs.argmax())
     True
     """
-    scenario = _scenario(name, data)
+    scenario = _scenario(name)
     assert isinstance(scenario.server, RecordedServer)
-    true = earlier(name, data, scenario.server.half)
+    true = earlier(name, scenario.server.half)
     logs = true.log_costs
     if how == "mirrored":
         return true._replace(log_costs=mirrored(logs, scenario.space.shape))
@@ -100,19 +100,18 @@ def mirrored(costs: Floats, shape: Sequence[int]) -> Floats:
     return max(found, key=lambda one: costs[one.argmin()])
 
 
-def warm_start(problem: str, source: str, data: Path = DATA) -> WarmStart | None:
+def warm_start(problem: str, source: str) -> WarmStart | None:
     """Return what a source says about a problem; None if nothing is taken over."""
     if source == COLD:
         return None
-    known = misleading(problem, source, data) if source in ADVERSARIES else earlier(source, data)
-    warm = transfer(_scenario(problem, data).space, known)
+    known = misleading(problem, source) if source in ADVERSARIES else earlier(source)
+    warm = transfer(_scenario(problem).space, known)
     return None if warm.flat else warm
 
 
 def study(
     seeds: Sequence[int] = range(FIRST_SEED, FIRST_SEED + SEEDS),
     problems: Sequence[str] = tuple(PROBLEMS),
-    data: Path = DATA,
     workers: int = 1,
 ) -> pd.DataFrame:
     """Race the agent with each source; for one seed, all meet the same arrivals.
@@ -122,7 +121,6 @@ def study(
     seeds : sequence of int
     problems : sequence of str
         Keys of `PROBLEMS`.
-    data : pathlib.Path
     workers : int
         Number of processes; -1 is one per core.
 
@@ -140,7 +138,7 @@ def study(
     from joblib import Parallel, delayed
 
     def run(problem: str, source: str) -> Race | None:
-        warm = warm_start(problem, source, data)
+        warm = warm_start(problem, source)
         if warm is None and source != COLD:
             return None  # the same run as without a source
 
@@ -148,13 +146,13 @@ def study(
             return recommended(space, rng, warm=warm)
 
         with one_thread():
-            return race(_scenario(problem, data), make, seeds, EPISODES)
+            return race(_scenario(problem), make, seeds, EPISODES)
 
     jobs = [(problem, source) for problem in problems for source in sources(problem)]
     races = dict(zip(jobs, Parallel(workers)(delayed(run)(*job) for job in jobs), strict=True))
     parts = []
     for (problem, source), runs in races.items():
-        scenario, cold = _scenario(problem, data), races[problem, COLD]
+        scenario, cold = _scenario(problem), races[problem, COLD]
         taken = runs is not None and source != COLD
         head = {"problem": scenario.name, "source": source, "taken": taken}
         parts.append(pd.DataFrame(head | {"seed": seeds} | _measures(scenario, runs or cold, cold)))
@@ -166,8 +164,8 @@ def sources(problem: str) -> list[str]:
     return [COLD, *(name for name in PROBLEMS if name != problem), *ADVERSARIES]
 
 
-def _scenario(problem: str, data: Path) -> Scenario:
-    return with_truth(problem, PROBLEMS[problem], data)
+def _scenario(problem: str) -> Scenario:
+    return with_truth(problem, PROBLEMS[problem])
 
 
 def _measures(scenario: Scenario, runs: Race, cold: Race) -> dict[str, np.ndarray]:
@@ -233,4 +231,4 @@ def write_warm_start(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 def make_warm_start(folder: Path, sweep: Sweep) -> None:
     """Run the study in the processes of a sweep, and write its tables."""
-    write_warm_start(study(data=Path(sweep.data), workers=sweep.workers), folder)
+    write_warm_start(study(workers=sweep.workers), folder)
