@@ -136,13 +136,13 @@ def test_nothing_is_drawn_from_results_of_another_behaviour(place, changed_rando
     notebooks = {"09": entry, "10": {"read": {}}}
     manifest.write_text(json.dumps({"files": files, "notebooks": notebooks}))
     with pytest.raises(UnstableError, match=r"nothing is drawn; `make versions`, then `make res"):
-        results.check(opened(place), place)
+        results.check(opened(place))
     said = capsys.readouterr().out
     assert "agent random 0123456789ab: 2 stored results" in said
     assert "figures and tables that rest on them: duels, speed\n" in said
     assert "other" not in said
     with pytest.raises(UsageError, match="agent random: no versions yet; `make versions`"):
-        results.renew(opened(place), place)
+        results.renew(opened(place))
 
 
 def test_a_new_version_is_given_once_and_its_results_are_renewed(place, monkeypatch, tmp_path):

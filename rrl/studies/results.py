@@ -189,14 +189,13 @@ def outdated(sweep: Sweep) -> dict[str, Key]:
     return late
 
 
-def read_by(root: Path) -> dict[str, list[str]]:
+def read_by() -> dict[str, list[str]]:
     """Return the figures and tables that rest on each result, by the manifest of the figures.
 
     The manifest names the results that a notebook read, and the files that it made. So each of
     these files rests on all results that its notebook read.
     """
-    path = root / MANIFEST
-    manifest = read_json(path) if path.exists() else {"files": {}, "notebooks": {}}
+    manifest = read_json(MANIFEST) if MANIFEST.exists() else {"files": {}, "notebooks": {}}
     read = {book: entry.get("results", ()) for book, entry in manifest["notebooks"].items()}
     found: dict[str, list[str]] = {name: [] for names in read.values() for name in names}
     for file, entry in manifest["files"].items():
@@ -205,7 +204,7 @@ def read_by(root: Path) -> dict[str, list[str]]:
     return found
 
 
-def check(sweep: Sweep, root: Path = Path()) -> str:
+def check(sweep: Sweep) -> str:
     """Return one line about the stored results, all of which are of the present versions.
 
     Raises
@@ -228,7 +227,7 @@ def check(sweep: Sweep, root: Path = Path()) -> str:
         reasons[new].append(name)
     for new, names in reasons.items():
         print(f"{', '.join(new)}: {len(names)} stored results, such as {names[0]}")
-    read = read_by(root)
+    read = read_by()
     figures = sorted({figure for name in late for figure in read.get(name, ())})
     print(f"figures and tables that rest on them: {', '.join(figures) or 'none'}")
     steps = "`make versions`, then `make results`" if unknown else "`make results`"
@@ -238,7 +237,7 @@ def check(sweep: Sweep, root: Path = Path()) -> str:
     )
 
 
-def renew(sweep: Sweep, root: Path = Path()) -> str:
+def renew(sweep: Sweep) -> str:
     """Compute and store what is of other versions; return one line about it.
 
     What no notebook of the manifest reads is removed instead. Pieces are computed in a random
@@ -251,7 +250,7 @@ def renew(sweep: Sweep, root: Path = Path()) -> str:
     """
     if missing := sorted(changed()):
         raise UsageError(f"{', '.join(missing)}: no versions yet; `make versions` gives them some")
-    late, now, read = outdated(sweep), wanted_now(sweep), read_by(root)
+    late, now, read = outdated(sweep), wanted_now(sweep), read_by()
     made = [name for name in tables() if TABLES + name in late]
     results = [now[name] for name in late if name in now and (name in read or not read)]
     tasks = [task for result in results for task in result.tasks]
