@@ -313,17 +313,15 @@ def write_csv(
 
 def write_runs(
     runs: pd.DataFrame, folder: Path, summarise: Callable[[pd.DataFrame], pd.DataFrame]
-) -> pd.DataFrame:
-    """Write ``runs.csv`` and ``table.csv`` with six significant digits, and return the table.
+) -> None:
+    """Write ``runs.csv`` and ``table.csv`` with six significant digits.
 
     The table is what `summarise` makes of the runs as they are written.
     """
     import pandas as pd
 
     write_csv(runs, folder / "runs.csv", "%.6g")
-    table = summarise(pd.read_csv(folder / "runs.csv"))
-    write_csv(table, folder / "table.csv", "%.6g")
-    return table
+    write_csv(summarise(pd.read_csv(folder / "runs.csv")), folder / "table.csv", "%.6g")
 
 
 def write_table(table: pd.DataFrame, name: str, folder: str | os.PathLike[str]) -> pd.DataFrame:

@@ -224,9 +224,9 @@ def warm_start_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def write_warm_start(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Write ``runs.csv`` and ``table.csv``, and return the table."""
-    return write_runs(runs, folder, lambda known: warm_start_table(known, np.random.default_rng(0)))
+def write_warm_start(runs: pd.DataFrame, folder: Path) -> None:
+    """Write ``runs.csv`` and ``table.csv``."""
+    write_runs(runs, folder, lambda known: warm_start_table(known, np.random.default_rng(0)))
 
 
 def make_warm_start(folder: Path, sweep: Sweep) -> None:
