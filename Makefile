@@ -76,11 +76,11 @@ reproduce: env ## Run all notebooks (or NOTEBOOKS="..."), then one of them on a 
 	@$(call alone,reproduce,$(MAKE) -s all-steps)
 
 reproduce-all: env ## Measure anew what is in data/README.md (hours, resumable), then reproduce
-	@$(call alone,reproduce,$(MAKE) -s measured store-results all-steps live-experiments)
+	@$(call alone,reproduce,$(MAKE) -s measured renew-results store-results all-steps live-experiments)
 	@rm -rf build/measured
 
-results: env ## Renew the stored results of other versions, and store new ones; or of FIGURE=name
-	@$(call alone,reproduce,$(MAKE) -s renew-results $(if $(FIGURE),,store-results))
+results: env ## Renew the stored results of other versions, and store new ones
+	@$(call alone,reproduce,$(MAKE) -s renew-results store-results)
 
 versions: env ## Give what behaves otherwise than its version says the next version
 	@$(ENV_PYTHON) -m rrl.studies.results versions
@@ -146,7 +146,7 @@ recorded: | env ## Run the notebooks on the recorded data (the part of reproduce
 all-steps: check-results recorded live
 
 renew-results: | env
-	@$(ENV_PYTHON) -m rrl.studies.results renew $(if $(FIGURE),--figure "$(FIGURE)")
+	@$(ENV_PYTHON) -m rrl.studies.results renew
 
 check-results: | env
 	@$(ENV_PYTHON) -m rrl.studies.results check
@@ -166,9 +166,7 @@ compare-figures:
 SWEEPING = $(shell grep -lE "import .*\bSweep\b" $(NOTEBOOKS))
 
 store-results: | env
-	@rm -rf build/results/wanted
 	@RRL_RESULTS=store $(RUN) $(SWEEPING) --jobs 1 --out build/storing -p figures ../build/storing
-	@$(ENV_PYTHON) -m rrl.studies.results keep
 
 # The model starts in a second, so the run takes under a minute.
 live: | env

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import StringIO
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,13 +11,14 @@ import pytest
 from rrl.rivals.agents import ABLATED, AGENTS, HOME, home, maker
 from rrl.studies.ablation import (
     FAMILIES,
+    ablation_runs,
     ablation_settings,
     ablation_table,
-    make_ablation,
     who_won,
 )
 from rrl.studies.outcomes import COMPARED
 from rrl.studies.problems import MADE, open_scenario
+from rrl.studies.results import table_file
 from rrl.studies.sweeps import Sweep
 from rrl.support.provenance import known
 
@@ -78,14 +81,20 @@ def test_pairs_are_compared_not_the_two_samples(ratio, verdict):
     assert (own[["ratio", "low", "high"]] == 1).all(axis=None)
 
 
-def test_the_same_tables_are_written_again(tmp_path):
-    agents = ["rrl-gp", "rrl-gp-reach-3", "random"]
-    settings = ablation_settings(["made-binary"], agents, 2, 12)
-    for out in ("one", "two"):
-        sweep = Sweep((), data="data", build=tmp_path, workers=1)
-        table = make_ablation(tmp_path / out, sweep, settings)
-    for name in ("runs.csv", "table.csv"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    runs = pd.read_csv(tmp_path / "one" / "runs.csv")
+def test_a_race_has_a_row_per_run_and_the_table_one_per_agent_and_measure(tmp_path):
+    agents = ["rrl-gp", "rrl-gp-reach-1", "random"]
+    settings = ablation_settings(["made-binary"], agents, 2)
+    runs = ablation_runs(Sweep(settings, build=tmp_path, workers=1))
     assert runs["agent"].tolist() == [name for name in agents for _ in range(2)]
-    assert set(table["agent"]) == set(agents)
+    assert set(runs["problem"]) == {"made-binary"}
+    assert runs["seed"].tolist() == [6000, 6001] * 3
+    table = ablation_table(runs, np.random.default_rng(0))
+    assert len(table) == len(agents) * len(COMPARED)
+
+
+def test_the_stored_table_follows_from_the_stored_runs():
+    runs, table = (
+        table_file("ablation", name, "data").read_text() for name in ("runs.csv", "table.csv")
+    )
+    made = ablation_table(pd.read_csv(StringIO(runs)), np.random.default_rng(0))
+    assert made.to_csv(index=False, float_format="%.6g", lineterminator="\n") == table

@@ -49,7 +49,7 @@ def race(tmp_path_factory):
     problem = ("cpu2", 115.0)
     goals = ("mean", "p99", "slo:0.06")
     settings = [Setting(*problem, "coordinate-descent", 3, 12, goal) for goal in goals]
-    runs = Sweep(settings, build=tmp_path_factory.mktemp("build"), workers=1).run(progress=False)
+    runs = Sweep(settings, build=tmp_path_factory.mktemp("build"), workers=1).run()
     return problem, runs
 
 
@@ -77,7 +77,7 @@ def test_what_is_deployed_is_looked_up_in_the_judging_requests(race):
 
 def test_a_sweep_knows_the_fewest_cpus(tmp_path):
     setting = Setting("cpu10-cores", 8.3, "random", 2, 6, "cpus with p99<1s")
-    (run,) = Sweep([setting], build=tmp_path, workers=1, costs=True).run(progress=False).values()
+    (run,) = Sweep([setting], build=tmp_path, workers=1, costs=True).run().values()
     space = open_scenario("cpu10-cores", 8.3).space
     for chosen, cost in zip(run.chosen.ravel(), run.costs.ravel(), strict=True):
         cpus = space[chosen]["cpus"]

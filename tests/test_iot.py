@@ -164,18 +164,18 @@ def test_a_day_that_cannot_be_run_is_refused(changes, message):
 def test_a_day_is_stored_read_and_checked_like_other_results(tmp_path, monkeypatch):
     monkeypatch.setenv("RRL_RESULTS", "store")
     folders = {"data": tmp_path / "data", "build": tmp_path / "build", "workers": 1}
-    found = Sweep([QUICK], **folders).days(progress=False)[QUICK]
+    found = Sweep([QUICK], **folders).days()[QUICK]
     monkeypatch.delenv("RRL_RESULTS")
     (name,) = Store(tmp_path / "data" / "results").index
-    assert Store(tmp_path / "data" / "results").index[name].what == QUICK
+    assert Store(tmp_path / "data" / "results").index[name][0] == QUICK
     for piece in (tmp_path / "build" / "results").glob("*.npz"):
         piece.unlink()
     sweep = Sweep([QUICK._replace(seeds=1)], **folders)
-    (fewer,) = sweep.days(progress=False).values()
+    (fewer,) = sweep.days().values()
     assert not list((tmp_path / "build" / "results").glob("*.npz"))
     assert np.array_equal(fewer["mean_s"], found["mean_s"][:1])
     assert [name for name in outdated(sweep) if not name.startswith("tables/")] == []
-    assert verify(sweep, progress=False).startswith("computed again: 1 of 1 stored results")
+    assert verify(sweep).startswith("computed again: 1 of 1 stored results")
 
 
 # --- What the tables say --------------------------------------------------------------------------

@@ -33,6 +33,10 @@ def races(**final: int) -> dict[Setting, Race]:
     return found
 
 
+def table_of(results, scenario=SCENARIO):
+    return outcomes.runs_table(results, {PROBLEM: scenario})
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
@@ -40,7 +44,7 @@ def rng():
 
 def test_standings_are_censored_at_the_horizon(rng):
     scenario = replace(SCENARIO, violations=np.arange(6) / 10)
-    table = outcomes.standings(races(good=4, poor=1), {PROBLEM: scenario}, rng).set_index("agent")
+    table = outcomes.standings(table_of(races(good=4, poor=1), scenario), rng).set_index("agent")
     names = ["stays_within_5", "deployed", "mean_cost", "cumulative_regret", "late"]
     assert table.loc["good", names].tolist() == [1, 1, 1, 0, 0.4]
     assert table.loc["poor", names].tolist() == [11, 8, 8, 70, 0.1]
@@ -51,18 +55,18 @@ def test_between_a_run_that_arrives_and_one_that_never_does_the_median_is_censor
     chosen = np.full((6, EPISODES), 1)
     chosen[:3] = 4
     results = {Setting(*PROBLEM, "half", 6, EPISODES): Race(chosen, chosen)}
-    table = outcomes.standings(results, {PROBLEM: SCENARIO}, rng)
+    table = outcomes.standings(table_of(results), rng)
     (row,) = table.to_dict("records")
     assert [row[f"stays_within_5{end}"] for end in ("", "_low", "_high")] == [11, 1, 11]
     assert row["deployed"] == 4.5
     rivals = {Setting(*PROBLEM, "rival", 6, EPISODES): Race(chosen, chosen)}
-    duels = outcomes.duels(results | rivals, {PROBLEM: SCENARIO}, "half", rng).set_index("measure")
+    duels = outcomes.duels(table_of(results | rivals), "half", rng).set_index("measure")
     assert duels.loc["stays_within_5", ["ours", "theirs"]].tolist() == [11, 11]
 
 
 def test_duels_are_won_lost_and_tied(rng):
     results = races(ours=2, better=4, worse=1, same=3)
-    table = outcomes.duels(results, {PROBLEM: SCENARIO}, "ours", rng)
+    table = outcomes.duels(table_of(results), "ours", rng)
     verdicts = table[table["measure"] == "mean_cost"].set_index("rival")["verdict"].to_dict()
     assert verdicts == {"better": "lost", "worse": "won", "same": "tied"}
     assert outcomes.tally(table).loc["mean_cost"].tolist() == [1, 1, 1]
@@ -74,11 +78,11 @@ def test_duels_are_fought_seed_by_seed(rng):
     chosen = np.tile(np.array([[4], [1], [0], [3], [5], [1]]), EPISODES)
     runs = Race(chosen, chosen)
     results = {Setting(*PROBLEM, agent, 6, EPISODES): runs for agent in ("ours", "theirs")}
-    table = outcomes.duels(results, {PROBLEM: SCENARIO}, "ours", rng)
+    table = outcomes.duels(table_of(results), "ours", rng)
     assert (table[["ratio", "low", "high"]] == 1).all(axis=None)
     turned = Race(chosen[::-1], chosen[::-1])
     other = {s: turned if s.agent == "theirs" else run for s, run in results.items()}
-    table = outcomes.duels(other, {PROBLEM: SCENARIO}, "ours", rng).set_index("measure")
+    table = outcomes.duels(table_of(other), "ours", rng).set_index("measure")
     assert table.loc["mean_cost", "low"] < 1 < table.loc["mean_cost", "high"]
 
 
@@ -89,22 +93,21 @@ def test_a_board_has_the_median_of_every_agent_on_every_problem():
         Setting(*PROBLEM, "late", 6, EPISODES): Race(chosen, chosen),
         Setting("wide", 10.0, "good", 6, EPISODES): Race(np.full_like(chosen, 2), chosen),
     }
-    scenarios = {PROBLEM: SCENARIO, ("wide", 10.0): SCENARIO}
-    cells = outcomes.board(results, scenarios, "stays_within_5")
+    runs = outcomes.runs_table(results, {PROBLEM: SCENARIO, ("wide", 10.0): SCENARIO})
+    cells = outcomes.board(runs, "stays_within_5")
     assert list(cells.index) == ["good", "poor", "late"]
     assert list(cells.columns) == ["cpu2 10/s", "wide"]
     assert cells["cpu2 10/s"].tolist() == [1.0, np.inf, 3.0]
     assert cells.loc["good", "wide"] == 3.0
     assert cells.loc[["poor", "late"], "wide"].isna().all()
-    costs = outcomes.board(results, scenarios, "mean_cost")
+    costs = outcomes.board(runs, "mean_cost")
     assert costs["cpu2 10/s"].tolist() == pytest.approx([1.0, 8.0, (2 * 8 + 8) / 10])
 
 
 def test_every_problem_of_the_board_has_a_testbed_and_a_load():
-    from rrl.studies.problems import SCENARIOS, open_scenario, problem_of
+    from rrl.studies.problems import SCENARIOS, open_scenario
 
-    for name in SCENARIOS:
-        testbed, load = problem_of(name)
+    for name, (testbed, load) in SCENARIOS.items():
         assert len(open_scenario(testbed, load).space) == len(open_scenario(name).space)
         assert outcomes.name_of((testbed, load)).removesuffix("/s") == name
 

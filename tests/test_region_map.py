@@ -255,12 +255,16 @@ def test_small_grids_do_not_count_for_the_agreement():
 
 def test_the_plan_is_that_of_the_rules():
     plan = region_map.whole_plan(DATA)
-    assert sorted(map(len, plan.agents.values())) == [3] * 16 + [4] * 4
-    deep = {cell for cell, agents in plan.agents.items() if "deep-q-network" in agents}
-    assert deep == {Cell(rough, noise) for rough in (0.005, 0.5) for noise in (0.02, 0.3)}
-    assert not {kind for kind, _ in plan.tuning.surfaces} & {k for k, _ in plan.judging.surfaces}
+    by_agent = {
+        agent: {cell for cell, other, _ in plan.tried if other == agent}
+        for agent in agent_settings()
+    }
+    assert sorted(map(len, by_agent.values())) == [4, 20, 20, 20]
+    corners = {Cell(rough, noise) for rough in (0.005, 0.5) for noise in (0.02, 0.3)}
+    assert by_agent["deep-q-network"] == corners
+    assert not set(plan.tuning.kinds) & set(plan.judging.kinds)
     assert not set(plan.tuning.seeds) & set(plan.judging.seeds)
-    within = in_paper_conditions(pd.DataFrame(plan.agents.keys(), columns=["roughness", "noise"]))
+    within = in_paper_conditions(pd.DataFrame(by_agent["rrl"], columns=["roughness", "noise"]))
     assert within.sum() == np.prod([len(levels) for levels in PAPER_CONDITIONS.values()])
 
 
@@ -276,44 +280,40 @@ def small(tmp_path_factory):
         "q-learning": agent_settings()["q-learning"][:2],
     }
     plan = region_map.Plan(
-        dict.fromkeys(cells, tuple(settings)),
-        settings,
-        region_map.stage_of(("bowl", "cone"), 1, 2, 60),
-        region_map.stage_of(("valley", "ridge"), 3, 2, 80),
+        [(cell, agent, one) for cell in cells for agent in settings for one in settings[agent]],
+        region_map.Stage(("bowl", "cone"), range(1, 3), 60),
+        region_map.Stage(("valley", "ridge"), range(3, 5), 80),
         (("keyword-threads", 900.0),),
     )
+    return plan, build, made_map(plan, build)
+
+
+def made_map(plan, build):
     sweep = Sweep((), data=DATA, build=build, workers=1)
-    return plan, build, region_map.run_map(plan, sweep, progress=False)
+    region_map.make_map(build / "map", sweep, plan)
+    return region_map.read_map(build / "map")
 
 
-def test_a_stopped_map_goes_on_where_it_was(small, monkeypatch):
+def test_a_stopped_map_goes_on_where_it_was(small):
     plan, build, tables = small
     pieces = sorted((build / "results").iterdir())
     pieces[0].unlink()
-    computed = []
-    compute = Sweep.compute
-
-    def watched(self, tasks, progress=True):
-        computed.extend(task.key for task in tasks if not self._file(task).exists())
-        return compute(self, tasks, progress)
-
-    monkeypatch.setattr(Sweep, "compute", watched)
-    again = region_map.run_map(plan, Sweep((), data=DATA, build=build, workers=1), progress=False)
-    assert computed == [pieces[0].stem]
+    before = {path: path.stat().st_mtime_ns for path in pieces[1:]}
+    again = made_map(plan, build)
+    after = {path: path.stat().st_mtime_ns for path in pieces}
+    assert sorted((build / "results").iterdir()) == pieces
+    assert {path: after[path] for path in before} == before, "only the lost piece is computed"
     for name, table in tables.items():
         pd.testing.assert_frame_equal(again[name], table)
 
 
-def test_the_tables_have_a_row_per_setting_and_per_run(small, tmp_path):
+def test_the_tables_have_a_row_per_setting_and_per_run(small):
     plan, _, tables = small
-    assert len(tables["tuning"]) == len(plan.agents) * sum(map(len, plan.settings.values()))
+    assert len(tables["tuning"]) == len(plan.tried)
     runs = tables["runs"]
     assert set(runs["surface"]) == {"valley", "ridge"}
     assert (runs.groupby(["roughness", "noise", "agent", "setting"]).size() == 4).all()
     assert set(tables["place_runs"]["half"]) == {0, 1}, "each half is replayed"
-    region_map.write_map(tables, tmp_path)
-    for name, table in region_map.read_map(tmp_path).items():
-        pd.testing.assert_frame_equal(table, tables[name])
 
 
 def test_the_factors_of_a_map_and_its_figures(small):

@@ -16,7 +16,7 @@ import pytest
 from rrl.rivals import agents
 from rrl.studies import behaviour, results, sweeps
 from rrl.studies.settings import Setting, cross
-from rrl.studies.sweep_store import Entry, Store, run_name
+from rrl.studies.sweep_store import Store, read_arrays, run_name
 from rrl.studies.sweeps import Sweep
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.support.provenance import Version, known
@@ -37,8 +37,6 @@ def test_all_stored_results_are_of_the_present_versions():
     sweep = Sweep((), data=DATA)
     late = results.outdated(sweep)
     assert not late, f"{len(late)} of other versions, such as {next(iter(late))}: `make results`"
-    files = [n for n in sweep.store.index if not n.startswith("tables/")]
-    assert [name for name in files if not sweep.store.path(name).exists()] == []
 
 
 @pytest.fixture(autouse=True)
@@ -55,8 +53,8 @@ def stored(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RRL_RESULTS", "store")
         sweep = Sweep(SETTINGS, data=place / "data", build=place / "build", workers=1)
-        sweep.run(progress=False)
-        sweep.truths(progress=False)
+        sweep.run()
+        sweep.truths()
     return place
 
 
@@ -64,6 +62,7 @@ def stored(tmp_path_factory):
 def place(stored, tmp_path, monkeypatch):
     """The same, for one test to change, with nothing under build, and no tables."""
     monkeypatch.setattr(results, "tables", dict)
+    monkeypatch.chdir(tmp_path)
     shutil.copytree(stored / "data", tmp_path / "data")
     return tmp_path
 
@@ -85,10 +84,10 @@ def rewrite(path: Path, change) -> None:
 
 
 def test_stored_results_are_what_would_be_computed_and_nothing_is(place, tmp_path):
-    read = opened(place).run(progress=False)
+    read = opened(place).run()
     assert computed(place) == 0
     shutil.rmtree(place / "data" / "results")
-    anew = opened(place).run(progress=False)
+    anew = opened(place).run()
     assert computed(place) == 2 * 4  # all: seven seeds are two pieces
     for setting in SETTINGS:
         assert np.array_equal(read[setting].chosen, anew[setting].chosen)
@@ -98,11 +97,11 @@ def test_stored_results_are_what_would_be_computed_and_nothing_is(place, tmp_pat
 
 def test_more_seeds_or_costs_than_stored_are_computed(place):
     fewer = tuple(setting._replace(seeds=2) for setting in SETTINGS)
-    assert opened(place, fewer).run(progress=False)[fewer[0]].chosen.shape == (2, 12)
+    assert opened(place, fewer).run()[fewer[0]].chosen.shape == (2, 12)
     assert computed(place) == 0
-    opened(place, [SETTINGS[0]._replace(seeds=9)]).run(progress=False)
+    opened(place, [SETTINGS[0]._replace(seeds=9)]).run()
     assert computed(place) == 2
-    assert opened(place, [SETTINGS[1]], costs=True).run(progress=False)[SETTINGS[1]].costs.all()
+    assert opened(place, [SETTINGS[1]], costs=True).run()[SETTINGS[1]].costs.all()
     assert computed(place) == 3
 
 
@@ -121,7 +120,7 @@ def test_a_result_of_another_behaviour_is_computed_and_said(place, changed_rando
     late = results.outdated(opened(place))
     assert set(late) == {run_name(s) for s in SETTINGS if s.agent == "random"}
     assert set(late.values()) == {("agent random 0123456789ab",)}
-    opened(place).run(progress=False)
+    opened(place).run()
     assert computed(place) == 2
     said = "2 of 6 stored results are of other versions: computed anew\n"
     assert capsys.readouterr().out == said
@@ -137,13 +136,13 @@ def test_nothing_is_drawn_from_results_of_another_behaviour(place, changed_rando
     notebooks = {"09": entry, "10": {"read": {}}}
     manifest.write_text(json.dumps({"files": files, "notebooks": notebooks}))
     with pytest.raises(UnstableError, match=r"nothing is drawn; `make versions`, then `make res"):
-        results.check(opened(place), place)
+        results.check(opened(place))
     said = capsys.readouterr().out
     assert "agent random 0123456789ab: 2 stored results" in said
     assert "figures and tables that rest on them: duels, speed\n" in said
     assert "other" not in said
     with pytest.raises(UsageError, match="agent random: no versions yet; `make versions`"):
-        results.renew(opened(place), root=place)
+        results.renew(opened(place))
 
 
 def test_a_new_version_is_given_once_and_its_results_are_renewed(place, monkeypatch, tmp_path):
@@ -156,16 +155,21 @@ def test_a_new_version_is_given_once_and_its_results_are_renewed(place, monkeypa
     with pytest.raises(UsageError, match="no behaviour has changed"):
         behaviour.accept(path)
     assert len(results.outdated(opened(place))) == 2
+    manifest = place / "figures" / "manifest.json"
+    manifest.parent.mkdir()
+    read = next(run_name(s) for s in SETTINGS if s.agent == "random")
+    made = {"figures/a.png": {"notebook": "09"}}
+    manifest.write_text(json.dumps({"files": made, "notebooks": {"09": {"results": [read]}}}))
     said = results.renew(opened(place))
-    assert said == "2 results and 0 tables renewed, 0 removed"
+    assert said == "1 results and 0 tables renewed, 1 removed", "no notebook reads the other"
     assert results.outdated(opened(place)) == {}
 
 
 def of_the_share(sweep):
     """A stored run that is computed again: its path, and its seed."""
     chosen = results.sample_of(sweep, "", 99)
-    result, task = next(one for one in chosen if isinstance(one[0].entry.what, Setting))
-    return sweep.store.path(result.name), task.arguments[1][0]
+    result = next(one for one in chosen if isinstance(one.what, Setting))
+    return sweep.store.path(result.name), result.tasks[0].arguments[1][0]
 
 
 def test_a_damaged_result_is_named(place, capsys):
@@ -173,14 +177,14 @@ def test_a_damaged_result_is_named(place, capsys):
     whole = path.read_bytes()
     for damaged in (whole[:50], whole[:-30], b"", whole.replace(whole[90:100], b"x" * 10)):
         path.write_bytes(damaged)
-        with pytest.raises(DataError, match=f"{path.name}: damaged .*run `make results`"):
-            opened(place).run(progress=False)
-    folders = ["--data", str(place / "data"), "--build", str(place / "build")]
-    assert results.main(["verify", *folders]) == 3
+        with pytest.raises(DataError, match=f"{path.name}: damaged .*or remove it"):
+            opened(place).run()
+    assert results.main(["verify"]) == 3
     assert f"{path.name}: damaged" in capsys.readouterr().err
     path.unlink()
-    with pytest.raises(DataError, match=path.name):
-        opened(place).run(progress=False)
+    assert set(results.outdated(opened(place)).values()) == {("is not stored",)}
+    opened(place).run()
+    assert computed(place) > 0
 
 
 def test_a_result_that_differs_is_named_with_its_seed(place, capsys):
@@ -190,8 +194,7 @@ def test_a_result_that_differs_is_named_with_its_seed(place, capsys):
         arrays["recommended"][seed, 5] += 1
 
     rewrite(path, change)
-    folders = ["--data", str(place / "data"), "--build", str(place / "build")]
-    assert results.main(["verify", "--all", *folders]) == UnstableError.code
+    assert results.main(["verify", "--all"]) == UnstableError.code
     err = capsys.readouterr().err
     (line,) = (line for line in err.splitlines() if line.startswith("rrl:"))
     first = seed - seed % sweeps.SEEDS_PER_PIECE
@@ -209,25 +212,23 @@ def test_a_truth_may_differ_by_rounding_and_by_no_more(fraction, same, place, mo
     )
     expected = nullcontext() if same else pytest.raises(UnstableError, match="cost differ")
     with expected:
-        results.verify(opened(place), progress=False)
+        results.verify(opened(place))
 
 
 def test_each_commit_has_another_sample_and_all_is_possible(place):
     one, other = (results.sample_of(opened(place), salt, 4) for salt in ("a", "b"))
     assert len(one) == len(other) == 4
-    assert {task.key for _, task in one} != {task.key for _, task in other}
+    assert {result.tasks[0].key for result in one} != {result.tasks[0].key for result in other}
     assert results.sample_of(opened(place), "a", 4) == one
-    said = results.verify(opened(place), None, progress=False)
+    said = results.verify(opened(place), None)
     assert said == "computed again: all stored results, and the same came out"
     assert computed(place) == 2 * (2 + 1 + 1) + 2  # seven seeds are two pieces; two truths
 
 
 def test_nothing_stored_is_said_and_all_is_computed(place, capsys):
     shutil.rmtree(place / "data" / "results")
-    folders = ["--data", str(place / "data"), "--build", str(place / "build")]
-    assert results.main(["verify", *folders]) == 0
+    assert results.main(["verify"]) == 0
     assert capsys.readouterr().out.startswith("no results are stored")
-    assert results.main(["keep", *folders]) == 2
 
 
 @pytest.mark.parametrize("text", ["{", '{"a": [1]}', "\xff"])
@@ -237,26 +238,19 @@ def test_a_damaged_index_is_named(text, tmp_path):
         Store(tmp_path)
 
 
-def test_storing_again_changes_no_file_and_keeps_what_is_wanted_only(place, monkeypatch, capsys):
+def test_storing_again_changes_no_file(place, monkeypatch):
     folder = place / "data" / "results"
     monkeypatch.setenv("RRL_RESULTS", "store")
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.npz")}
+    before = {path: path.read_bytes() for path in folder.rglob("*.npz")}
     index = json.loads((folder / "index.json").read_text())
     late = [name for name in index if "/random-" in name]
     for name in late:
         index[name][1][0] = "agent random 0"  # an older version, whose choices were the same
     (folder / "index.json").write_text(json.dumps(index))
     assert set(results.outdated(opened(place))) == set(late)
-    opened(place, SETTINGS[:3]).run(progress=False)
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.npz")} == before
+    opened(place, SETTINGS[:3]).run()
+    assert {path: path.read_bytes() for path in folder.rglob("*.npz")} == before
     assert len(results.outdated(opened(place))) == 1
-    folders = ["--data", str(place / "data"), "--build", str(place / "build")]
-    assert results.main(["keep", *folders]) == 0
-    assert capsys.readouterr().out.startswith("3 results are stored, 0.0 MB, 5 older files removed")
-    assert set(json.loads((folder / "index.json").read_text())) == {
-        run_name(setting) for setting in SETTINGS[:3]
-    }
-    assert len(list(folder.rglob("*.npz"))) == 3
 
 
 def test_results_of_an_agent_that_is_gone_are_told_and_removed(place, monkeypatch):
@@ -270,8 +264,8 @@ def test_results_of_an_agent_that_is_gone_are_told_and_removed(place, monkeypatc
 
 def test_what_another_process_entered_stays_in_the_index(tmp_path):
     one, other = Store(tmp_path), Store(tmp_path)
-    one.enter({"a": Entry(("table", "a"), ("x",))})
-    other.enter({"b": Entry(("table", "b"), ("x",))})
+    one.enter({"a": (("table", "a"), ("x",))})
+    other.enter({"b": (("table", "b"), ("x",))})
     one.forget(["a"])
     assert set(Store(tmp_path).index) == {"b"}
 
@@ -287,7 +281,7 @@ def test_equal_results_give_equal_files(tmp_path):
     with zipfile.ZipFile(io.BytesIO(files[0])) as archive:
         assert archive.testzip() is None
         assert {one.compress_type for one in archive.infolist()} == {zipfile.ZIP_LZMA}
-    read = store.read("x/y")
+    read = read_arrays(store.path("x/y"))
     assert read["b"].dtype == np.uint16
     assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
 
@@ -312,7 +306,7 @@ def test_a_table_is_of_the_present_versions_only_after_it_was_made(tmp_path, mon
     table = results.Table(("random", "heuristic"), ("pool",), make)
     monkeypatch.setattr(results, "tables", lambda: {"one": table})
     sweep = Sweep((), data=tmp_path, build=tmp_path / "build")
-    sweep.store.enter({"tables/one": Entry(("table", "one"), ("agent random 0",))})
+    sweep.store.enter({"tables/one": (("table", "one"), ("agent random 0",))})
     stopped = True
     with pytest.raises(KeyboardInterrupt):
         results.renew_table("one", sweep)

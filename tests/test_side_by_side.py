@@ -11,7 +11,7 @@ import pytest
 from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL
 from rrl.simulation.testbeds import testbed
-from rrl.studies.live_phases import _begun, _is_complete, scaled_phases
+from rrl.studies.live_phases import peak_of, scaled_phases
 from rrl.studies.side_by_side import (
     DESCRIPTION,
     STEPS,
@@ -20,7 +20,6 @@ from rrl.studies.side_by_side import (
     geometric_mean_interval,
     over_runs,
     read_live_runs,
-    read_steps,
     record_side_by_side,
     run_ratios,
 )
@@ -46,72 +45,47 @@ def make():
 
 def record(folder, stop=None):
     settings = {"requests": REQUESTS, "notes": {"starts": PHASES.starts}}
-    run = record_side_by_side(folder, make, PHASES, EPISODES, 3, **settings)
+    run = record_side_by_side(folder, make(), PHASES, EPISODES, 3, **settings)
     for number, _ in enumerate(run, 1):
         if number == stop:
             return
 
 
-def rows(folder):
-    _, table = read_steps(folder)
-    return table.drop(columns=["started", "latency_s"]).to_dict("records")
-
-
 def test_all_meet_the_same_arrivals_in_a_random_order(tmp_path):
-    record(tmp_path / "run")
-    description, table = read_steps(tmp_path / "run")
-    assert description["complete"]
+    for name in ("0", "1"):
+        record(tmp_path / name)
+    (description, _), both = read_live_runs(tmp_path)
+    assert description["starts"] == list(PHASES.starts)
+    table = both[both["run"] == 0]
     assert len(table) == 2 * EPISODES
     by_episode = table.pivot_table(index="episode", columns="contestant", values="load_per_s")
     assert (by_episode["narrow"] == by_episode["wide"]).all()
     assert set(table.loc[table["order"] == 0, "contestant"]) == {"narrow", "wide"}
     assert all(len(latency) == REQUESTS for latency in table["latency_s"])
+    again = both[both["run"] == 1]["latency_s"]
+    assert [one.tolist() for one in again] == [one.tolist() for one in table["latency_s"]]
 
 
-def test_a_run_that_was_stopped_begins_again(tmp_path):
-    record(tmp_path / "whole")
-    record(tmp_path / "cut", 5)
-    assert len(rows(tmp_path / "cut")) == 2 * 5
-    record(tmp_path / "cut")
-    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+def test_a_run_that_was_stopped_is_none(tmp_path):
+    record(tmp_path / "0", 5)
+    assert peak_of(tmp_path) is None
+    with pytest.raises(DataError, match="no run; record one"):
+        read_live_runs(tmp_path)
 
 
-def test_another_run_in_the_folder_is_refused(tmp_path):
-    record(tmp_path, 2)
-    with pytest.raises(DataError, match="holds another run"):
-        list(record_side_by_side(tmp_path, make, PHASES, EPISODES, seed=4))
-    record(tmp_path)
-    with pytest.raises(DataError, match="holds another run"):
-        record(tmp_path)
+def test_a_damaged_run_is_named(tmp_path):
+    stored(tmp_path, 0)
+    for name, text in ((STEPS, ""), (DESCRIPTION, "{}")):
+        (tmp_path / "0" / name).write_text(text)
+        with pytest.raises(DataError, match=f"{tmp_path / '0'}: damaged"):
+            read_live_runs(tmp_path)
 
 
-def test_damaged_and_missing_runs(tmp_path):
-    with pytest.raises(DataError, match="not found"):
-        read_steps(tmp_path)
-    record(tmp_path, 2)
-    path = tmp_path / DESCRIPTION
-    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 9}))
-    with pytest.raises(DataError, match="schema 9"):
-        read_steps(tmp_path)
-    (tmp_path / STEPS).write_text("")
-    with pytest.raises(DataError, match="corrupt or truncated"):
-        read_steps(tmp_path)
-
-
-def test_a_run_that_goes_on_keeps_its_peak(tmp_path):
-    """Measured anew, it would be another workload, and so another run."""
-    assert _begun(tmp_path) is None
-    rates = [round(1 / gap, 1) for gap in PHASES.gaps]
-    notes = {"rates_per_s": rates}
-    run = record_side_by_side(tmp_path / "0", make, PHASES, EPISODES, 3, notes=notes)
-    next(run)
-    assert _begun(tmp_path) == 120.0
-    assert not _is_complete(tmp_path / "1")
-    with pytest.raises(DataError, match="holds another run"):
-        _is_complete(tmp_path / "0")
-    (tmp_path / "0" / DESCRIPTION).write_text("{}")
-    with pytest.raises(DataError, match="damaged; restore it, or remove"):
-        _begun(tmp_path)
+def test_further_runs_have_the_peak_of_the_first(tmp_path):
+    """Measured anew, it would be another workload."""
+    notes = {"rates_per_s": [round(1 / gap, 1) for gap in PHASES.gaps]}
+    list(record_side_by_side(tmp_path / "0", make(), PHASES, EPISODES, 3, notes=notes))
+    assert peak_of(tmp_path) == 120.0
 
 
 # --- Several runs together -----------------------------------------------------------------------
@@ -129,14 +103,12 @@ def steps(run=0, costs=(0.1, 0.3), base=(0.2, 0.2)):
     return pd.DataFrame(table)
 
 
-def stored(folder, number, complete=True):
+def stored(folder, number):
     run = folder / str(number)
     run.mkdir()
     table = steps(number).drop(columns="run").assign(latencies_us="1000 2000", knobs="{}")
     table.to_csv(run / STEPS, index=False)
-    (run / DESCRIPTION).write_text(
-        json.dumps({"schema": 1, "complete": complete, "number": number})
-    )
+    (run / DESCRIPTION).write_text(json.dumps({"schema": 1, "number": number}))
 
 
 def test_ratios_are_of_the_means_of_a_run_and_of_its_later_part():
@@ -167,13 +139,10 @@ def test_changes_are_counted_without_the_first_start():
     assert found.loc["base", ["changes", "seconds", "ended by the guard"]].tolist() == [0, 0, 0]
 
 
-def test_complete_runs_are_read_in_order_and_others_left_out(tmp_path):
-    for number, complete in ((10, True), (2, True), (3, False)):
-        stored(tmp_path, number, complete)
+def test_runs_are_read_in_order(tmp_path):
+    for number in (10, 2):
+        stored(tmp_path, number)
     descriptions, table = read_live_runs(tmp_path)
     assert [one["number"] for one in descriptions] == [2, 10]
     assert table["run"].unique().tolist() == [2, 10]
     assert table["latency_s"].iloc[0].tolist() == [0.001, 0.002]
-    stored(tmp_path / "3", 0, complete=False)
-    with pytest.raises(DataError, match="no complete run; record one"):
-        read_live_runs(tmp_path / "3")

@@ -15,7 +15,6 @@ from rrl.studies.problems import with_truth
 from rrl.studies.race import race
 from rrl.studies.settings import cross
 from rrl.studies.sweeps import Sweep
-from rrl.support.errors import DataError
 
 DATA = Path(__file__).parent.parent / "data"
 SETTINGS = cross([("keyword-threads", 900.0)], {"rrl": 7, "random": 3}, 12)
@@ -28,7 +27,7 @@ def _this_machine(monkeypatch):
 
 def run(folder, workers=1, settings=SETTINGS, data=DATA):
     sweep = Sweep(settings, data=data, build=folder, costs=True, workers=workers)
-    return sweep.run(progress=False)
+    return sweep.run()
 
 
 def same(one, other):
@@ -54,18 +53,6 @@ def test_a_sweep_is_the_races_it_consists_of(alone):
     assert Sweep(SETTINGS, data=DATA, build=alone[0]).run()[SETTINGS[0]].costs is None
     (later,) = run(alone[0], settings=[SETTINGS[0]._replace(first_seed=5, seeds=2)]).values()
     assert np.array_equal(later.chosen, runs.chosen[5:])
-
-
-def test_an_agent_that_cannot_be_made_is_left_out_unless_it_is_stored(
-    tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
-    settings = [*SETTINGS, SETTINGS[0]._replace(agent="optuna-tpe")]
-    found = Sweep(settings, data=DATA, build=tmp_path, workers=1).run(progress=False)
-    assert list(found) == list(SETTINGS)
-    said = capsys.readouterr().out
-    assert said.startswith("left out: optuna-tpe on 1 problems (optuna is not installed")
-    assert len(said.splitlines()) == 1
 
 
 def test_two_workers_give_what_one_gives(alone, tmp_path):
@@ -131,14 +118,6 @@ def test_a_change_of_data_code_or_versions_is_a_new_piece(tmp_path, monkeypatch)
         with monkeypatch.context() as patch:
             patch.setattr(module, name, lambda *_, value=value: value)
             assert not set(keys()) & set(before)
-
-
-def test_a_damaged_piece_is_named(alone, tmp_path):
-    shutil.copytree(alone[0], tmp_path, dirs_exist_ok=True)
-    path = min((tmp_path / "results").iterdir())
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(DataError, match=f"{path.name}: damaged .*remove it"):
-        run(tmp_path)
 
 
 @pytest.mark.parametrize(

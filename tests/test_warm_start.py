@@ -265,7 +265,7 @@ def stored():
 
 def test_the_stored_runs_are_those_of_this_code(stored):
     """A seed of each source is raced again; where nothing is taken over, the run is the same."""
-    again = study([FIRST_SEED], problems=["keyword-threads"], data=ROOT / "data")
+    again = study([FIRST_SEED], problems=["keyword-threads"])
     assert list(again["source"]) == [
         "none", "mobilenet_v2-threads", "mobilenet_v2-busy", "inception_v3-threads",
         "mobilenet_v2-batching", "inverted", "shuffled", "mirrored",

@@ -73,8 +73,8 @@ def add_parsers(commands: Any) -> None:
 def _race(options: Namespace) -> int:
     from rrl.plotting.experiments import plot_table_races
     from rrl.plotting.shared import save
+    from rrl.rivals.agents import home
     from rrl.studies.outcomes import write_csv
-    from rrl.studies.settings import why_not
     from rrl.studies.table_races import over_lowest, race_tables, table_medians
 
     agents = list(dict.fromkeys(options.agents.split(",")))
@@ -83,8 +83,7 @@ def _race(options: Namespace) -> int:
         raise UsageError(f"--out {folder} is the folder of the tables; choose another one")
     scenarios = _tables(options)
     for name in agents:
-        if reason := why_not(name):
-            raise UsageError(f"agent {name} cannot run here ({reason}); leave it out")
+        home(name)  # an agent that is not known is refused
     folder.mkdir(parents=True, exist_ok=True)
     interrupt_by_signals()
     lock = open_alone(folder)

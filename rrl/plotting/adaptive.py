@@ -17,8 +17,9 @@ def plot_horizons(table: pd.DataFrame, ax: Axes) -> Axes:
     Parameters
     ----------
     table : DataFrame
-        :func:`rrl.studies.horizons.by_horizon` returns it. The agents with a fixed radius come in
-        the order of their radii; a larger one is a darker green. The other is ``adaptive``.
+        The columns are agent, horizon (episodes), centre, low and high. The agents with a fixed
+        radius come in the order of their radii; a larger one is a darker green. The other is
+        ``adaptive``.
     """
     names = [name for name in table["agent"].unique() if name != "adaptive"]
     shades = mpl.colormaps["Greens"](np.linspace(0.4, 1, len(names)))

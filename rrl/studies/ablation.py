@@ -8,14 +8,14 @@ run, and one row for each problem, agent and measure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.studies.outcomes import COMPARED, measures, median_of, write_runs
-from rrl.studies.problems import MADE, SURFACES
+from rrl.studies.outcomes import COMPARED, median_of, name_of, runs_table, write_runs
+from rrl.studies.problems import ANY_LOAD, MADE, SURFACES
 from rrl.studies.settings import Load, Setting, cross
 from rrl.studies.sweeps import Sweep
 from rrl.support.intervals import bootstrap_interval
@@ -48,7 +48,6 @@ FAMILIES = {
 }
 """The agents of each family, by the reference that they are compared with."""
 
-ANY_LOAD = 10.0  # requests per second; the costs of a surface do not depend on it
 PROBLEMS: dict[str, tuple[str, Load]] = {
     **{name: (name, ANY_LOAD) for name in SURFACES},
     **{f"{name} {rate:g}": (name, rate) for name, rate in (("cpu10", 12.5), ("gpu", 500.0))},
@@ -68,7 +67,6 @@ def ablation_settings(
     problems: Iterable[str] = PROBLEMS,
     agents: Iterable[str] | None = None,
     seeds: int = SEEDS,
-    episodes: int = EPISODES,
 ) -> tuple[Setting, ...]:
     """Return the settings of some problems and agents; by default all agents of both families.
 
@@ -79,33 +77,24 @@ def ablation_settings(
     """
     names = [name for family in FAMILIES.values() for name in family] if agents is None else agents
     where = [PROBLEMS[name] for name in problems]
-    return cross(where, dict.fromkeys(names, seeds), episodes, FIRST_SEED)
+    return cross(where, dict.fromkeys(names, seeds), EPISODES, FIRST_SEED)
 
 
-def ablation_runs(sweep: Sweep, progress: bool = True) -> pd.DataFrame:
+def ablation_runs(sweep: Sweep) -> pd.DataFrame:
     """Race the settings of a sweep, and return one row per run.
 
     Returns
     -------
     DataFrame
         The columns are `problem`, `agent`, `seed` and those of
-        :data:`rrl.studies.outcomes.COMPARED`, as :func:`rrl.studies.outcomes.measures` has them.
+        :data:`rrl.studies.outcomes.COMPARED`, as :func:`rrl.studies.outcomes.runs_table` has them.
     """
-    import pandas as pd
-
-    names = {where: name for name, where in PROBLEMS.items()}
-    found, scenarios = sweep.run(progress), sweep.scenarios(progress)
-    parts = []
-    for setting, runs in found.items():
-        seeds = range(setting.first_seed, setting.first_seed + setting.seeds)
-        head = {"problem": names[setting.problem], "agent": setting.agent, "seed": seeds}
-        parts.append(pd.DataFrame(head | measures(scenarios[setting.problem], runs, COMPARED)))
-    return pd.concat(parts, ignore_index=True)
+    runs = runs_table(sweep.run(), sweep.scenarios())
+    names = {name_of(where): name for name, where in PROBLEMS.items()}
+    return runs.assign(problem=runs["problem"].map(names))[["problem", "agent", "seed", *COMPARED]]
 
 
-def ablation_table(
-    runs: pd.DataFrame, rng: np.random.Generator, episodes: int = EPISODES
-) -> pd.DataFrame:
+def ablation_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Compare every agent with the reference of its family, problem by problem.
 
     Parameters
@@ -114,8 +103,6 @@ def ablation_table(
         See :func:`ablation_runs`. The agents have the same seeds, so the runs are paired. A family
         without its reference is left out.
     rng : numpy.random.Generator
-    episodes : int, optional
-        Per run. Numbers of episodes are censored there, as :mod:`rrl.studies.outcomes` says.
 
     Returns
     -------
@@ -145,7 +132,7 @@ def ablation_table(
                 for measure in COMPARED:
                     ours, theirs = tables[agent][measure], tables[reference][measure]
                     row = (reference, problem, agent, measure)
-                    middle = median_of(measure, episodes)
+                    middle = median_of(measure, EPISODES)
                     rows.append(row + _row(ours, theirs.loc[ours.index], draws, middle))
     numbers = ["median", "median_low", "median_high", "ratio", "low", "high", "verdict"]
     return pd.DataFrame(rows, columns=[*KEYS, "measure", *numbers])
@@ -178,21 +165,7 @@ def who_won(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     return means.to_frame("ratio").assign(**counts)[[*VERDICTS, "ratio"]]
 
 
-def make_ablation(
-    folder: Path, sweep: Sweep, settings: Sequence[Setting] | None = None
-) -> pd.DataFrame:
-    """Race what is missing, write ``runs.csv`` and ``table.csv``, and return the table.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-    sweep : Sweep
-        It says where the data and the pieces of runs are.
-    settings : sequence of Setting, optional
-        By default those of :func:`ablation_settings`.
-    """
-    settings = ablation_settings() if settings is None else settings
-    runs, episodes = ablation_runs(sweep.of(settings)), settings[0].episodes
-    return write_runs(
-        runs, folder, lambda known: ablation_table(known, np.random.default_rng(0), episodes)
-    )
+def make_ablation(folder: Path, sweep: Sweep) -> None:
+    """Race what is missing, and write ``runs.csv`` and ``table.csv``."""
+    runs = ablation_runs(sweep.of(ablation_settings()))
+    write_runs(runs, folder, lambda known: ablation_table(known, np.random.default_rng(0)))

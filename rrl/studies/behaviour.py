@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +39,7 @@ from rrl.support.errors import DataError, UsageError
 from rrl.support.files import read_json, write_atomically
 from rrl.support.machine import available_cpus, one_thread
 from rrl.support.provenance import NUMERICAL, PACKAGE, PATH, Version, known
+from rrl.support.provenance import digest as file_digest
 from rrl.support.provenance import versions as installed
 from rrl.tuning.episode import Status
 from rrl.tuning.loop import tune
@@ -74,37 +75,21 @@ JUDGED = "mobilenet_v2-joint-279"
 """The recording by which the digests of replays and truths are made; it is never recorded anew."""
 
 
-class Case(NamedTuple):
-    """A run of an agent for its digest.
+def cases() -> Iterator[tuple[ConfigSpace, list[float], float, float]]:
+    """Yield the runs of an agent for its digest; in the third, the rule of deployment decides.
 
-    Parameters
-    ----------
-    space : ConfigSpace
-    loads : list of float
-        The load of each episode in requests per second.
-    curvature : float
-        How much the costs of the configurations differ.
-    noise : float
-        Standard deviation of an episode's cost, as a fraction.
+    A run is a space, the load of each episode (requests per second), how much the costs of the
+    configurations differ, and the standard deviation of an episode's cost, as a fraction.
     """
-
-    space: ConfigSpace
-    loads: list[float]
-    curvature: float
-    noise: float
-
-
-def cases() -> Iterator[Case]:
-    """Yield the runs; in the third, costs are nearly equal, and the rule of deployment decides."""
     changing = [10.0] * 50 + [40.0] * 55 + [10.0] * 25
-    yield Case(paper_cpu(), changing, 1.0, 0.07)
+    yield (paper_cpu(), changing, 1.0, 0.07)
     threads = {"inter_op": (1, 2, 4), "intra_op": (1, 2), "batch_threads": (0, 1, 2, 4)}
     serving = effective_space({**threads, "max_batch_size": (1, 2, 4, 8)})
-    yield Case(serving, [10.0] * 160, 1.0, 0.2)
-    yield Case(serving, [10.0] * 120, 0.2, 0.1)
+    yield (serving, [10.0] * 160, 1.0, 0.2)
+    yield (serving, [10.0] * 120, 0.2, 0.1)
     mixed = [Knob("policy", ("a", "b", "c")), Knob("size", (1, 2, 4, 8)), Knob("rate", range(8))]
     available = np.random.default_rng(0).random((3, 4, 8)) < 0.9
-    yield Case(ConfigSpace(mixed, available), changing[::2], 1.0, 0.3)
+    yield (ConfigSpace(mixed, available), changing[::2], 1.0, 0.3)
 
 
 def agent_choices(name: str, make: MakeAgent | None = None) -> str | None:
@@ -382,10 +367,9 @@ def _keep(found: dict[str, str | None]) -> None:
 
 @cache
 def _code() -> str:
-    """Return the digest of all files that a behaviour can depend on, and of the versions."""
+    """Return the digest of all that a behaviour can depend on."""
     files = sorted(path for room in ROOMS for path in (PACKAGE / room).rglob("*.py"))
-    read = [(str(path), path.read_text(encoding="utf-8")) for path in files]
-    return _hash([read, installed((*NUMERICAL, "tensorflow"))])
+    return _hash([list(map(file_digest, files)), installed((*NUMERICAL, "tensorflow"))])
 
 
 def label(name: str) -> str:

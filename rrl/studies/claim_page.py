@@ -13,6 +13,7 @@ import numpy as np
 from rrl.recording.truth import TOLERANCE
 from rrl.studies.claim_tables import LOADS, Evidence
 from rrl.studies.claims import USE, VERDICTS, Judged, Number
+from rrl.studies.days import DEFAULT
 from rrl.studies.map_cells import MEASURES
 from rrl.studies.map_factors import PAPER_CONDITIONS
 from rrl.studies.other_half import FIXED, ORACLE, READER
@@ -60,9 +61,8 @@ def claim_row(judged: Judged, registered: Registration) -> Claim:
     dict
         `paper` is what the paper says in short, `words` its own words, which stand in `source`. The
         verdict is about `agent`, by the problems of `kind`, and `rule` says whether the rule was
-        made before or after its results were known. `asked` is the threshold. `measured`, `oracle`,
-        `reader` and `fixed` have the number of the first part for each half: that of the agent,
-        and those of three references. `columns` has the verdict on each agent, the best rival last.
+        made before or after its results were known. `asked` is the threshold. `measured` and
+        `oracle` have the number of the first part for each half, of the agent and of the oracle.
         `registration` is the SHA-256 of the registration from which the verdict follows.
     """
     claim, part = judged.claim, judged.claim.parts[0]
@@ -88,9 +88,6 @@ def claim_row(judged: Judged, registered: Registration) -> Claim:
         "asked": f"{side} {part.threshold:g} {claim.unit}",
         "measured": texts(claim.about),
         "oracle": texts(ORACLE),
-        "reader": texts(READER),
-        "fixed": texts(FIXED),
-        "columns": {name: judged.word(judged.kind, name) for name in judged.agents if name},
         "registration": registered.digest,
     }
 
@@ -150,7 +147,7 @@ def lost_loads(evidence: Evidence, ours: str, column: str) -> pd.DataFrame:
         One row per problem and half, with the best other `agent` and the `ratio` of ours to it.
     """
     runs = evidence.runs[evidence.runs["kind"].isin(["real", "held_out"])]
-    runs = runs[~runs["agent"].isin([ORACLE, READER, FIXED])]
+    runs = runs[~runs["agent"].isin([ORACLE, READER, FIXED, DEFAULT])]
     cells = runs.pivot_table(column, ["problem", "half"], "agent", "median")
     others = cells.drop(columns=ours)
     found = others.idxmin(axis=1).to_frame("agent").assign(ratio=cells[ours] / others.min(axis=1))

@@ -183,7 +183,7 @@ def steady_tables(
         scenario, late = scenarios[key], truths[key].late[row]
         head = _head(problem)
         sure = how_sure(scenario, rules.late_factor * scenario.optimum, simulated_requests)
-        facts.append(head | _facts(registered, problem, scenario, sure | {"late": late}))
+        facts.append(head | _facts(registered, problem, scenario, sure["error"]))
         own = by_problem[key]
         least = any(setting.objective != "mean" for setting in own)
         races = {setting.agent: race for setting, race in own.items()}
@@ -213,11 +213,14 @@ def _head(problem: Problem) -> dict[str, Any]:
 
 
 def _references(scenario: Scenario, late: Any, like: Race) -> dict[str, Race]:
-    """Return races of references: the default serves first, then always the best.
+    """Return races of references: the default serves first, then always one configuration.
 
-    The best has the lowest cost, or the fewest late requests and among these the lowest cost.
+    It is the default, or the best one: that with the lowest cost, or with the fewest late requests
+    and among these the lowest cost.
     """
-    numbers = {ORACLE: int(np.lexsort((scenario.cost, scenario.cost if late is None else late))[0])}
+    cost = scenario.cost
+    best = int(np.lexsort((cost, cost if late is None else late))[0])
+    numbers = {DEFAULT: scenario.default, ORACLE: best}
     if scenario.replay_best is not None:
         numbers[READER] = scenario.replay_best
     races = {}
@@ -229,7 +232,7 @@ def _references(scenario: Scenario, late: Any, like: Race) -> dict[str, Race]:
 
 
 def _facts(
-    registered: Registration, problem: Problem, scenario: Scenario, about: Mapping[str, Any]
+    registered: Registration, problem: Problem, scenario: Scenario, error: NDArray[np.float64]
 ) -> dict[str, Any]:
     default = scenario.default
     rates = getattr(getattr(scenario.server, "profile", None), "rates_per_s", ())
@@ -247,9 +250,7 @@ def _facts(
         "step": typical_difference(scenario.space, scenario.cost, 1.0),
         "region": typical_difference(scenario.space, scenario.cost, 3.0),
         "chance": (len(scenario.space) + 1) / (scenario.good.sum() + 1),
-        "default_late": float(about["late"][default]),
-        "default_error": float(about["error"][default]),
-        "default_requests": int(about["requests"][default]),
+        "default_error": float(error[default]),
         "seen": float(load not in held_out),
     }
 
@@ -352,7 +353,8 @@ def _chosen(found: Race | Arrays) -> NDArray[np.int32]:
 
 def _mean_s(found: Race | Arrays) -> NDArray[np.float64]:
     if isinstance(found, Race):
-        return found.mean_costs()
+        assert found.costs is not None, "make the sweep with costs=True"
+        return found.costs.mean(axis=1)
     return np.asarray(np.mean(found["mean_s"], axis=1, dtype=float))
 
 

@@ -9,8 +9,8 @@ problems and each half that is replayed. The verdicts follow from these numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +35,7 @@ COLUMN = {"speed": "first", "price": "mean_cost", "loss": "deployed"}
 """The column of `runs` or `served` that a metric compares; `latency_s` if it is not here."""
 
 
-@dataclass(frozen=True)
-class Number:
+class Number(NamedTuple):
     """A number of a part, for one agent, one kind of problems and one half that is replayed.
 
     Parameters
@@ -109,7 +108,7 @@ def part_number(
     pairs = zip(found.over, found.under, found.error, strict=True)
     sure = holm([_p_value(*pair) for pair in pairs]) <= 1 - rules.confidence + 1e-12
     better = sure & (np.median(found.over / found.under, axis=1) > 1)
-    return replace(number, met=bool(better.all()), direction=bool(better.any()))
+    return number._replace(met=bool(better.all()), direction=bool(better.any()))
 
 
 class Samples(NamedTuple):
@@ -154,9 +153,8 @@ def samples(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Samp
     saves = part.metric in ("latency", "served")
     table = tables.served if part.metric == "served" else tables.runs
     name = COLUMN.get(part.metric, "latency_s")
-    other = DEFAULT if part.metric == "served" else part.against
-    rows, ours = [], runs_of(table, agent)
-    others = ours if part.metric == "latency" else runs_of(table, other)
+    other = DEFAULT if saves else part.against
+    rows, ours, others = [], runs_of(table, agent), runs_of(table, other)
     for about in tables.facts.itertuples():
         own, theirs = ours.get(about.problem), others.get(about.problem)
         if own is None or theirs is None or (saves and not about.simple_regret > rules.least_gap):
@@ -173,8 +171,7 @@ def samples(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Samp
         elif part.metric == "served":
             error = float(own["error"].iloc[0])
         elif part.metric == "latency":
-            x = np.full(len(y), about.default_s)
-            error = float(np.hypot(about.default_error, own["error"].mean()))
+            error = float(np.hypot(theirs["error"].iloc[0], own["error"].mean()))
         rows.append((about.problem, x, y, error))
     typical = _upper_median if part.metric == "speed" else _mean
     if not rows:
@@ -221,24 +218,26 @@ def _late(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Number
     """Compare fractions of late requests: exact limits that hold for all problems together."""
     from scipy.stats import binomtest
 
-    counts, ours = [], runs_of(tables.runs, agent)
+    counts, defaults, ours = [], *(runs_of(tables.runs, name) for name in (DEFAULT, agent))
     for about in tables.facts.itertuples():
-        own = ours.get(about.problem)
-        often = about.simple_regret > rules.least_gap and about.default_late >= rules.least_late
-        if often and own is not None:
-            n, base = int(own["requests"].median()), int(about.default_requests)
-            default_late = round(about.default_late * base)
-            counts.append((about.problem, default_late, base, round(own["late"].mean() * n), n))
+        base, own = defaults.get(about.problem), ours.get(about.problem)
+        if base is None or own is None or not about.simple_regret > rules.least_gap:
+            continue
+        late, m = float(base["late"].iloc[0]), int(base["requests"].iloc[0])
+        n = int(own["requests"].median())
+        if late >= rules.least_late:
+            counts.append((about.problem, round(late * m), m, round(own["late"].mean() * n), n))
     if not counts:
         return Number()
     each = 1 - (1 - rules.confidence) / (2 * len(counts))
     value, low, high = [], [], []
-    for _, default_late, base, own_late, n in counts:
-        default = binomtest(default_late, base).proportion_ci(each)  # Clopper and Pearson's
-        own = binomtest(own_late, n).proportion_ci(each)
-        value.append(100 * (1 - (own_late / n) / (default_late / base)))
-        low.append(100 * (1 - own.high / default.low))
-        high.append(100 * (1 - own.low / default.high))
+    for _, default_late, m, own_late, n in counts:
+        default, less = (  # Clopper and Pearson's
+            binomtest(*of).proportion_ci(each) for of in ((default_late, m), (own_late, n))
+        )
+        value.append(100 * (1 - (own_late / n) / (default_late / m)))
+        low.append(100 * (1 - less.high / default.low))
+        high.append(100 * (1 - less.low / default.high))
     problems = tuple(one[0] for one in counts)
     return _number(part, Interval(max(value), max(low), max(high)), problems, np.array(value))
 
@@ -306,9 +305,6 @@ class Judged:
     claim : RegisteredClaim
     kind : str
         The kind of problems that decides.
-    agents : tuple of str
-        The agents that it was measured for; the last one is the best rival by the kind that
-        decides.
     numbers : mapping of Key to tuple of Number
         A number for each part.
     halves : mapping of str to int
@@ -320,7 +316,6 @@ class Judged:
     id: str
     claim: RegisteredClaim
     kind: str
-    agents: tuple[str, ...]
     numbers: Mapping[Key, tuple[Number, ...]]
     halves: Mapping[str, int]
     after_results: bool = False
@@ -371,21 +366,20 @@ def judge_claim(
     own = (*columns["paper"], *claim.also, *columns["recommended"])
     own = tuple(dict.fromkeys(own)) if claim.about else (NOBODY,)
     numbers: dict[Key, tuple[Number, ...]] = {}
-    rivals = {}
     for kind in registered.kinds:
         halves = {half: tables_of(tables, kind, claim, half) for half in (0, 1)}
         late = claim.objective == "late"
         measured = {half for half, rows in halves.items() if len(rows.runs if late else rows.facts)}
         known = [half for half in halves if not half or (claim.about and half in measured)]
         halves = {half: halves[half] for half in known}
-        rivals[kind] = _best_rival(claim.parts[0], registered, [*halves.values()], rng)
-        others = (*REFERENCES, rivals[kind]) if claim.about else ()
+        rival = _best_rival(claim.parts[0], registered, [*halves.values()], rng)
+        others = (*REFERENCES, rival) if claim.about else ()
         for half, rows in halves.items():
             reached = [_reached(part, rules, rows, rng) for part in claim.parts]
             for agent in (*own, *others):
                 found = [part_number(part, rules, rows, agent, rng) for part in claim.parts]
                 numbers[kind, agent, half] = tuple(
-                    replace(one, testable=bool(one.problems) and (reach or one.met))
+                    one._replace(testable=bool(one.problems) and (reach or one.met))
                     for one, reach in zip(found, reached, strict=True)
                 )
     both = {p.kind for p in registered.problems if p.testbed.endswith("/1")} if claim.about else {}
@@ -395,8 +389,7 @@ def judge_claim(
     kind = deciding(registered.decided_by, by_kind)
     rest = {name.split()[0] for parts in by_kind[kind] for one in parts for name in one.problems}
     after = bool(rest & set(registered.already_read))
-    rival = (rivals[kind],) if claim.about else ()
-    return Judged(id, claim, kind, (*own, *rival), numbers, needed, after)
+    return Judged(id, claim, kind, numbers, needed, after)
 
 
 def judge_all(
@@ -466,19 +459,21 @@ def columns_table(judged: Iterable[Judged]) -> pd.DataFrame:
     """
     import pandas as pd
 
+    of_part = ["metric", "against", "statistic", "threshold"]
+    of_number = ["value", "low", "high", "met", "testable"]
     rows = []
     for one in judged:
         for (kind, agent, half), parts in one.numbers.items():
-            head = {"claim": one.id, "kind": kind, "agent": agent, "half": half}
+            verdict = "" if agent in REFERENCES else one.word(kind, agent)
             for part, found in zip(one.claim.parts, parts, strict=True):
-                row: dict[str, Any] = {"metric": part.metric, "against": part.against}
-                row |= {"statistic": part.statistic}
-                row |= {"threshold": part.threshold, "value": found.value, "low": found.low}
-                row |= {"high": found.high, "met": found.met, "testable": found.testable}
-                row |= {"problems": len(found.problems), "decides": kind == one.kind}
-                verdict = "" if agent in REFERENCES else one.word(kind, agent)
-                rows.append(head | row | {"verdict": verdict})
-    return pd.DataFrame(rows)
+                columns = [
+                    *(getattr(part, n) for n in of_part),
+                    *(getattr(found, n) for n in of_number),
+                ]
+                rest = len(found.problems), kind == one.kind, verdict
+                rows.append((one.id, kind, agent, half, *columns, *rest))
+    names = ["claim", "kind", "agent", "half", *of_part, *of_number, "problems", "decides"]
+    return pd.DataFrame(rows, columns=[*names, "verdict"])
 
 
 def by_problem(judged: Judged, part: int = 0) -> pd.DataFrame:

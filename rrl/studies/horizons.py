@@ -27,7 +27,6 @@ from rrl.core.space import ConfigSpace
 from rrl.studies.outcomes import write_csv
 from rrl.studies.problems import SurfaceServer, surface
 from rrl.studies.scenario import Scenario
-from rrl.support.intervals import bootstrap_interval
 from rrl.tuning.presets import paper_cpu
 
 Floats = NDArray[np.float64]
@@ -36,7 +35,6 @@ RACED = ("wide", "pool", "wide, 4 times as fine")
 """The surfaces of the table."""
 HORIZONS, RADII, SEEDS = (100, 300, 1000, 3000), (0.0, 1.0, 2.0, 4.0), 30
 ADAPTIVE = "adaptive"
-RUNS, RADII_FILE = "runs.csv", "radii.csv"
 DIGITS = 9  # of the numbers in the files
 LOAD_NOISE = 0.1  # of the load estimates: 100 Poisson arrivals give this much
 
@@ -165,20 +163,6 @@ def _blocks(agent: Any) -> Iterator[tuple[int, int, float]]:
         yield len(agent.tables), episode, round(radius, DIGITS)
 
 
-def read_race(folder: Path | str) -> RadiusRace:
-    """Read the files of a race."""
-    return RadiusRace(*(pd.read_csv(Path(folder) / name) for name in (RUNS, RADII_FILE)))
-
-
-def is_part(ours: RadiusRace, whole: RadiusRace) -> bool:
-    """Return whether all numbers of a race are in another one, exactly."""
-
-    def rows(table: pd.DataFrame) -> set[tuple[Any, ...]]:
-        return set(table.itertuples(index=False, name=None))
-
-    return all(rows(mine) <= rows(theirs) for mine, theirs in zip(ours, whole, strict=True))
-
-
 def make_horizons(folder: Path, data: str, workers: int) -> None:
     """Race all seeds in some processes, and write the files of the table."""
     from joblib import Parallel, delayed
@@ -190,33 +174,5 @@ def make_horizons(folder: Path, data: str, workers: int) -> None:
     jobs = (delayed(race_radii)({name: scenarios[name]}, [seed]) for name, seed in tasks)
     runs = Parallel(n_jobs=workers, return_as="generator")(jobs)
     found = list(tqdm(runs, "horizons", len(tasks), unit="run"))
-    for name, parts in zip((RUNS, RADII_FILE), zip(*found, strict=True), strict=True):
-        write_csv(pd.concat(parts), folder / name)
-
-
-def by_horizon(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Return the median over the seeds of the mean cost up to each horizon, with its interval.
-
-    Parameters
-    ----------
-    runs : DataFrame
-        It has a row per run and horizon, with the columns agent, horizon (episodes) and cost.
-    rng : numpy.random.Generator
-        The bootstrap uses it.
-
-    Returns
-    -------
-    DataFrame
-        It has one row per agent and horizon, with the columns agent, horizon, centre, low, high.
-
-    Examples
-    --------
-    >>> runs = pd.DataFrame({"agent": "a", "horizon": 10, "cost": [1.0, 2.0, 3.0]})
-    >>> by_horizon(runs, np.random.default_rng(0)).values.tolist()
-    [['a', 10, 2.0, 1.0, 3.0]]
-    """
-    rows = [
-        (*of, *bootstrap_interval(costs.to_numpy(), rng))
-        for of, costs in runs.groupby(["agent", "horizon"], sort=False)["cost"]
-    ]
-    return pd.DataFrame(rows, columns=["agent", "horizon", "centre", "low", "high"])
+    for name, parts in zip(RadiusRace._fields, zip(*found, strict=True), strict=True):
+        write_csv(pd.concat(parts), folder / f"{name}.csv")

@@ -21,9 +21,14 @@ import numpy as np
 
 from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
-from rrl.studies.side_by_side import DESCRIPTION, Contestant, Contestants, record_side_by_side
-from rrl.support.errors import DataError, Parser, command
-from rrl.support.files import read_json
+from rrl.studies.side_by_side import (
+    DESCRIPTION,
+    Contestant,
+    Contestants,
+    read_live_runs,
+    record_side_by_side,
+)
+from rrl.support.errors import Parser, command
 from rrl.support.number_options import COUNT
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
@@ -139,36 +144,26 @@ def _parser() -> Parser:
     parser.add_argument("--out", type=Path, default=Path("data/live-phases"))
     parser.add_argument("--model", default="mobilenet_v2", help="default: mobilenet_v2")
     parser.add_argument("--models", default="build/models", help="where the model is built")
-    parser.add_argument("--runs", type=COUNT, default=5, help="default 5; complete ones are kept")
+    parser.add_argument("--runs", type=COUNT, default=5, help="default 5; recorded ones are kept")
     parser.add_argument("--episodes", type=COUNT, default=36, help="rounds of a run (default 36)")
-    parser.add_argument("--requests", type=COUNT, default=100, help="of an episode (default 100)")
-    parser.add_argument("--peak", type=float, help="requests/s; default: 1.1 of what runs untuned")
     return parser
 
 
-def _begun(folder: Path) -> float | None:
-    """Return the peak (requests per second) of the runs that a folder already contains."""
-    found = sorted(folder.glob(f"*/{DESCRIPTION}"))
-    try:
-        return max(read_json(found[0])["rates_per_s"]) if found else None
-    except (ValueError, LookupError, TypeError):
-        raise DataError(f"{found[0]}: damaged; restore it, or remove {folder}") from None
+def peak_of(folder: Path) -> float | None:
+    """Return the peak (requests per second) of the runs in a folder; None without a run.
 
-
-def _is_complete(folder: Path) -> bool:
-    """Return whether a folder has a whole run, and refuse one of other contestants."""
-    file = folder / DESCRIPTION
-    if not file.exists():
-        return False
-    stored = read_json(file)
-    if stored["what"]["contestants"] != sorted((*UNTUNED, SCHEDULER, *LEARNERS)):
-        raise DataError(f"{folder} holds another run; choose another folder, or remove it")
-    return bool(stored["complete"])
+    Measured anew, it would be another workload.
+    """
+    if not any(folder.glob(f"*/{DESCRIPTION}")):
+        return None
+    return float(max(read_live_runs(folder)[0][0]["rates_per_s"]))
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Record the runs that are not complete, and return the exit code."""
+    """Record the runs that are missing, and return the exit code."""
+    from tqdm import tqdm
+
     from rrl.recording.plans import JOINT_PART, PLANS
     from rrl.recording.source import sustained_rate
     from rrl.serving.live import LiveServer
@@ -183,42 +178,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         server = LiveServer(model, space, inputs=inputs, fixed=plan.fixed)
         return stack.enter_context(server)
 
-    peak = options.peak or _begun(options.out)
+    peak = peak_of(options.out)
     if peak is None:
         with ExitStack() as stack:
             default = serving_default(paper_cpu(1))  # a thread per core in each pool, no batches
             server = live(stack, only(default))
             peak = PEAK * sustained_rate(server, default, np.random.default_rng(0), 300)
-    phases = scaled_phases(round(peak, 1), options.episodes, options.requests)
-    budget = int(HARM * options.episodes * options.requests)
+    phases = scaled_phases(round(peak, 1), options.episodes)
+    notes = {"starts": phases.starts, "rates_per_s": [round(1 / g, 1) for g in phases.gaps]}
+    budget = int(HARM * phases.episodes * phases.requests)
     for seed in range(options.runs):
         folder = options.out / str(seed)
-        if _is_complete(folder):
+        if (folder / DESCRIPTION).exists():
             continue
         with ExitStack() as stack:
-            made = partial(contestants, plan.space, partial(live, stack), seed, budget)
-            _record(folder, made, phases, seed, f"run {seed + 1} of {options.runs}")
+            made = contestants(plan.space, partial(live, stack), seed, budget)
+            run = record_side_by_side(
+                folder, made, phases, phases.episodes, seed, requests=phases.requests, notes=notes
+            )
+            title = f"run {seed + 1} of {options.runs}"
+            for turn in (bar := tqdm(run, title, phases.episodes, unit="round")):
+                means = (f"{name} {1e3 * s.episode.latency.mean():.0f}" for name, s in turn.items())
+                bar.set_postfix_str(", ".join(means) + " ms", refresh=False)
     return 0
-
-
-def _record(
-    folder: Path, make: Callable[[], Contestants], phases: Phases, seed: int, title: str
-) -> None:
-    """Record a run, with a progress bar that shows the mean latencies."""
-    from tqdm import tqdm
-
-    run = record_side_by_side(
-        folder,
-        make,
-        phases,
-        phases.episodes,
-        seed,
-        requests=phases.requests,
-        notes={"starts": phases.starts, "rates_per_s": [round(1 / g, 1) for g in phases.gaps]},
-    )
-    for turn in (bar := tqdm(run, title, phases.episodes, unit="round")):
-        means = (f"{name} {1e3 * step.episode.latency.mean():.0f}" for name, step in turn.items())
-        bar.set_postfix_str(", ".join(means) + " ms", refresh=False)
 
 
 if __name__ == "__main__":

@@ -138,27 +138,13 @@ def judge_on_map(
                     for name in (ORACLE, agent)
                 )
                 able = bool(number.problems) and (oracle.met or number.met)
-                found.append((replace(number, testable=able), oracle))
-            word = verdict(number for number, _ in found)
-            rows += [
-                {
-                    "claim": id,
-                    "agent": agent,
-                    "measure": measure,
-                    "metric": part.metric,
-                    "against": part.against,
-                    "threshold": part.threshold,
-                    "value": number.value,
-                    "low": number.low,
-                    "high": number.high,
-                    "oracle": oracle.value,
-                    "met": number.met,
-                    "testable": number.testable,
-                    "problems": len(number.problems),
-                    "verdict": word,
-                }
-                for part, (number, oracle) in zip(parts, found, strict=True)
-            ]
+                found.append((number._replace(testable=able), oracle))
+            head = {"claim": id, "agent": agent, "measure": measure}
+            head["verdict"] = verdict(number for number, _ in found)
+            for part, (number, oracle) in zip(parts, found, strict=True):
+                row = {name: getattr(part, name) for name in ("metric", "against", "threshold")}
+                row |= number._asdict() | {"problems": len(number.problems)}
+                rows.append(head | row | {"oracle": oracle.value})
     return pd.DataFrame(rows)
 
 

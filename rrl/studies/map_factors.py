@@ -153,8 +153,7 @@ def map_factors(
     -------
     DataFrame
         The columns are those of a cell, `column`, `measure`, `tolerance`, `agent` and `setting`,
-        `episodes` and `rival_episodes` (medians), `excess` and `rival_excess` (medians), and those
-        of :class:`Factor`.
+        `episodes` and `rival_episodes` (medians), and those of :class:`Factor`.
     """
     import pandas as pd
 
@@ -170,13 +169,12 @@ def map_factors(
             for name, chosen in ((agent, setting), (rival, other))
         )
         samples = _sample(ours, column), _sample(theirs, column)
-        excess = (float(typical(_sample(side, f"{column}_excess"))) for side in (ours, theirs))
         measure, _, percent = column.partition("_")
         about = (roughness, noise, column, measure, float(percent) / 100, agent, setting)
         medians = (float(typical(side)) for side in samples)
-        rows.append((*about, *medians, *excess, *factor_of(*samples, length, rng)))
+        rows.append((*about, *medians, *factor_of(*samples, length, rng)))
     names = [*CELL, "column", "measure", "tolerance", "agent", "setting"]
-    names += ["episodes", "rival_episodes", "excess", "rival_excess", *Factor._fields]
+    names += ["episodes", "rival_episodes", *Factor._fields]
     return pd.DataFrame(rows, columns=names)
 
 

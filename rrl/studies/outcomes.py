@@ -8,7 +8,7 @@ median of an even number of runs if the later one of the two in the middle is ce
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,99 +84,110 @@ def name_of(problem: Problem) -> str:
     return f"{testbed} {load:g}/s" if isinstance(load, int | float) else f"{testbed} {load[0]}"
 
 
-def testbed_kind(testbed: str) -> str:
-    """Return ``simulated``, or ``recorded`` for a profile of the real runtime."""
-    return "simulated" if testbed in (*TESTBEDS, *SURFACES) else "recorded"
-
-
-def standings(
-    results: Results, scenarios: Mapping[Problem, Scenario], rng: np.random.Generator
-) -> pd.DataFrame:
-    """Return the median and 95 % interval of every measure, one row per problem and agent.
+def runs_table(results: Results, scenarios: Mapping[Problem, Scenario]) -> pd.DataFrame:
+    """Return one row per run, from which all tables of races are made.
 
     Returns
     -------
     DataFrame
-        The columns are `problem`, `kind`, `agent`, `seeds` and `episodes`. `judged` and `ceiling`
-        are those of :class:`rrl.studies.scenario.Scenario`. Each measure has its median and the
-        limits of its interval, for example ``mean_cost``, ``mean_cost_low`` and
-        ``mean_cost_high``. The last column `late` is the median fraction of late requests under
-        the last recommendation.
+        The columns are `problem`, `kind`, `agent`, `seed` and `episodes`. `judged` and `ceiling`
+        are those of :class:`rrl.studies.scenario.Scenario`. The other columns are `MEASURES`, and
+        `late`, the fraction of late requests under the last recommendation.
+    """
+    import pandas as pd
+
+    parts = []
+    for setting, runs in results.items():
+        where = scenarios[setting.problem]
+        head = {
+            "problem": name_of(setting.problem),
+            "kind": "simulated" if setting.testbed in (*TESTBEDS, *SURFACES) else "recorded",
+            "agent": setting.agent,
+            "seed": setting.first_seed + np.arange(len(runs.chosen)),
+            "episodes": setting.episodes,
+            "judged": where.judged,
+            "ceiling": where.ceiling,
+        }
+        late = where.violations[runs.recommended[:, -1]]
+        parts.append(pd.DataFrame(head | measures(where, runs) | {"late": late}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def standings(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the median and 95 % interval of every measure, one row per problem and agent.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        See :func:`runs_table`.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    DataFrame
+        The columns are those of :func:`medians`, and the median of `late`.
+    """
+    by = ["problem", "kind", "agent", "episodes", "judged", "ceiling"]
+    table = medians(runs, by, MEASURES, rng)
+    table.insert(3, "seeds", table.pop("seeds"))
+    return table.assign(late=runs.groupby(by, sort=False)["late"].median().to_numpy())
+
+
+def medians(
+    runs: pd.DataFrame, by: Sequence[str], names: Iterable[str], rng: np.random.Generator
+) -> pd.DataFrame:
+    """Return the median of some measures with its 95 % interval, one row per group of runs.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        Numbers of episodes are censored at the column `episodes`.
+    by : sequence of str
+        The columns that tell the groups apart.
+    names : iterable of str
+        The measures, see :func:`measures`.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    DataFrame
+        The columns are `by`, `seeds`, and for each measure its median and the limits of its
+        interval, such as ``mean_cost``, ``mean_cost_low`` and ``mean_cost_high``.
     """
     import pandas as pd
 
     rows = []
-    for setting, runs in results.items():
-        row = {
-            "problem": name_of(setting.problem),
-            "kind": testbed_kind(setting.testbed),
-            "agent": setting.agent,
-            "seeds": setting.seeds,
-            "episodes": setting.episodes,
-            "judged": scenarios[setting.problem].judged,
-            "ceiling": scenarios[setting.problem].ceiling,
-        }
-        for name, values in measures(scenarios[setting.problem], runs).items():
-            row |= interval(name, values, rng, median_of(name, setting.episodes))
-        late = scenarios[setting.problem].violations[runs.recommended[:, -1]]
-        rows.append(row | {"late": float(np.median(late))})
+    for key, group in runs.groupby(list(by), sort=False):
+        row: dict[str, Any] = dict(zip(by, key, strict=True)) | {"seeds": len(group)}
+        for name in names:
+            row |= interval(name, group[name], rng, median_of(name, group["episodes"].iloc[0]))
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
-def board(results: Results, scenarios: Mapping[Problem, Scenario], measure: str) -> pd.DataFrame:
+def board(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Return the median of one measure of every agent (rows) on every problem (columns).
 
-    A number of episodes is infinite if the median run never reaches the goal.
+    A number of episodes is infinite if the median run never reaches the goal. For `runs`, see
+    :func:`runs_table`.
     """
-    import pandas as pd
 
-    cells: dict[tuple[str, str], float] = {}
-    for setting, runs in results.items():
-        values = measures(scenarios[setting.problem], runs, [measure])[measure]
-        middle = float(median_of(measure, setting.episodes)(values))
-        never = counts_episodes(measure) and middle > setting.episodes
-        cells[setting.agent, name_of(setting.problem)] = np.inf if never else middle
-    agents, problems = (list(dict.fromkeys(keys)) for keys in zip(*cells, strict=True))
-    return pd.Series(cells).unstack().loc[agents, problems]
+    def middle(of_agent: pd.DataFrame) -> float:
+        episodes = of_agent["episodes"].iloc[0]
+        median = float(median_of(measure, episodes)(of_agent[measure].to_numpy()))
+        return np.inf if counts_episodes(measure) and median > episodes else median
+
+    cells = runs.groupby(["agent", "problem"], sort=False)[["episodes", measure]].apply(middle)
+    return cells.unstack().loc[runs["agent"].unique(), runs["problem"].unique()]
 
 
-def lost_problems(cells: pd.DataFrame, ours: str) -> pd.DataFrame:
-    """Return the problems of a :func:`board` on which another agent is better than ours.
-
-    Returns
-    -------
-    DataFrame
-        It has one row per such problem: `ours`, `best other`, `by` whom, and what the `server's
-        default` has. Smaller values are better.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> rows = {"rrl-gp": [1.0, 3.0], "tf-serving-default": [2.0, 4.0], "random": [5.0, 2.5]}
-    >>> lost_problems(pd.DataFrame(rows, ["pool", "wide"]).T, "rrl-gp")["by"].to_dict()
-    {'wide': 'random'}
-    """
-    import pandas as pd
-
-    others = cells.drop(index=ours)
-    columns = {
-        "ours": cells.loc[ours],
-        "best other": others.min(),
-        "by": others.idxmin(),
-        "server's default": cells.loc["tf-serving-default"],
-    }
-    return pd.DataFrame(columns)[others.min() < cells.loc[ours]]
-
-
-def duels(
-    results: Results, scenarios: Mapping[Problem, Scenario], ours: str, rng: np.random.Generator
-) -> pd.DataFrame:
+def duels(runs: pd.DataFrame, ours: str, rng: np.random.Generator) -> pd.DataFrame:
     """Compare one agent with each other agent, seed by seed: what it won and lost.
 
     Parameters
     ----------
-    results, scenarios
-        See :func:`standings`.
+    runs : DataFrame
+        See :func:`runs_table`.
     ours : str
         This is the agent that is compared with the others.
     rng : numpy.random.Generator
@@ -191,25 +202,26 @@ def duels(
     """
     import pandas as pd
 
-    scored = {key: measures(scenarios[key.problem], runs) for key, runs in results.items()}
-    own = {key.problem: values for key, values in scored.items() if key.agent == ours}
+    of_ours = runs["agent"] == ours
+    own = runs.loc[of_ours, ["problem", "seed", *COMPARED]]
+    pairs = runs[~of_ours].merge(own, on=["problem", "seed"], suffixes=("", "_ours"))
     rows = []
-    for setting, theirs in scored.items():
-        for measure in COMPARED if setting.agent != ours else ():
-            middle = median_of(measure, setting.episodes)
-            mine = own[setting.problem][measure]
-            paired = min(len(theirs[measure]), len(mine))
-            ratio, low, high = ratio_interval(theirs[measure][:paired], mine[:paired], rng)
+    for (problem, rival), both in pairs.groupby(["problem", "agent"], sort=False):
+        first = both.iloc[0]
+        for measure in COMPARED:
+            middle = median_of(measure, first["episodes"])
+            theirs, mine = (both[f"{measure}{end}"].to_numpy() for end in ("", "_ours"))
+            ratio, low, high = ratio_interval(theirs, mine, rng)
             rows.append(
                 {
-                    "problem": name_of(setting.problem),
-                    "kind": testbed_kind(setting.testbed),
-                    "judged": scenarios[setting.problem].judged,
-                    "rival": setting.agent,
+                    "problem": problem,
+                    "kind": first["kind"],
+                    "judged": first["judged"],
+                    "rival": rival,
                     "measure": measure,
-                    "seeds": paired,
+                    "seeds": len(both),
                     "ours": float(middle(mine)),
-                    "theirs": float(middle(theirs[measure])),
+                    "theirs": float(middle(theirs)),
                     "ratio": ratio,
                     "low": low,
                     "high": high,
@@ -301,17 +313,15 @@ def write_csv(
 
 def write_runs(
     runs: pd.DataFrame, folder: Path, summarise: Callable[[pd.DataFrame], pd.DataFrame]
-) -> pd.DataFrame:
-    """Write ``runs.csv`` and ``table.csv`` with six significant digits, and return the table.
+) -> None:
+    """Write ``runs.csv`` and ``table.csv`` with six significant digits.
 
     The table is what `summarise` makes of the runs as they are written.
     """
     import pandas as pd
 
     write_csv(runs, folder / "runs.csv", "%.6g")
-    table = summarise(pd.read_csv(folder / "runs.csv"))
-    write_csv(table, folder / "table.csv", "%.6g")
-    return table
+    write_csv(summarise(pd.read_csv(folder / "runs.csv")), folder / "table.csv", "%.6g")
 
 
 def write_table(table: pd.DataFrame, name: str, folder: str | os.PathLike[str]) -> pd.DataFrame:

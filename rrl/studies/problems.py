@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
-from rrl.studies.scenario import Scenario, find_truth
+from rrl.studies.scenario import Costs, Scenario, find_truth
 from rrl.tuning.episode import Episode, Server, Status, check_arrivals, watched
 from rrl.tuning.presets import paper_cpu
 from rrl.tuning.watch import Watch
@@ -41,22 +41,22 @@ SURFACES = ("wide", "narrow", "pool")
 """Synthetic tables of mean costs on the paper's grid."""
 
 DATA = Path("data")
-SCENARIOS = (
-    *SURFACES,
-    *(f"cpu10 {rate}" for rate in (8.3, 12.5, 16.7)),
-    *(f"gpu {rate}" for rate in (200, 500, 900)),
-    *(f"cpu2 {rate}" for rate in (60, 115, 165)),
-    *(f"mobilenet_v2-threads {rate}" for rate in (60, 115, 165)),
-    *(f"mobilenet_v2-busy {rate}" for rate in (38, 76, 107)),
-    *(f"inception_v3-threads {rate}" for rate in (10, 21, 30)),
-    "mobilenet_v2-batching 165",
-    "keyword-threads 1275",
-    "mobilenet_v2-joint-279 81.5",  # its other two loads are held out
-)
-"""Each name is a surface, or it is a testbed or profile with a rate in requests per second.
-
-See :func:`open_scenario`.
-"""
+ANY_LOAD = 10.0  # requests per second; the costs of a surface do not depend on it
+_RATES = {
+    "cpu10": (8.3, 12.5, 16.7),
+    "gpu": (200.0, 500.0, 900.0),
+    "cpu2": (60.0, 115.0, 165.0),
+    "mobilenet_v2-threads": (60.0, 115.0, 165.0),
+    "mobilenet_v2-busy": (38.0, 76.0, 107.0),
+    "inception_v3-threads": (10.0, 21.0, 30.0),
+    "mobilenet_v2-batching": (165.0,),
+    "keyword-threads": (1275.0,),
+    "mobilenet_v2-joint-279": (81.5,),  # its other two loads are held out
+}
+SCENARIOS = {name: (name, ANY_LOAD) for name in SURFACES} | {
+    f"{testbed} {rate:g}": (testbed, rate) for testbed, rates in _RATES.items() for rate in rates
+}
+"""The testbed and the load of each problem of the board, see :func:`open_scenario`."""
 
 
 def open_scenario(
@@ -123,18 +123,6 @@ def _profile(folder: Path) -> Profile:
     from rrl.recording.profile import read_profile
 
     return read_profile(folder)
-
-
-def problem_of(name: str) -> tuple[str, float]:
-    """Return the testbed and the load of one of `SCENARIOS`; every load is the same to a surface.
-
-    Examples
-    --------
-    >>> problem_of("mobilenet_v2-busy 38"), problem_of("wide")
-    (('mobilenet_v2-busy', 38.0), ('wide', 10.0))
-    """
-    testbed, _, rate = name.rpartition(" ")
-    return (testbed, float(rate)) if testbed else (name, 10.0)
 
 
 def half_of(testbed: str) -> tuple[str, int]:
@@ -225,8 +213,6 @@ def surface(name: str, space: ConfigSpace, cost: ArrayLike, noise: float = 0.07)
 
 NOISE = 0.1
 """The coefficient of variation of an episode's cost on these spaces."""
-
-Costs = NDArray[np.float64]
 
 
 def _category(rng: np.random.Generator) -> tuple[ConfigSpace, Costs]:

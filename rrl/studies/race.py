@@ -35,18 +35,6 @@ class Race:
     recommended: NDArray[np.int32]
     costs: NDArray[np.float64] | None = None
 
-    def mean_costs(self) -> NDArray[np.float64]:
-        """Return the mean cost of each run, shape (seeds,).
-
-        Raises
-        ------
-        ValueError
-            If the costs were not kept.
-        """
-        if self.costs is None:
-            raise ValueError("these runs have no costs: make the sweep with costs=True")
-        return self.costs.mean(axis=1)
-
 
 def race(
     scenario: Scenario,

@@ -116,11 +116,11 @@ def place_name(testbed: str, load: float) -> str:
     return f"{half_of(testbed)[0]} {load:g}"
 
 
-def place_problems(places: Sequence[Place], sweep: Sweep, progress: bool) -> Problems:
+def place_problems(places: Sequence[Place], sweep: Sweep) -> Problems:
     """Return the problems of places with their truths; a recording has one for either half."""
     halves = [(f"{name}/1", load) for name, load in places if name in RECORDED]
     wanted = (*places, *halves)
-    scenarios = sweep.of([Setting(*one, "rrl", 1, 1) for one in wanted]).scenarios(progress)
+    scenarios = sweep.of([Setting(*one, "rrl", 1, 1) for one in wanted]).scenarios()
     return {where: scenarios[where] for where in wanted}
 
 
@@ -156,7 +156,6 @@ def race_places(
     tuning: pd.DataFrame,
     stage: Stage,
     sweep: Sweep,
-    progress: bool = True,
 ) -> pd.DataFrame:
     """Return the runs at places, with the seeds and the episodes of a stage: `place_runs.csv`.
 
@@ -172,10 +171,9 @@ def race_places(
         place, half = place_name(testbed, load), half_of(testbed)[1]
         for agent, column in product(("rrl", RIVAL), MIDDLE):
             setting = chosen[(*cells[place], agent, column)]
-            how = testbed, load, agent, setting, stage.seeds, stage.episodes
+            how = testbed, load, agent, setting, tuple(stage.seeds), stage.episodes
             tasks[place, half, agent, column, setting] = _place_task(where, how, sweep.data)
-    distinct = {task.key: task for task in tasks.values()}
-    pieces = sweep.compute(list(distinct.values()), progress)
+    pieces = sweep.compute(list(tasks.values()))
     rows = []
     for key, task in tasks.items():
         number = COLUMNS.index(key[3])
@@ -221,81 +219,53 @@ FILES = ("tuning", "runs", "places", "place_runs")
 
 
 class Stage(NamedTuple):
-    """The runs of each setting in each cell: on which surfaces, from which seeds, how long.
+    """The runs of each setting in each cell: on which kinds of surface, from which seeds, how long.
 
-    A surface is its kind and its own seed.
+    There is one surface of each kind, drawn from the first of the seeds.
     """
 
-    surfaces: tuple[tuple[str, int], ...]
-    seeds: tuple[int, ...]
+    kinds: tuple[str, ...]
+    seeds: range
     episodes: int
 
 
-def stage_of(kinds: Sequence[str], first_seed: int, runs: int, episodes: int) -> Stage:
-    """Return a stage with a surface of each kind; the seeds of the runs begin at its seed, too."""
-    surfaces = tuple((kind, first_seed) for kind in kinds)
-    return Stage(surfaces, tuple(range(first_seed, first_seed + runs)), episodes)
+Tried = tuple[Cell, str, str]
+"""A cell, an agent, and one of its :func:`rrl.studies.map_cells.agent_settings`."""
 
 
 class Plan(NamedTuple):
-    """All runs of a map.
+    """All runs of a map: what the tuning tries, its stage and that of the judging, the places."""
 
-    Parameters
-    ----------
-    agents : dict of Cell to sequence of str
-        The agents that take part in each cell.
-    settings : dict of str to sequence of str
-        See :func:`rrl.studies.map_cells.agent_settings`.
-    tuning, judging : Stage
-    places : tuple of Place
-    """
-
-    agents: Mapping[Cell, Sequence[str]]
-    settings: Mapping[str, Sequence[str]]
+    tried: Sequence[Tried]
     tuning: Stage
     judging: Stage
-    places: tuple[Place, ...]
+    places: Sequence[Place]
 
 
 def whole_plan(data: str | os.PathLike[str] = "data") -> Plan:
     """Return the plan of the published map; the deep Q-network is in its four corners only."""
-    corners = {Cell(s, n) for s in ROUGHNESSES[:: len(ROUGHNESSES) - 1] for n in NOISES[::3]}
-    settings = agent_settings()
-    usual = [agent for agent in settings if agent != "deep-q-network"]
-    cells = [Cell(s, noise) for s in ROUGHNESSES for noise in NOISES]
+    corners = set(product(ROUGHNESSES[:: len(ROUGHNESSES) - 1], NOISES[::3]))
+    tried = [
+        (Cell(*cell), agent, setting)
+        for cell in product(ROUGHNESSES, NOISES)
+        for agent, settings in agent_settings().items()
+        if agent != "deep-q-network" or cell in corners
+        for setting in settings
+    ]
     return Plan(
-        {cell: list(settings) if cell in corners else usual for cell in cells},
-        settings,
-        stage_of(TUNING_KINDS, 71_000, 4, TUNING_EPISODES),
-        stage_of(JUDGING_KINDS, 91_000, 6, JUDGING_EPISODES),
-        tuple(all_places(data)),
+        tried,
+        Stage(TUNING_KINDS, range(71_000, 71_004), TUNING_EPISODES),
+        Stage(JUDGING_KINDS, range(91_000, 91_006), JUDGING_EPISODES),
+        all_places(data),
     )
 
 
-def run_map(plan: Plan, sweep: Sweep, progress: bool = True) -> dict[str, pd.DataFrame]:
-    """Make all runs of a plan that are missing; return the tables by the names of their files."""
-    tuning = tune_cells(plan, sweep, progress)
-    runs = judge_cells(plan, sweep, tuning, progress)
-    problems = place_problems(plan.places, sweep, progress)
-    at = measure_places(plan.places, problems, sweep.data)
-    raced = race_places(problems, at, tuning, plan.judging, sweep, progress)
-    tables = tuning, runs, at, raced
-    return dict(zip(FILES, tables, strict=True))
-
-
-def tune_cells(plan: Plan, sweep: Sweep, progress: bool = True) -> pd.DataFrame:
+def tune_cells(plan: Plan, sweep: Sweep) -> pd.DataFrame:
     """Return how each setting did in each cell: the table `tuning.csv`."""
     import pandas as pd
 
-    wanted = [
-        (cell, agent, setting)
-        for cell, agents in plan.agents.items()
-        for agent in agents
-        for setting in plan.settings[agent]
-    ]
-    found = _runs_of(wanted, plan.tuning, [plan.tuning.surfaces], sweep, progress)
     rows = []
-    for key, (arrivals, excess) in found.items():
+    for key, (arrivals, excess) in _runs_of(plan.tried, plan.tuning, sweep).items():
         medians = typical(np.moveaxis(arrivals, -1, 0))
         never = np.isinf(arrivals).mean(axis=(0, 1)).round(4)
         numbers = zip(medians, never, excess.mean(axis=(0, 1)).round(3), strict=True)
@@ -304,64 +274,56 @@ def tune_cells(plan: Plan, sweep: Sweep, progress: bool = True) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*CELL, "agent", "setting", *names])
 
 
-def judge_cells(
-    plan: Plan, sweep: Sweep, tuning: pd.DataFrame, progress: bool = True
-) -> pd.DataFrame:
+def judge_cells(plan: Plan, sweep: Sweep, tuning: pd.DataFrame) -> pd.DataFrame:
     """Return the runs of the chosen settings on the judging surfaces: the table `runs.csv`."""
     import pandas as pd
 
     chosen = chosen_settings(tuning)[[*CELL, "agent", "setting"]].drop_duplicates()
     wanted = [(Cell(*row[:2]), *row[2:]) for row in chosen.itertuples(index=False, name=None)]
-    stage = plan.judging
-    found = _runs_of(wanted, stage, [[one] for one in stage.surfaces], sweep, progress)
     rows = [
         (*key[0], *key[1:], kind, seed, *arrivals[i, j], *excess[i, j].round(3))
-        for key, (arrivals, excess) in found.items()
-        for i, (kind, _) in enumerate(stage.surfaces)
-        for j, seed in enumerate(stage.seeds)
+        for key, (arrivals, excess) in _runs_of(wanted, plan.judging, sweep).items()
+        for i, kind in enumerate(plan.judging.kinds)
+        for j, seed in enumerate(plan.judging.seeds)
     ]
     names = [*COLUMNS, *(f"{column}_excess" for column in COLUMNS)]
     return pd.DataFrame(rows, columns=[*CELL, "agent", "setting", "surface", "seed", *names])
 
 
 def _runs_of(
-    wanted: Sequence[tuple[Cell, str, str]],
-    stage: Stage,
-    parts: Sequence[Sequence[tuple[str, int]]],
-    sweep: Sweep,
-    progress: bool,
-) -> dict[tuple[Cell, str, str], tuple[np.ndarray, ...]]:
-    """Return arrivals and excess of some settings, with a piece for each part of the surfaces."""
-    tasks = {
-        key: [_cell_task(*key, tuple(part), stage.seeds, stage.episodes) for part in parts]
-        for key in wanted
-    }
-    pieces = sweep.compute([task for of_key in tasks.values() for task in of_key], progress)
+    wanted: Sequence[Tried], stage: Stage, sweep: Sweep
+) -> dict[Tried, tuple[np.ndarray, ...]]:
+    """Return arrivals and excess, shape (kinds, seeds, 6); the runs on a surface are a piece."""
+    tasks = {key: [_cell_task(key, kind, stage) for kind in stage.kinds] for key in wanted}
+    pieces = sweep.compute([task for of_key in tasks.values() for task in of_key])
     return {
         key: tuple(np.concatenate([pieces[task.key][name] for task in of_key]) for name in ARRAYS)
         for key, of_key in tasks.items()
     }
 
 
-def _cell_task(cell: Cell, agent: str, setting: str, *how: Any) -> Task:
-    arguments = agent, setting, cell, *how
+def _cell_task(tried: Tried, kind: str, stage: Stage) -> Task:
+    cell, agent, setting = tried
+    seeds = tuple(stage.seeds)
+    arguments = agent, setting, cell, [(kind, seeds[0])], seeds, stage.episodes
     versions = label(f"agent {agent}"), label("judge map"), packages()
     return Task(piece_key("map", arguments, versions), run_cell, arguments)
 
 
 def read_map(folder: Path | str) -> dict[str, pd.DataFrame]:
-    """Read the tables of a map by the names of their files, as :func:`run_map` returns them."""
+    """Read the tables of a map by the names of their files."""
     import pandas as pd
 
     return {name: pd.read_csv(Path(folder) / f"{name}.csv") for name in FILES}
 
 
-def write_map(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
-    """Write the tables of a map; numbers have the digits that tell them apart."""
-    for name, table in tables.items():
+def make_map(folder: Path, sweep: Sweep, plan: Plan | None = None) -> None:
+    """Make the runs of a plan that are missing, by default the whole one, and write its tables."""
+    plan = plan or whole_plan(sweep.data)
+    tuning = tune_cells(plan, sweep)
+    runs = judge_cells(plan, sweep, tuning)
+    problems = place_problems(plan.places, sweep)
+    at = measure_places(plan.places, problems, sweep.data)
+    raced = race_places(problems, at, tuning, plan.judging, sweep)
+    for name, table in zip(FILES, (tuning, runs, at, raced), strict=True):
         write_csv(table, folder / f"{name}.csv")
-
-
-def make_map(folder: Path, sweep: Sweep) -> None:
-    """Make the runs of the map that are missing, and write its tables."""
-    write_map(run_map(whole_plan(sweep.data), sweep), folder)

@@ -4,12 +4,11 @@
 
 - ``check`` says what is stored, and fails if a result is of other versions than the present ones.
   It names the figures that rest on it, and the command that renews it.
-- ``renew`` computes what is of other versions, all of it or what one figure rests on, or one table
-  anew. It can be stopped, and the same command goes on.
+- ``renew`` computes what is of other versions, or missing, and removes what no notebook reads. It
+  can be stopped, and the same command goes on.
 - ``versions`` gives the behaviours that have changed their next versions (``make versions``).
 - ``verify`` computes a sample of the stored runs again and compares them byte by byte. Each commit
   has another sample. With ``--all`` it computes every run.
-- ``keep`` removes what no notebook wanted while the results were stored.
 
 Besides runs and truths, the store has tables of runs that are no single races. A table depends on
 versions of agents, problems and the judge, too, and has a line in the index. :func:`table_file`
@@ -18,13 +17,12 @@ returns the path of a file of a table if the table is of the present versions.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,8 +35,16 @@ from rrl.studies.days import Arrays
 from rrl.studies.horizons import RACED, make_horizons
 from rrl.studies.region_map import RECORDED, SIMULATED, make_map
 from rrl.studies.settings import TruthOf
-from rrl.studies.sweep_store import TABLES, Entry, Key, Store, data_key, differing, packages
-from rrl.studies.sweeps import WANTED, Result, Sweep, Task
+from rrl.studies.sweep_store import (
+    TABLES,
+    Key,
+    Store,
+    data_key,
+    differing,
+    packages,
+    read_arrays,
+)
+from rrl.studies.sweeps import Result, Sweep, Task
 from rrl.studies.warm_start import PROBLEMS as WARM_PROBLEMS
 from rrl.studies.warm_start import make_warm_start
 from rrl.support.errors import DataError, Parser, UnstableError, UsageError, command
@@ -132,7 +138,7 @@ def table_file(name: str, file: str, data: str | os.PathLike[str] = "data") -> P
     path, entry = store.table(name) / file, store.index.get(TABLES + name)
     if entry is None or not path.exists():
         raise DataError(f"{path}: no such table is stored; `make results` makes it")
-    new = sorted(set(key_of(tables()[name], data)) ^ set(entry.key))
+    new = sorted(set(key_of(tables()[name], data)) ^ set(entry[1]))
     if new:
         raise DataError(
             f"{path}: of other versions than {', '.join(new)}; `make results` renews the table"
@@ -145,7 +151,7 @@ def renew_table(name: str, sweep: Sweep) -> None:
     table = tables()[name]
     key = key_of(table, sweep.data)
     table.make(sweep.store.table(name), sweep)
-    sweep.store.enter({TABLES + name: Entry(("table", name), key)})
+    sweep.store.enter({TABLES + name: (("table", name), key)})
 
 
 # --- which versions the results are of ------------------------------------------------------------
@@ -170,40 +176,35 @@ def wanted_now(sweep: Sweep) -> dict[str, Result]:
 
 def outdated(sweep: Sweep) -> dict[str, Key]:
     """Return the stored results of other versions, with what has changed in their keys."""
-    now, index = wanted_now(sweep), sweep.store.index
-    keys = {name: result.entry.key for name, result in now.items()}
-    known = tables()
-    for name in known:
-        keys[TABLES + name] = key_of(known[name], sweep.data)
-    late: dict[str, Key] = {}
-    for name in {*index, *keys}:
+    keys = {name: result.key for name, result in wanted_now(sweep).items()}
+    keys |= {TABLES + name: key_of(table, sweep.data) for name, table in tables().items()}
+    store, late = sweep.store, dict[str, Key]()
+    for name in sorted({*store.index, *keys}):
         if name not in keys:
             late[name] = (f"{name} cannot be made any more",)
-        elif name not in index:
-            late[name] = ("is not stored",)
-        elif new := set(keys[name]) ^ set(index[name].key):
-            late[name] = tuple(sorted(new & set(keys[name]) or new))
-    return dict(sorted(late.items()))
+        elif not store.is_present(name, keys[name]):
+            kept = set(store.index[name][1]) if name in store else set(keys[name])
+            new = kept ^ set(keys[name])
+            late[name] = tuple(sorted(new & set(keys[name]) or new)) or ("is not stored",)
+    return late
 
 
-def rests_on(names: Iterable[str], root: Path) -> dict[str, list[str]]:
-    """Return the stored results on which each figure or table rests, of those that are named.
+def read_by() -> dict[str, list[str]]:
+    """Return the figures and tables that rest on each result, by the manifest of the figures.
 
     The manifest names the results that a notebook read, and the files that it made. So each of
     these files rests on all results that its notebook read.
     """
-    path = root / MANIFEST
-    manifest = read_json(path) if path.exists() else {"files": {}, "notebooks": {}}
-    wanted, found = set(names), dict[str, list[str]]()
-    files = {name: one for name, one in manifest["files"].items() if not name.endswith(".pdf")}
-    for file, entry in sorted(files.items()):  # a drawing is named once, as .png
-        read = manifest["notebooks"].get(entry["notebook"], {}).get("results", ())
-        if rest := sorted(wanted.intersection(read)):
-            found[Path(file).name] = rest
+    manifest = read_json(MANIFEST) if MANIFEST.exists() else {"files": {}, "notebooks": {}}
+    read = {book: entry.get("results", ()) for book, entry in manifest["notebooks"].items()}
+    found: dict[str, list[str]] = {name: [] for names in read.values() for name in names}
+    for file, entry in manifest["files"].items():
+        for name in read.get(entry["notebook"], ()):
+            found[name].append(Path(file).stem)
     return found
 
 
-def check(sweep: Sweep, root: Path = Path()) -> str:
+def check(sweep: Sweep) -> str:
     """Return one line about the stored results, all of which are of the present versions.
 
     Raises
@@ -226,56 +227,48 @@ def check(sweep: Sweep, root: Path = Path()) -> str:
         reasons[new].append(name)
     for new, names in reasons.items():
         print(f"{', '.join(new)}: {len(names)} stored results, such as {names[0]}")
-    figures = rests_on(late, root)
-    stems = {Path(figure).stem for figure in figures}
-    print(f"figures and tables that rest on them: {', '.join(sorted(stems)) or 'none'}")
+    read = read_by()
+    figures = sorted({figure for name in late for figure in read.get(name, ())})
+    print(f"figures and tables that rest on them: {', '.join(figures) or 'none'}")
     steps = "`make versions`, then `make results`" if unknown else "`make results`"
     raise UnstableError(
         f"{len(late)} of {len(sweep.store.index)} stored results are of other versions, and "
-        f"{len(figures)} figures and tables rest on them: nothing is drawn; {steps} renews them, "
-        "and `make results FIGURE=NAME` those of one figure"
+        f"{len(figures)} figures and tables rest on them: nothing is drawn; {steps} renews them"
     )
 
 
-def renew(sweep: Sweep, figure: str | None = None, root: Path = Path()) -> str:
+def renew(sweep: Sweep) -> str:
     """Compute and store what is of other versions; return one line about it.
 
-    Pieces are computed in a random order, so that the time left is that of all of them.
+    What no notebook of the manifest reads is removed instead. Pieces are computed in a random
+    order, so that the time left is that of all of them.
 
     Raises
     ------
     UsageError
-        If no figure has that name.
+        If a behaviour has changed and has no version.
     """
     if missing := sorted(changed()):
         raise UsageError(f"{', '.join(missing)}: no versions yet; `make versions` gives them some")
-    late, now = list(outdated(sweep)), wanted_now(sweep)
-    if figure is not None:
-        wanted = rests_on({*sweep.store.index}, root)
-        names = {Path(name).stem: rest for name, rest in wanted.items()}
-        if Path(figure).stem not in names:
-            raise UsageError(
-                f"no figure {figure!r} rests on stored results; known: {sorted(names)}"
-            )
-        late = [name for name in late if name in names[Path(figure).stem]]
-    results = [now[name] for name in late if name in now]
+    late, now, read = outdated(sweep), wanted_now(sweep), read_by()
+    made = [name for name in tables() if TABLES + name in late]
+    results = [now[name] for name in late if name in now and (name in read or not read)]
     tasks = [task for result in results for task in result.tasks]
     random.Random(0).shuffle(tasks)
     sweep.compute(tasks)
     for result in results:
         sweep.keep_result(result)
-    known = {TABLES + name for name in tables()}
-    made = [name.removeprefix(TABLES) for name in late if name in known]
     for name in made:
         print(f"table {name}", flush=True)
         renew_table(name, sweep)
-    gone = [name for name in late if name not in now and name not in known]
+    renewed = {*(result.name for result in results), *(TABLES + name for name in made)}
+    gone = [name for name in late if name not in renewed]
     sweep.store.forget(gone)
     return f"{len(results)} results and {len(made)} tables renewed, {len(gone)} removed"
 
 
-def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[tuple[Result, Task]]:
-    """Choose pieces to compute again: one seed of some results; all seeds of all without a count.
+def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[Result]:
+    """Choose results to compute again: one seed of each; all seeds of all without a count.
 
     Parameters
     ----------
@@ -284,26 +277,22 @@ def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[tuple[Result, 
         Another text selects another sample.
     count : int or None
     """
-
-    def number(name: str) -> int:
-        return int(hashlib.sha256(f"{salt} {name}".encode()).hexdigest(), 16)
-
     present = {
         name: result
-        for name, result in wanted_now(sweep).items()
-        if sweep.store.is_present(name, result.entry.key)
+        for name, result in sorted(wanted_now(sweep).items())
+        if sweep.store.is_present(name, result.key)
     }
-    found = []
-    for name in sorted(present, key=number)[:count]:
-        result, what = present[name], present[name].entry.what
-        tasks = result.tasks
-        if count is not None and not isinstance(what, TruthOf):
-            tasks = sweep.result(what, [[what.first_seed + number(name) % what.seeds]]).tasks
-        found += [(result, task) for task in tasks]
+    if count is None:
+        return list(present.values())
+    rng, found = random.Random(salt), []
+    for name in rng.sample(list(present), min(count, len(present))):
+        what = present[name].what
+        seed = None if isinstance(what, TruthOf) else what.first_seed + rng.randrange(what.seeds)
+        found.append(present[name] if seed is None else sweep.result(what, [[seed]]))
     return found
 
 
-def verify(sweep: Sweep, count: int | None = SAMPLE, progress: bool = True) -> str:
+def verify(sweep: Sweep, count: int | None = SAMPLE) -> str:
     """Compute a sample of the stored results again, or all; return one line: they are the same.
 
     Raises
@@ -314,9 +303,10 @@ def verify(sweep: Sweep, count: int | None = SAMPLE, progress: bool = True) -> s
         If a file is damaged.
     """
     chosen = sample_of(sweep, _commit(), count)
-    computed = sweep.compute([task for _, task in chosen], progress)
-    for result, task in chosen:
-        _compare(sweep.store, result, task, computed[task.key])
+    computed = sweep.compute([task for result in chosen for task in result.tasks])
+    for result in chosen:
+        for task in result.tasks:
+            _compare(sweep.store, result, task, computed[task.key])
     total = sum(not name.startswith(TABLES) for name in sweep.store.index)
     what = "all" if count is None else f"{len(chosen)} of {total}"
     return f"computed again: {what} stored results, and the same came out"
@@ -332,7 +322,7 @@ def _commit() -> str:
 
 
 def _compare(store: Store, result: Result, task: Task, computed: Arrays) -> None:
-    what, whole, stored = "", result.entry.what, store.read(result.name)
+    what, whole, stored = "", result.what, read_arrays(store.path(result.name))
     if not isinstance(whole, TruthOf):
         first, seeds = whole.first_seed, task.arguments[1]
         rows = slice(seeds[0] - first, seeds[-1] + 1 - first)
@@ -351,38 +341,18 @@ def _compare(store: Store, result: Result, task: Task, computed: Arrays) -> None
         )
 
 
-def keep(sweep: Sweep) -> str:
-    """Remove the stored results that were not wanted, and return one line about what is there."""
-    path = sweep.folder / WANTED
-    if not path.exists():
-        raise UsageError(f"{path}: nothing was stored; run `make results`")
-    gone = sweep.store.keep(sorted(set(path.read_text(encoding="utf-8").splitlines())))
-    path.unlink()
-    size = sum(file.stat().st_size for file in sweep.store.folder.rglob("*") if file.is_file())
-    removed = f", {len(gone)} older files removed" if gone else ""
-    return f"{len(sweep.store.index)} results are stored, {size / 1e6:.1f} MB{removed}"
-
-
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Check, renew or verify the stored results; print what was found."""
     parser = Parser(prog="python -m rrl.studies.results", description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["check", "renew", "versions", "verify", "keep"])
-    parser.add_argument("--figure", help="renew only what this figure rests on")
-    parser.add_argument("--table", choices=tables(), help="make this table anew")
+    parser.add_argument("what", choices=["check", "renew", "versions", "verify"])
     parser.add_argument("--all", action="store_true", help="verify every stored result (hours)")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the profiles")
-    parser.add_argument("--build", type=Path, default=Path("build"), help="folder of the pieces")
     options = parser.parse_args(argv)
-    sweep = Sweep((), data=options.data, build=options.build)
+    sweep = Sweep(())
     if options.what == "versions":
         print(*accept(), sep="\n")
-    elif options.what == "keep":
-        print(keep(sweep))
-    elif options.what == "renew" and options.table:
-        renew_table(options.table, sweep)
     elif options.what == "renew":
-        print(renew(sweep, options.figure))
+        print(renew(sweep))
     elif not sweep.store.index:
         print("no results are stored: all are computed, which takes longer")
     elif options.what == "check":

@@ -11,7 +11,6 @@ p99 of the best configuration. It does not say which configuration that is.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 Costs = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-PathLike = str | os.PathLike[str]
 
 UNMARKED: Flags = np.empty(0, dtype=bool)
 """Flags that are not given: they follow from the costs."""

@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import product
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from rrl.rivals.agents import home, maker
+from rrl.rivals.agents import home
 from rrl.support.errors import UsageError
 from rrl.tuning.objective_names import parse_objective
 from rrl.workloads.modulated import Bursts, Diurnal, FlashCrowd
@@ -134,20 +132,3 @@ def workload(load: Load) -> float | Workload:
         return WORKLOADS[load[0]](*load[1:])
     except (TypeError, ValueError) as error:
         raise UsageError(f"workload {load!r}: {error}") from error
-
-
-def why_not(agent: str) -> str | None:
-    """Return why an agent cannot be made here, such as a missing package; None if it can.
-
-    Examples
-    --------
-    >>> why_not("rrl-gp") is None
-    True
-    """
-    from rrl.tuning.presets import paper_cpu
-
-    try:
-        maker(agent)(paper_cpu(2), np.random.default_rng(0))
-    except (AttributeError, ImportError, UsageError) as error:
-        return str(error)
-    return None

@@ -4,8 +4,8 @@ So other programs on the machine affect all agents alike, and differences come f
 live server is paused between its turns. A guard may limit what a contestant tries.
 
 A run is a folder of two files. `run.json` says what ran, where and when. `steps.csv` has one row
-per episode with every latency, also of what served the rest after a bad trial. The rows are saved
-after each round. A run that was stopped begins again, so that all its rounds are of one sitting.
+per episode with every latency, also of what served the rest after a bad trial. Both are written at
+the end: a run that was stopped begins again, so that all its rounds are of one sitting.
 
 Runs are independent of each other, the episodes of a run are not. So the intervals of several runs
 together (:func:`over_runs`) are over runs.
@@ -13,23 +13,22 @@ together (:func:`over_runs`) are over runs.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
+from rrl.studies.outcomes import write_csv
 from rrl.support.errors import DataError
-from rrl.support.files import write_atomically
+from rrl.support.files import read_json, write_atomically
 from rrl.support.machine import describe_machine, exclusive
 from rrl.tuning.episode import Episode, Server
 from rrl.tuning.guard import Guard
@@ -60,17 +59,8 @@ class Contestant(NamedTuple):
 Contestants = Mapping[str, Contestant]
 
 
-@runtime_checkable
-class Pauses(Protocol):
-    """Protocol of a live server that can be paused while others have their turn."""
-
-    def pause(self) -> None:
-        """Use no processor until the next episode."""
-        ...
-
-
 class Served:
-    """A server that keeps the valid episodes of a turn, and is paused after each.
+    """A server that keeps the valid episodes of a turn, and is paused after each if it is live.
 
     Examples
     --------
@@ -97,8 +87,8 @@ class Served:
         try:
             episode = self.server.measure(configuration, arrivals, rng, watch=watch)
         finally:
-            if isinstance(self.server, Pauses):
-                self.server.pause()
+            if pause := getattr(self.server, "pause", None):
+                pause()  # it uses no processor while others have their turn
         self._episodes += [episode] if episode.valid else []
         return episode
 
@@ -108,18 +98,23 @@ class Served:
         return found
 
 
-def side_by_side(
+def record_side_by_side(
+    folder: Path,
     contestants: Contestants,
     workload: Workload,
     episodes: int,
     seed: int,
     *,
     requests: int = 100,
+    notes: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[str, Step]]:
-    """Let agents learn in turns; yield a round (one step of each) after all agents learned.
+    """Let agents learn in turns; yield each round, and write the run after the last one.
+
+    During a round (one step of each agent), other measurements are kept off the machine.
 
     Parameters
     ----------
+    folder : pathlib.Path
     contestants : mapping of str to Contestant
         If the servers are live, each contestant needs its own.
     workload : Workload
@@ -130,114 +125,34 @@ def side_by_side(
         It sets the arrivals and the order within a round, which is random.
     requests : int
         Of an episode.
-
-    Examples
-    --------
-    >>> from rrl import RRL, Poisson, TableServer
-    >>> server = TableServer({"threads": [1, 2], "cost": [0.5, 0.25]}, ["threads"])
-    >>> agents = {k: RRL(server.space, np.random.default_rng(k)) for k in (1, 2)}
-    >>> both = {f"agent {k}": Contestant(server, agent) for k, agent in agents.items()}
-    >>> turns = list(side_by_side(both, Poisson(9.0), 3, seed=0))
-    >>> len(turns), sorted(turns[-1])
-    (3, ['agent 1', 'agent 2'])
-    """
-    runs: dict[str, Iterator[Step]] = {}
-    for name, (server, agent, guard) in contestants.items():
-        drawn = draw_run(workload, episodes, requests, np.random.default_rng(seed))
-        what = server, agent, *drawn, MeanLatency()
-        runs[name] = learning_steps(*what) if guard is None else guarded_steps(*what, guard)
-    for number in range(episodes):
-        order = np.random.default_rng([seed, number]).permutation(sorted(runs)).tolist()
-        turn = {name: next(runs[name]) for name in order}
-        yield turn
-
-
-def record_side_by_side(
-    folder: Path,
-    make: Callable[[], Contestants],
-    workload: Workload,
-    episodes: int,
-    seed: int,
-    *,
-    requests: int = 100,
-    notes: Mapping[str, Any] | None = None,
-) -> Iterator[dict[str, Step]]:
-    """Run :func:`side_by_side` and save it in a folder; a run that was stopped begins again.
-
-    During a round, other measurements are kept off the machine.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-    make : callable
-        It makes the contestants.
     notes : mapping, optional
         These are further entries of `run.json`.
-
-    Yields
-    ------
-    dict of str to Step
-        This is a round, after it was saved.
-
-    Raises
-    ------
-    DataError
-        If the folder contains another run, or one that is complete.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    what = {"episodes": episodes, "requests": requests, "seed": seed, "workload": repr(workload)}
-    made = make()
-    served = {name: Served(one.server) for name, one in made.items()}
-    contestants = {name: one._replace(server=served[name]) for name, one in made.items()}
-    what["contestants"] = sorted(contestants)
-    _check_folder(folder, what)
-    _describe(folder, what, complete=False, notes=notes)
-    rows: list[dict[str, Any]] = []
-    rounds = side_by_side(contestants, workload, episodes, seed, requests=requests)
-    while True:
-        with exclusive():
-            turn = next(rounds, None)
-        if turn is None:
-            break
-        rows += [
-            _row(name, step, order, served[name].taken())
-            for order, (name, step) in enumerate(turn.items())
-        ]
-        _save(folder, rows)
-        yield turn
-    _describe(folder, what, complete=True, notes=notes)
-
-
-def read_steps(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Read a run: its description, and one row per episode with `latency_s` as array in seconds.
-
-    Raises
-    ------
-    DataError
-        If the run is missing, is damaged or has another schema.
     """
     import pandas as pd
 
-    folder = Path(folder)
-    try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        table = pd.read_csv(folder / STEPS, dtype={"latencies_us": str, "knobs": str})
-        table["latency_s"] = [
-            np.array(text.split(), dtype=float) / 1e6 for text in table.pop("latencies_us")
-        ]
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{error.filename}: not found; record it with `python -m rrl.studies.live_phases`"
-        ) from None
-    except (ValueError, KeyError, AttributeError) as error:
-        raise DataError(f"{folder}: corrupt or truncated ({error}); restore it") from None
-    if description.get("schema") not in (1, SCHEMA):
-        raise DataError(
-            f"{folder / DESCRIPTION}: schema {description.get('schema')!r}, not 1 or {SCHEMA}"
-        )
-    if description["schema"] == 1:
-        table["contestant"] = table["contestant"].replace(FORMER)
-    return description, table
+    served = {name: Served(one.server) for name, one in contestants.items()}
+    runs: dict[str, Iterator[Step]] = {}
+    for name, (_, agent, guard) in contestants.items():
+        drawn = draw_run(workload, episodes, requests, np.random.default_rng(seed))
+        what = served[name], agent, *drawn, MeanLatency()
+        runs[name] = learning_steps(*what) if guard is None else guarded_steps(*what, guard)
+    rows = []
+    for number in range(episodes):
+        order = np.random.default_rng([seed, number]).permutation(sorted(runs)).tolist()
+        with exclusive():
+            turn = {name: next(runs[name]) for name in order}
+        rows += [_row(name, turn[name], i, served[name].taken()) for i, name in enumerate(order)]
+        yield turn
+    write_csv(pd.DataFrame(rows), folder / STEPS)
+    about = {"episodes": episodes, "requests": requests, "seed": seed, "workload": repr(workload)}
+    description = {
+        "schema": SCHEMA,
+        "recorded": datetime.now(UTC).date().isoformat(),
+        "machine": describe_machine(),
+        "what": about | {"contestants": sorted(contestants)},
+        **(notes or {}),
+    }
+    write_atomically(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
 
 
 def _row(name: str, step: Step, order: int, served: list[Episode]) -> dict[str, Any]:
@@ -262,62 +177,41 @@ def _row(name: str, step: Step, order: int, served: list[Episode]) -> dict[str, 
     }
 
 
-def _save(folder: Path, rows: list[dict[str, Any]]) -> None:
-    text = StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(folder / STEPS, text.getvalue())
-
-
-def _check_folder(folder: Path, what: Mapping[str, Any]) -> None:
-    """Refuse a folder with another run, or with a complete one."""
-    if not (folder / DESCRIPTION).exists():
-        return
-    stored = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    if stored.get("what") != what or stored["complete"]:
-        raise DataError(f"{folder} holds another run; choose another folder, or remove it")
-
-
-def _describe(
-    folder: Path, what: Mapping[str, Any], complete: bool, notes: Mapping[str, Any] | None
-) -> None:
-    description = {
-        "schema": SCHEMA,
-        "complete": complete,
-        "recorded": datetime.now(UTC).date().isoformat(),
-        "machine": describe_machine(),
-        "what": dict(what),
-        **(notes or {}),
-    }
-    write_atomically(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
-
-
 # --- several runs together ------------------------------------------------------------------------
 
 
 def read_live_runs(folder: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], pd.DataFrame]:
-    """Read all complete runs of a folder: their descriptions, and their steps with a column `run`.
+    """Read all runs of a folder: their descriptions, and one row per episode of all of them.
+
+    The column `run` has the number of the run, and `latency_s` has an array in seconds.
 
     Raises
     ------
     DataError
-        If there is no complete run, or a run is damaged.
+        If there is no run, or a run is damaged.
     """
     import pandas as pd
 
-    names = {
-        int(file.parent.name): file.parent for file in Path(folder).glob(f"[0-9]*/{DESCRIPTION}")
-    }
-    found = {number: read_steps(names[number]) for number in sorted(names)}
-    whole = {number: run for number, run in found.items() if run[0]["complete"]}
-    if not whole:
-        raise DataError(
-            f"{folder}: no complete run; record one with `python -m rrl.studies.live_phases`"
-        )
-    tables = {number: table for number, (_, table) in whole.items()}
+    files = {int(file.parent.name): file for file in Path(folder).glob(f"[0-9]*/{DESCRIPTION}")}
+    if not files:
+        raise DataError(f"{folder}: no run; record one with `python -m rrl.studies.live_phases`")
+    descriptions, tables = [], {}
+    for number, file in sorted(files.items()):
+        try:
+            description = read_json(file)
+            text = {"latencies_us": str, "knobs": str}
+            table = pd.read_csv(file.with_name(STEPS), dtype=text)
+            table["latency_s"] = [
+                np.array(one.split(), dtype=float) / 1e6 for one in table.pop("latencies_us")
+            ]
+            if description["schema"] == 1:
+                table["contestant"] = table["contestant"].replace(FORMER)
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise DataError(f"{file.parent}: damaged ({error}); restore it") from None
+        descriptions.append(description)
+        tables[number] = table
     steps = pd.concat(tables, names=["run"]).reset_index(level="run").reset_index(drop=True)
-    return [description for description, _ in whole.values()], steps
+    return descriptions, steps
 
 
 def run_ratios(steps: pd.DataFrame, base: str, since: int = 0) -> pd.DataFrame:

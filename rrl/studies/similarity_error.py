@@ -220,35 +220,3 @@ def _measure(
             for index, arrivals in zip(indices, episodes(stretch, requests), strict=True)
         ]
     )
-
-
-def coverage(errors: pd.DataFrame, *by: str) -> pd.DataFrame:
-    """Return the fractions of measured log costs within one and two stated sds.
-
-    If errors are normal and the standard deviations (sds) are right, the fractions are 68 % and
-    95 %.
-
-    Parameters
-    ----------
-    errors : DataFrame
-        :func:`region_errors` returns this table.
-    *by : str
-        The fractions are computed for each value of these columns, `estimator` by default.
-
-    Returns
-    -------
-    DataFrame
-        Its columns are `within 1`, `within 2` and `predictions`, the number of these.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> off = pd.DataFrame({"estimator": "copy", "sds_off": [0.5, 1.5, 3.0, np.nan]})
-    >>> coverage(off).round(2).to_dict("records")
-    [{'within 1': 0.33, 'within 2': 0.67, 'predictions': 3}]
-    """
-    import pandas as pd
-
-    groups = errors.dropna(subset="sds_off").groupby(list(by) or "estimator")["sds_off"]
-    within = {f"within {n}": groups.agg(lambda off, n=n: (off <= n).mean()) for n in (1, 2)}
-    return pd.DataFrame({**within, "predictions": groups.size()})

@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from lzma import LZMAError
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -42,11 +42,8 @@ Run = Setting | Day | TruthOf
 """What a file holds: the runs of a setting or of a day, or the truth of a problem."""
 
 
-class Entry(NamedTuple):
-    """A line of the index: what was run (a `Run`, or a table), and its key."""
-
-    what: Any
-    key: Key
+Entry = tuple[Any, Key]
+"""A line of the index: what was run (a `Run`, or a table), and its key."""
 
 
 def run_name(what: Run) -> str:
@@ -142,8 +139,7 @@ class Store:
         try:
             lines = read_json(path) if path.exists() else {}
             self.index = {
-                name: Entry(_what(what), tuple(map(str, key)))
-                for name, (what, key) in lines.items()
+                name: (_what(what), tuple(map(str, key))) for name, (what, key) in lines.items()
             }
         except (AttributeError, TypeError, ValueError) as error:
             raise DataError(f"{path}: not an index of results ({error}); restore it") from None
@@ -160,39 +156,16 @@ class Store:
         return self.folder / TABLES / name
 
     def is_present(self, name: str, key: Key) -> bool:
-        """Return whether a result with this key is stored."""
-        return name in self.index and set(self.index[name].key) == set(key)
-
-    def read(self, name: str) -> Arrays:
-        """Read a result.
-
-        Raises
-        ------
-        DataError
-            If the file is missing or damaged. The message names it.
-        """
-        path = self.path(name)
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return {key: arrays[key] for key in arrays.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, LZMAError) as error:
-            raise DataError(
-                f"{path}: damaged ({error}); restore it, or remove it and run `make results`"
-            ) from None
+        """Return whether the file or the table of a result with this key is stored."""
+        there = self.folder / name if name.startswith(TABLES) else self.path(name)
+        return name in self.index and set(self.index[name][1]) == set(key) and there.exists()
 
     def write(self, name: str, arrays: Arrays) -> None:
-        """Write a result's file; it stays untouched if it holds these arrays already."""
+        """Write a result's file; equal arrays give equal bytes."""
         path = self.path(name)
-        if not (path.exists() and self._same(name, arrays)):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as file:
-                _save(file, arrays)
-
-    def _same(self, name: str, arrays: Arrays) -> bool:
-        try:
-            return not differing(self.read(name), arrays)
-        except DataError:
-            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            _save(file, arrays)
 
     def enter(self, entries: Mapping[str, Entry]) -> None:
         """Enter results in the index; those that were entered meanwhile are kept."""
@@ -209,22 +182,27 @@ class Store:
             del self.index[name]
         self._write_index()
 
-    def keep(self, names: Iterable[str]) -> list[str]:
-        """Remove all runs, days and truths but these; return the removed files by path."""
-        tables = {name for name in self.index if name.startswith(TABLES)}
-        self.index = {name: self.index[name] for name in {*names, *tables}}
-        kept = {self.path(name) for name in self.index}
-        files = (path for path in self.folder.rglob("*.npz"))
-        gone = [path for path in files if path not in kept and TABLES not in f"{path}/"]
-        for path in gone:
-            path.unlink()
-        self._write_index()
-        return sorted(map(str, gone))
-
     def _write_index(self) -> None:
         lines = (f"{json.dumps(n)}: {json.dumps(list(e))}" for n, e in sorted(self.index.items()))
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / INDEX, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def read_arrays(path: Path) -> Arrays:
+    """Read the arrays of a file.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged. The message names it.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, LZMAError) as error:
+        raise DataError(
+            f"{path}: damaged ({error}); restore it, or remove it: it is then computed again"
+        ) from None
 
 
 def differing(one: Arrays, other: Arrays) -> list[str]:

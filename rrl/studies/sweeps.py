@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 from tqdm import tqdm
@@ -32,9 +31,8 @@ from rrl.studies.days import Arrays, Day, run_days
 from rrl.studies.problems import open_scenario
 from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario, Truth, find_truth
-from rrl.studies.settings import Load, Setting, TruthOf, why_not, workload
-from rrl.studies.sweep_store import Entry, Run, Store, run_key, run_name
-from rrl.support.errors import DataError
+from rrl.studies.settings import Load, Setting, TruthOf, workload
+from rrl.studies.sweep_store import Key, Run, Store, read_arrays, run_key, run_name
 from rrl.support.files import replacing
 from rrl.support.machine import one_thread
 from rrl.support.provenance import NUMERICAL, versions
@@ -42,8 +40,6 @@ from rrl.tuning.constrained import most_cpus
 from rrl.tuning.objective_names import parse_objective
 
 SEEDS_PER_PIECE = 5
-WANTED = "wanted"
-"""The file in the folder of pieces that names the results that were wanted while storing."""
 
 
 class Task(NamedTuple):
@@ -55,10 +51,11 @@ class Task(NamedTuple):
 
 
 class Result(NamedTuple):
-    """A stored result, or one to compute: its name in the store, its line there, its pieces."""
+    """A result, stored or to be computed: its name in the store, what it is, its key and pieces."""
 
     name: str
-    entry: Entry
+    what: Run
+    key: Key
     tasks: list[Task]
 
 
@@ -120,40 +117,31 @@ class Sweep:
         """The stored results."""
         return Store(Path(self.data) / "results")
 
-    def run(self, progress: bool = True) -> dict[Setting, Race]:
-        """Race all settings, and return the results by setting, in the order of the settings.
-
-        An agent that is not stored and cannot be made here is left out, and a line says why.
-        """
+    def run(self) -> dict[Setting, Race]:
+        """Race all settings, and return the results by setting, in the order of the settings."""
         wanted = {setting: self.result(setting) for setting in self._races}
-        for agent in dict.fromkeys(setting.agent for setting in self._races):
-            if reason := why_not(agent):
-                own = {s: result for s, result in wanted.items() if s.agent == agent}
-                missing = {s for s, result in own.items() if self._stored(result) is None}
-                wanted = {s: result for s, result in wanted.items() if s not in missing}
-                print(f"left out: {agent} on {len(missing)} problems ({reason})")
-        found = self._results(list(wanted.values()), progress)
+        found = self._results(list(wanted.values()))
         return {setting: self._race(found[key.name], setting) for setting, key in wanted.items()}
 
-    def days(self, progress: bool = True) -> dict[Day, Arrays]:
+    def days(self) -> dict[Day, Arrays]:
         """Return what :func:`rrl.studies.days.run_days` gives, by day, in the order of the days."""
         wanted = {day: self.result(day) for day in self.settings if isinstance(day, Day)}
-        found = self._results(list(wanted.values()), progress)
+        found = self._results(list(wanted.values()))
         return {
             day: {name: rows[: day.seeds] for name, rows in found[result.name].items()}
             for day, result in wanted.items()
         }
 
-    def scenarios(self, progress: bool = True) -> dict[tuple[str, Load], Scenario]:
+    def scenarios(self) -> dict[tuple[str, Load], Scenario]:
         """Return the problems of the settings with their truths."""
-        truths = self.truths(progress)
+        truths = self.truths()
         problems = {s.problem: problem(*s.problem, self.data) for s in self._races}
         return {
             key: where.knowing(truths[key]) if key in truths else where
             for key, where in problems.items()
         }
 
-    def truths(self, progress: bool = True) -> dict[tuple[str, Load], Truth]:
+    def truths(self) -> dict[tuple[str, Load], Truth]:
         """Return the truth of each problem that does not have it already, as a surface does.
 
         A changing workload uses the longest horizon.
@@ -168,7 +156,7 @@ class Sweep:
         wanted = {
             key: self.result(TruthOf(*key, n, self.replications)) for key, n in horizon.items()
         }
-        found = self._results(list(wanted.values()), progress)
+        found = self._results(list(wanted.values()))
         return {key: Truth(**found[result.name]) for key, result in wanted.items()}
 
     def result(self, what: Run, seeds: Sequence[Sequence[int]] | None = None) -> Result:
@@ -176,7 +164,7 @@ class Sweep:
         key = run_key(what, self.data)
         if isinstance(what, TruthOf):
             tasks = [Task(piece_key(what, key), run_truth, (*what, self.data))]
-            return Result(run_name(what), Entry(what, key), tasks)
+            return Result(run_name(what), what, key, tasks)
         run: Callable[..., Arrays] = run_days if isinstance(what, Day) else run_piece
         last = what.first_seed + what.seeds
         starts = range(what.first_seed, last, SEEDS_PER_PIECE)
@@ -189,13 +177,14 @@ class Sweep:
             )
             for part in parts
         ]
-        return Result(run_name(what), Entry(what, key), tasks)
+        return Result(run_name(what), what, key, tasks)
 
     def compute(self, tasks: Sequence[Task], progress: bool = True) -> dict[str, Arrays]:
         """Return the pieces by key; those that are not in the folder of pieces are computed."""
         from joblib import Parallel, delayed
 
-        missing = [task for task in tasks if not self._file(task).exists()]
+        files = {task.key: self.folder / f"{task.key}.npz" for task in tasks}
+        missing = {task.key: task for task in tasks if not files[task.key].exists()}.values()
         self.folder.mkdir(parents=True, exist_ok=True)
         if missing:
             how: dict[str, Any] = {"return_as": "generator_unordered", "max_nbytes": None}
@@ -204,44 +193,42 @@ class Sweep:
             for key, arrays in tqdm(
                 done, "sweep", len(missing), unit="piece", smoothing=0, disable=not progress
             ):
-                with replacing(self.folder / f"{key}.npz") as file:
+                with replacing(files[key]) as file:
                     np.savez_compressed(file, **arrays)
-        return {task.key: self._load(task) for task in tasks}
+        return {key: read_arrays(file) for key, file in files.items()}
 
     def keep_result(self, result: Result) -> None:
         """Store a result whose pieces were computed, with the same arrays as before."""
         pieces = self.compute(result.tasks, progress=False)
         arrays = _join([pieces[task.key] for task in result.tasks])
-        before = self.store.read(result.name) if self.store.path(result.name).exists() else arrays
+        path = self.store.path(result.name)
+        before = read_arrays(path) if path.exists() else arrays
         self.store.write(result.name, {name: arrays[name] for name in arrays if name in before})
-        self.store.enter({result.name: result.entry})
+        self.store.enter({result.name: (result.what, result.key)})
 
-    def _results(self, wanted: Sequence[Result], progress: bool) -> dict[str, Arrays]:
+    def _results(self, wanted: Sequence[Result]) -> dict[str, Arrays]:
         stored = {result.name: kept for result in wanted if (kept := self._stored(result))}
         missing = [result for result in wanted if result.name not in stored]
-        outdated = sum(result.name in self.store for result in missing)
-        if outdated and os.environ.get("RRL_RESULTS") != "store":
+        if outdated := sum(result.name in self.store for result in missing):
             print(
                 f"{outdated} of {len(wanted)} stored results are of other versions: computed anew"
             )
-        pieces = self.compute([task for result in missing for task in result.tasks], progress)
+        pieces = self.compute([task for result in missing for task in result.tasks])
         found = {r.name: _join([pieces[task.key] for task in r.tasks]) for r in missing}
         if os.environ.get("RRL_RESULTS") == "store":
             for name, arrays in found.items():
                 self.store.write(name, self._kept(arrays))
-            self.store.enter({result.name: result.entry for result in missing})
-            with (self.folder / WANTED).open("a", encoding="utf-8") as file:
-                file.writelines(f"{result.name}\n" for result in wanted)
+            self.store.enter({result.name: (result.what, result.key) for result in missing})
         return stored | found
 
     def _stored(self, result: Result) -> Arrays | None:
         """Return a stored result if it is of the present code and has all that is wanted."""
-        if not self.store.is_present(result.name, result.entry.key):
+        if not self.store.is_present(result.name, result.key):
             return None
-        arrays = self.store.read(result.name)
-        if isinstance(result.entry.what, TruthOf):
+        arrays = read_arrays(self.store.path(result.name))
+        if isinstance(result.what, TruthOf):
             return arrays
-        enough = len(arrays["chosen"]) >= result.entry.what.seeds
+        enough = len(arrays["chosen"]) >= result.what.seeds
         return arrays if enough and ("costs" in arrays or not self.costs) else None
 
     def _kept(self, arrays: Arrays) -> Arrays:
@@ -252,16 +239,6 @@ class Sweep:
         costs = rows["costs"].astype(np.float64) if self.costs else None
         chosen, recommended = (rows[n].astype(np.int32) for n in ("chosen", "recommended"))
         return Race(chosen, recommended, costs)
-
-    def _file(self, task: Task) -> Path:
-        return self.folder / f"{task.key}.npz"
-
-    def _load(self, task: Task) -> Arrays:
-        try:
-            with np.load(self._file(task), allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, BadZipFile) as error:
-            raise DataError(f"{self._file(task)}: damaged ({error}); remove it") from None
 
 
 def _call(task: Task) -> tuple[str, Arrays]:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from rrl.core.space import from_table
 from rrl.rivals.agents import maker
 from rrl.studies.days import Arrays
-from rrl.studies.outcomes import interval, measures, median_of
+from rrl.studies.outcomes import measures, medians
 from rrl.studies.problems import SurfaceServer, surface
 from rrl.studies.race import race
 from rrl.studies.scenario import Scenario
@@ -163,8 +163,7 @@ def table_medians(runs: pd.DataFrame, episodes: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns are `agent`, `seeds`, for each of `MEASURED` its median and the limits of its
-        interval, such as ``mean_cost``, ``mean_cost_low`` and ``mean_cost_high``, and `table`.
+        The columns are those of :func:`rrl.studies.outcomes.medians`, and `table`.
 
     Examples
     --------
@@ -175,16 +174,13 @@ def table_medians(runs: pd.DataFrame, episodes: int) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rng, tables = np.random.default_rng(0), []
-    for name, there in runs.groupby("table", sort=False):
-        rows = []
-        for agent, part in there.groupby("agent", sort=False):
-            row: dict[str, Any] = {"agent": agent, "seeds": len(part)}
-            for measure in MEASURED:
-                row |= interval(measure, part[measure], rng, median_of(measure, episodes))
-            rows.append(row)
-        table = pd.DataFrame(rows).sort_values("mean_cost", ignore_index=True)
-        tables.append(table.assign(table=name))
+    rng = np.random.default_rng(0)
+    tables = [
+        medians(there, ["agent"], MEASURED, rng)
+        .sort_values("mean_cost", ignore_index=True)
+        .assign(table=name)
+        for name, there in runs.assign(episodes=episodes).groupby("table", sort=False)
+    ]
     return pd.concat(tables, ignore_index=True)
 
 

@@ -51,11 +51,11 @@ EPISODES = 60  # as in `rrl tune`
 FIRST_SEED, SEEDS = 8000, 30  # no setting was chosen on these seeds
 
 
-def earlier(name: str, data: Path = DATA, half: int | None = None) -> Earlier:
+def earlier(name: str, half: int | None = None) -> Earlier:
     """Return the mean log latencies of a profile, or of one half of it, over its loads."""
     from rrl.recording.profile import Profile, read_profile
 
-    profile = read_profile(data / name)
+    profile = read_profile(DATA / name)
     if half is not None:
         rows = profile.table["pass"] % 2 == half
         profile = Profile(profile.description, profile.table[rows])
@@ -66,7 +66,7 @@ def earlier(name: str, data: Path = DATA, half: int | None = None) -> Earlier:
     return Earlier(known, logs, np.full(len(known), counts.min()))
 
 
-def misleading(name: str, how: str, data: Path = DATA) -> Earlier:
+def misleading(name: str, how: str) -> Earlier:
     """Return a profile that misleads: one of `ADVERSARIES`, made from the half that is replayed.
 
     Examples
@@ -75,9 +75,9 @@ def misleading(name: str, how: str, data: Path = DATA) -> Earlier:
     >>> int(false.log_costs.argmin()) == int(true.log_costs.argmax())
     True
     """
-    scenario = _scenario(name, data)
+    scenario = _scenario(name)
     assert isinstance(scenario.server, RecordedServer)
-    true = earlier(name, data, scenario.server.half)
+    true = earlier(name, scenario.server.half)
     logs = true.log_costs
     if how == "mirrored":
         return true._replace(log_costs=mirrored(logs, scenario.space.shape))
@@ -100,20 +100,18 @@ def mirrored(costs: Floats, shape: Sequence[int]) -> Floats:
     return max(found, key=lambda one: costs[one.argmin()])
 
 
-def warm_start(problem: str, source: str, data: Path = DATA) -> WarmStart | None:
+def warm_start(problem: str, source: str) -> WarmStart | None:
     """Return what a source says about a problem; None if nothing is taken over."""
     if source == COLD:
         return None
-    known = misleading(problem, source, data) if source in ADVERSARIES else earlier(source, data)
-    warm = transfer(_scenario(problem, data).space, known)
+    known = misleading(problem, source) if source in ADVERSARIES else earlier(source)
+    warm = transfer(_scenario(problem).space, known)
     return None if warm.flat else warm
 
 
 def study(
     seeds: Sequence[int] = range(FIRST_SEED, FIRST_SEED + SEEDS),
-    episodes: int = EPISODES,
     problems: Sequence[str] = tuple(PROBLEMS),
-    data: Path = DATA,
     workers: int = 1,
 ) -> pd.DataFrame:
     """Race the agent with each source; for one seed, all meet the same arrivals.
@@ -121,10 +119,8 @@ def study(
     Parameters
     ----------
     seeds : sequence of int
-    episodes : int
     problems : sequence of str
         Keys of `PROBLEMS`.
-    data : pathlib.Path
     workers : int
         Number of processes; -1 is one per core.
 
@@ -134,7 +130,7 @@ def study(
         One row per problem, source and seed. ``taken`` says whether anything is taken over; if not,
         the run is the one without a source. ``reached`` is the number of episodes until the
         recommendation costs no more than what the agent without a source recommends at the end (the
-        median over the seeds); one more than `episodes` means never. ``deployed`` is the true cost
+        median over the seeds); one more than `EPISODES` means never. ``deployed`` is the true cost
         of the last recommendation in units of the optimum's, and ``mean_cost`` is the true mean
         cost of all episodes in the same units.
     """
@@ -142,7 +138,7 @@ def study(
     from joblib import Parallel, delayed
 
     def run(problem: str, source: str) -> Race | None:
-        warm = warm_start(problem, source, data)
+        warm = warm_start(problem, source)
         if warm is None and source != COLD:
             return None  # the same run as without a source
 
@@ -150,13 +146,13 @@ def study(
             return recommended(space, rng, warm=warm)
 
         with one_thread():
-            return race(_scenario(problem, data), make, seeds, episodes)
+            return race(_scenario(problem), make, seeds, EPISODES)
 
     jobs = [(problem, source) for problem in problems for source in sources(problem)]
     races = dict(zip(jobs, Parallel(workers)(delayed(run)(*job) for job in jobs), strict=True))
     parts = []
     for (problem, source), runs in races.items():
-        scenario, cold = _scenario(problem, data), races[problem, COLD]
+        scenario, cold = _scenario(problem), races[problem, COLD]
         taken = runs is not None and source != COLD
         head = {"problem": scenario.name, "source": source, "taken": taken}
         parts.append(pd.DataFrame(head | {"seed": seeds} | _measures(scenario, runs or cold, cold)))
@@ -168,8 +164,8 @@ def sources(problem: str) -> list[str]:
     return [COLD, *(name for name in PROBLEMS if name != problem), *ADVERSARIES]
 
 
-def _scenario(problem: str, data: Path) -> Scenario:
-    return with_truth(problem, PROBLEMS[problem], data)
+def _scenario(problem: str) -> Scenario:
+    return with_truth(problem, PROBLEMS[problem])
 
 
 def _measures(scenario: Scenario, runs: Race, cold: Race) -> dict[str, np.ndarray]:
@@ -182,9 +178,7 @@ def _measures(scenario: Scenario, runs: Race, cold: Race) -> dict[str, np.ndarra
     }
 
 
-def warm_start_table(
-    runs: pd.DataFrame, rng: np.random.Generator, episodes: int = EPISODES
-) -> pd.DataFrame:
+def warm_start_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Compare each source with the runs without one, seed by seed.
 
     Parameters
@@ -192,8 +186,6 @@ def warm_start_table(
     runs : DataFrame
         See :func:`study`.
     rng : numpy.random.Generator
-    episodes : int, optional
-        Of a run.
 
     Returns
     -------
@@ -221,7 +213,7 @@ def warm_start_table(
         ours = ours.set_index("seed")
         cold = runs[(runs["problem"] == problem) & (runs["source"] == COLD)].set_index("seed")
         row = {"problem": problem, "source": source, "taken": ours["taken"].all()}
-        row["reached"] = censored_median(ours["reached"].to_numpy(float), episodes + 1).item()
+        row["reached"] = censored_median(ours["reached"].to_numpy(float), EPISODES + 1).item()
         for name, paired in (
             ("saved", cold["reached"] - ours["reached"]),
             ("mean_cost", ours["mean_cost"] / cold["mean_cost"]),
@@ -232,28 +224,11 @@ def warm_start_table(
     return pd.DataFrame(rows)
 
 
-def source_verdicts(table: pd.DataFrame, measure: str) -> pd.Series:
-    """Say for each row of a table whether a measure is shown to be better than without a source.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> table = pd.DataFrame({"mean_cost_low": [0.8, 0.9, 1.1], "mean_cost_high": [0.9, 1.1, 1.2]})
-    >>> source_verdicts(table, "mean_cost").tolist()
-    ['better', 'no difference shown', 'worse']
-    """
-    low, high = table[f"{measure}_low"], table[f"{measure}_high"]
-    if measure == "saved":  # episodes: many are good
-        low, high = 1 - high, 1 - low
-    words = np.select([high < 1, low > 1], ["better", "worse"], "no difference shown")
-    return table.assign(verdict=words)["verdict"]
-
-
-def write_warm_start(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Write ``runs.csv`` and ``table.csv``, and return the table."""
-    return write_runs(runs, folder, lambda known: warm_start_table(known, np.random.default_rng(0)))
+def write_warm_start(runs: pd.DataFrame, folder: Path) -> None:
+    """Write ``runs.csv`` and ``table.csv``."""
+    write_runs(runs, folder, lambda known: warm_start_table(known, np.random.default_rng(0)))
 
 
 def make_warm_start(folder: Path, sweep: Sweep) -> None:
     """Run the study in the processes of a sweep, and write its tables."""
-    write_warm_start(study(data=Path(sweep.data), workers=sweep.workers), folder)
+    write_warm_start(study(workers=sweep.workers), folder)
