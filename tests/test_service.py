@@ -34,8 +34,11 @@ RRL = [sys.executable, "-m", "rrl.cli"]
 
 
 @pytest.fixture
-def port():
-    """A free port; at the end, nothing is left there."""
+def port(monkeypatch):
+    """A free port; at the end, nothing is left there.
+
+    It ends before `monkeypatch`, because a test may have moved the folder of its service.
+    """
     number = free_port()
     yield number
     stop_service(port_folder(number))

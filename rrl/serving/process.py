@@ -116,7 +116,7 @@ class ServerProcess:
         start, arguments = self.command[: len(LOCAL_COMMAND)], self.command[len(LOCAL_COMMAND) :]
         if self._tied and start == LOCAL_COMMAND:
             own = environment | environment_of(self.configuration)
-            forked = fork_server(arguments, log, own, cpus_of(self.configuration))
+            forked = fork_server(arguments, str(self.log), own, cpus_of(self.configuration))
             if forked:
                 return forked
         command = [*prefix(self.configuration), *self.command]
