@@ -21,9 +21,9 @@ from test_launcher import sockets
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving.client_traffic import OthersRequests
-from rrl.serving.detached import noted_server, port_folder, stop_service
+from rrl.serving.detached import noted_server, port_folder, server_process, stop_service
 from rrl.serving.handover import HandoverServer
-from rrl.serving.lasting import Lasting, wait_until
+from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import LOCAL, can_bind, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, predict_request
@@ -350,9 +350,10 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(kept
 
 def _what_a_killed_tuner_was_starting(folder):
     """A second server in the folder, which nobody has noted as the one that serves."""
-    server = Lasting(folder, "server-99", f"{folder}/99.sock")
+    (folder / "server-99").mkdir()
+    server = server_process(folder / "server-99")
     sleeps = [sys.executable, "-SE", "-c", f"import time; time.sleep(600)  # {server.mark}"]
     server.prepare(sleeps)
-    server.start(folder / "99.log")
+    server.start(server.folder / "log")
     assert wait_until(lambda: server.alive, LIMIT_S)
     return server

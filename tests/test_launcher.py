@@ -93,7 +93,7 @@ def test_what_the_original_exposes_at_its_rest_port_is_said(tmp_path):
     original = script(tmp_path / BINARY, "exit")
     kinds = [kind_of(find_executable(str(original))), LOCAL]
     said = [
-        Detached(str(tmp_path), 1, "m", "probe", {}, kind, "log", rest_port).exposed
+        Detached(str(tmp_path), "m", "probe", {}, kind, "log", rest_port).exposed
         for kind in kinds
         for rest_port in (8501, None)
     ]
@@ -228,13 +228,13 @@ def test_a_detached_server_outlives_what_rrl_removes_and_follows_the_operator(
         assert "--grpc_max_threads=4" in words
         assert (variables, cpus) == ([ODD], 1)
         files = [Path(word.partition("=")[2]) for word in words if "=/" in word]
-        assert {path.name for path in files} == {"1.sock", "own", "batching-1.txt"}
+        assert {path.name for path in files} == {"grpc.sock", "own", "batching.txt"}
         assert all(path.is_relative_to(folder) or path == own for path in [Path(left.log), *files])
         assert all(path.exists() for path in [Path(left.log), *files])
     finally:
         left.stop()
     assert not left.alive
-    assert not Path(left.address.removeprefix("unix:")).exists()
+    assert not Path(left.folder).exists()
 
 
 def test_a_script_waits_until_it_may_take_the_place_of_the_process_that_runs(tmp_path):

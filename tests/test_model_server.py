@@ -39,14 +39,13 @@ FLAGS = {  # every flag of the original that the local server has
     "model_base_path": "",
     "file_system_poll_wait_seconds": "1",
     "grpc_max_threads": "16",
-    "grpc_channel_arguments": "grpc.so_reuseport=0",
     "tensorflow_intra_op_parallelism": "1",
     "tensorflow_inter_op_parallelism": "2",
     "enable_batching": "true",
     "batching_parameters_file": "",
     "enable_model_warmup": "true",
 }
-ONLY_LOCAL = {"bind_address", "adaptive_batching"}
+ONLY_LOCAL = {"bind_address"}
 
 
 @pytest.fixture(scope="module")

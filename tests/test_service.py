@@ -26,8 +26,9 @@ from rrl.serving.envoy_config import ROUTES, TRIAL
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import can_bind, free_port
 from rrl.serving.loadgen import Client
-from rrl.serving.local_server import parse_flags, read_batching
+from rrl.serving.local_server import parse_flags
 from rrl.serving.process import LOCAL_COMMAND
+from rrl.serving.settings import read_batching
 
 X = np.ones((1, 2), np.float32)
 RRL = [sys.executable, "-m", "rrl.cli"]
@@ -215,7 +216,8 @@ def test_only_a_proven_recommendation_stays_and_the_printed_line_starts_it(
     assert (variables, cpus) == ([ODD], 1)
     flags = parse_flags(started[begun:])
     assert (flags.port, flags.grpc_max_threads, Path(flags.model_base_path)) == (port, 6, model)
-    assert read_batching(flags).max_batch_size == 16
+    batching = read_batching(Path(flags.batching_parameters_file).read_text())
+    assert batching["max_batch_size"] == 16
 
 
 def test_a_stop_ends_a_run_that_waits_for_clients(model, tmp_path, port):

@@ -1,8 +1,8 @@
 """What outlives a tuner: a model server on a unix socket, and the folder of the service at a port.
 
 Such a server depends on nothing that rrl removes. It follows the operator's own model folder, so it
-also serves the operator's next versions. Its other files lie in a folder that stays. The folder of
-a port also has the files of its Envoy, and says who tunes the service.
+also serves the operator's next versions. Its other files lie in a folder of its own, in the folder
+of the port, which also has the files of its Envoy, and says who tunes the service.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from rrl.serving.lasting import Lasting, resident_bytes, wait_until
 from rrl.serving.launcher import (
     BINARY,
     LOCAL,
+    SOCKET,
     ModelServer,
     find_executable,
     fits,
@@ -36,6 +38,7 @@ from rrl.support.files import write_atomically
 from rrl.support.one_writer import open_alone
 from rrl.support.own_folder import own_folder
 
+PREFIX = "server-"  # of the folder of a server, in the folder of its port
 NOTE = "server.json"
 CURRENT = "server.sh"
 TUNER = "tuner.lock"  # with the number of the process that tunes
@@ -51,9 +54,7 @@ class Detached:
     Parameters
     ----------
     folder : str
-        The folder of its files.
-    number : int
-        The number of the server in this folder.
+        The folder of its files alone, except its log.
     model : str
         The base path that it follows.
     name : str
@@ -68,7 +69,6 @@ class Detached:
     """
 
     folder: str
-    number: int
     model: str
     name: str
     configuration: dict[str, Any]
@@ -104,7 +104,7 @@ class Detached:
     @property
     def process(self) -> Lasting:
         """Its process."""
-        return _process(Path(self.folder), self.number)
+        return server_process(Path(self.folder))
 
     @property
     def alive(self) -> bool:
@@ -122,49 +122,42 @@ class Detached:
         return None if pid is None else resident_bytes(pid)
 
     def note(self) -> None:
-        """Note that this is the server of the folder, for later processes and for a supervisor."""
-        folder = Path(self.folder)
+        """Note that this is the server of the port, for later processes and for a supervisor."""
+        folder = Path(self.folder).parent
         write_atomically(folder / NOTE, json.dumps(asdict(self)))
         write_atomically(folder / CURRENT, self.process.script.read_text(encoding="utf-8"))
 
     def stop(self) -> None:
-        """End the server, and remove its files except the log."""
-        process = self.process
-        process.stop()
-        batching = _batching_file(Path(self.folder), self.number)
-        for file in (process.script, process.noted, Path(process.mark), batching):
-            file.unlink(missing_ok=True)
+        """End the server, and remove its folder."""
+        self.process.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 Started = ModelServer | Detached
 """A server that runs: it ends with this process, or it outlives it."""
 
 
-def _process(folder: Path, number: int) -> Lasting:
-    """Return the process of a server, whose mark is its socket."""
-    return Lasting(folder, f"server-{number}", f"{folder / str(number)}.sock")
-
-
-def _batching_file(folder: Path, number: int) -> Path:
-    return folder / f"batching-{number}.txt"
+def server_process(folder: Path) -> Lasting:
+    """Return the process of the server of a folder, whose mark is its socket."""
+    return Lasting(folder, "server", str(folder / SOCKET))
 
 
 def stop_others(folder: Path, kept: Detached | None) -> bool:
-    """End the servers of a folder except one: a tuner that was killed may have left two.
+    """End the servers of a port except one: a tuner that was killed may have left two.
 
     It returns whether any ran.
     """
-    numbers = [int(path.stem.partition("-")[2]) for path in folder.glob("server-*.sh")]
-    others = [_process(folder, n) for n in numbers if kept is None or n != kept.number]
-    ran = [other.alive for other in others]
-    for other in others:
-        other.stop()
-        other.script.unlink(missing_ok=True)
-    return any(ran)
+    ran = False
+    for other in folder.glob(f"{PREFIX}*/"):
+        if kept is None or other.name != Path(kept.folder).name:
+            ran |= server_process(other).alive
+            server_process(other).stop()
+            shutil.rmtree(other, ignore_errors=True)
+    return ran
 
 
 def noted_server(folder: Path) -> Detached | None:
-    """Return the server that was noted last in a folder, whether or not it runs."""
+    """Return the server that was noted last at a port, whether or not it runs."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         return Detached(**json.loads((folder / NOTE).read_text(encoding="utf-8")))
     return None
@@ -189,8 +182,7 @@ def start_detached(
     configuration : configuration
         See :class:`rrl.serving.launcher.ModelServer`.
     folder : path
-        A folder that stays. It gets the script that starts the server, the batching parameters, the
-        log and the unix socket.
+        A folder that stays. The server gets a folder in it.
     executable, start_timeout_s, rest : optional
         See :class:`rrl.serving.launcher.ModelServer`.
     logs : path, optional
@@ -214,22 +206,18 @@ def start_detached(
     --------
     >>> left = start_detached(base, {"inter_op": 2}, "out/serving")  # doctest: +SKIP
     >>> print(left.address)  # doctest: +SKIP
-    unix:/home/me/out/serving/1.sock
+    unix:/home/me/out/serving/server-k3_x8wq0/grpc.sock
     """
     base, folder = Path(os.path.abspath(model_path)), Path(folder).absolute()  # perhaps a link
-    if not fits(folder / "9999.sock"):
+    if not fits(folder / f"{PREFIX}xxxxxxxx" / SOCKET):
         raise UsageError(f"{folder}: this path is too long for a socket; choose a shorter folder")
     folder.mkdir(parents=True, exist_ok=True)
-    before, found = noted_server(folder), find_executable(executable)
-    number, rest_port = before.number + 1 if before else 1, free_port() if rest else None
-    kind, process = kind_of(found), _process(folder, number)
-    own = server_flags(
-        base, configuration, _batching_file(folder, number), Path(process.mark), kind, rest_port
-    )
-    name = base.resolve().name
+    own, name = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder)), base.resolve().name
+    found, rest_port = find_executable(executable), free_port() if rest else None
+    kind, process = kind_of(found), server_process(own)
+    own_flags = server_flags(base, configuration, own, kind, rest_port)
     server = Detached(
-        folder=str(folder),
-        number=number,
+        folder=str(own),
         model=str(base),
         name=name,
         configuration={name: plain(value) for name, value in configuration.items()},
@@ -237,7 +225,7 @@ def start_detached(
         log=str(new_log(Path(logs or folder).absolute(), name)),
         rest_port=rest_port,
     )
-    process.prepare([*prefix(configuration), *found, *own])
+    process.prepare([*prefix(configuration), *found, *own_flags])
     started = ServerProcess(
         ["/bin/sh", str(process.script)],
         server.address,

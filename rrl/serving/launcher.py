@@ -114,14 +114,12 @@ class ModelServer(ServerProcess):
         command = find_executable(executable)
         self.kind = kind_of(command)
         usual, short = places()[0], places()[-1]
-        fitting = usual if fits(usual / f"rrl-server-{8 * 'x'}" / SOCKET) else short
+        fitting = usual if fits(usual / "rrl-server-xxxxxxxx" / SOCKET) else short
         self._folder = OwnedFolder("server", fitting)
         folder = self._folder.path
         rest_port = free_port() if rest else None
         self.rest_address = f"127.0.0.1:{rest_port}" if rest_port else None
-        own = server_flags(
-            model_path, settings, folder / "batching.txt", folder / SOCKET, self.kind, rest_port
-        )
+        own = server_flags(model_path, settings, folder, self.kind, rest_port)
         super().__init__(
             [*command, *own, "--file_system_poll_wait_seconds=0"],
             f"unix:{folder / SOCKET}",
@@ -136,12 +134,11 @@ class ModelServer(ServerProcess):
 def server_flags(
     model_path: str | os.PathLike[str],
     configuration: Configuration,
-    batching_file: Path,
-    socket_path: Path,
+    folder: Path,
     kind: str,
     rest_port: int | None,
 ) -> list[str]:
-    """Return the flags of a server at a socket; write its batching parameters, if it has any.
+    """Return the flags of a server whose socket, and batching parameters if any, are in a folder.
 
     Raises
     ------
@@ -151,6 +148,7 @@ def server_flags(
         If the model has no version.
     """
     base = Path(os.path.abspath(model_path))  # a link may lead to another folder later, so it stays
+    batching_file = folder / "batching.txt"
     own, parameters = flags(configuration, batching_file, local=kind == LOCAL)
     cpus_of(configuration)  # more than there are cannot be bound to
     if newest_version(base) is None:
@@ -159,7 +157,7 @@ def server_flags(
         write_atomically(batching_file, parameters)
     return [
         "--port=0",
-        f"--grpc_socket_path={socket_path}",
+        f"--grpc_socket_path={folder / SOCKET}",
         *([f"--rest_api_port={rest_port}"] if rest_port else []),
         f"--model_name={base.resolve().name}",
         f"--model_base_path={base}",

@@ -203,7 +203,8 @@ def main() -> int:
             except OSError:  # no memory: servers that run must not suffer
                 pid = -1
             if not pid:
-                _serve(*question, here)
+                arguments, log, cpus = question
+                _serve(arguments, log, cpus, here)
             owner.send(max(pid, 0))
     os._exit(0)  # at once: TensorFlow needs a second for it otherwise
 

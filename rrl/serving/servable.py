@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rrl.serving.batching import BatchingParameters
 from rrl.serving.loadgen import SIGNATURE
 from rrl.serving.process_knobs import usable_cpus
 from rrl.serving.sample import WARMUP, read_logs, to_array
@@ -66,7 +65,7 @@ def newest_version(base: Path) -> int | None:
 
 
 def batched(
-    inputs: list[Any], outputs: list[Any], parameters: BatchingParameters, key: str
+    inputs: list[Any], outputs: list[Any], parameters: Mapping[str, int], key: str
 ) -> list[Any]:
     """Put TensorFlow's batch scheduler in front of a signature of the current graph.
 
@@ -77,7 +76,8 @@ def batched(
     ----------
     inputs, outputs : list of Tensor
         The inputs and outputs of the signature.
-    parameters : BatchingParameters
+    parameters : mapping of str to int
+        See :func:`rrl.serving.settings.read_batching`.
     key : str
         The name of the signature, which also names its scope. Without its own scope, a second
         signature would silently share the scheduler and the thread count of the first one.
@@ -87,17 +87,11 @@ def batched(
     part = tf.compat.v1.graph_util.extract_sub_graph(
         tf.compat.v1.get_default_graph().as_graph_def(), [tensor.op.name for tensor in outputs]
     )
-    threads = parameters.num_batch_threads or len(usable_cpus())
-    largest = parameters.max_batch_size or SERVER_DEFAULTS["max_batch_size"]
+    names = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
+    own = {name: parameters.get(name, SERVER_DEFAULTS[name]) for name in names}
+    threads = parameters.get("num_batch_threads", len(usable_cpus()))  # none: an adaptive number
 
-    @tf.nondifferentiable_batch_function(
-        num_batch_threads=0 if parameters.adaptive else threads,
-        max_batch_size=largest,
-        batch_timeout_micros=parameters.batch_timeout_micros or 0,
-        max_enqueued_batches=parameters.max_enqueued_batches
-        or SERVER_DEFAULTS["max_enqueued_batches"],
-        autograph=False,
-    )
+    @tf.nondifferentiable_batch_function(num_batch_threads=max(threads, 0), **own, autograph=False)
     def run(*batch: Any) -> list[Any]:
         given = {tensor.name: value for tensor, value in zip(inputs, batch, strict=True)}
         return tf.graph_util.import_graph_def(
@@ -119,8 +113,8 @@ class LoadedModel:
     name : str
     path : pathlib.Path
         The version folder.
-    batching : BatchingParameters, optional
-        If it is None, each request runs alone.
+    batching : mapping of str to int, optional
+        The batching parameters. If it is None, each request runs alone.
     pools : (int, int)
         Number of inter-op and intra-op threads; 0 means automatic. The first model of a process
         determines them.
@@ -130,7 +124,7 @@ class LoadedModel:
         self,
         name: str,
         path: Path,
-        batching: BatchingParameters | None,
+        batching: Mapping[str, int] | None,
         pools: tuple[int, int] = (0, 0),
     ) -> None:
         import tensorflow as tf
@@ -158,13 +152,13 @@ class LoadedModel:
             raise
 
     def _callable(
-        self, key: str, signature: Any, batching: BatchingParameters | None
+        self, key: str, signature: Any, batching: Mapping[str, int] | None
     ) -> Callable[..., list[Any]]:
         """Return a function from a signature's inputs to its outputs, both sorted by name."""
         find = self._session.graph.get_tensor_by_name
         inputs = [find(signature.inputs[name].name) for name in sorted(signature.inputs)]
         outputs = [find(signature.outputs[name].name) for name in sorted(signature.outputs)]
-        if batching and inputs:
+        if batching is not None and inputs:
             outputs = batched(inputs, outputs, batching, key)
         return self._session.make_callable(outputs, feed_list=inputs)
 
