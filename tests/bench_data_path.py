@@ -84,7 +84,8 @@ def known_after(server: HandoverServer, trial: ModelServer, client: Client, inpu
         call = pool.submit(client.predict, inputs, 30.0)
         while True:
             now = time.monotonic()
-            if any(now - at > LIMIT_S and at >= began - 0.05 for at, _ in server.traffic.open()):
+            late = [c for c in server.traffic.open() if now - c.arrival > LIMIT_S]
+            if any(c.arrival >= began - 0.05 for c in late):
                 break
             time.sleep(LOOK_S)
         trial.resume()

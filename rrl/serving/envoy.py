@@ -76,7 +76,7 @@ class Envoy:
     Attributes
     ----------
     log : pathlib.Path
-        Its log of requests, see :class:`rrl.serving.traffic.ObservedTraffic`.
+        Its log of requests, see :class:`rrl.serving.client_traffic.ObservedTraffic`.
     process : Lasting
     """
 

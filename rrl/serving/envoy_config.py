@@ -249,7 +249,7 @@ def _listener(door: Door, port: int, folder: Path) -> dict[str, Any]:
 def _access_log(file: Path) -> dict[str, Any]:
     """Return the log of predictions of others: a line when one arrives, and one when it ends.
 
-    :mod:`rrl.serving.traffic` reads it.
+    :mod:`rrl.serving.client_traffic` reads it.
     """
     own = {"name": SYNTHETIC[0], "present_match": True, "invert_match": True}
     paths = [

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
-from rrl.serving.client_traffic import OthersRequests
+from rrl.serving.client_traffic import LOG_LATE_S, ObservedTraffic, OthersRequests
 from rrl.serving.detached import (
     Detached,
     Started,
@@ -39,7 +39,6 @@ from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import ModelServer, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
-from rrl.serving.traffic import LOG_LATE_S, ObservedTraffic
 from rrl.serving.volley import Sample
 from rrl.support.errors import GeneratorError, ServerError, UsageError
 from rrl.tuning.episode import Episode
@@ -337,7 +336,7 @@ class HandoverServer(LiveServer):
         now = time.monotonic()
 
         def ended() -> bool:
-            return not any(way == route and at < now for at, way in self.traffic.open())
+            return not any(c.route == route and c.arrival < now for c in self.traffic.open())
 
         time.sleep(LOG_LATE_S)  # then the log has what came before
         wait_until(ended, wait_s)
