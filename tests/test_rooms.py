@@ -172,7 +172,7 @@ COME_ALONG = {
     "nbformat", "nbclient", "ipykernel", "ipython", "jupyter-client",  # papermill, jupyterlab
     "pillow",  # matplotlib
     "keras", "protobuf", "packaging",  # tensorflow, pytest
-    "tornado", "requests",  # jupyterlab
+    "requests",  # jupyterlab
     "threadpoolctl", "distributed",  # scikit-learn, dask
     "sphinx", "docutils",  # the extra `site`
 }  # fmt: skip

@@ -34,7 +34,7 @@ from rrl.serving.detached import (
     stop_service,
 )
 from rrl.serving.envoy import Envoy
-from rrl.serving.envoy_config import TRIAL, Door
+from rrl.serving.envoy_config import KEPT, TRIAL, Door
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import ModelServer, free_port
 from rrl.serving.live import LiveServer
@@ -50,7 +50,6 @@ HANGS = 4.0
 """A trial that takes longer than so many times the limit for late requests hangs."""
 
 LEAST_HANG_S = 1.0
-KEPT = "kept"
 
 
 class HandoverServer(LiveServer):
@@ -141,11 +140,11 @@ class HandoverServer(LiveServer):
                     f"`rrl stop {self.door.port}`, or choose another port"
                 )
             self._envoy.route()  # a tuner that was killed may have left a trial there
-            self._point(TRIAL, None)
+            self._envoy.point(TRIAL, None)
         if left is not None and left.alive:
             self._kept_server = left
             if self._envoy.process.alive:
-                self._point(KEPT, left)
+                self._envoy.point(KEPT, left.address, left.rest_address)
         stop_others(self._folder, self._kept_server)
 
     @property
@@ -270,11 +269,11 @@ class HandoverServer(LiveServer):
         self.traffic.forget_open()
         self._server = None  # a trial that runs gets no calls
         kept.note()
-        self._envoy.start({KEPT: kept.address, f"{KEPT}-rest": kept.rest_address})
+        self._envoy.start(kept.address, kept.rest_address)
 
     def _give_over(self, new: Detached) -> None:
         """Send the calls to another kept server; return when the old one has none any more."""
-        self._point(KEPT, new)
+        self._envoy.point(KEPT, new.address, new.rest_address)
         new.note()
         self._drain(KEPT)
 
@@ -305,13 +304,8 @@ class HandoverServer(LiveServer):
         elif self._server is trial:
             return
         trial.resume()
-        self._point(TRIAL, trial)
+        self._envoy.point(TRIAL, trial.address, trial.rest_address)
         self._envoy.route(self._canary if self._of_others else 1.0, self._hang_s)
-
-    def _point(self, cluster: str, server: Started | None) -> None:
-        """Tell Envoy where a server is."""
-        self._envoy.point(cluster, server.address if server else None)
-        self._envoy.point(f"{cluster}-rest", server.rest_address if server else None)
 
     def _end_trial(self, wait_s: float = DRAIN_S) -> None:
         """Send all predictions to the kept server, and let the trial answer those that it has.

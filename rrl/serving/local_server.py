@@ -18,7 +18,8 @@ the original are intended:
 - batching parameters that no knob has stop the start-up;
 - a request beyond `--grpc_max_threads` waits for a thread (the original refuses it with
   RESOURCE_EXHAUSTED, "Server Threadpool Exhausted");
-- a REST request has at most 2 GiB, as on gRPC (the original has no limit);
+- a REST request has at most 2 GiB, as on gRPC (the original has no limit), and it comes as it is,
+  neither compressed nor in chunks;
 - numbers in REST answers have the fewest digits that give the same value back, and a REST body that
   does not fit is refused in words of our own.
 
