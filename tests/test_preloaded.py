@@ -56,10 +56,12 @@ def test_servers_of_different_threads_come_from_one_process_and_end_alone(model,
 
 
 def test_servers_die_with_the_process_that_forked_them_and_its_owner(tmp_path):
-    """They wait for a model, and need no TensorFlow for that."""
+    """They wait for somebody who writes their batching parameters, and so need no TensorFlow."""
+    os.mkfifo(tmp_path / "batching")
     code = (
         "import os, sys; from rrl.serving.preloaded import fork_server\n"
         "flags = ['--port=0', '--grpc_socket_path=/nowhere', '--model_base_path=/nowhere']\n"
+        f"flags += ['--enable_batching', '--batching_parameters_file={tmp_path}/batching']\n"
         "cpus = [*os.sched_getaffinity(0)]\n"
         "print(fork_server(flags, os.devnull, os.environ, cpus).pid, flush=True); sys.stdin.read()"
     )

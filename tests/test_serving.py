@@ -187,19 +187,6 @@ def test_batches_at_once_are_also_limited_by_the_inter_op_pool(model):
         assert most_at_once(*run_many(server)) == 2
 
 
-def test_a_server_without_versions_waits_and_says_why(tmp_path):
-    """What TF Serving does: it looks again and again, and never opens the port."""
-    server = at_socket(tmp_path, tmp_path)
-    with ThreadPoolExecutor(1) as pool:
-        starting = pool.submit(server.start)
-        said = "Did you forget to name your leaf directory"
-        assert wait_until(lambda: server.log.exists() and said in server.log.read_text(), 600.0)
-        assert server.alive
-        assert server.stop() == 0
-        with pytest.raises(ServerError, match="ended with status 0"):
-            starting.result()
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -225,6 +212,8 @@ def test_bad_flags_end_with_255_and_one_line(capsys, arguments, message):
 
 
 def test_no_model_and_no_executable(model, tmp_path):
+    with pytest.raises(ServerError, match=r"ended with status 255; .* holds no model version"):
+        at_socket(tmp_path, tmp_path).start()
     with pytest.raises(DataError, match="holds no model version"):
         ModelServer(tmp_path / "nothing")
     with pytest.raises(UsageError, match="no executable"):
@@ -271,7 +260,7 @@ class TestLiveServer:
         assert first.ok.all()
         assert 64 * 2**20 < first.info[MEMORY] < memory_bytes()  # TensorFlow alone needs more
         assert len(first) == 10
-        assert first.info["mean_slip_s"] >= 0
+        assert 0 < first.info["slip_share"] < 1
 
     def test_a_server_that_keeps_dying_is_given_up(self, model, monkeypatch):
         rng = np.random.default_rng(0)

@@ -97,7 +97,7 @@ def put(base, version):
 def followed(tmp_path):
     put(tmp_path, 1)
     served = ServedModel("m", tmp_path, Loaded)
-    served.start(0.0)
+    served.start()
     return served
 
 

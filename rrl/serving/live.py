@@ -235,26 +235,18 @@ class LiveServer:
         """
         arrivals = check_arrivals(arrivals)
         self.space.index(configuration)
-        before, began = self._running(), time.monotonic()
+        before, began = self._server, time.monotonic()
         restarts = RESTARTS if watch is None else 0
         for attempt in range(restarts + 1):
             try:
                 server = self.configure(configuration, rng)
-                same = self._running() == before
-                switch_s = 0.0 if same else time.monotonic() - began
-                restarted = before is None or before[0] is not server
+                switch_s = 0.0 if server is before else time.monotonic() - began
                 sample = self._fire(server, arrivals, watch)
-                return live_episode(
-                    configuration, arrivals, sample, server, switch_s, restarted=restarted
-                )
+                return live_episode(configuration, arrivals, sample, server, switch_s)
             except ServerError as error:
                 if attempt == restarts or isinstance(error, LastingError):
                     raise
         raise AssertionError("unreachable")
-
-    def _running(self) -> tuple[Started, Configuration] | None:
-        """Return the running process and its configuration."""
-        return (self._server, self._server.configuration) if self._server else None
 
     def _fire(
         self,
@@ -290,8 +282,6 @@ def live_episode(
     sample: Sample,
     server: Started | None,
     switch_s: float = 0.0,
-    *,
-    restarted: bool = False,
 ) -> Episode:
     """Make the episode of a sample; it is invalid if the generator itself was too late."""
     fraction = sample.slip_share()
@@ -308,11 +298,9 @@ def live_episode(
         valid=fraction <= MAX_SLIP_FRACTION,
         info={
             "server": server.kind if server else "remote",
-            "mean_slip_s": float(sample.slip.mean()),
-            "max_slip_s": float(sample.slip.max()),
             "slip_share": fraction,
             "switch_s": switch_s,
-            "restarted": restarted,
+            "restarted": switch_s > 0,
             **memory,
             **stopped,
             **others,

@@ -14,7 +14,8 @@ the original are intended:
   without REST);
 - `--file_system_poll_wait_seconds` may be a fraction;
 - -1 batch threads stand for TensorFlow's adaptive scheduler, which the original cannot use;
-- the server continues to serve a model whose folder has lost all its versions;
+- a model without a version stops the start-up (the original waits for one), but the server
+  continues to serve a model whose folder has lost all its versions;
 - batching parameters that no knob has stop the start-up;
 - a request beyond `--grpc_max_threads` waits for a thread (the original refuses it with
   RESOURCE_EXHAUSTED, "Server Threadpool Exhausted");
@@ -194,7 +195,7 @@ def start_all(flags: argparse.Namespace) -> Any:
         partial(load_version, flags, batching if flags.enable_batching else None),
     )
     preload()
-    model.start(flags.file_system_poll_wait_seconds)
+    model.start()
     server = start(flags, model)
     if flags.rest_api_port:
         from rrl.serving.rest import Rest, serve_rest

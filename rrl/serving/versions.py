@@ -62,16 +62,11 @@ class ServedModel:
         self._calls: dict[LoadedModel, int] = {}  # requests that a version is answering
         self._changed = threading.Condition()
 
-    def start(self, poll_wait_s: float) -> None:
-        """Wait for the first version and load it; an error while it is loaded is raised."""
-        while (newest := newest_version(self.base)) is None:
-            there = self.base.is_dir()
-            missing = "No versions found under" if there else "Could not find base path"
-            log(
-                f"{missing} {self.base}. "
-                "Did you forget to name your leaf directory as a number (e.g. /1/)?"
-            )
-            time.sleep(max(poll_wait_s, 0.1))
+    def start(self) -> None:
+        """Load the newest version; ValueError says that there is none."""
+        newest = newest_version(self.base)
+        if newest is None:
+            raise ValueError(f"{self.base} holds no model version: it needs {self.base}/1/")
         self._load(newest)
 
     def follow(self, poll_wait_s: float) -> None:
