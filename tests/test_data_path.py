@@ -26,7 +26,7 @@ from rrl.serving import client_traffic, envoy, envoy_config
 from rrl.serving.client_traffic import ObservedTraffic
 from rrl.serving.envoy import Envoy
 from rrl.serving.envoy_config import PREDICTION, Door
-from rrl.serving.lasting import wait_until
+from rrl.serving.lasting import stop, wait_until
 from rrl.serving.launcher import can_bind, free_port
 from rrl.serving.loadgen import SYNTHETIC, UNLIMITED
 from rrl.support.errors import ServerError, UsageError
@@ -130,7 +130,7 @@ def running(folder, servers):
     one = Envoy(folder, door)
     one.start(kept.address, kept.rest_address)
     yield one
-    one.process.stop()
+    stop(one.process)
 
 
 @pytest.fixture
@@ -431,7 +431,7 @@ def other_envoy(servers, tmp_path):
 
     yield start
     for one in started:
-        one.process.stop()
+        stop(one.process)
 
 
 def test_a_request_that_does_not_arrive_is_cut_off(other_envoy, monkeypatch):
@@ -558,10 +558,10 @@ def test_a_taken_port_is_refused_and_no_envoy_is_explained(tmp_path, monkeypatch
 def test_the_script_takes_the_place_of_an_envoy_that_ends(other_envoy, tmp_path):
     """So a supervisor may run it."""
     one = other_envoy()
-    supervised = one.process.start(tmp_path / "second.log")
-    assert supervised.poll() is None
-    os.kill(one.process.pid, signal.SIGKILL)
-    assert wait_until(lambda: one.process.pid == supervised.pid, LIMIT_S)
-    assert wait_until(lambda: ask(one, "grpc", 1, SMALL, 1) == 0, LIMIT_S)
-    one.process.stop()
+    with subprocess.Popen(["/bin/sh", str(one.process.script)]) as supervised:
+        assert supervised.poll() is None
+        os.kill(one.process.pid, signal.SIGKILL)
+        assert wait_until(lambda: one.process.pid == supervised.pid, LIMIT_S)
+        assert wait_until(lambda: ask(one, "grpc", 1, SMALL, 1) == 0, LIMIT_S)
+        stop(one.process)
     assert can_bind(one.door.port)

@@ -25,9 +25,8 @@ from tensorflow_serving.apis import (
 )
 from test_serving import EXECUTABLES
 
-from rrl.serving.launcher import LOCAL, find_executable, free_port
+from rrl.serving.launcher import LOCAL, ModelServer, find_executable, free_port
 from rrl.serving.local_server import parse_flags
-from rrl.serving.process import ServerProcess
 
 PLUS = 2.0
 FLAGS = {  # every flag of the original that the local server has
@@ -71,10 +70,11 @@ def started(executable, model, folder, **changes):
         "batching_parameters_file": str(folder / "batching.txt"),
     }
     flags |= changes
-    command = [*find_executable(executable), *(f"--{name}={text}" for name, text in flags.items())]
-    address = f"127.0.0.1:{flags['port']}"
-    with ServerProcess(command, address, "half", log=folder / "log") as process:
-        yield process, address, f"http://127.0.0.1:{flags['rest_api_port']}"
+    process, own = ModelServer(model, executable=executable), find_executable(executable)
+    process.command = [*own, *(f"--{name}={text}" for name, text in flags.items())]
+    process.address = f"127.0.0.1:{flags['port']}"
+    with process:
+        yield process, process.address, f"http://127.0.0.1:{flags['rest_api_port']}"
 
 
 @pytest.fixture(scope="module", params=EXECUTABLES)

@@ -20,14 +20,13 @@ from test_launcher import ODD, ROOT, runs_with
 
 from rrl.cli import main
 from rrl.operating.journal import JOURNAL, Journal
-from rrl.serving.detached import noted_server, port_folder, stop_service
 from rrl.serving.envoy import envoy_process
 from rrl.serving.envoy_config import ROUTES, TRIAL
 from rrl.serving.lasting import wait_until
-from rrl.serving.launcher import can_bind, free_port
+from rrl.serving.launcher import LOCAL_COMMAND, can_bind, free_port
 from rrl.serving.loadgen import Client
 from rrl.serving.local_server import parse_flags
-from rrl.serving.process import LOCAL_COMMAND
+from rrl.serving.service import noted_server, port_folder, stop_service
 from rrl.serving.settings import read_batching
 
 X = np.ones((1, 2), np.float32)

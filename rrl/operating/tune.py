@@ -30,9 +30,9 @@ from rrl.operating.requests import Requests, about, read_requests, this_machine
 from rrl.operating.run import no_room, plan_lines, run
 from rrl.operating.targets import command_here, open_servers, own_server
 from rrl.serving.client_traffic import ClientTraffic
-from rrl.serving.detached import end_tuner, port_folder, stop_service
 from rrl.serving.launcher import find_executable, kind_of
 from rrl.serving.process_knobs import prefix
+from rrl.serving.service import end_tuner, port_folder, stop_service
 from rrl.serving.settings import flags
 from rrl.support.errors import UsageError, interrupt_by_signals
 from rrl.support.machine import announced

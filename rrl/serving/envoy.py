@@ -25,7 +25,7 @@ from rrl.serving.envoy_config import (
     endpoints,
     routes,
 )
-from rrl.serving.lasting import Lasting, wait_until
+from rrl.serving.lasting import Lasting, stop, wait_until
 from rrl.serving.launcher import can_bind
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import write_atomically
@@ -139,10 +139,10 @@ class Envoy:
         limit = f"trap '' XFSZ; ulimit -f {MOST_LOG // 512}"
         self.process.prepare(command, limit)
         log = self.folder / "envoy.log"
-        process = self.process.start(log)
-        wait_until(lambda: self._ready() or process.poll() is not None, _START_S)
+        self.process.start(log)
+        wait_until(lambda: self._ready() or not self.process.alive, _START_S)
         if not self._ready():
-            self.process.stop()
+            stop(self.process)
             lines = log.read_text(errors="replace").split("\n")
             why = next((line for line in lines if "rror" in line), "it does not answer")
             raise ServerError(f"{self.door}: Envoy did not start: {why.strip()}; see {log}")
