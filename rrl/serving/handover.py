@@ -250,8 +250,7 @@ class HandoverServer(LiveServer):
             if old is not None:  # otherwise the trial, if there is one, is all that serves
                 self._end_trial()
                 self._stop_trial()
-            new, client = self._start(wanted, rng, lasting=self._folder)
-            client.close()
+            new = self._start(wanted, rng, lasting=self._folder)
         if not self._envoy.process.alive:
             self._open(new)
         elif new is not old:
@@ -276,10 +275,12 @@ class HandoverServer(LiveServer):
         note_server(self._folder, new)
         self._drain(KEPT)
 
-    def _start(
-        self, wanted: Configuration, rng: np.random.Generator, **more: Any
-    ) -> tuple[ModelServer, Client]:
-        return self._launch(wanted, rng, rest=self.door.rest_port is not None, **more)
+    def _start(self, wanted: Configuration, rng: np.random.Generator, **more: Any) -> ModelServer:
+        """Start a server that is warm, for Envoy."""
+        rest = self.door.rest_port is not None
+        server, client = self._launch(wanted, rng, rest=rest, **more)
+        client.close()
+        return server
 
     def _begin_trial(self, wanted: Configuration, rng: np.random.Generator) -> None:
         """Start a configuration beside the kept one, and send it its part of the predictions."""
@@ -289,9 +290,7 @@ class HandoverServer(LiveServer):
             self._stop_trial()
             trial = None
         if trial is None:
-            trial, client = self._start(wanted, rng)
-            client.close()
-            self._trial = trial
+            trial = self._trial = self._start(wanted, rng)
         elif self._server is trial:
             return
         trial.resume()

@@ -276,7 +276,7 @@ def live_episode(
 ) -> Episode:
     """Make the episode of a sample; it is invalid if the generator itself was too late."""
     fraction = sample.slip_share()
-    stopped = {"aborted": sample.aborted, "aborted_s": sample.aborted_s} if sample.aborted else {}
+    stopped = {"aborted": sample.aborted} if sample.aborted else {}
     others = {"others": sample.others} if sample.others else {}
     failed = {"failure": sample.failure()} if sample.status.all() else {}
     used = server and server.memory_bytes()
