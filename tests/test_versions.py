@@ -11,6 +11,7 @@ import pytest
 from clients import LIMIT_S, clients
 from google.protobuf.text_format import Parse
 from probe import build_probe
+from tensorflow.errors import NotFoundError
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from test_serving import X, with_flags
@@ -21,7 +22,6 @@ from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
-from rrl.serving.servable import StatusError
 from rrl.serving.versions import ServedModel
 from rrl.support.errors import UnstableError
 
@@ -164,7 +164,7 @@ def test_an_open_request_keeps_its_version_and_memory_is_free_at_the_end(followe
         taking_over.result(600)
     assert (seen, names(followed)[1]) == (["UNLOADING"], "END")
     with (
-        pytest.raises(StatusError, match="Specific"),
+        pytest.raises(NotFoundError, match="Specific"),
         followed.serving(Parse('name: "m" version { value: 1 }', ModelSpec())),
     ):
         pass

@@ -47,7 +47,7 @@ from typing import Any, NoReturn
 from rrl.serving.loadgen import UNLIMITED
 from rrl.serving.process_knobs import usable_cpus
 from rrl.serving.quiet import load_tensorflow
-from rrl.serving.servable import LoadedModel, StatusError, log, reason
+from rrl.serving.servable import LoadedModel, log, reason
 from rrl.serving.settings import read_batching
 from rrl.serving.versions import ServedModel
 
@@ -167,7 +167,7 @@ def _on_grpc(answer: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     def call(request: Any, context: Any) -> Any:
         try:
             return answer(request)
-        except (StatusError, tf.errors.OpError) as error:
+        except tf.errors.OpError as error:
             context.abort(codes[error.error_code], reason(error.message))
 
     return call
@@ -237,8 +237,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signum, lambda *_: sys.exit(0))
     try:
         server = start_all(flags)
-    except (OSError, ValueError) as error:
-        log(str(error).split("\n")[0])
+    except Exception as error:  # a bad file, a port that is taken, a model that does not load
+        log(str(error).split("\n")[0] or repr(error))
         return START_ERROR
     try:
         stop.recv(1)

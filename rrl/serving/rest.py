@@ -19,7 +19,7 @@ from rrl.serving.loadgen import SIGNATURE, LastingError
 from rrl.serving.rest_json import request_inputs, response
 from rrl.serving.sample import fit
 from rrl.serving.saved_model import Needed, needed_inputs
-from rrl.serving.servable import invalid, log, reason
+from rrl.serving.servable import log, reason, refused
 from rrl.serving.versions import ServedModel
 from rrl.tuning.episode import Status
 
@@ -58,7 +58,7 @@ class Rest:
 
         Raises
         ------
-        StatusError
+        tf.errors.OpError
             If the model or the signature is not served.
         ValueError, LastingError
             If the body is no request, or does not fit the signature.
@@ -82,7 +82,7 @@ class Rest:
         key = spec.signature_name or SIGNATURE
         with self._served.serving(spec) as model:
             if key not in model.signature_defs:
-                raise invalid(f'Serving signature name: "{key}" not found in signature def')
+                raise refused(f'Serving signature name: "{key}" not found in signature def')
             return needed_inputs(model.signature_defs[key])
 
 

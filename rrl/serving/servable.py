@@ -12,41 +12,23 @@ from rrl.serving.loadgen import SIGNATURE
 from rrl.serving.process_knobs import usable_cpus
 from rrl.serving.sample import WARMUP, read_logs, to_array
 from rrl.tuning.defaults import SERVER_DEFAULTS
-from rrl.tuning.episode import Status
 
 INIT_SIGNATURE = "__saved_model_init_op"  # an operation that loading runs, not a function
 
 
-class StatusError(ValueError):
-    """A refusal with a code and a message; it has the attributes of tf.errors.OpError.
-
-    Parameters
-    ----------
-    code : Status
-    message : str
-        One line that the client gets.
+def refused(message: str, kind: str = "InvalidArgument") -> Exception:
+    """Return TensorFlow's error of a kind, with the line that the client gets.
 
     Examples
     --------
-    >>> error = not_found("resnet", 3)
-    >>> Status(error.error_code).name, error.message
-    ('NOT_FOUND', 'Servable not found for request: Specific(resnet, 3)')
+    >>> error = refused("no such model", "NotFound")
+    >>> error.error_code, error.message
+    (5, 'no such model')
     """
+    import tensorflow as tf
 
-    def __init__(self, code: Status, message: str) -> None:
-        super().__init__(message)
-        self.error_code, self.message = int(code.value), message
-
-
-def invalid(message: str) -> StatusError:
-    """Return the error for a bad request: INVALID_ARGUMENT."""
-    return StatusError(Status.INVALID_ARGUMENT, message)
-
-
-def not_found(name: str, version: int | None = None) -> StatusError:
-    """Return the error for a model, or a version of it, that is not served: NOT_FOUND."""
-    wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-    return StatusError(Status.NOT_FOUND, f"Servable not found for request: {wanted}")
+    error: Exception = getattr(tf.errors, f"{kind}Error")(None, None, message)
+    return error
 
 
 def log(message: str) -> None:
@@ -173,7 +155,7 @@ class LoadedModel:
 
         Raises
         ------
-        StatusError
+        tf.errors.OpError
             If one of them is no Predict request (UNIMPLEMENTED), or fails.
         """
         file = self.path / WARMUP
@@ -181,23 +163,21 @@ class LoadedModel:
         for entry in logs:
             kind = entry.WhichOneof("log_type")
             if kind != "predict_log":
-                raise StatusError(Status.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
+                raise refused(f"Unsupported log_type for warmup: {kind}", "Unimplemented")
             self.predict(entry.predict_log.request)
         return len(logs)
 
     def predict(self, request: Any) -> Any:
         """Run a PredictRequest.
 
-        A failure raises StatusError or tf.errors.OpError with TF Serving's codes and messages.
+        A failure raises tf.errors.OpError with TF Serving's codes and messages.
         """
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 
         key = request.model_spec.signature_name or SIGNATURE
         if key not in self._calls:
-            raise StatusError(
-                Status.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.'
-            )
+            raise refused(f'Serving signature key "{key}" not found.', "FailedPrecondition")
         signature = self.signature_defs[key]
         values = self._calls[key](*self._inputs(request, signature))
         outputs = dict(zip(sorted(signature.outputs), values, strict=True))
@@ -207,7 +187,7 @@ class LoadedModel:
         response.model_spec.version.value = self.version
         for name in request.output_filter or outputs:
             if name not in outputs:
-                raise invalid(
+                raise refused(
                     f"output tensor alias not found in signature: {name} "
                     f"Outputs expected to be in the set {_listed(outputs)}."
                 )
@@ -220,20 +200,20 @@ class LoadedModel:
 
         sent, wanted = set(request.inputs), set(signature.inputs)
         if sent != wanted:
-            raise invalid(f"inputs {_listed(sent)}: expected {_listed(wanted)}")
+            raise refused(f"inputs {_listed(sent)}: expected {_listed(wanted)}")
         arrays = []
         for name in sorted(wanted):
             proto, spec = request.inputs[name], signature.inputs[name]
             if proto.dtype != spec.dtype:
                 expected, got = tf.as_dtype(spec.dtype).name, tf.as_dtype(proto.dtype).name
-                raise invalid(f"input {name!r}: expected {expected}, got {got}")
+                raise refused(f"input {name!r}: expected {expected}, got {got}")
             try:
                 array = to_array(proto)
             except (ValueError, TypeError) as error:
-                raise invalid(f"tensor parsing error: {name}: {error}") from None
+                raise refused(f"tensor parsing error: {name}: {error}") from None
             shape = tf.TensorShape(spec.tensor_shape)
             if not shape.is_compatible_with(array.shape):
-                raise invalid(f"input {name!r}: expected shape {shape}, got {array.shape}")
+                raise refused(f"input {name!r}: expected shape {shape}, got {array.shape}")
             arrays.append(array)
         return arrays
 

@@ -18,13 +18,11 @@ from typing import Any
 
 from rrl.serving.servable import (
     LoadedModel,
-    StatusError,
     found_versions,
-    invalid,
     log,
     newest_version,
-    not_found,
     reason,
+    refused,
 )
 from rrl.tuning.episode import Status
 
@@ -38,7 +36,7 @@ Load = Callable[[Path], LoadedModel]
 class ServedModel:
     """A model by its name; requests go to the newest version under a base path.
 
-    What it refuses, it refuses by StatusError or tf.errors.OpError.
+    What it refuses, it refuses by tf.errors.OpError.
 
     Parameters
     ----------
@@ -143,20 +141,23 @@ class ServedModel:
 
         Raises
         ------
-        StatusError
+        tf.errors.OpError
             If the spec names no model or a label (INVALID_ARGUMENT), or another model or version
             than the one that is served (NOT_FOUND).
         """
         choice = spec.WhichOneof("version_choice")
         if not spec.name:
-            raise invalid("ModelSpec has no name specified.")
+            raise refused("ModelSpec has no name specified.")
         if choice == "version_label":
-            raise invalid(f"Unrecognized servable version label: {spec.version_label}")
+            raise refused(f"Unrecognized servable version label: {spec.version_label}")
         version = spec.version.value if choice == "version" else None
         with self._changed:
             model = self._model if spec.name == self.name else None
             if model is None or version not in (None, model.version):
-                raise not_found(spec.name, version)
+                wanted = f"Latest({spec.name})"
+                if version is not None:
+                    wanted = f"Specific({spec.name}, {version})"
+                raise refused(f"Servable not found for request: {wanted}", "NotFound")
             self._calls[model] += 1
         try:
             yield model
@@ -177,21 +178,20 @@ class ServedModel:
         spec = _spec(request)
         states = dict(self.states) if spec.name == self.name else {}
         if not states:
-            raise StatusError(Status.NOT_FOUND, f"Could not find any versions of model {spec.name}")
+            raise refused(f"Could not find any versions of model {spec.name}", "NotFound")
         wanted = [spec.version.value] if spec.HasField("version") else sorted(states, reverse=True)
         reply = get_model_status_pb2.GetModelStatusResponse()
         for number in wanted:
             if number not in states:
-                raise StatusError(
-                    Status.NOT_FOUND, f"Could not find version {number} of model {spec.name}"
-                )
+                words = f"Could not find version {number} of model {spec.name}"
+                raise refused(words, "NotFound")
             reply.model_version_status.append(states[number])
         return reply
 
 
 def _spec(request: Any) -> Any:
     if not request.HasField("model_spec"):
-        raise invalid("Missing ModelSpec")
+        raise refused("Missing ModelSpec")
     return request.model_spec
 
 
