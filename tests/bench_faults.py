@@ -29,10 +29,10 @@ from clients import LIMIT_S
 from probe import build_probe
 from test_service import in_a_trial, line_with, tuning
 
-from rrl.serving.detached import noted_server, port_folder, stop_service
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import free_port
 from rrl.serving.loadgen import Client
+from rrl.serving.service import noted_server, port_folder, stop_service
 
 MS = 1000.0
 SMALL, LARGE = 128, 2**20  # rows of two float32: 1 kB and 8 MB

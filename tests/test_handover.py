@@ -21,12 +21,12 @@ from test_launcher import sockets
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving.client_traffic import OthersRequests
-from rrl.serving.detached import noted_server, port_folder, stop_service
 from rrl.serving.handover import HandoverServer
-from rrl.serving.lasting import Lasting, wait_until
-from rrl.serving.launcher import LOCAL, can_bind, free_port
+from rrl.serving.lasting import wait_until
+from rrl.serving.launcher import LOCAL, can_bind, free_port, lasting_server
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, predict_request
+from rrl.serving.service import noted_server, port_folder, stop_service
 from rrl.support.errors import ServerError, UsageError
 from rrl.tuning.watch import Watch
 
@@ -105,7 +105,6 @@ def test_a_configuration_that_cannot_start_never_takes_over(kept, monkeypatch):
         raise ServerError("it died")
 
     monkeypatch.setattr("rrl.serving.launcher.ModelServer.start", die)
-    monkeypatch.setattr("rrl.serving.handover.start_detached", die)
     with clients(kept.address) as codes:
         with pytest.raises(ServerError, match="it died"):
             kept.measure(OTHER, [0.0], rng)
@@ -247,7 +246,7 @@ def test_a_trial_serves_large_batches_versions_and_rest_and_pauses_afterwards(ke
         assert reply.read().count(predicted) == rows
     rest.close()
     assert wait_until(
-        lambda: kept.traffic.since(before).saved.sum() == 3, LIMIT_S
+        lambda: sum(call.saved for call in kept.traffic.since(before)) == 3, LIMIT_S
     )  # the version, too
     assert trial.status() != psutil.STATUS_STOPPED
     kept.configure(GOOD, rng)
@@ -311,7 +310,7 @@ def test_an_episode_may_consist_of_the_requests_of_others(model):
         assert bad.info["aborted"] == "worse"
         assert 0 < len(bad) < 300
         shared = server.traffic.since(mark)
-        assert len(set(shared.route.tolist())) == 2  # the kept one got its share meanwhile
+        assert len({call.route for call in shared}) == 2  # the kept one got its share meanwhile
         assert set(codes) == {0}
 
 
@@ -336,7 +335,7 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(kept
             second = HandoverServer(model, SLOW, **options)
             assert not killed.alive
             second.keep(GOOD)
-            assert second.configure(GOOD, rng) == left
+            assert second.configure(GOOD, rng).folder == left.folder
             assert second.processes() == running
             assert second.measure(SMALL, np.arange(10) / 20, rng).ok.all()
             second.leave()
@@ -350,9 +349,10 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(kept
 
 def _what_a_killed_tuner_was_starting(folder):
     """A second server in the folder, which nobody has noted as the one that serves."""
-    server = Lasting(folder, "server-99", f"{folder}/99.sock")
+    (folder / "server-99").mkdir()
+    server = lasting_server(folder / "server-99")
     sleeps = [sys.executable, "-SE", "-c", f"import time; time.sleep(600)  # {server.mark}"]
     server.prepare(sleeps)
-    server.start(folder / "99.log")
+    server.start(folder / "server-99" / "log")
     assert wait_until(lambda: server.alive, LIMIT_S)
     return server

@@ -23,13 +23,13 @@ from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving import models
-from rrl.serving.detached import Detached, noted_server, start_detached
 from rrl.serving.handover import HandoverServer
 from rrl.serving.lasting import Lasting, wait_until
-from rrl.serving.launcher import BINARY, LOCAL, ModelServer, find_executable, kind_of
+from rrl.serving.launcher import BINARY, LOCAL, ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, LastingError
-from rrl.support.errors import DataError, ServerError, UsageError
+from rrl.serving.service import note_server, noted_server
+from rrl.support.errors import ServerError, UsageError
 from rrl.support.machine import announced, another_run, exclusive
 from rrl.support.own_folder import own_folder
 from rrl.support.owned_folder import OwnedFolder, remove_abandoned
@@ -88,22 +88,16 @@ def test_a_long_temporary_path_is_no_obstacle(model, tmp_path, monkeypatch):
             assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
 
 
-def test_what_the_original_exposes_at_its_rest_port_is_said(tmp_path):
+def test_what_the_original_exposes_at_its_rest_port_is_said(model, tmp_path):
     """It listens on all addresses."""
-    original = script(tmp_path / BINARY, "exit")
-    kinds = [kind_of(find_executable(str(original))), LOCAL]
-    said = [
-        Detached(str(tmp_path), 1, "m", "probe", {}, kind, "log", rest_port).exposed
-        for kind in kinds
-        for rest_port in (8501, None)
-    ]
-    assert said == [
-        "tensorflow_model_server listens on all addresses at port 8501: other machines can send "
-        "requests, unless a firewall closes the port",
-        None,
-        None,
-        None,
-    ]
+    original = str(script(tmp_path / BINARY, "exit"))
+    server = ModelServer(model, executable=original, rest=True)
+    assert server.exposed == (
+        f"tensorflow_model_server listens on all addresses at port {server.rest_port}: other "
+        "machines can send requests, unless a firewall closes the port"
+    )
+    for executable, rest in ((original, False), (LOCAL, True)):
+        assert ModelServer(model, executable=executable, rest=rest).exposed is None
 
 
 # --- A start that fails or takes long ------------------------------------------------------------
@@ -203,7 +197,7 @@ def runs_with(pid, *names):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_detached_server_outlives_what_rrl_removes_and_follows_the_operator(
+def test_a_lasting_server_outlives_what_rrl_removes_and_follows_the_operator(
     model, executable, tmp_path, monkeypatch
 ):
     own, folder = tmp_path / "own", tmp_path / "out" / "serving"
@@ -211,9 +205,10 @@ def test_a_detached_server_outlives_what_rrl_removes_and_follows_the_operator(
     monkeypatch.chdir(tmp_path)
     configuration = {"batch_threads": 1, "max_batch_size": 3, "cpus": 1, "env:RRL_TEST": ODD}
     configuration["flag:--grpc_max_threads"] = 4
-    left = start_detached("own", configuration, "out/serving", executable=executable)
-    left.note()
-    assert noted_server(folder) == left
+    left = ModelServer("own", configuration, executable=executable, lasting=Path("out/serving"))
+    left.start()
+    note_server(folder, left)
+    left = noted_server(folder)
     assert (folder / "server.sh").read_text() == left.process.script.read_text()
     try:
         with Client(left.address, "own") as client:
@@ -228,13 +223,15 @@ def test_a_detached_server_outlives_what_rrl_removes_and_follows_the_operator(
         assert "--grpc_max_threads=4" in words
         assert (variables, cpus) == ([ODD], 1)
         files = [Path(word.partition("=")[2]) for word in words if "=/" in word]
-        assert {path.name for path in files} == {"1.sock", "own", "batching-1.txt"}
-        assert all(path.is_relative_to(folder) or path == own for path in [Path(left.log), *files])
-        assert all(path.exists() for path in [Path(left.log), *files])
+        assert {path.name for path in files} == {"grpc.sock", "own", "batching.txt"}
+        assert all(path.is_relative_to(folder) or path == own for path in [left.log, *files])
+        assert all(path.exists() for path in [left.log, *files])
+        left.pause()  # it has clients
+        assert _state(left.process.pid) in "RS"
     finally:
         left.stop()
     assert not left.alive
-    assert not Path(left.address.removeprefix("unix:")).exists()
+    assert not left.folder.exists()
 
 
 def test_a_script_waits_until_it_may_take_the_place_of_the_process_that_runs(tmp_path):
@@ -246,7 +243,8 @@ def test_a_script_waits_until_it_may_take_the_place_of_the_process_that_runs(tmp
         assert process.pid == first.pid
         early = f"grep -qs -e {process.mark} /proc/{first.pid}/cmdline && echo too early; echo done"
         process.prepare(["sh", "-c", early])
-        waiting = process.start(tmp_path / "log")
+        process.start(tmp_path / "log")
+        waiting = process._child
         shell = psutil.Process(waiting.pid)
         assert wait_until(lambda: shell.children() or waiting.poll() is not None, LIMIT_S)
         first.kill()
@@ -255,18 +253,16 @@ def test_a_script_waits_until_it_may_take_the_place_of_the_process_that_runs(tmp
     assert process.noted.read_text() == f"{waiting.pid}\n"
 
 
-def test_a_detached_server_that_does_not_start_is_stopped_and_explained(
+def test_a_lasting_server_that_does_not_start_is_stopped_and_explained(
     model, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     failing = script(tmp_path / "failing", "echo no memory >&2; exit 9")
     with pytest.raises(ServerError, match=r"status 9; the log is .*/rrl-probe-1\.log: no memory"):
-        start_detached(model, {}, tmp_path / "out", executable=str(failing))
+        ModelServer(model, executable=str(failing), lasting=tmp_path / "out").start()
     assert (tmp_path / "rrl-probe-1.log").read_text() == "no memory\n"
-    with pytest.raises(DataError, match="holds no model version"):
-        start_detached(tmp_path, {}, tmp_path / "out")
     with pytest.raises(UsageError, match="choose a shorter folder"):
-        start_detached(model, {}, tmp_path / ("x" * 120))
+        ModelServer(model, lasting=tmp_path / ("x" * 120))
 
 
 # --- Two runs on one machine ---------------------------------------------------------------------

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from clients import alive
 
-from rrl.serving import preloaded, quiet
+from rrl.serving import quiet
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import Client
@@ -56,12 +56,14 @@ def test_servers_of_different_threads_come_from_one_process_and_end_alone(model,
 
 
 def test_servers_die_with_the_process_that_forked_them_and_its_owner(tmp_path):
-    """They wait for a model, and need no TensorFlow for that."""
+    """They wait for somebody who writes their batching parameters, and so need no TensorFlow."""
+    os.mkfifo(tmp_path / "batching")
     code = (
         "import os, sys; from rrl.serving.preloaded import fork_server\n"
         "flags = ['--port=0', '--grpc_socket_path=/nowhere', '--model_base_path=/nowhere']\n"
+        f"flags += ['--enable_batching', '--batching_parameters_file={tmp_path}/batching']\n"
         "cpus = [*os.sched_getaffinity(0)]\n"
-        "print(fork_server(flags, 2, os.environ, cpus).pid, flush=True); sys.stdin.read()"
+        "print(fork_server(flags, os.devnull, os.environ, cpus).pid, flush=True); sys.stdin.read()"
     )
     command, given = [sys.executable, "-c", code], {"stdin": -1, "stdout": -1, "stderr": -3}
     environment = standing_in(tmp_path)
@@ -118,25 +120,19 @@ def test_what_pytest_and_tensorflow_set_needs_no_process_of_its_own(model, monke
     [
         "raise ImportError",
         "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()",
+        "import os; os.fork = lambda: os.open('/nowhere', 0)",
     ],
 )
-def test_a_process_that_cannot_import_or_has_a_second_thread_forks_nothing(text, tmp_path):
-    environment = standing_in(tmp_path, text)
-    with (tmp_path / "log").open("wb") as log:
-        assert fork_server([], log.fileno(), environment, []) is None
+def test_a_process_that_cannot_import_or_fork_or_has_a_second_thread_forks_nothing(text, tmp_path):
+    assert fork_server([], os.devnull, standing_in(tmp_path, text), []) is None
     forget_preloaded()
 
 
-def test_a_fork_that_fails_costs_no_running_server(model, tmp_path):
-    """There is no descriptor left, or the new process ends before it has said its number."""
-    with ModelServer(model) as running, (tmp_path / "log").open("wb") as log:
+def test_a_fork_that_ends_at_once_costs_no_running_server(model, tmp_path):
+    with ModelServer(model) as running:
         parent = psutil.Process(psutil.Process(running.process.pid).ppid())
-        waiting = next(reversed(preloaded._processes.values()))
-        limits = parent.rlimit(psutil.RLIMIT_NOFILE)
-        parent.rlimit(psutil.RLIMIT_NOFILE, (2, limits[1]))
-        assert waiting.fork([], log.fileno(), [0]) is None
-        parent.rlimit(psutil.RLIMIT_NOFILE, limits)
-        assert waiting.fork([], log.fileno(), [10**4]) is None
+        waiting = running.process._parent
+        assert waiting.fork([], str(tmp_path / "nowhere" / "log"), [0]).wait(600) == 1
         running.check()
         with ModelServer(model) as another:
             assert psutil.Process(another.process.pid).ppid() == parent.pid

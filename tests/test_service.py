@@ -20,22 +20,25 @@ from test_launcher import ODD, ROOT, runs_with
 
 from rrl.cli import main
 from rrl.operating.journal import JOURNAL, Journal
-from rrl.serving.detached import noted_server, port_folder, stop_service
 from rrl.serving.envoy import envoy_process
 from rrl.serving.envoy_config import ROUTES, TRIAL
 from rrl.serving.lasting import wait_until
-from rrl.serving.launcher import can_bind, free_port
+from rrl.serving.launcher import LOCAL_COMMAND, can_bind, free_port
 from rrl.serving.loadgen import Client
-from rrl.serving.local_server import parse_flags, read_batching
-from rrl.serving.process import LOCAL_COMMAND
+from rrl.serving.local_server import parse_flags
+from rrl.serving.service import noted_server, port_folder, stop_service
+from rrl.serving.settings import read_batching
 
 X = np.ones((1, 2), np.float32)
 RRL = [sys.executable, "-m", "rrl.cli"]
 
 
 @pytest.fixture
-def port():
-    """A free port; at the end, nothing is left there."""
+def port(monkeypatch):
+    """A free port; at the end, nothing is left there.
+
+    It ends before `monkeypatch`, because a test may have moved the folder of its service.
+    """
     number = free_port()
     yield number
     stop_service(port_folder(number))
@@ -212,7 +215,8 @@ def test_only_a_proven_recommendation_stays_and_the_printed_line_starts_it(
     assert (variables, cpus) == ([ODD], 1)
     flags = parse_flags(started[begun:])
     assert (flags.port, flags.grpc_max_threads, Path(flags.model_base_path)) == (port, 6, model)
-    assert read_batching(flags).max_batch_size == 16
+    batching = read_batching(Path(flags.batching_parameters_file).read_text())
+    assert batching["max_batch_size"] == 16
 
 
 def test_a_stop_ends_a_run_that_waits_for_clients(model, tmp_path, port):

@@ -11,16 +11,17 @@ import pytest
 from clients import LIMIT_S, clients
 from google.protobuf.text_format import Parse
 from probe import build_probe
+from tensorflow.errors import NotFoundError
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.apis.model_pb2 import ModelSpec
-from test_serving import X, at_socket
+from test_serving import X, with_flags
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving.lasting import wait_until
+from rrl.serving.launcher import ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
-from rrl.serving.servable import StatusError
 from rrl.serving.versions import ServedModel
 from rrl.support.errors import UnstableError
 
@@ -54,15 +55,15 @@ def test_a_release_by_a_link_takes_over_and_no_request_is_lost(model, tmp_path):
     versions in one place.
     """
     for release, version in (("a", "0007"), ("b", "8")):
-        shutil.copytree(model / "7", tmp_path / release / version)
-    graph = tmp_path / "a" / "0007" / "saved_model.pb"
+        shutil.copytree(model / "7", tmp_path / release / "probe" / version)
+    graph = tmp_path / "a" / "probe" / "0007" / "saved_model.pb"
     graph.rename(tmp_path / "a" / "graph.pb")
-    graph.symlink_to("../graph.pb")
+    graph.symlink_to("../../graph.pb")
     link, new = tmp_path / "probe", tmp_path / "new"
-    link.symlink_to("a")
-    new.symlink_to("b")
+    link.symlink_to("a/probe")
+    new.symlink_to("b/probe")
     with (
-        at_socket(link, tmp_path, "--file_system_poll_wait_seconds=0.1") as server,
+        with_flags(ModelServer(link), "--file_system_poll_wait_seconds=0.1") as server,
         Client(server.address, server.name) as client,
     ):
         assert client.states(timeout_s=5.0) == {7: ("AVAILABLE", "")}
@@ -97,7 +98,7 @@ def put(base, version):
 def followed(tmp_path):
     put(tmp_path, 1)
     served = ServedModel("m", tmp_path, Loaded)
-    served.start(0.0)
+    served.start()
     return served
 
 
@@ -163,7 +164,7 @@ def test_an_open_request_keeps_its_version_and_memory_is_free_at_the_end(followe
         taking_over.result(600)
     assert (seen, names(followed)[1]) == (["UNLOADING"], "END")
     with (
-        pytest.raises(StatusError, match="Specific"),
+        pytest.raises(NotFoundError, match="Specific"),
         followed.serving(Parse('name: "m" version { value: 1 }', ModelSpec())),
     ):
         pass

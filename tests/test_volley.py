@@ -123,7 +123,6 @@ def test_a_watch_stops_and_cancels_what_is_open(client, target):
     due = np.arange(1000) / 50
     sample = client.fire(b"slow", due, LIMIT_S, Watch(late_s=0.1, allowance=4, usual=0.5))
     assert sample.aborted == "budget"
-    assert 0 < sample.aborted_s < due[-1]
     assert sample.status.tolist() == [1] * 4  # no request was sent beyond the allowance
     wait_for_open_calls(target, 0)
     assert client.fire(b"x", [0.0]).status.tolist() == [0]
@@ -144,7 +143,6 @@ def test_an_episode_that_is_stopped_before_its_first_request_has_that_one_cancel
     assert episode.arrivals.tolist() == [LIMIT_S]
     assert (episode.latency.tolist(), episode.status.tolist()) == ([0.0], [1])
     assert episode.info["aborted"] == "worse"
-    assert episode.info["aborted_s"] < LIMIT_S
     assert episode.valid
 
 

@@ -218,7 +218,7 @@ def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
 
 
 def _stop(options: Namespace) -> int:
-    from rrl.serving.detached import end_tuner, port_folder, stop_service
+    from rrl.serving.service import end_tuner, port_folder, stop_service
 
     folder = port_folder(options.port)
     tuned = end_tuner(folder)

@@ -1,50 +1,222 @@
-"""An episode that consists of the requests of other clients."""
+"""The requests of other clients: seen in the log of Envoy, as an episode, and as a workload.
+
+Envoy writes a line when a request arrives, and another one when it ends. So a request that hangs is
+known while it hangs. ``tests/bench_handover.py`` measures how late the lines come.
+"""
 
 from __future__ import annotations
 
+import json
+import math
+import os
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl.serving.envoy_config import TRIAL
 from rrl.serving.loadgen import LastingError
-from rrl.serving.traffic import ObservedTraffic
 from rrl.serving.volley import LOOK_S, Sample
 from rrl.support.errors import GeneratorError
 from rrl.tuning.episode import Status
 from rrl.tuning.watch import Watch
 
+MOST_CALLS = 100_000  # in memory; about 25 MB
+RENEW_BYTES = 8 * 2**20
+"""A log that is longer than this is read to its end and removed; Envoy begins another one."""
+
+LOG_LATE_S = 0.1
+"""Seconds to wait until the log has the lines of what came before."""
+
 QUIET_S = 60.0  # without a request for so long, there is no traffic to learn from
+_RATE_OVER_S = 10.0
+_START, _END = "DownstreamStart", "DownstreamEnd"
+_HTTP_ERROR = 400
+
+
+@dataclass(slots=True)
+class Call:
+    """A request of others.
+
+    Parameters
+    ----------
+    arrival : float
+        In seconds, by `time.monotonic`.
+    route : str
+        ``"trial"`` if the server on trial got the request first, otherwise ``"kept"``.
+    end : float
+        When it was answered or failed, in the same seconds; infinite while it is open.
+    status : int
+        The gRPC status code that the client sees. A failure of REST is UNKNOWN.
+    saved : bool
+        Whether it had to be sent to the kept server, too, because the trial refused it, lost it or
+        held it for too long.
+    """
+
+    arrival: float
+    route: str
+    end: float = math.inf
+    status: int = 0
+    saved: bool = False
+
+
+class ObservedTraffic:
+    """The requests of others at a port; all methods may be called by any thread.
+
+    Only the last `MOST_CALLS` requests stay in memory.
+
+    Parameters
+    ----------
+    log : pathlib.Path, optional
+        The log of Envoy. Lines that are there already belong to earlier times. Without a log, no
+        request is seen.
+    new_log : callable, optional
+        It makes Envoy begin another file, after this one was renamed.
+
+    Examples
+    --------
+    >>> traffic = ObservedTraffic()
+    >>> traffic.note({"type": "DownstreamStart", "id": 7, "start_s": time.time(), "route": "kept"})
+    >>> len(traffic.open()), len(traffic.since())
+    (1, 1)
+    >>> end = {"type": "DownstreamEnd", "id": 7, "seconds_us": 20000, "http": 200, "content": ""}
+    >>> traffic.note(end)
+    >>> [call] = traffic.since()
+    >>> len(traffic.open()), round(call.end - call.arrival, 6)
+    (0, 0.02)
+    """
+
+    def __init__(
+        self,
+        log: Path | None = None,
+        new_log: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._log, self._new_log = log, new_log
+        self._calls: deque[Call] = deque(maxlen=MOST_CALLS)  # in the order of their arrival
+        self._open: dict[Any, Call] = {}
+        self._lock = threading.RLock()
+        self._began = time.monotonic()
+        self._mark = 0
+        self._file: IO[bytes] | None = None
+        self._rest, self._renamed = b"", False
+        if log is not None and log.exists():  # what nobody has read may be long
+            self._file = log.open("rb")
+            self._rename()
+            self._file.seek(0, os.SEEK_END)
+
+    @property
+    def mark(self) -> int:
+        """How many requests have come so far; the argument of `since`."""
+        self._read()
+        return self._mark
+
+    def since(self, mark: int = 0) -> list[Call]:
+        """Return the requests that came after an earlier value of `mark`, the first one first."""
+        with self._lock:
+            new = min(max(0, self.mark - mark), len(self._calls))
+            return list(islice(reversed(self._calls), new))[::-1]
+
+    def open(self) -> list[Call]:
+        """Return the requests without an answer."""
+        self._read()
+        with self._lock:
+            return list(self._open.values())
+
+    def rate_per_s(self) -> float:
+        """Return how many requests per second came in during the last `_RATE_OVER_S` seconds."""
+        self._read()
+        now = time.monotonic()
+        first = max(now - _RATE_OVER_S, self._began)
+        with self._lock:
+            count = sum(call.arrival >= first for call in self._calls)
+        return count / max(now - first, 1e-9)
+
+    def forget_open(self) -> None:
+        """Forget the open requests: Envoy has ended, and nothing is known of them any more."""
+        with self._lock:
+            self._open.clear()
+
+    def close(self) -> None:
+        """Close the log: from now on, no new request is seen."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+            self._log = self._file = None
+
+    def note(self, line: dict[str, Any]) -> None:
+        """Take one line of the log."""
+        with self._lock:
+            if line["type"] == _START:
+                # Envoy tells the time of day. If a clock is set, only requests that are open then
+                # get a wrong arrival.
+                arrival = float(line["start_s"]) - time.time() + time.monotonic()
+                self._open[line["id"]] = call = Call(arrival, str(line["route"]))
+                self._calls.append(call)
+                self._mark += 1
+            elif line["type"] == _END and (begun := self._open.pop(line["id"], None)):
+                microseconds = line.get("seconds_us")
+                if microseconds is None:  # the client left before an answer
+                    microseconds = 1000 * line["milliseconds"]
+                begun.status = _status(line)
+                begun.saved = begun.route == TRIAL and (line.get("attempts") or 1) > 1
+                begun.end = begun.arrival + 1e-6 * float(microseconds)
+
+    def _read(self) -> None:
+        """Read what is new in the log."""
+        if self._log is None:
+            return
+        with self._lock:
+            if self._file is None:
+                if not self._log.exists():
+                    return
+                self._file = self._log.open("rb")
+            self._take(self._file)
+            if self._renamed and self._log.exists():  # now Envoy writes to the new one
+                self._take(self._file)
+                self._file.close()
+                self._file, self._renamed = self._log.open("rb"), False
+                self._take(self._file)
+            elif not self._renamed and self._file.tell() > RENEW_BYTES:
+                self._rename()
+
+    def _rename(self) -> None:
+        assert self._log is not None
+        old = self._log.with_suffix(".old")
+        self._log.replace(old)
+        old.unlink()  # the open file stays readable
+        self._new_log()
+        self._renamed = True
+
+    def _take(self, file: IO[bytes]) -> None:
+        *lines, self._rest = (self._rest + file.read()).split(b"\n")
+        for line in filter(None, lines):
+            try:
+                self.note(json.loads(line))
+            except (ValueError, KeyError, TypeError):  # the disk was full in the middle of it
+                continue
+
+
+def _status(line: dict[str, Any]) -> int:
+    """Return the gRPC status code of a request that has ended."""
+    if not line["http"]:  # the client did not wait for the answer
+        return int(Status.CANCELLED.value)
+    if str(line["content"]).startswith("application/grpc"):
+        return int(line["grpc"])
+    return 0 if line["http"] < _HTTP_ERROR else int(Status.UNKNOWN.value)
+
+
+# --- an episode of them ---------------------------------------------------------------------------
 
 
 class NoTrafficError(GeneratorError, LastingError):
     """The clients send nothing: no configuration is to blame, and a restart would not help."""
-
-
-class ClientTraffic:
-    """The requests that clients send themselves; a workload whose times are known only afterwards.
-
-    Attributes
-    ----------
-    traffic : ObservedTraffic
-        What is seen at the port. It is set when the port is open.
-    """
-
-    def __init__(self) -> None:
-        self.traffic = ObservedTraffic()
-
-    def __repr__(self) -> str:
-        return "ClientTraffic()"
-
-    @property
-    def rate(self) -> float:
-        """Requests per second during the last ten seconds."""
-        return self.traffic.rate_per_s()
-
-    def arrivals(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Return n times at the present rate; the server replaces them by the real ones."""
-        return np.arange(n) / max(self.rate, 1e-3)
 
 
 class OthersRequests:
@@ -122,7 +294,6 @@ class OthersRequests:
             status=status[:first],
             slip=np.zeros(first),
             aborted=reason,
-            aborted_s=now if reason else None,
             due=due[:first] - due[0] if first else due,
             others=None if first == len(due) else (latency[first:], status[first:]),
         )
@@ -132,14 +303,38 @@ class OthersRequests:
 
         An answer that is not known yet is infinite.
         """
-        still_open, ended = self._traffic.look(self._mark)
-        waiting = [arrival for arrival, way in still_open if way == self._route]
-        mine = ended.route == self._route
-        arrival = np.concatenate([ended.arrival[mine], waiting])
-        answers = (ended.arrival + ended.latency)[mine]
-        done = np.concatenate([answers, np.full(len(waiting), np.inf)])
-        failed = (ended.status != 0) | ended.saved
-        failed = np.concatenate([failed[mine], np.zeros(len(waiting), dtype=bool)])
-        order = np.argsort(arrival, kind="stable")
-        new = order[arrival[order] >= self._start]
-        return arrival[new] - self._start, done[new] - self._start, failed[new]
+        new = [
+            (call.arrival - self._start, call.end - self._start, call.status != 0 or call.saved)
+            for call in self._traffic.since(self._mark)
+            if call.route == self._route and call.arrival >= self._start
+        ]
+        due, done, failed = np.array(sorted(new)).reshape(-1, 3).T
+        return due, done, failed.astype(bool)
+
+
+# --- a workload of them ---------------------------------------------------------------------------
+
+
+class ClientTraffic:
+    """The requests that clients send themselves; a workload whose times are known only afterwards.
+
+    Attributes
+    ----------
+    traffic : ObservedTraffic
+        What is seen at the port. It is set when the port is open.
+    """
+
+    def __init__(self) -> None:
+        self.traffic = ObservedTraffic()
+
+    def __repr__(self) -> str:
+        return "ClientTraffic()"
+
+    @property
+    def rate(self) -> float:
+        """Requests per second during the last ten seconds."""
+        return self.traffic.rate_per_s()
+
+    def arrivals(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return n times at the present rate; the server replaces them by the real ones."""
+        return np.arange(n) / max(self.rate, 1e-3)

@@ -18,13 +18,14 @@ from rrl.serving.envoy_config import (
     ACCESS_LOG,
     ADMIN,
     CLUSTERS,
+    KEPT,
     ROUTES,
     Door,
     bootstrap,
     endpoints,
     routes,
 )
-from rrl.serving.lasting import Lasting, wait_until
+from rrl.serving.lasting import Lasting, stop, wait_until
 from rrl.serving.launcher import can_bind
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import write_atomically
@@ -76,7 +77,7 @@ class Envoy:
     Attributes
     ----------
     log : pathlib.Path
-        Its log of requests, see :class:`rrl.serving.traffic.ObservedTraffic`.
+        Its log of requests, see :class:`rrl.serving.client_traffic.ObservedTraffic`.
     process : Lasting
     """
 
@@ -112,13 +113,8 @@ class Envoy:
                 f"`rrl stop {self.door.port}`"
             )
 
-    def start(self, kept: dict[str, str | None]) -> None:
+    def start(self, address: str, rest_address: str | None = None) -> None:
         """Start it in front of a kept server, and wait until it listens.
-
-        Parameters
-        ----------
-        kept : dict
-            Addresses of the clusters ``kept`` and ``kept-rest``.
 
         Raises
         ------
@@ -128,8 +124,9 @@ class Envoy:
             If a port is taken, or it does not start.
         """
         self.check_free()
-        for name in CLUSTERS:
-            self._write(f"{name}.json", endpoints(name, kept.get(name), _next()))
+        kept = dict.fromkeys(CLUSTERS) | {KEPT: address, f"{KEPT}-rest": rest_address}
+        for name, place in kept.items():
+            self._write(f"{name}.json", endpoints(name, place, _next()))
         self._write(ROUTES, routes(_next()))
         self._write(BOOTSTRAP, bootstrap(self.door, self.folder))
         (self.folder / ADMIN).unlink(missing_ok=True)
@@ -142,22 +139,23 @@ class Envoy:
         limit = f"trap '' XFSZ; ulimit -f {MOST_LOG // 512}"
         self.process.prepare(command, limit)
         log = self.folder / "envoy.log"
-        process = self.process.start(log)
-        wait_until(lambda: self._ready() or process.poll() is not None, _START_S)
+        self.process.start(log)
+        wait_until(lambda: self._ready() or not self.process.alive, _START_S)
         if not self._ready():
-            self.stop()
+            stop(self.process)
             lines = log.read_text(errors="replace").split("\n")
             why = next((line for line in lines if "rror" in line), "it does not answer")
             raise ServerError(f"{self.door}: Envoy did not start: {why.strip()}; see {log}")
 
-    def point(self, cluster: str, address: str | None) -> None:
-        """Give a cluster another server, or none; return when that holds.
+    def point(self, which: str, address: str | None, rest_address: str | None = None) -> None:
+        """Say where the server `KEPT` or `TRIAL` is now, or that there is none.
 
-        Calls that the former server has not answered yet stay with it.
+        It returns when that holds. Calls that the former server has not answered yet stay with it.
         """
-        version = _next()
-        self._write(f"{cluster}.json", endpoints(cluster, address, version))
-        self._wait_for(f"cluster.{cluster}.version_text", version)
+        for cluster, place in ((which, address), (f"{which}-rest", rest_address)):
+            version = _next()
+            self._write(f"{cluster}.json", endpoints(cluster, place, version))
+            self._wait_for(f"cluster.{cluster}.version_text", version)
 
     def route(self, trial: float | None = None, hang_s: float = 60.0) -> None:
         """Send predictions to the trial or not, see `rrl.serving.envoy_config.routes`."""
@@ -168,10 +166,6 @@ class Envoy:
     def new_log(self) -> None:
         """Let it open its log of requests anew, after the file was renamed."""
         self._ask("/reopen_logs", "POST")
-
-    def stop(self) -> None:
-        """End it; calls that are open are cut off."""
-        self.process.stop()
 
     def _write(self, name: str, content: dict[str, object]) -> None:
         write_atomically(self.folder / name, json.dumps(content))

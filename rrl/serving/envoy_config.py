@@ -27,13 +27,16 @@ ROUTES, ACCESS_LOG, ADMIN = "routes.json", "requests.log", "admin.sock"
 The addresses of the servers of a cluster are in a file with the cluster's name.
 """
 
-CLUSTERS = ("kept", "trial", "kept-rest", "trial-rest")
-TRIAL = "trial"
-"""The name of the routes to a server on trial; other routes lead to the kept one."""
+KEPT, TRIAL = "kept", "trial"
+"""The two servers, and the routes that lead to them."""
+
+CLUSTERS = (KEPT, TRIAL, f"{KEPT}-rest", f"{TRIAL}-rest")
+"""Where calls go: to one of the servers by gRPC, or by REST."""
 
 _MANY = 1_000_000  # of what Envoy would otherwise limit to a few
 _LIMITS = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
 _NO_LIMITS = {"thresholds": [dict.fromkeys(_LIMITS, _MANY)]}
+READ_S = 60.0  # in which a request has to arrive as a whole
 _IDLE_S = 3600  # a prediction may take long; a client that reads nothing must not stay for ever
 _TYPE = "type.googleapis.com/envoy."
 
@@ -52,15 +55,12 @@ class Door:
         The address of this machine on which both listen.
     max_request : int
         Size in bytes of the largest request. A larger one is refused while it arrives.
-    read_s : float
-        Seconds in which a request has to arrive as a whole.
     """
 
     port: int
     rest_port: int | None = None
     bind: str = "127.0.0.1"
     max_request: int = 64 * 2**20
-    read_s: float = 60.0
 
     def __str__(self) -> str:
         host = f"[{self.bind}]" if ":" in self.bind else self.bind
@@ -101,16 +101,6 @@ def bootstrap(door: Door, folder: Path) -> dict[str, Any]:
         "memory_allocator_manager": {
             "bytes_to_release": 256 * 2**20,  # so much, so often: a burst does not stay
             "memory_release_interval": "2s",
-        },
-        "overload_manager": {
-            "resource_monitors": [
-                _typed(
-                    "envoy.resource_monitors.global_downstream_max_connections",
-                    "extensions.resource_monitors.downstream_connections.v3"
-                    ".DownstreamConnectionsConfig",
-                    max_active_downstream_connections=10_000,
-                )
-            ]
         },
     }
 
@@ -234,8 +224,8 @@ def _listener(door: Door, port: int, folder: Path) -> dict[str, Any]:
         access_log=[_access_log(folder / ACCESS_LOG)],
         access_log_options={"flush_access_log_on_new_request": True},
         generate_request_id=False,
-        request_timeout=f"{door.read_s}s",
-        request_headers_timeout=f"{door.read_s}s",
+        request_timeout=f"{READ_S}s",
+        request_headers_timeout=f"{READ_S}s",
         stream_idle_timeout=f"{_IDLE_S}s",
     )
     return {
@@ -249,7 +239,7 @@ def _listener(door: Door, port: int, folder: Path) -> dict[str, Any]:
 def _access_log(file: Path) -> dict[str, Any]:
     """Return the log of predictions of others: a line when one arrives, and one when it ends.
 
-    :mod:`rrl.serving.traffic` reads it.
+    :mod:`rrl.serving.client_traffic` reads it.
     """
     own = {"name": SYNTHETIC[0], "present_match": True, "invert_match": True}
     paths = [

@@ -22,24 +22,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
-from rrl.serving.client_traffic import OthersRequests
-from rrl.serving.detached import (
-    Detached,
-    Started,
-    lock_port,
-    noted_server,
-    port_folder,
-    start_detached,
-    stop_others,
-    stop_service,
-)
+from rrl.serving.client_traffic import LOG_LATE_S, ObservedTraffic, OthersRequests
 from rrl.serving.envoy import Envoy
-from rrl.serving.envoy_config import TRIAL, Door
+from rrl.serving.envoy_config import KEPT, TRIAL, Door
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import ModelServer, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
-from rrl.serving.traffic import LOG_LATE_S, ObservedTraffic
+from rrl.serving.service import (
+    lock_port,
+    note_server,
+    noted_server,
+    port_folder,
+    stop_others,
+    stop_service,
+)
 from rrl.serving.volley import Sample
 from rrl.support.errors import GeneratorError, ServerError, UsageError
 from rrl.tuning.episode import Episode
@@ -51,7 +48,6 @@ HANGS = 4.0
 """A trial that takes longer than so many times the limit for late requests hangs."""
 
 LEAST_HANG_S = 1.0
-KEPT = "kept"
 
 
 class HandoverServer(LiveServer):
@@ -117,7 +113,7 @@ class HandoverServer(LiveServer):
         self._folder = port_folder(self.door.port)
         self._envoy = Envoy(self._folder, self.door)
         self._kept: Configuration | None = None
-        self._kept_server: Detached | None = None
+        self._kept_server: ModelServer | None = None
         self._trial: ModelServer | None = None
         self._hang_s = self._timeout_s
         self._left = False
@@ -136,17 +132,17 @@ class HandoverServer(LiveServer):
             self._envoy.check_free()
         else:
             self._envoy.check_door()
-            if left is None or Path(left.model).resolve() != Path(self._model_path).resolve():
+            if left is None or left.model.resolve() != Path(self._model_path).resolve():
                 raise UsageError(
                     f"{self.door} serves {left and left.model}; end that with "
                     f"`rrl stop {self.door.port}`, or choose another port"
                 )
             self._envoy.route()  # a tuner that was killed may have left a trial there
-            self._point(TRIAL, None)
+            self._envoy.point(TRIAL, None)
         if left is not None and left.alive:
             self._kept_server = left
             if self._envoy.process.alive:
-                self._point(KEPT, left)
+                self._envoy.point(KEPT, left.address, left.rest_address)
         stop_others(self._folder, self._kept_server)
 
     @property
@@ -169,8 +165,8 @@ class HandoverServer(LiveServer):
 
         An earlier process may have started them, but their work is that of this run.
         """
-        found = (self._envoy.process.pid, self._kept_server and self._kept_server.process.pid)
-        return [pid for pid in found if pid]
+        kept = self._kept_server and self._kept_server.process
+        return [pid for pid in (self._envoy.process.pid, kept and kept.pid) if pid]
 
     @property
     def exposed(self) -> str | None:
@@ -192,7 +188,7 @@ class HandoverServer(LiveServer):
             stop_service(self._folder)
             os.close(self._alone)
 
-    def leave(self) -> Detached:
+    def leave(self) -> ModelServer:
         """Let the kept server go on at the address without this process; return it.
 
         Raises
@@ -227,7 +223,7 @@ class HandoverServer(LiveServer):
         self._version = None
         self.configure(self.kept, rng)
 
-    def configure(self, configuration: Configuration, rng: np.random.Generator) -> Started:
+    def configure(self, configuration: Configuration, rng: np.random.Generator) -> ModelServer:
         """Start and warm up `configuration`; the running configuration serves until then.
 
         It becomes a trial if another configuration is kept. Otherwise it takes the place of the
@@ -254,43 +250,37 @@ class HandoverServer(LiveServer):
             if old is not None:  # otherwise the trial, if there is one, is all that serves
                 self._end_trial()
                 self._stop_trial()
-            new = self._start_kept(wanted, rng)
+            new = self._start(wanted, rng, lasting=self._folder)
         if not self._envoy.process.alive:
             self._open(new)
         elif new is not old:
             self._give_over(new)
-        if self._kept_server is not None and self._kept_server != new:
+        if self._kept_server is not None and self._kept_server is not new:
             self._kept_server.stop()
         self._kept_server = new
         if self._client is None:
             self._client = Client(self.address, new.name, self._signature)
         self._prepare(self._client, rng)
 
-    def _open(self, kept: Detached) -> None:
+    def _open(self, kept: ModelServer) -> None:
         """Start Envoy in front of a kept server."""
         self.traffic.forget_open()
         self._server = None  # a trial that runs gets no calls
-        kept.note()
-        self._envoy.start({KEPT: kept.address, f"{KEPT}-rest": kept.rest_address})
+        note_server(self._folder, kept)
+        self._envoy.start(kept.address, kept.rest_address)
 
-    def _give_over(self, new: Detached) -> None:
+    def _give_over(self, new: ModelServer) -> None:
         """Send the calls to another kept server; return when the old one has none any more."""
-        self._point(KEPT, new)
-        new.note()
+        self._envoy.point(KEPT, new.address, new.rest_address)
+        note_server(self._folder, new)
         self._drain(KEPT)
 
-    def _start_kept(self, wanted: Configuration, rng: np.random.Generator) -> Detached:
-        new = start_detached(
-            self._model_path,
-            wanted,
-            self._folder,
-            executable=self._executable,
-            start_timeout_s=self._start_timeout_s,
-            rest=self.door.rest_port is not None,
-            logs=self._logs,
-        )
-        self._warm_client(new, wanted, rng).close()
-        return new
+    def _start(self, wanted: Configuration, rng: np.random.Generator, **more: Any) -> ModelServer:
+        """Start a server that is warm, for Envoy."""
+        rest = self.door.rest_port is not None
+        server, client = self._launch(wanted, rng, rest=rest, **more)
+        client.close()
+        return server
 
     def _begin_trial(self, wanted: Configuration, rng: np.random.Generator) -> None:
         """Start a configuration beside the kept one, and send it its part of the predictions."""
@@ -300,19 +290,12 @@ class HandoverServer(LiveServer):
             self._stop_trial()
             trial = None
         if trial is None:
-            trial, client = self._launch(wanted, rng, rest=self.door.rest_port is not None)
-            client.close()
-            self._trial = trial
+            trial = self._trial = self._start(wanted, rng)
         elif self._server is trial:
             return
         trial.resume()
-        self._point(TRIAL, trial)
+        self._envoy.point(TRIAL, trial.address, trial.rest_address)
         self._envoy.route(self._canary if self._of_others else 1.0, self._hang_s)
-
-    def _point(self, cluster: str, server: Started | None) -> None:
-        """Tell Envoy where a server is."""
-        self._envoy.point(cluster, server.address if server else None)
-        self._envoy.point(f"{cluster}-rest", server.rest_address if server else None)
 
     def _end_trial(self, wait_s: float = DRAIN_S) -> None:
         """Send all predictions to the kept server, and let the trial answer those that it has.
@@ -337,7 +320,7 @@ class HandoverServer(LiveServer):
         now = time.monotonic()
 
         def ended() -> bool:
-            return not any(way == route and at < now for at, way in self.traffic.open())
+            return not any(c.route == route and c.arrival < now for c in self.traffic.open())
 
         time.sleep(LOG_LATE_S)  # then the log has what came before
         wait_until(ended, wait_s)
@@ -369,7 +352,7 @@ class HandoverServer(LiveServer):
         return super().measure(configuration, arrivals, rng, watch=watch)
 
     def _fire_beside_others(
-        self, server: Started, arrivals: NDArray[np.float64], watch: Watch | None
+        self, server: ModelServer, arrivals: NDArray[np.float64], watch: Watch | None
     ) -> Sample:
         """Send an episode's requests, and watch those of other clients, too.
 
@@ -385,7 +368,7 @@ class HandoverServer(LiveServer):
 
     def _fire(
         self,
-        server: Started,
+        server: ModelServer,
         arrivals: NDArray[np.float64],
         watch: Watch | None,
         also: Callable[[], str] | None = None,

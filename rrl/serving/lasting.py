@@ -13,8 +13,8 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -23,9 +23,8 @@ from rrl.support.files import write_atomically
 _left: list[subprocess.Popen[bytes]] = []  # Python warns about a process that runs and is forgotten
 
 
-@dataclass(frozen=True)
 class Lasting:
-    """A process that a script has started.
+    """A process that a script has started, perhaps for another process than this one.
 
     Parameters
     ----------
@@ -37,27 +36,23 @@ class Lasting:
         A word of the command line that no other process has.
     """
 
-    folder: Path
-    name: str
-    mark: str
-
-    @property
-    def script(self) -> Path:
-        """The script that starts it."""
-        return self.folder / f"{self.name}.sh"
-
-    @property
-    def noted(self) -> Path:
-        """The file with its number."""
-        return self.folder / f"{self.name}.pid"
+    def __init__(self, folder: Path, name: str, mark: str) -> None:
+        self.script, self.noted = folder / f"{name}.sh", folder / f"{name}.pid"
+        self.mark = mark
+        self._child: subprocess.Popen[bytes] | None = None
+        self._last: int | None = None  # the number that was seen last
 
     @property
     def pid(self) -> int | None:
         """The number of the process; None if it does not run."""
+        if self._child is not None and self._child.poll() is None:
+            self._last = self._child.pid
+            return self._last
         with suppress(OSError, ValueError, psutil.Error):
             process = psutil.Process(int(self.noted.read_text()))
             ended = process.status() == psutil.STATUS_ZOMBIE
             if not ended and any(self.mark in word for word in process.cmdline()):
+                self._last = process.pid
                 return process.pid
         return None
 
@@ -65,6 +60,26 @@ class Lasting:
     def alive(self) -> bool:
         """Whether it runs."""
         return self.pid is not None
+
+    def poll(self) -> int | None:
+        """Return the exit status; None while it runs. Only a child has a status other than 0."""
+        if self.alive:
+            return None
+        return (self._child and self._child.returncode) or 0
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end, or raise :class:`subprocess.TimeoutExpired`; return the status."""
+        last = self.pid or self._last  # while it ends, it looks as if it had ended
+        if self._child is not None and self._child.pid == last:
+            return self._child.wait(timeout)
+        if last is not None:
+            try:
+                psutil.Process(last).wait(timeout)
+            except psutil.TimeoutExpired:
+                raise subprocess.TimeoutExpired(self.mark, timeout or 0.0) from None
+            except psutil.NoSuchProcess:
+                pass
+        return self.poll() or 0
 
     def prepare(self, command: Sequence[str], *before: str) -> None:
         """Write the script, which becomes the process if that does not run already.
@@ -87,30 +102,45 @@ class Lasting:
         ]
         write_atomically(self.script, "\n".join(lines) + "\n")
 
-    def start(self, log: Path) -> subprocess.Popen[bytes]:
+    def start(self, log: Path) -> None:
         """Run the script, with its output in a file."""
         with log.open("wb") as output:
-            process = subprocess.Popen(
+            self._child = subprocess.Popen(
                 ["/bin/sh", str(self.script)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C and a closed terminal do not reach it
             )
-        _left.append(process)
-        return process
+        _left.append(self._child)
 
-    def stop(self, grace_s: float = 10.0) -> None:
-        """End it; after some seconds it is killed."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if (pid := self.pid) is None:
-                return
-            with suppress(OSError, psutil.Error):
-                process = psutil.Process(pid)
-                os.kill(pid, number)
-                os.kill(pid, signal.SIGCONT)  # a stopped process gets the signal only then
-                with suppress(psutil.TimeoutExpired):
-                    process.wait(grace_s)
+
+def send(process: Any, number: int) -> None:
+    """Send a signal to a process and its group, if it runs.
+
+    Parameters
+    ----------
+    process : subprocess.Popen, Lasting or rrl.serving.preloaded.Forked
+    number : int
+        The signal.
+    """
+    if process.poll() is None:
+        with suppress(ProcessLookupError, TypeError):  # it has just ended, and has no number
+            leads = os.getpgid(process.pid) == process.pid
+            (os.killpg if leads else os.kill)(process.pid, number)
+
+
+def stop(process: Any, grace_s: float = 10.0) -> int:
+    """End a process, which may be paused, and its group; return the exit status.
+
+    It is killed if it has not ended after some seconds.
+    """
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        send(process, number)
+        send(process, signal.SIGCONT)  # a paused process gets the other signal only then
+        with suppress(subprocess.TimeoutExpired):
+            return int(process.wait(grace_s))
+    return int(process.wait())
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
@@ -121,10 +151,3 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
             return False
         time.sleep(0.01)
     return True
-
-
-def resident_bytes(pid: int) -> int | None:
-    """Return the resident memory of a process in bytes; None if it does not run."""
-    with suppress(psutil.Error):
-        return int(psutil.Process(pid).memory_info().rss)
-    return None

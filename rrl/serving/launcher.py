@@ -8,25 +8,47 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
+import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
+from typing import Any, Self
 
-from rrl.core.knob import Configuration
-from rrl.serving.process import LOCAL_COMMAND, START_TIMEOUT_S, ServerProcess, new_log
-from rrl.serving.process_knobs import cpus_of
+import psutil
+
+from rrl.core.knob import Configuration, plain
+from rrl.serving.lasting import Lasting, send, stop, wait_until
+from rrl.serving.loadgen import Client, LastingError
+from rrl.serving.preloaded import Forked, fork_server
+from rrl.serving.process_knobs import cpus_of, environment_of, prefix
 from rrl.serving.servable import newest_version
 from rrl.serving.settings import flags
-from rrl.support.errors import DataError, UsageError
+from rrl.serving.tied import tied_command
+from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.files import write_atomically
 from rrl.support.owned_folder import OwnedFolder, places
 
 BINARY = "tensorflow_model_server"
 LOCAL = "local"
+LOCAL_COMMAND = [sys.executable, "-m", "rrl.serving.local_server"]
+START_TIMEOUT_S = 120.0
 LARGEST_PORT = 65535
 SOCKET = "grpc.sock"
 LONGEST_SOCKET = 103  # bytes; Linux allows 107 in a socket's path, other systems fewer
+PREFIX = "server-"  # of the folder of a server that lasts
+
+_NOTED = ("folder", "model", "name", "configuration", "kind", "log", "rest_port")
+_PATHS = ("folder", "model", "log")
+
+# The kernel ties a parent-death signal to the *thread* that forked, so all children are started
+# from one thread that lives as long as the process.
+_spawner = ThreadPoolExecutor(1, thread_name_prefix="rrl-spawner")
 
 
 def find_executable(executable: str | None = None) -> list[str]:
@@ -58,11 +80,13 @@ def kind_of(command: Sequence[str]) -> str:
     return LOCAL if command[0] == sys.executable else BINARY
 
 
-class ModelServer(ServerProcess):
-    """A model server process that no other machine can reach; a context manager.
+class ModelServer:
+    """A process that serves a model by the name of the model's folder; a context manager.
 
-    The server listens on a unix socket in a folder of this process, and on nothing else. It serves
-    the version of the model that is the newest when it starts, by the name of the model's folder.
+    The server listens on a unix socket in a folder of its own, so no other machine can reach it.
+    By default, it ends with this process, however that ends, and it serves the version of the model
+    that is the newest when it starts. One that lasts depends on nothing that rrl removes. It
+    follows the operator's own model folder, so it also serves the operator's next versions.
 
     Parameters
     ----------
@@ -80,6 +104,9 @@ class ModelServer(ServerProcess):
         Whether it also answers REST, at a free port of 127.0.0.1.
     start_timeout_s : float
         Seconds allowed until the model reports AVAILABLE.
+    lasting : path, optional
+        A folder that stays, if the server is to outlive this process. The server gets a folder in
+        it for the script that starts it, its socket and its batching parameters.
 
     Attributes
     ----------
@@ -89,16 +116,27 @@ class ModelServer(ServerProcess):
         ``127.0.0.1:port``; None if it has none.
     log : pathlib.Path
         The server's log.
+    kind : str
+        `LOCAL` or `BINARY`.
+    process : subprocess.Popen, Forked, Lasting or None
+        None before the start.
 
     Raises
     ------
     UsageError
-        If a setting or the time limit is not possible.
+        If a setting or the time limit is not possible, or a folder's path is too long.
     DataError
         If the folder holds no model version.
-    ServerError
-        If the server does not start. The message quotes the last line of its log.
     """
+
+    folder: Path
+    model: Path
+    name: str
+    configuration: dict[str, Any]
+    kind: str
+    log: Path
+    rest_port: int | None
+    process: subprocess.Popen[bytes] | Forked | Lasting | None = None
 
     def __init__(
         self,
@@ -109,67 +147,236 @@ class ModelServer(ServerProcess):
         logs: str | os.PathLike[str] | None = None,
         rest: bool = False,
         start_timeout_s: float = START_TIMEOUT_S,
+        lasting: Path | None = None,
     ) -> None:
-        name, settings = Path(model_path).resolve().name, dict(configuration or {})
-        command = find_executable(executable)
-        self.kind = kind_of(command)
-        usual, short = places()[0], places()[-1]
-        fitting = usual if fits(usual / f"rrl-server-{8 * 'x'}" / SOCKET) else short
-        self._folder = OwnedFolder("server", fitting)
-        folder = self._folder.path
-        rest_port = free_port() if rest else None
-        self.rest_address = f"127.0.0.1:{rest_port}" if rest_port else None
-        own = server_flags(
-            model_path, settings, folder / "batching.txt", folder / SOCKET, self.kind, rest_port
+        if not start_timeout_s > 0:
+            raise UsageError(f"start timeout {start_timeout_s} s: give a number above 0")
+        self._timeout_s, self._log_stays, self._lasts = start_timeout_s, bool(logs), bool(lasting)
+        given = (configuration or {}).items()
+        self.configuration = {name: plain(value) for name, value in given}
+        self.model = Path(os.path.abspath(model_path))  # a link may lead elsewhere later
+        self.name = self.model.resolve().name
+        found = find_executable(executable)
+        self.kind, self.rest_port = kind_of(found), free_port() if rest else None
+        if newest_version(self.model) is None:
+            raise DataError(f"{self.model} holds no model version: it needs {self.model}/1/")
+        cpus_of(self.configuration)  # more than there are cannot be bound to
+        if lasting is None:
+            usual, short = places()[0], places()[-1]
+            self._own = OwnedFolder("server", usual if fits(usual / "rrl-server-") else short)
+            self.folder = self._own.path
+            self.log = new_log(Path(logs), self.name) if logs else self.folder / "server.log"
+        else:
+            if not fits(lasting.absolute() / PREFIX):
+                raise UsageError(f"{lasting}: too long for a socket; choose a shorter folder")
+            lasting.mkdir(parents=True, exist_ok=True)
+            self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=lasting.absolute()))
+            self.log = new_log(Path(logs or lasting), self.name)
+        batching = self.folder / "batching.txt"
+        own, parameters = flags(self.configuration, batching, local=self.kind == LOCAL)
+        if parameters:
+            write_atomically(batching, parameters)
+        self.command = [
+            *found,
+            "--port=0",
+            f"--grpc_socket_path={self.folder / SOCKET}",
+            *([f"--rest_api_port={self.rest_port}"] if rest else []),
+            f"--model_name={self.name}",
+            f"--model_base_path={self.model}",
+            *own,
+            *([] if lasting else ["--file_system_poll_wait_seconds=0"]),
+        ]
+        self.address = f"unix:{self.folder / SOCKET}"
+
+    @classmethod
+    def found(cls, note: dict[str, Any]) -> Self:
+        """Return the lasting server of which another process has made a note, see `note`."""
+        server = cls.__new__(cls)
+        vars(server).update({name: note[name] for name in _NOTED})
+        server.folder, server.model, server.log = map(Path, (note[name] for name in _PATHS))
+        server.address = f"unix:{server.folder / SOCKET}"
+        server.process = lasting_server(server.folder)
+        server._log_stays = server._lasts = True
+        return server
+
+    def note(self) -> dict[str, Any]:
+        """Return what `found` needs, as plain data."""
+        about = {name: getattr(self, name) for name in _NOTED}
+        return about | {name: str(about[name]) for name in _PATHS}
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def rest_address(self) -> str | None:
+        """Its REST address, ``127.0.0.1:port``; None if it has none."""
+        return f"127.0.0.1:{self.rest_port}" if self.rest_port else None
+
+    @property
+    def exposed(self) -> str | None:
+        """One line that says what other machines can reach; None if it is nothing."""
+        if self.kind == LOCAL or self.rest_port is None:
+            return None
+        return (
+            f"{BINARY} listens on all addresses at port {self.rest_port}: other machines can send "
+            "requests, unless a firewall closes the port"
         )
-        super().__init__(
-            [*command, *own, "--file_system_poll_wait_seconds=0"],
-            f"unix:{folder / SOCKET}",
-            name,
-            configuration=settings,
-            log=new_log(Path(logs).absolute(), name) if logs else folder / "server.log",
-            log_stays=bool(logs),
-            start_timeout_s=start_timeout_s,
-        )
+
+    @property
+    def title(self) -> str:
+        """What messages call the server."""
+        return f"server of {self.name!r}"
+
+    def start(self) -> Self:
+        """Start the process and wait until it reports the model AVAILABLE.
+
+        Raises
+        ------
+        ServerError
+            If it does not. The message names the log, which stays, and quotes its last line. If the
+            time was not enough, it is a LastingError, since another start would take as long.
+        """
+        self.log.touch(mode=0o600)  # it is private, wherever it is moved
+        if self._lasts:
+            self.process = lasting_server(self.folder)
+            self.process.prepare([*prefix(self.configuration), *self.command])
+            self.process.start(self.log)
+        else:
+            self.process = _spawner.submit(self._spawn).result()
+        try:
+            self._wait_until_available()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _spawn(self) -> subprocess.Popen[bytes] | Forked:
+        """Start the process so that the kernel kills it when this one ends."""
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
+        start, arguments = self.command[: len(LOCAL_COMMAND)], self.command[len(LOCAL_COMMAND) :]
+        if start == LOCAL_COMMAND:
+            own = environment | environment_of(self.configuration)
+            forked = fork_server(arguments, str(self.log), own, cpus_of(self.configuration))
+            if forked:
+                return forked
+        with self.log.open("wb") as log:
+            return subprocess.Popen(
+                tied_command([*prefix(self.configuration), *self.command]),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl-C reaches the tuner, which then stops the server
+            )
+
+    def _wait_until_available(self) -> None:
+        with Client(self.address, self.name) as client:
+
+            def ready() -> bool:
+                self.check()
+                return client.available(timeout_s=0.25)
+
+            if not wait_until(ready, self._timeout_s):
+                raise LastingError(
+                    f"{self.title}: the model is not available after {self._timeout_s:g} s; "
+                    f"allow more seconds with --start-timeout; {self._kept_log()}"
+                )
+        unknown = [line for line in self._log_lines() if "unknown argument" in line.lower()]
+        if unknown:
+            raise ServerError(
+                f"{self.title} ignored a flag it does not know: {unknown[0]}; {self._kept_log()}"
+            )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs; it may be paused."""
+        return self.process is not None and self.process.poll() is None
+
+    def check(self) -> None:
+        """Raise ServerError if the process has ended."""
+        if not self.alive:
+            code = self.process and self.process.poll()
+            raise ServerError(f"{self.title} ended with status {code}; {self._kept_log()}")
+
+    def memory_bytes(self) -> int | None:
+        """Return the resident memory of the process in bytes; None if it is not running."""
+        with suppress(psutil.Error):
+            if self.process is not None and self.process.pid:
+                return int(psutil.Process(self.process.pid).memory_info().rss)
+        return None
+
+    def pause(self) -> None:
+        """Pause the whole process group; it then uses no processor and keeps its memory.
+
+        Requests wait until :meth:`resume`. A process that has ended is not an error. A server that
+        lasts has clients, so it goes on.
+        """
+        if not self._lasts:
+            send(self.process, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused process group continue."""
+        send(self.process, signal.SIGCONT)
+
+    def stop(self, grace_s: float = 10.0) -> int | None:
+        """Stop the whole process group, which may be paused, and return the exit status.
+
+        The folder of a server that lasts is removed, too.
+        """
+        if self.process is None:
+            return None
+        status = stop(self.process, grace_s)
+        if self._lasts:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        return status
+
+    def _log_lines(self) -> list[str]:
+        return self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+
+    def _kept_log(self) -> str:
+        """Make the log stay, and return where it is and its last line, for a message."""
+        if not self._log_stays and self.log.exists():
+            kept = new_log(Path(tempfile.gettempdir()), f"rrl-{self.name}")
+            self.log = self.log.replace(kept)  # a process that still runs continues to write there
+            self._log_stays = True
+        lines = [line for line in self._log_lines() if line.strip()]
+        return f"the log is {self.log}: {lines[-1] if lines else '(empty log)'}"
 
 
-def server_flags(
-    model_path: str | os.PathLike[str],
-    configuration: Configuration,
-    batching_file: Path,
-    socket_path: Path,
-    kind: str,
-    rest_port: int | None,
-) -> list[str]:
-    """Return the flags of a server at a socket; write its batching parameters, if it has any.
+def lasting_server(folder: Path) -> Lasting:
+    """Return the process of the lasting server of a folder, whose mark is its socket."""
+    return Lasting(folder, "server", str(folder / SOCKET))
 
-    Raises
-    ------
-    UsageError
-        If a setting is not possible.
-    DataError
-        If the model has no version.
+
+def new_log(folder: Path, name: str) -> Path:
+    """Make an empty file ``NAME-N.log`` with the first number that is free, and return it.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     [new_log(Path(folder), "resnet").name for _ in range(2)]
+    ['resnet-1.log', 'resnet-2.log']
     """
-    base = Path(os.path.abspath(model_path))  # a link may lead to another folder later, so it stays
-    own, parameters = flags(configuration, batching_file, local=kind == LOCAL)
-    cpus_of(configuration)  # more than there are cannot be bound to
-    if newest_version(base) is None:
-        raise DataError(f"{base} holds no model version: it needs {base}/1/")
-    if parameters:
-        write_atomically(batching_file, parameters)
-    return [
-        "--port=0",
-        f"--grpc_socket_path={socket_path}",
-        *([f"--rest_api_port={rest_port}"] if rest_port else []),
-        f"--model_name={base.resolve().name}",
-        f"--model_base_path={base}",
-        *own,
-    ]
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in count(1):
+        path = folder / f"{name}-{number}.log"
+        with suppress(FileExistsError):
+            path.touch(exist_ok=False)
+            return path
+    raise AssertionError("unreachable")
 
 
-def fits(socket_path: Path) -> bool:
-    """Return whether the path of a unix socket is short enough."""
-    return len(os.fsencode(socket_path)) <= LONGEST_SOCKET
+def fits(folder: Path) -> bool:
+    """Return whether the path of a server's socket is short enough, in a new folder of this name.
+
+    The name gets eight letters more.
+    """
+    return len(os.fsencode(f"{folder}xxxxxxxx/{SOCKET}")) <= LONGEST_SOCKET
 
 
 def free_port() -> int:

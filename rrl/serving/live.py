@@ -6,17 +6,15 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
-from rrl.serving.detached import Started
-from rrl.serving.launcher import ModelServer
+from rrl.serving.launcher import START_TIMEOUT_S, ModelServer
 from rrl.serving.loadgen import SIGNATURE, Client, LastingError
-from rrl.serving.process import START_TIMEOUT_S
 from rrl.serving.sample import Inputs, fit, random_inputs
 from rrl.serving.saved_model import saved_inputs
 from rrl.serving.servable import found_versions, newest_version
@@ -95,7 +93,7 @@ class LiveServer:
         self._fixed = dict(fixed or {})
         self._executable, self._warmup = executable, warmup
         self._timeout_s = timeout_s
-        self._server: Started | None = None
+        self._server: ModelServer | None = None
         self._client: Client | None = None
         self._payloads: list[bytes] = []
         self._requests: Sequence[Inputs] = []
@@ -117,17 +115,17 @@ class LiveServer:
 
     def pause(self) -> None:
         """Pause the process, because its batch threads use the processor even if it is idle."""
-        if isinstance(self._server, ModelServer):
+        if self._server:
             self._server.pause()
 
     def resume(self) -> None:
         """Let a paused process continue, and warm it up."""
-        if isinstance(self._server, ModelServer):
+        if self._server:
             self._server.resume()
         if self._client and self._warmup:
             self._client.warm_up(self._payloads, self._warmup, self._timeout_s)
 
-    def configure(self, configuration: Configuration, rng: np.random.Generator) -> Started:
+    def configure(self, configuration: Configuration, rng: np.random.Generator) -> ModelServer:
         """Start and warm up `configuration`, if it does not run already.
 
         Raises
@@ -138,7 +136,7 @@ class LiveServer:
             If the model's folder has a newer version.
         """
         wanted = {**self._fixed, **configuration}
-        if isinstance(self._server, ModelServer):
+        if self._server:
             self._server.resume()
             self._check_version()
             if self._server.configuration == wanted:
@@ -182,9 +180,9 @@ class LiveServer:
             client.warm_up([batch], 1, self._timeout_s)  # fails if a model takes only one
 
     def _launch(
-        self, wanted: Configuration, rng: np.random.Generator, *, rest: bool = False
+        self, wanted: Configuration, rng: np.random.Generator, **more: Any
     ) -> tuple[ModelServer, Client]:
-        """Start a server and warm it up."""
+        """Start a server and warm it up; if that fails, stop it."""
         began = time.monotonic()
         server = ModelServer(
             self._model_path,
@@ -192,16 +190,8 @@ class LiveServer:
             executable=self._executable,
             start_timeout_s=self._start_timeout_s,
             logs=self._logs,
-            rest=rest,
-        )
-        client = self._warm_client(server.start(), wanted, rng)
-        self.start_s = time.monotonic() - began
-        return server, client
-
-    def _warm_client(
-        self, server: Started, wanted: Configuration, rng: np.random.Generator
-    ) -> Client:
-        """Warm a server up, and return its client; if that fails, stop the server."""
+            **more,
+        ).start()
         client = Client(server.address, server.name, self._signature)
         try:
             self._check_version()  # so it is the one that was loaded
@@ -211,7 +201,8 @@ class LiveServer:
             client.close()
             server.stop()
             raise
-        return client
+        self.start_s = time.monotonic() - began
+        return server, client
 
     def measure(
         self,
@@ -235,30 +226,22 @@ class LiveServer:
         """
         arrivals = check_arrivals(arrivals)
         self.space.index(configuration)
-        before, began = self._running(), time.monotonic()
+        before, began = self._server, time.monotonic()
         restarts = RESTARTS if watch is None else 0
         for attempt in range(restarts + 1):
             try:
                 server = self.configure(configuration, rng)
-                same = self._running() == before
-                switch_s = 0.0 if same else time.monotonic() - began
-                restarted = before is None or before[0] is not server
+                switch_s = 0.0 if server is before else time.monotonic() - began
                 sample = self._fire(server, arrivals, watch)
-                return live_episode(
-                    configuration, arrivals, sample, server, switch_s, restarted=restarted
-                )
+                return live_episode(configuration, arrivals, sample, server, switch_s)
             except ServerError as error:
                 if attempt == restarts or isinstance(error, LastingError):
                     raise
         raise AssertionError("unreachable")
 
-    def _running(self) -> tuple[Started, Configuration] | None:
-        """Return the running process and its configuration."""
-        return (self._server, self._server.configuration) if self._server else None
-
     def _fire(
         self,
-        server: Started,
+        server: ModelServer,
         arrivals: NDArray[np.float64],
         watch: Watch | None,
         also: Callable[[], str] | None = None,
@@ -288,14 +271,12 @@ def live_episode(
     configuration: Configuration,
     arrivals: NDArray[np.float64],
     sample: Sample,
-    server: Started | None,
+    server: ModelServer | None,
     switch_s: float = 0.0,
-    *,
-    restarted: bool = False,
 ) -> Episode:
     """Make the episode of a sample; it is invalid if the generator itself was too late."""
     fraction = sample.slip_share()
-    stopped = {"aborted": sample.aborted, "aborted_s": sample.aborted_s} if sample.aborted else {}
+    stopped = {"aborted": sample.aborted} if sample.aborted else {}
     others = {"others": sample.others} if sample.others else {}
     failed = {"failure": sample.failure()} if sample.status.all() else {}
     used = server and server.memory_bytes()
@@ -308,11 +289,9 @@ def live_episode(
         valid=fraction <= MAX_SLIP_FRACTION,
         info={
             "server": server.kind if server else "remote",
-            "mean_slip_s": float(sample.slip.mean()),
-            "max_slip_s": float(sample.slip.max()),
             "slip_share": fraction,
             "switch_s": switch_s,
-            "restarted": restarted,
+            "restarted": switch_s > 0,
             **memory,
             **stopped,
             **others,

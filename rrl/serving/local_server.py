@@ -10,14 +10,17 @@ the original are intended:
 
 - an unknown flag stops the start-up (the original prints it and runs with defaults);
 - the servers bind the loopback address, unless `--bind_address` gives another address;
-- a REST port that is taken stops the start-up (the original continues without REST);
+- a port that is taken stops the start-up (the original may share a port for gRPC, and it continues
+  without REST);
 - `--file_system_poll_wait_seconds` may be a fraction;
-- `--adaptive_batching` uses TensorFlow's adaptive scheduler, which the original cannot use;
-- the server continues to serve a model whose folder has lost all its versions;
+- -1 batch threads stand for TensorFlow's adaptive scheduler, which the original cannot use;
+- a model without a version stops the start-up (the original waits for one), but the server
+  continues to serve a model whose folder has lost all its versions;
 - batching parameters that no knob has stop the start-up;
 - a request beyond `--grpc_max_threads` waits for a thread (the original refuses it with
   RESOURCE_EXHAUSTED, "Server Threadpool Exhausted");
-- a REST request has at most 2 GiB, as on gRPC (the original has no limit);
+- a REST request has at most 2 GiB, as on gRPC (the original has no limit), and it comes as it is,
+  neither compressed nor in chunks;
 - numbers in REST answers have the fewest digits that give the same value back, and a REST body that
   does not fit is refused in words of our own.
 
@@ -37,16 +40,15 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rrl.serving.batching import BatchingParameters
 from rrl.serving.loadgen import UNLIMITED
 from rrl.serving.process_knobs import usable_cpus
 from rrl.serving.quiet import load_tensorflow
-from rrl.serving.servable import LoadedModel, StatusError, log, reason
+from rrl.serving.servable import LoadedModel, log, reason
+from rrl.serving.settings import read_batching
 from rrl.serving.versions import ServedModel
 
 START_ERROR = 255  # exit status of tensorflow_model_server if it cannot start
@@ -86,7 +88,6 @@ def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     batching, file = flags.enable_batching, flags.batching_parameters_file
     for bad, problem in (
         (file and not batching, "--batching_parameters_file needs --enable_batching"),
-        (flags.adaptive_batching and not batching, "--adaptive_batching needs --enable_batching"),
         (not flags.model_base_path, "--model_base_path must be set"),
         (not flags.port and not flags.grpc_socket_path, "give --port or --grpc_socket_path"),
         (flags.rest_api_port and flags.rest_api_port == flags.port, "give two ports, not one"),
@@ -114,30 +115,15 @@ def _parser() -> _Parser:
     flag("--model_base_path", default="", help="folder with numbered version folders")
     flag("--file_system_poll_wait_seconds", type=_seconds, default=1.0, help="0: look only once")
     flag("--grpc_max_threads", type=_natural, default=threads)
-    flag("--grpc_channel_arguments", default="", help="comma-separated key=value")
     flag("--tensorflow_intra_op_parallelism", type=_natural, default=0, help="0: automatic")
     flag("--tensorflow_inter_op_parallelism", type=_natural, default=0, help="0: automatic")
     flag("--batching_parameters_file", default="")
-    for name, default in (
-        ("enable_batching", False),
-        ("adaptive_batching", False),
-        ("enable_model_warmup", True),
-    ):
+    for name, default in (("enable_batching", False), ("enable_model_warmup", True)):
         flag(f"--{name}", type=_boolean, nargs="?", const=True, default=default)
     return parser
 
 
 # --- the servers ----------------------------------------------------------------------------------
-
-
-def read_batching(flags: argparse.Namespace) -> BatchingParameters | None:
-    """Return the batching parameters that the flags name; None if there is no batching."""
-    if not flags.enable_batching:
-        return None
-    parameters = BatchingParameters()
-    if flags.batching_parameters_file:
-        parameters = BatchingParameters.from_text(Path(flags.batching_parameters_file).read_text())
-    return replace(parameters, adaptive=True) if flags.adaptive_batching else parameters
 
 
 def start(flags: argparse.Namespace, model: ServedModel) -> Any:
@@ -151,13 +137,9 @@ def start(flags: argparse.Namespace, model: ServedModel) -> Any:
     class Models(model_service_pb2_grpc.ModelServiceServicer):
         GetModelStatus = staticmethod(_on_grpc(model.status))
 
-    options: list[tuple[str, Any]] = list(UNLIMITED)
-    for pair in filter(None, flags.grpc_channel_arguments.split(",")):
-        key, _, value = pair.partition("=")
-        options.append((key, int(value) if value.lstrip("-").isdecimal() else value))
     # Handler threads block while their request waits for a batch, as in TF Serving.
     workers = ThreadPoolExecutor(flags.grpc_max_threads)
-    server = grpc.server(workers, options=options)
+    server = grpc.server(workers, options=[*UNLIMITED, ("grpc.so_reuseport", 0)])
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Predictions(), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)
     addresses = [f"{flags.bind_address}:{flags.port}"] if flags.port else []
@@ -185,14 +167,14 @@ def _on_grpc(answer: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     def call(request: Any, context: Any) -> Any:
         try:
             return answer(request)
-        except (StatusError, tf.errors.OpError) as error:
+        except tf.errors.OpError as error:
             context.abort(codes[error.error_code], reason(error.message))
 
     return call
 
 
 def load_version(
-    flags: argparse.Namespace, batching: BatchingParameters | None, path: Path
+    flags: argparse.Namespace, batching: dict[str, int] | None, path: Path
 ) -> LoadedModel:
     """Load a version folder with the settings in the flags, and warm it up."""
     pools = flags.tensorflow_inter_op_parallelism, flags.tensorflow_intra_op_parallelism
@@ -204,11 +186,16 @@ def load_version(
 
 def start_all(flags: argparse.Namespace) -> Any:
     """Load the model and start the servers; return the one for gRPC."""
-    batching = read_batching(flags)  # a bad file must end the start-up
+    file = flags.batching_parameters_file  # a bad one must end the start-up
+    batching = read_batching(Path(file).read_text() if file else "")
     base = Path(flags.model_base_path)
-    model = ServedModel(flags.model_name, base, partial(load_version, flags, batching))
+    model = ServedModel(
+        flags.model_name,
+        base,
+        partial(load_version, flags, batching if flags.enable_batching else None),
+    )
     preload()
-    model.start(flags.file_system_poll_wait_seconds)
+    model.start()
     server = start(flags, model)
     if flags.rest_api_port:
         from rrl.serving.rest import Rest, serve_rest
@@ -250,8 +237,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signum, lambda *_: sys.exit(0))
     try:
         server = start_all(flags)
-    except (OSError, ValueError) as error:
-        log(str(error).split("\n")[0])
+    except Exception as error:  # a bad file, a port that is taken, a model that does not load
+        log(str(error).split("\n")[0] or repr(error))
         return START_ERROR
     try:
         stop.recv(1)

@@ -28,11 +28,9 @@ _TAKEN = {
     "model_name": "it is the name of the model's folder",
     "model_base_path": "give the model instead",
     "file_system_poll_wait_seconds": "rrl needs its own value to measure one version",
-    "grpc_channel_arguments": "rrl needs its own value for the port",
     "enable_batching": "use the knob batch_threads",
     "enable_per_model_batching_parameters": "use the knob batch_threads",
     "batching_parameters_file": "use the knobs batch_threads, max_batch_size and so on",
-    "adaptive_batching": "only the local server has it; in Python, use batch_threads=-1",
 }
 
 

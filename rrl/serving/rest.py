@@ -1,32 +1,30 @@
-"""The REST port of the local server: Predict and the status of the model, by tornado.
+"""The REST port of the local server: Predict and the status of the model.
 
-It runs in a thread beside the gRPC server, and answers by the same functions.
+It runs in threads beside the gRPC server, and answers by the same functions.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
+import re
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from http.client import responses
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
 from typing import Any
-
-from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
-from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
+from urllib.parse import unquote, urlsplit
 
 from rrl.serving.loadgen import SIGNATURE, LastingError
 from rrl.serving.rest_json import request_inputs, response
 from rrl.serving.sample import fit
 from rrl.serving.saved_model import Needed, needed_inputs
-from rrl.serving.servable import invalid, log, reason
+from rrl.serving.servable import log, reason, refused
 from rrl.serving.versions import ServedModel
 from rrl.tuning.episode import Status
 
 MOST_BODY_BYTES = 2**31 - 1
-"""The largest body, packed or unpacked, as for a gRPC message; a larger one gets the status 400."""
+"""The largest body, as for a gRPC message; a larger one gets the status 413."""
 
 HTTP = (200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401)
 """The HTTP status of each code, as in TensorFlow Serving's http_server.cc."""
@@ -55,12 +53,12 @@ class Rest:
         reply = self._served.status(request)
         return json_format.MessageToDict(reply, always_print_fields_with_no_presence=True)
 
-    def predict(self, name: str, version: str | None, body: bytes | bytearray) -> dict[str, Any]:
+    def predict(self, name: str, version: str | None, body: bytes) -> dict[str, Any]:
         """Return the answer to a Predict request.
 
         Raises
         ------
-        StatusError
+        tf.errors.OpError
             If the model or the signature is not served.
         ValueError, LastingError
             If the body is no request, or does not fit the signature.
@@ -84,7 +82,7 @@ class Rest:
         key = spec.signature_name or SIGNATURE
         with self._served.serving(spec) as model:
             if key not in model.signature_defs:
-                raise invalid(f'Serving signature name: "{key}" not found in signature def')
+                raise refused(f'Serving signature name: "{key}" not found in signature def')
             return needed_inputs(model.signature_defs[key])
 
 
@@ -94,57 +92,76 @@ def _identify(spec: Any, name: str, version: str | None) -> None:
         spec.version.value = int(version)
 
 
-@stream_request_body
-class _Handler(RequestHandler):
-    """One request. Its body is taken as it is: tornado would read the default type as a form."""
+class _Server(ThreadingTCPServer):
+    allow_reuse_address = daemon_threads = True
+    request_queue_size = 128
 
-    def initialize(self, rest: Rest, workers: ThreadPoolExecutor) -> None:
-        self._rest, self._workers, self._body = rest, workers, bytearray()
+    def __init__(self, rest: Rest, address: str, port: int, threads: int) -> None:
+        super().__init__((address, port), _Handler)
+        self.rest, self.turn = rest, threading.Semaphore(threads)
 
-    def data_received(self, chunk: bytes) -> None:
-        self._body += chunk
+    def handle_error(self, *_: Any) -> None:
+        """Drop the connection of a client that has left."""
 
-    async def answer(self, method: Callable[..., dict[str, Any]], *arguments: Any) -> None:
-        """Answer in a worker thread; an error, perhaps TensorFlow's own, becomes an answer, too."""
-        loop = asyncio.get_running_loop()
+
+class _Handler(BaseHTTPRequestHandler):
+    """The requests of one connection, one after the other."""
+
+    server: _Server
+    protocol_version = default_request_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        self._answer(_MODEL, self.server.rest.status)
+
+    def do_POST(self) -> None:
+        self._answer(f"{_MODEL}:predict", self.server.rest.predict)
+
+    def _answer(self, path: str, method: Callable[..., dict[str, Any]]) -> None:
+        """Answer a request; an error, perhaps TensorFlow's own, becomes an answer, too."""
+        length = self.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in self.headers or not length.isdecimal():
+            return self.send_error(411)
+        if int(length) > MOST_BODY_BYTES:
+            return self.send_error(413)
+        body = self.rfile.read(int(length))
+        found = re.fullmatch(path, unquote(urlsplit(self.path).path))
+        if not found:
+            return self._send(404, {"error": f"Not Found: {self.command} {self.path}"})
+        given = found.groups() if self.command == "GET" else (*found.groups(), body)
         try:
-            document = await loop.run_in_executor(self._workers, method, *arguments)
+            with self.server.turn:
+                document = method(*given)
         except Exception as error:  # a defect here must not cut the connection
             bad_body = isinstance(error, (ValueError, TypeError, RecursionError, LastingError))
             code = getattr(error, "error_code", Status.INVALID_ARGUMENT if bad_body else None)
             if code is None:
-                log(f"{self.request.method} {self.request.path}: {error!r}")
-            self.set_status(HTTP[Status.INTERNAL if code is None else code])
+                log(f"{self.command} {self.path}: {error!r}")
             document = {"error": reason(str(getattr(error, "message", error)))}
-        self._finish(document)
+            return self._send(HTTP[Status.INTERNAL if code is None else code], document)
+        return self._send(200, document)
 
-    def write_error(self, status_code: int, **_: Any) -> None:
-        """Answer what tornado refuses, such as another method."""
-        words = f"{responses.get(status_code)}: {self.request.method} {self.request.path}"
-        self._finish({"error": words})
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse what is no request, or cannot be read to its end."""
+        self.close_connection = True
+        self._send(code, {"error": message or responses[code]})
 
-    def _finish(self, document: dict[str, Any]) -> None:
-        self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps(document))
+    def _send(self, code: int, document: dict[str, Any]) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
 
-
-class _Predict(_Handler):
-    async def post(self, name: str, version: str | None) -> None:
-        await self.answer(self._rest.predict, name, version, self._body)
-
-
-class _Status(_Handler):
-    async def get(self, name: str, version: str | None) -> None:
-        await self.answer(self._rest.status, name, version)
-
-
-class _Missing(_Handler):
-    def prepare(self) -> None:
-        raise HTTPError(404)
+    def log_message(self, *_: Any) -> None:
+        """Say nothing of single requests."""
 
 
 def serve_rest(rest: Rest, address: str, port: int, threads: int) -> None:
-    """Answer REST requests from now on, by a thread that ends with the process.
+    """Answer REST requests from now on, by threads that end with the process.
 
     Parameters
     ----------
@@ -153,28 +170,17 @@ def serve_rest(rest: Rest, address: str, port: int, threads: int) -> None:
         The address to bind.
     port : int
     threads : int
-        Number of worker threads, which is the number of requests in work at the same time.
+        The number of requests in work at the same time.
 
     Raises
     ------
     OSError
         If the port is taken.
     """
-    given = {"rest": rest, "workers": ThreadPoolExecutor(threads)}
-    routes = [(f"{_MODEL}:predict", _Predict), (_MODEL, _Status), (r".*", _Missing)]
-    application = Application(
-        [(path, handler, given) for path, handler in routes], log_function=lambda _: None
-    )
     try:
-        sockets = bind_sockets(port, address)
+        server = _Server(rest, address, port, threads)
     except OSError as error:
         raise OSError(
             f"Failed to start HTTP Server at {address}:{port} (is the port taken?): {error}"
         ) from None
-
-    async def serve() -> None:
-        sizes = {"max_body_size": MOST_BODY_BYTES, "max_buffer_size": MOST_BODY_BYTES}
-        HTTPServer(application, **sizes, decompress_request=True).add_sockets(sockets)
-        await asyncio.Event().wait()
-
-    threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
+    threading.Thread(target=server.serve_forever, daemon=True).start()

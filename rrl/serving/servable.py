@@ -4,50 +4,31 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rrl.serving.batching import BatchingParameters
 from rrl.serving.loadgen import SIGNATURE
 from rrl.serving.process_knobs import usable_cpus
 from rrl.serving.sample import WARMUP, read_logs, to_array
 from rrl.tuning.defaults import SERVER_DEFAULTS
-from rrl.tuning.episode import Status
 
 INIT_SIGNATURE = "__saved_model_init_op"  # an operation that loading runs, not a function
 
 
-class StatusError(ValueError):
-    """A refusal with a code and a message; it has the attributes of tf.errors.OpError.
-
-    Parameters
-    ----------
-    code : Status
-    message : str
-        One line that the client gets.
+def refused(message: str, kind: str = "InvalidArgument") -> Exception:
+    """Return TensorFlow's error of a kind, with the line that the client gets.
 
     Examples
     --------
-    >>> error = not_found("resnet", 3)
-    >>> Status(error.error_code).name, error.message
-    ('NOT_FOUND', 'Servable not found for request: Specific(resnet, 3)')
+    >>> error = refused("no such model", "NotFound")
+    >>> error.error_code, error.message
+    (5, 'no such model')
     """
+    import tensorflow as tf
 
-    def __init__(self, code: Status, message: str) -> None:
-        super().__init__(message)
-        self.error_code, self.message = int(code.value), message
-
-
-def invalid(message: str) -> StatusError:
-    """Return the error for a bad request: INVALID_ARGUMENT."""
-    return StatusError(Status.INVALID_ARGUMENT, message)
-
-
-def not_found(name: str, version: int | None = None) -> StatusError:
-    """Return the error for a model, or a version of it, that is not served: NOT_FOUND."""
-    wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-    return StatusError(Status.NOT_FOUND, f"Servable not found for request: {wanted}")
+    error: Exception = getattr(tf.errors, f"{kind}Error")(None, None, message)
+    return error
 
 
 def log(message: str) -> None:
@@ -66,7 +47,7 @@ def newest_version(base: Path) -> int | None:
 
 
 def batched(
-    inputs: list[Any], outputs: list[Any], parameters: BatchingParameters, key: str
+    inputs: list[Any], outputs: list[Any], parameters: Mapping[str, int], key: str
 ) -> list[Any]:
     """Put TensorFlow's batch scheduler in front of a signature of the current graph.
 
@@ -77,7 +58,8 @@ def batched(
     ----------
     inputs, outputs : list of Tensor
         The inputs and outputs of the signature.
-    parameters : BatchingParameters
+    parameters : mapping of str to int
+        See :func:`rrl.serving.settings.read_batching`.
     key : str
         The name of the signature, which also names its scope. Without its own scope, a second
         signature would silently share the scheduler and the thread count of the first one.
@@ -87,17 +69,11 @@ def batched(
     part = tf.compat.v1.graph_util.extract_sub_graph(
         tf.compat.v1.get_default_graph().as_graph_def(), [tensor.op.name for tensor in outputs]
     )
-    threads = parameters.num_batch_threads or len(usable_cpus())
-    largest = parameters.max_batch_size or SERVER_DEFAULTS["max_batch_size"]
+    names = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
+    own = {name: parameters.get(name, SERVER_DEFAULTS[name]) for name in names}
+    threads = parameters.get("num_batch_threads", len(usable_cpus()))  # none: an adaptive number
 
-    @tf.nondifferentiable_batch_function(
-        num_batch_threads=0 if parameters.adaptive else threads,
-        max_batch_size=largest,
-        batch_timeout_micros=parameters.batch_timeout_micros or 0,
-        max_enqueued_batches=parameters.max_enqueued_batches
-        or SERVER_DEFAULTS["max_enqueued_batches"],
-        autograph=False,
-    )
+    @tf.nondifferentiable_batch_function(num_batch_threads=max(threads, 0), **own, autograph=False)
     def run(*batch: Any) -> list[Any]:
         given = {tensor.name: value for tensor, value in zip(inputs, batch, strict=True)}
         return tf.graph_util.import_graph_def(
@@ -119,8 +95,8 @@ class LoadedModel:
     name : str
     path : pathlib.Path
         The version folder.
-    batching : BatchingParameters, optional
-        If it is None, each request runs alone.
+    batching : mapping of str to int, optional
+        The batching parameters. If it is None, each request runs alone.
     pools : (int, int)
         Number of inter-op and intra-op threads; 0 means automatic. The first model of a process
         determines them.
@@ -130,7 +106,7 @@ class LoadedModel:
         self,
         name: str,
         path: Path,
-        batching: BatchingParameters | None,
+        batching: Mapping[str, int] | None,
         pools: tuple[int, int] = (0, 0),
     ) -> None:
         import tensorflow as tf
@@ -158,13 +134,13 @@ class LoadedModel:
             raise
 
     def _callable(
-        self, key: str, signature: Any, batching: BatchingParameters | None
+        self, key: str, signature: Any, batching: Mapping[str, int] | None
     ) -> Callable[..., list[Any]]:
         """Return a function from a signature's inputs to its outputs, both sorted by name."""
         find = self._session.graph.get_tensor_by_name
         inputs = [find(signature.inputs[name].name) for name in sorted(signature.inputs)]
         outputs = [find(signature.outputs[name].name) for name in sorted(signature.outputs)]
-        if batching and inputs:
+        if batching is not None and inputs:
             outputs = batched(inputs, outputs, batching, key)
         return self._session.make_callable(outputs, feed_list=inputs)
 
@@ -179,7 +155,7 @@ class LoadedModel:
 
         Raises
         ------
-        StatusError
+        tf.errors.OpError
             If one of them is no Predict request (UNIMPLEMENTED), or fails.
         """
         file = self.path / WARMUP
@@ -187,23 +163,21 @@ class LoadedModel:
         for entry in logs:
             kind = entry.WhichOneof("log_type")
             if kind != "predict_log":
-                raise StatusError(Status.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
+                raise refused(f"Unsupported log_type for warmup: {kind}", "Unimplemented")
             self.predict(entry.predict_log.request)
         return len(logs)
 
     def predict(self, request: Any) -> Any:
         """Run a PredictRequest.
 
-        A failure raises StatusError or tf.errors.OpError with TF Serving's codes and messages.
+        A failure raises tf.errors.OpError with TF Serving's codes and messages.
         """
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 
         key = request.model_spec.signature_name or SIGNATURE
         if key not in self._calls:
-            raise StatusError(
-                Status.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.'
-            )
+            raise refused(f'Serving signature key "{key}" not found.', "FailedPrecondition")
         signature = self.signature_defs[key]
         values = self._calls[key](*self._inputs(request, signature))
         outputs = dict(zip(sorted(signature.outputs), values, strict=True))
@@ -213,7 +187,7 @@ class LoadedModel:
         response.model_spec.version.value = self.version
         for name in request.output_filter or outputs:
             if name not in outputs:
-                raise invalid(
+                raise refused(
                     f"output tensor alias not found in signature: {name} "
                     f"Outputs expected to be in the set {_listed(outputs)}."
                 )
@@ -226,20 +200,20 @@ class LoadedModel:
 
         sent, wanted = set(request.inputs), set(signature.inputs)
         if sent != wanted:
-            raise invalid(f"inputs {_listed(sent)}: expected {_listed(wanted)}")
+            raise refused(f"inputs {_listed(sent)}: expected {_listed(wanted)}")
         arrays = []
         for name in sorted(wanted):
             proto, spec = request.inputs[name], signature.inputs[name]
             if proto.dtype != spec.dtype:
                 expected, got = tf.as_dtype(spec.dtype).name, tf.as_dtype(proto.dtype).name
-                raise invalid(f"input {name!r}: expected {expected}, got {got}")
+                raise refused(f"input {name!r}: expected {expected}, got {got}")
             try:
                 array = to_array(proto)
             except (ValueError, TypeError) as error:
-                raise invalid(f"tensor parsing error: {name}: {error}") from None
+                raise refused(f"tensor parsing error: {name}: {error}") from None
             shape = tf.TensorShape(spec.tensor_shape)
             if not shape.is_compatible_with(array.shape):
-                raise invalid(f"input {name!r}: expected shape {shape}, got {array.shape}")
+                raise refused(f"input {name!r}: expected shape {shape}, got {array.shape}")
             arrays.append(array)
         return arrays
 

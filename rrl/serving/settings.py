@@ -1,13 +1,18 @@
-"""Convert a configuration to TensorFlow Serving's flags and batching parameters."""
+"""A configuration as TensorFlow Serving's flags and its file of batching parameters.
+
+The file has the text form of a protocol buffer, such as ``max_batch_size { value: 8 }``. A setting
+that is not in it has the server's own default.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from rrl.core.knob import Configuration
-from rrl.serving.batching import BatchingParameters
 from rrl.serving.process_knobs import FLAG, check_process_knob, extra_flags, is_process_knob
 from rrl.support.errors import UsageError
 from rrl.tuning.defaults import LEFT_OUT
@@ -34,6 +39,15 @@ _FLAGS = {
     "intra_op": "tensorflow_intra_op_parallelism",
     "grpc_max_threads": "grpc_max_threads",
 }
+_LEAST = {
+    "max_batch_size": 1,
+    "batch_timeout_micros": 0,
+    "max_enqueued_batches": 1,
+    "num_batch_threads": ADAPTIVE,
+}
+"""The batching parameters that knobs set, and their least values."""
+
+_PARAMETER = re.compile(r"(\w+)\s*\{\s*value\s*:\s*(-?\d+)\s*\}")
 
 
 def checked(configuration: Configuration) -> dict[str, int]:
@@ -107,17 +121,45 @@ def flags(
     values = {**checked(LEFT_OUT), **named}
     if not (threads := values["batch_threads"]):
         return line, ""
-    adaptive = threads == ADAPTIVE
-    if adaptive and not local:
+    if threads == ADAPTIVE and not local:
         raise UsageError(
             "adaptive batch threads (-1) need the local server: tensorflow_model_server has none"
         )
-    parameters = BatchingParameters(
-        max_batch_size=values["max_batch_size"],
-        batch_timeout_micros=values["batch_timeout_micros"],
-        num_batch_threads=None if adaptive else threads,
-        max_enqueued_batches=named.get("max_enqueued_batches"),
-    )
-    line += ["--adaptive_batching"] * adaptive
     line += ["--enable_batching", f"--batching_parameters_file={batching_file}"]
-    return line, parameters.to_text()
+    parameters = {name: values[name] for name in ("max_batch_size", "batch_timeout_micros")}
+    parameters["num_batch_threads"] = threads
+    if queue := named.get("max_enqueued_batches"):
+        parameters["max_enqueued_batches"] = queue
+    return line, batching_text(parameters)
+
+
+def batching_text(parameters: Mapping[str, int]) -> str:
+    """Return the file of batching parameters.
+
+    Examples
+    --------
+    >>> read_batching(batching_text({"max_batch_size": 8}))
+    {'max_batch_size': 8}
+    """
+    return "".join(f"{name} {{ value: {value} }}\n" for name, value in parameters.items())
+
+
+def read_batching(text: str) -> dict[str, int]:
+    """Return the parameters in the text of a file.
+
+    Raises
+    ------
+    ValueError
+        If it has another form, a parameter that no knob sets, or a value that is too small.
+    """
+    text = re.sub("#.*", "", text)
+    if other := _PARAMETER.sub("", text).split():
+        raise ValueError(f"batching parameters file: {' '.join(other)}: no NAME {{ value: N }}")
+    parameters = {name: int(value) for name, value in _PARAMETER.findall(text)}
+    for name, value in parameters.items():
+        if name not in _LEAST:
+            known = ", ".join(_LEAST)
+            raise ValueError(f"batching parameters file: unknown {name}; known: {known}")
+        if value < _LEAST[name]:
+            raise ValueError(f"{name} must be at least {_LEAST[name]}, got {value}")
+    return parameters

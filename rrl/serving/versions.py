@@ -18,13 +18,11 @@ from typing import Any
 
 from rrl.serving.servable import (
     LoadedModel,
-    StatusError,
     found_versions,
-    invalid,
     log,
     newest_version,
-    not_found,
     reason,
+    refused,
 )
 from rrl.tuning.episode import Status
 
@@ -38,7 +36,7 @@ Load = Callable[[Path], LoadedModel]
 class ServedModel:
     """A model by its name; requests go to the newest version under a base path.
 
-    What it refuses, it refuses by StatusError or tf.errors.OpError.
+    What it refuses, it refuses by tf.errors.OpError.
 
     Parameters
     ----------
@@ -62,16 +60,11 @@ class ServedModel:
         self._calls: dict[LoadedModel, int] = {}  # requests that a version is answering
         self._changed = threading.Condition()
 
-    def start(self, poll_wait_s: float) -> None:
-        """Wait for the first version and load it; an error while it is loaded is raised."""
-        while (newest := newest_version(self.base)) is None:
-            there = self.base.is_dir()
-            missing = "No versions found under" if there else "Could not find base path"
-            log(
-                f"{missing} {self.base}. "
-                "Did you forget to name your leaf directory as a number (e.g. /1/)?"
-            )
-            time.sleep(max(poll_wait_s, 0.1))
+    def start(self) -> None:
+        """Load the newest version; ValueError says that there is none."""
+        newest = newest_version(self.base)
+        if newest is None:
+            raise ValueError(f"{self.base} holds no model version: it needs {self.base}/1/")
         self._load(newest)
 
     def follow(self, poll_wait_s: float) -> None:
@@ -148,20 +141,23 @@ class ServedModel:
 
         Raises
         ------
-        StatusError
+        tf.errors.OpError
             If the spec names no model or a label (INVALID_ARGUMENT), or another model or version
             than the one that is served (NOT_FOUND).
         """
         choice = spec.WhichOneof("version_choice")
         if not spec.name:
-            raise invalid("ModelSpec has no name specified.")
+            raise refused("ModelSpec has no name specified.")
         if choice == "version_label":
-            raise invalid(f"Unrecognized servable version label: {spec.version_label}")
+            raise refused(f"Unrecognized servable version label: {spec.version_label}")
         version = spec.version.value if choice == "version" else None
         with self._changed:
             model = self._model if spec.name == self.name else None
             if model is None or version not in (None, model.version):
-                raise not_found(spec.name, version)
+                wanted = f"Latest({spec.name})"
+                if version is not None:
+                    wanted = f"Specific({spec.name}, {version})"
+                raise refused(f"Servable not found for request: {wanted}", "NotFound")
             self._calls[model] += 1
         try:
             yield model
@@ -182,21 +178,20 @@ class ServedModel:
         spec = _spec(request)
         states = dict(self.states) if spec.name == self.name else {}
         if not states:
-            raise StatusError(Status.NOT_FOUND, f"Could not find any versions of model {spec.name}")
+            raise refused(f"Could not find any versions of model {spec.name}", "NotFound")
         wanted = [spec.version.value] if spec.HasField("version") else sorted(states, reverse=True)
         reply = get_model_status_pb2.GetModelStatusResponse()
         for number in wanted:
             if number not in states:
-                raise StatusError(
-                    Status.NOT_FOUND, f"Could not find version {number} of model {spec.name}"
-                )
+                words = f"Could not find version {number} of model {spec.name}"
+                raise refused(words, "NotFound")
             reply.model_version_status.append(states[number])
         return reply
 
 
 def _spec(request: Any) -> Any:
     if not request.HasField("model_spec"):
-        raise invalid("Missing ModelSpec")
+        raise refused("Missing ModelSpec")
     return request.model_spec
 
 

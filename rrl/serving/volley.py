@@ -38,8 +38,6 @@ class Sample:
         The server's own text about the first failed request.
     aborted : str
         Why a watch stopped the episode; empty if it ended as planned.
-    aborted_s : float, optional
-        When it was stopped, in seconds from the start.
     due : ndarray, shape (n,), optional
         The real arrivals in seconds from the start, if they differ from those that were asked for.
     others : (ndarray, ndarray), optional
@@ -51,7 +49,6 @@ class Sample:
     slip: NDArray[np.float64]
     details: str = ""
     aborted: str = ""
-    aborted_s: float | None = None
     due: NDArray[np.float64] | None = None
     others: tuple[NDArray[np.float64], NDArray[np.int64]] | None = None
 
@@ -127,10 +124,9 @@ class Volley:
             self._sent += 1
             call.add_done_callback(lambda call, i=i: self._finish(i, call))
         self._wait()
-        stopped_s = time.monotonic() - self._start if self._reason else None
         if self._reason and not self._sent:  # an episode has at least one request
             cancelled = np.array([Status.CANCELLED.value])
-            return Sample(np.zeros(1), cancelled, np.zeros(1), "", self._reason, stopped_s)
+            return Sample(np.zeros(1), cancelled, np.zeros(1), "", self._reason)
         k = self._sent
         due = self._due[:k]
         return Sample(
@@ -139,7 +135,6 @@ class Volley:
             slip=self._left[:k] - self._start - due,
             details=self._details,
             aborted=self._reason,
-            aborted_s=stopped_s,
         )
 
     def _finish(self, i: int, call: Any) -> None:
