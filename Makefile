@@ -76,11 +76,11 @@ reproduce: env ## Run all notebooks (or NOTEBOOKS="..."), then one of them on a 
 	@$(call alone,reproduce,$(MAKE) -s all-steps)
 
 reproduce-all: env ## Measure anew what is in data/README.md (hours, resumable), then reproduce
-	@$(call alone,reproduce,$(MAKE) -s measured renew-results store-results all-steps live-experiments)
+	@$(call alone,reproduce,$(MAKE) -s measured renew-results store-results clean-results all-steps live-experiments)
 	@rm -rf build/measured
 
 results: env ## Renew the stored results of other versions, and store new ones
-	@$(call alone,reproduce,$(MAKE) -s renew-results store-results)
+	@$(call alone,reproduce,$(MAKE) -s renew-results store-results $(if $(findstring file,$(origin NOTEBOOKS)),clean-results))
 
 versions: env ## Give what behaves otherwise than its version says the next version
 	@$(ENV_PYTHON) -m rrl.studies.results versions
@@ -148,6 +148,9 @@ all-steps: check-results recorded live
 renew-results: | env
 	@$(ENV_PYTHON) -m rrl.studies.results renew
 
+clean-results: | env
+	@$(ENV_PYTHON) -m rrl.studies.results clean
+
 check-results: | env
 	@$(ENV_PYTHON) -m rrl.studies.results check
 
@@ -158,7 +161,8 @@ verify-results: | env
 compare-figures:
 	@{ $(if $(REFERENCE),diff -rq --exclude=live "$(REFERENCE)/figures" figures,\
 	    git cat-file -e HEAD:./figures/manifest.json && \
-	    git status --porcelain -uall figures | { ! grep .; }); } || { \
+	    changed=$$(git status --porcelain -uall figures) && \
+	    { [ -z "$$changed" ] || { echo "$$changed"; false; }; }); } || { \
 	echo "rrl: figures/ is not as it was, see above: what changes in figures/manifest.json names" \
 	    "the data, parameters and versions; without git: make verify REFERENCE=DIR" >&2; exit 1; }
 	@echo "All figures and tables are the same"

@@ -61,7 +61,20 @@ def test_an_answer_may_be_one_of_several_and_need_not_be_in_a_function():
 )
 def test_what_would_leak_an_answer_is_refused(leaking):
     with pytest.raises(DataError, match=r"n\.ipynb, cell 'c': an answer stands between"):
-        course.student(new_notebook(cells=[leaking]), "n.ipynb")
+        course.student(new_notebook(cells=[leaking, cell(CHECK, "check")]), "n.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([cell(ANSWER, "exercise")], "no cell tagged 'check'"),
+        ([cell(ANSWER, "exercise", id=i) for i in "ab"] + [cell(CHECK, "check")], "no cell tagged"),
+        ([cell("x = 1", "solution")], "code is tagged 'solution'"),
+    ],
+)
+def test_what_would_go_unchecked_or_break_later_cells_is_refused(cells, message):
+    with pytest.raises(DataError, match=message):
+        course.student(new_notebook(cells=cells), "n.ipynb")
 
 
 def test_the_command_writes_a_folder_to_hand_out(tmp_path, monkeypatch, capsys):

@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from copy import deepcopy
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,10 +68,15 @@ def student(notebook: NotebookNode, name: str = "notebook") -> NotebookNode:
     Raises
     ------
     DataError
-        If an exercise has no answer between two marks, or if a mark is left elsewhere: the edition
-        would show an answer.
+        If an exercise has no answer between two marks or no check after it, if a mark is left
+        elsewhere, or if a code cell is tagged ``solution``: later cells could depend on it.
     """
     edition = deepcopy(notebook)
+    if any("solution" in tags(cell) and cell.cell_type == "code" for cell in notebook.cells):
+        raise DataError(f"{name}: code is tagged 'solution', and later cells may need it; mark it")
+    order = [kind for c in notebook.cells for kind in ("exercise", "check") if kind in tags(c)]
+    if ("exercise", "exercise") in pairwise([*order, "exercise"]):
+        raise DataError(f"{name}: an exercise has no cell tagged 'check' after it")
     edition.cells = [cell for cell in edition.cells if "solution" not in tags(cell)]
     for cell in edition.cells:
         source = cell.source

@@ -29,6 +29,7 @@ from rrl.studies.side_by_side import (
     record_side_by_side,
 )
 from rrl.support.errors import Parser, command
+from rrl.support.files import read_json
 from rrl.support.number_options import COUNT
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
@@ -189,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     budget = int(HARM * phases.episodes * phases.requests)
     for seed in range(options.runs):
         folder = options.out / str(seed)
-        if (folder / DESCRIPTION).exists():
+        if (folder / DESCRIPTION).exists() and read_json(folder / DESCRIPTION).get("complete", True):
             continue
         with ExitStack() as stack:
             made = contestants(plan.space, partial(live, stack), seed, budget)

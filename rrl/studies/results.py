@@ -4,8 +4,10 @@
 
 - ``check`` says what is stored, and fails if a result is of other versions than the present ones.
   It names the figures that rest on it, and the command that renews it.
-- ``renew`` computes what is of other versions, or missing, and removes what no notebook reads. It
-  can be stopped, and the same command goes on.
+- ``renew`` computes the tables, and the results that a notebook reads, which are of other versions.
+  It can be stopped, and the same command goes on.
+- ``clean`` removes what is of other versions. It comes after all notebooks have stored what they
+  read, so nobody reads what is left.
 - ``versions`` gives the behaviours that have changed their next versions (``make versions``).
 - ``verify`` computes a sample of the stored runs again and compares them byte by byte. Each commit
   has another sample. With ``--all`` it computes every run.
@@ -137,7 +139,7 @@ def table_file(name: str, file: str, data: str | os.PathLike[str] = "data") -> P
     store = Store(Path(data) / "results")
     path, entry = store.table(name) / file, store.index.get(TABLES + name)
     if entry is None or not path.exists():
-        raise DataError(f"{path}: no such table is stored; `make results` makes it")
+        raise DataError(f"{path}: not stored; remove its folder, then `make results` makes it")
     new = sorted(set(key_of(tables()[name], data)) ^ set(entry[1]))
     if new:
         raise DataError(
@@ -238,10 +240,10 @@ def check(sweep: Sweep) -> str:
 
 
 def renew(sweep: Sweep) -> str:
-    """Compute and store what is of other versions; return one line about it.
+    """Compute what is of other versions and read by a notebook; return one line about it.
 
-    What no notebook of the manifest reads is removed instead. Pieces are computed in a random
-    order, so that the time left is that of all of them.
+    A file that is missing is left to the notebook, which knows the arrays that it reads. Pieces are
+    computed in a random order, so that the time left is that of all of them.
 
     Raises
     ------
@@ -252,7 +254,8 @@ def renew(sweep: Sweep) -> str:
         raise UsageError(f"{', '.join(missing)}: no versions yet; `make versions` gives them some")
     late, now, read = outdated(sweep), wanted_now(sweep), read_by()
     made = [name for name in tables() if TABLES + name in late]
-    results = [now[name] for name in late if name in now and (name in read or not read)]
+    wanted = [name for name in late if name in now and (name in read or not read)]
+    results = [now[name] for name in wanted if sweep.store.path(name).exists()]
     tasks = [task for result in results for task in result.tasks]
     random.Random(0).shuffle(tasks)
     sweep.compute(tasks)
@@ -261,10 +264,14 @@ def renew(sweep: Sweep) -> str:
     for name in made:
         print(f"table {name}", flush=True)
         renew_table(name, sweep)
-    renewed = {*(result.name for result in results), *(TABLES + name for name in made)}
-    gone = [name for name in late if name not in renewed]
-    sweep.store.forget(gone)
-    return f"{len(results)} results and {len(made)} tables renewed, {len(gone)} removed"
+    return f"{len(results)} results and {len(made)} tables renewed"
+
+
+def clean(sweep: Sweep) -> str:
+    """Remove the stored results of other versions; return one line about it."""
+    late = [name for name in outdated(sweep) if name in sweep.store]
+    sweep.store.forget(late)
+    return f"{len(late)} results of other versions removed"
 
 
 def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[Result]:
@@ -280,7 +287,7 @@ def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[Result]:
     present = {
         name: result
         for name, result in sorted(wanted_now(sweep).items())
-        if sweep.store.is_present(name, result.key)
+        if set(sweep.store.index[name][1]) == set(result.key)
     }
     if count is None:
         return list(present.values())
@@ -345,7 +352,7 @@ def _compare(store: Store, result: Result, task: Task, computed: Arrays) -> None
 def main(argv: Sequence[str] | None = None) -> None:
     """Check, renew or verify the stored results; print what was found."""
     parser = Parser(prog="python -m rrl.studies.results", description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["check", "renew", "versions", "verify"])
+    parser.add_argument("what", choices=["check", "renew", "clean", "versions", "verify"])
     parser.add_argument("--all", action="store_true", help="verify every stored result (hours)")
     options = parser.parse_args(argv)
     sweep = Sweep(())
@@ -353,6 +360,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(*accept(), sep="\n")
     elif options.what == "renew":
         print(renew(sweep))
+    elif options.what == "clean":
+        print(clean(sweep))
     elif not sweep.store.index:
         print("no results are stored: all are computed, which takes longer")
     elif options.what == "check":

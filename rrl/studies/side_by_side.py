@@ -199,6 +199,8 @@ def read_live_runs(folder: str | os.PathLike[str]) -> tuple[list[dict[str, Any]]
     for number, file in sorted(files.items()):
         try:
             description = read_json(file)
+            if not description.get("complete", True):
+                raise ValueError("an earlier version stopped in the middle of this run")
             text = {"latencies_us": str, "knobs": str}
             table = pd.read_csv(file.with_name(STEPS), dtype=text)
             table["latency_s"] = [
