@@ -349,10 +349,10 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(kept
 
 def _what_a_killed_tuner_was_starting(folder):
     """A second server in the folder, which nobody has noted as the one that serves."""
-    (folder / "server-99").mkdir()
-    server = lasting_server(folder / "server-99")
+    (folder / "s-99").mkdir()
+    server = lasting_server(folder / "s-99")
     sleeps = [sys.executable, "-SE", "-c", f"import time; time.sleep(600)  # {server.mark}"]
     server.prepare(sleeps)
-    server.start(folder / "server-99" / "log")
+    server.start(folder / "s-99" / "log")
     assert wait_until(lambda: server.alive, LIMIT_S)
     return server

@@ -223,7 +223,7 @@ def test_a_lasting_server_outlives_what_rrl_removes_and_follows_the_operator(
         assert "--grpc_max_threads=4" in words
         assert (variables, cpus) == ([ODD], 1)
         files = [Path(word.partition("=")[2]) for word in words if "=/" in word]
-        assert {path.name for path in files} == {"grpc.sock", "own", "batching.txt"}
+        assert {path.name for path in files} == {"sock", "own", "batching.txt"}
         assert all(path.is_relative_to(folder) or path == own for path in [left.log, *files])
         assert all(path.exists() for path in [left.log, *files])
         left.pause()  # it has clients

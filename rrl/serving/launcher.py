@@ -39,9 +39,9 @@ LOCAL = "local"
 LOCAL_COMMAND = [sys.executable, "-m", "rrl.serving.local_server"]
 START_TIMEOUT_S = 120.0
 LARGEST_PORT = 65535
-SOCKET = "grpc.sock"
+SOCKET = "sock"  # short, as is the name of its folder
 LONGEST_SOCKET = 103  # bytes; Linux allows 107 in a socket's path, other systems fewer
-PREFIX = "server-"  # of the folder of a server that lasts
+PREFIX = "s-"  # of the folder of a server that lasts
 
 _NOTED = ("folder", "model", "name", "configuration", "kind", "log", "rest_port")
 _PATHS = ("folder", "model", "log")

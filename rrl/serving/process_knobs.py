@@ -107,18 +107,6 @@ def read_value(text: str) -> Value:
     return text
 
 
-def extra_flags(configuration: Configuration) -> list[str]:
-    """Return the flags of a configuration that are named as such.
-
-    Examples
-    --------
-    >>> extra_flags({"flag:--grpc_max_threads": 8, "inter_op": 2})
-    ['--grpc_max_threads=8']
-    """
-    found = (pair for pair in configuration.items() if pair[0].startswith(FLAG))
-    return [f"{name.removeprefix(FLAG)}={value}" for name, value in found]
-
-
 def environment_of(configuration: Configuration) -> dict[str, str]:
     """Return the environment variables of a configuration.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from rrl.core.knob import Configuration
-from rrl.serving.process_knobs import FLAG, check_process_knob, extra_flags, is_process_knob
+from rrl.serving.process_knobs import FLAG, check_process_knob, is_process_knob
 from rrl.support.errors import UsageError
 from rrl.tuning.defaults import LEFT_OUT
 
@@ -117,7 +117,8 @@ def flags(
     """
     named = checked(configuration)
     line = [f"--{flag}={named[name]}" for name, flag in _FLAGS.items() if named.get(name)]
-    line += extra_flags(configuration)
+    named_flags = (pair for pair in configuration.items() if pair[0].startswith(FLAG))
+    line += [f"{name.removeprefix(FLAG)}={value}" for name, value in named_flags]
     values = {**checked(LEFT_OUT), **named}
     if not (threads := values["batch_threads"]):
         return line, ""
