@@ -1,9 +1,11 @@
-"""The project around the package: one list of dependencies, and light imports."""
+"""The project around the package: one list of dependencies, light imports, the same last bit."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -58,6 +60,34 @@ def test_importing_the_package_and_its_commands_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[]\n[]\n", "")
+
+
+# --- The same numbers and figures on all processors, whatever a shell has set --------------------
+
+KERNELS = (
+    "import numpy, scipy.linalg, threadpoolctl as t;"
+    "print(*{b['architecture'] for b in t.threadpool_info() if b['user_api'] == 'blas'})"
+)
+FEATURES = "from numpy._core._multiarray_umath import __cpu_features__ as f; print(f['X86_V4'])"
+FIGURES = "import matplotlib as m; print(m.rcParams['savefig.transparent'])"
+
+
+@pytest.mark.parametrize(
+    ("code", "needs", "printed"),
+    [(KERNELS, "avx2", "Haswell"), (FEATURES, "avx512f", "False"), (FIGURES, "", "False")],
+    ids=["linear algebra", "exponential", "style"],
+)
+def test_make_sets_what_decides_the_last_bit(code, needs, printed, tmp_path):
+    if needs not in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
+        pytest.skip(f"this processor has no {needs}")
+    (tmp_path / "matplotlibrc").write_text("savefig.transparent: True\n")
+    own = {"OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"}
+    outside = {k: v for k, v in os.environ.items() if k not in own}
+    outside |= {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "MPLCONFIGDIR": str(tmp_path)}
+    recipe = f"print: ; @{shlex.quote(sys.executable)} -c {shlex.quote(code)}"
+    command = ["make", "-s", "--eval", recipe, "print"]
+    done = subprocess.run(command, cwd=ROOT, env=outside, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == (f"{printed}\n", 0), done.stderr
 
 
 def test_no_notebook_reads_what_another_makes():

@@ -17,6 +17,7 @@ from functools import partialmethod
 from pathlib import Path
 from subprocess import DEVNULL
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import Any
 
 from rrl.publishing.parameters import check_parameters, read_notebook
@@ -34,6 +35,7 @@ def execute(
     output: Path,
     parameters: Mapping[str, Any] | None = None,
     cell_timeout: int = CELL_TIMEOUT,
+    stopped: Event | None = None,
 ) -> Traffic:
     """Run every cell of `notebook` and write the executed copy to `output`.
 
@@ -47,6 +49,8 @@ def execute(
         These values replace the notebook's defaults.
     cell_timeout : int
         Longest time in seconds that one cell may take.
+    stopped : threading.Event, optional
+        It is set before the kernel is stopped from outside.
 
     Returns
     -------
@@ -62,7 +66,7 @@ def execute(
         kind that the cell raised, or an :class:`UnstableError` in other cases. The copy with the
         traceback is then in the folder of `output`. Its name ends in ``-failed``.
     KeyboardInterrupt
-        If the kernel was interrupted. There is no such copy then.
+        If the kernel was interrupted or stopped. There is no such copy then.
     """
     check_parameters(notebook, parameters or {})
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +75,7 @@ def execute(
     with TemporaryDirectory(prefix="rrl-", ignore_cleanup_errors=True) as home:
         try:
             kind, reason = _run(notebook, partial, dict(parameters or {}), cell_timeout, home)
-            if kind is KeyboardInterrupt:
+            if kind is KeyboardInterrupt or (stopped and stopped.is_set()):
                 raise KeyboardInterrupt
             if reason:
                 partial.replace(failed)

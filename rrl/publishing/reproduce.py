@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from rrl.publishing import manifest
@@ -52,13 +53,14 @@ def run_all(
     from tqdm import tqdm
 
     running: list[str] = []
+    stopped = Event()  # what a kernel says after this is no failure of its notebook
 
     def run(output: Path, notebook: Path) -> tuple[Path, Traffic, float]:
         began = time.monotonic()
         running.append(notebook.stem)
         bar.set_postfix_str(", ".join(running))
         try:
-            seen = execute(notebook, output, parameters, cell_timeout)
+            seen = execute(notebook, output, parameters, cell_timeout, stopped)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # before this thread takes the next
             raise
@@ -81,6 +83,7 @@ def run_all(
                 bar.set_postfix_str(", ".join(running), refresh=False)
                 bar.update()
         finally:
+            stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             _stop(runs)
 

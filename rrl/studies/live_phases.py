@@ -190,7 +190,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     budget = int(HARM * phases.episodes * phases.requests)
     for seed in range(options.runs):
         folder = options.out / str(seed)
-        if (folder / DESCRIPTION).exists() and read_json(folder / DESCRIPTION).get("complete", True):
+        if (folder / DESCRIPTION).exists() and read_json(folder / DESCRIPTION).get(
+            "complete", True
+        ):
             continue
         with ExitStack() as stack:
             made = contestants(plan.space, partial(live, stack), seed, budget)
