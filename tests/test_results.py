@@ -161,7 +161,9 @@ def test_a_new_version_is_given_once_and_its_results_are_renewed(place, monkeypa
     made = {"figures/a.png": {"notebook": "09"}}
     manifest.write_text(json.dumps({"files": made, "notebooks": {"09": {"results": [read]}}}))
     said = results.renew(opened(place))
-    assert said == "1 results and 0 tables renewed, 1 removed", "no notebook reads the other"
+    assert said == "1 results and 0 tables renewed", "no notebook reads the other"
+    assert len(results.outdated(opened(place))) == 1
+    assert results.clean(opened(place)) == "1 results of other versions removed"
     assert results.outdated(opened(place)) == {}
 
 
@@ -183,6 +185,8 @@ def test_a_damaged_result_is_named(place, capsys):
     assert f"{path.name}: damaged" in capsys.readouterr().err
     path.unlink()
     assert set(results.outdated(opened(place)).values()) == {("is not stored",)}
+    assert results.main(["verify", "--all"]) == 3
+    assert results.renew(opened(place)).startswith("0 results"), "a notebook knows its arrays"
     opened(place).run()
     assert computed(place) > 0
 
@@ -258,7 +262,8 @@ def test_results_of_an_agent_that_is_gone_are_told_and_removed(place, monkeypatc
     late = results.outdated(opened(place, ()))
     assert set(late) == {run_name(s) for s in SETTINGS if s.agent == "random"}
     monkeypatch.setattr(results, "changed", dict)
-    assert results.renew(opened(place, ())) == "0 results and 0 tables renewed, 2 removed"
+    assert results.renew(opened(place, ())) == "0 results and 0 tables renewed"
+    assert results.clean(opened(place, ())) == "2 results of other versions removed"
     assert results.outdated(opened(place, ())) == {}
 
 
@@ -315,5 +320,5 @@ def test_a_table_is_of_the_present_versions_only_after_it_was_made(tmp_path, mon
     stopped = False
     results.renew_table("one", sweep)
     assert results.table_file("one", "runs.csv", tmp_path).read_text() == "agent\n"
-    with pytest.raises(DataError, match="no such table is stored"):
+    with pytest.raises(DataError, match="not stored; remove its folder"):
         results.table_file("one", "other.csv", tmp_path)
