@@ -364,6 +364,13 @@ def test_constants_that_make_no_sense_are_refused(bad):
         Zooming(paper_cpu(2), rng(), **bad)
 
 
+@pytest.mark.parametrize("agent", ["q-learning", "deep-q-network"])
+@pytest.mark.parametrize("bad", [(0.3, 0.3, 0), (2, 1, 10), (0.2, 0.5, 10), (0.3, -1, 5)])
+def test_chances_that_are_no_probabilities_are_refused(agent, bad):
+    with pytest.raises(ValueError, match="need 0 <= end <= start <= 1 and half_life > 0"):
+        maker(agent, epsilon=bad)(paper_cpu(2), rng())
+
+
 def test_a_large_space_is_scanned_in_part():
     space = paper_cpu(30)
     agent = GPEI(space, rng(), most=50)

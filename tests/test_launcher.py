@@ -278,12 +278,12 @@ with announced() as warning:
 
 @contextlib.contextmanager
 def another_process(folder):
-    """Start another process that measures all the time; give what it was told about others."""
+    """Start another process that measures all the time; give it, and what it was told."""
     environment = {**os.environ, "XDG_STATE_HOME": str(folder)}
     command = [sys.executable, "-c", ANNOUNCE]
     with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment) as process:
         try:
-            yield process.stdout.readline().strip()
+            yield process, process.stdout.readline().strip()
         finally:
             process.kill()
 
@@ -292,15 +292,17 @@ def test_a_recording_and_a_run_are_told_of_each_other(tmp_path, monkeypatch, cap
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     plan = ["--knob", "batch_threads=0,2", "--rates", "40", "--requests", "8"]
     command = ["profile", "keyword", *plan, "--out", str(tmp_path / "out")]
-    with another_process(tmp_path) as none, another_process(tmp_path) as told:
+    with another_process(tmp_path) as (first, none), another_process(tmp_path) as (_, told):
         assert none == "None"
         warning = "another rrl run measures on this machine: wait for it, or the measurements"
         assert told == f"{warning} disturb each other"
+        first.kill()
+        first.wait()
         assert main(command) == 2
         err = capsys.readouterr().err
         assert err.count("\n") == 1
         assert warning in err
-    with exclusive(), another_process(tmp_path) as told:
+    with exclusive(), another_process(tmp_path) as (_, told):
         assert told.startswith("a recording measures on this machine: wait for it")
         assert another_run() is not None
     assert another_run() is None

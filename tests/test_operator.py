@@ -276,6 +276,9 @@ class Started:
     def pause(self):
         self.runs = False
 
+    def resume(self):
+        self.runs = True
+
 
 def test_of_two_servers_the_one_that_was_idle_for_longer_changes():
     one, two, many = {"threads": 1}, {"threads": 2}, {"threads": 3}

@@ -268,6 +268,20 @@ def test_a_new_load_starts_from_what_is_known_and_a_seen_one_is_not_forgotten():
     assert np.median(back, axis=0).max() <= 1.1
 
 
+def test_what_was_measured_at_the_nearest_load_is_within_reach_at_a_new_one():
+    """A valley that no single step leads to, but which was nearly as good before."""
+    agent = recommended(ConfigSpace([Knob("threads", range(9))]), np.random.default_rng(0))
+    for threads, cost in 3 * [(0, 1.0), (8, 1.05)]:
+        agent.ask(10.0)
+        agent.tell({"threads": threads}, cost)
+    tried = []
+    for _ in range(5):
+        tried.append(agent.ask(40.0)["threads"])
+        agent.tell({"threads": tried[-1]}, 1.0 if tried[-1] == 8 else 10.0)
+    assert tried[0] == 0
+    assert 8 in tried
+
+
 @pytest.mark.parametrize(("there", "back"), [(10.0, 40.0), (40.0, 10.0)])
 def test_what_was_measured_meanwhile_at_another_load_counts_when_a_load_comes_back(there, back):
     agent = recommended(ConfigSpace([Knob("threads", range(9))]), np.random.default_rng(0))

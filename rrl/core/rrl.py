@@ -130,11 +130,12 @@ class RRL:
 
     def ask(self, load: float) -> Configuration:
         """See :meth:`rrl.core.agent.Agent.ask`."""
-        table = self._known(self.tables.at(load))
+        table = self.tables.at(load)
         if not table.episodes:
             first = self.start if table.near is None else table.near.incumbent
             if first is not None:
                 return self.space[first]
+        table = self._known(table)
         cells = self.region.candidates(table)
         return self.space[self.exploration.choose(table, cells, self.rng)]
 
@@ -163,19 +164,22 @@ class RRL:
         """Return a table, or its copy with all that is known now; the table itself stays.
 
         If another load level was measured last, the nearest one may say more. A load level without
-        measurements starts from its values. Otherwise the similarity predicts the configurations
-        that may be tried, or if all may be, those that were measured.
+        measurements starts from its values, unless the similarity knows its measurements anyway.
+        Otherwise the similarity predicts the configurations that may be tried, or if all may be,
+        those that were measured.
         """
         near = table.near
         if table.level == self._last or near is None:
             return table
-        table = table.copy()
         if not table.episodes:
-            table.inherit(near)
+            if self.similarity.inherits:
+                table = table.copy()
+                table.inherit(near)
             return table
         cells = self.region.candidates(table)
         cells = table.measured if cells is None else cells
         if found := self.similarity.predict(table, cells):
+            table = table.copy()
             table.update(cells, *found, learning_rate=1.0, average=False)
         return table
 

@@ -22,7 +22,7 @@ Record = dict[str, Any]
 """A line of a journal, and what follows from it (:mod:`rrl.operating.records`)."""
 
 JOURNAL = "journal.jsonl"
-SCHEMA = 6
+SCHEMA = 7
 FREE = ("episodes", "rounds", "budget")
 """Settings that may have other values when the run continues."""
 OTHER_VERSION = (

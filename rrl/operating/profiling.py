@@ -27,7 +27,7 @@ from rrl.recording.profile import OTHER_WORK, read_profile
 from rrl.recording.source import sustained_rate
 from rrl.serving.models import MODELS
 from rrl.support.errors import UsageError, interrupt_by_signals
-from rrl.support.machine import another_run
+from rrl.support.machine import another_run, exclusive
 from rrl.support.number_options import COUNT, SEED, whole
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.presets import in_words
@@ -102,8 +102,9 @@ def _profile(options: Namespace) -> int:
 
     plan, own = _plan(options)
     server = {"executable": options.executable, "start_timeout_s": options.start_timeout, **own}
-    if options.rates is None and options.model not in PLANS:
-        raise UsageError("give the loads in requests/s: " + _advice(plan, options.dry_run, server))
+    unknown = options.rates is None and options.model not in PLANS
+    if unknown and options.dry_run:
+        raise UsageError("give the loads in requests/s: --rates 20,60")
     name = Path(options.model).resolve().name
     if options.finals is not None:
         plan = replace(plan, finalists=options.finals)
@@ -113,8 +114,10 @@ def _profile(options: Namespace) -> int:
         return 0
     if other := another_run():
         raise UsageError(other)
-    folder = options.out or DATA / name
     interrupt_by_signals()
+    if unknown:
+        raise UsageError(f"give the loads in requests/s: {_advice(plan, server)}")
+    folder = options.out or DATA / name
     LOG.info(size)
     bar = None
     for done, episode in record_live(plan, folder, **server):
@@ -130,15 +133,13 @@ def _profile(options: Namespace) -> int:
     return 0
 
 
-def _advice(plan: Plan, dry: bool, server: dict[str, Any]) -> str:
-    """Say which loads make sense; unless the run is dry, by what the default sustains."""
-    if dry:
-        return "--rates 20,60 (without --dry-run, rrl measures which loads make sense)"
+def _advice(plan: Plan, server: dict[str, Any]) -> str:
+    """Say which loads make sense, by what the server's default sustains."""
     from rrl.recording.record import live_server
 
     LOG.info("no --rates: measuring how many requests/s the server's default answers at most")
     rng, default = np.random.default_rng(plan.seed), serving_default(plan.space)
-    with live_server(plan, rng, **server) as running:
+    with exclusive(), live_server(plan, rng, **server) as running:
         most = np.median([sustained_rate(running, default, rng) for _ in range(3)])
     some = ",".join(f"{float(f'{fraction * most:.2g}'):g}" for fraction in (0.4, 0.85))
     return f"the server's default answers at most {most:.3g}, so for example --rates {some}"

@@ -27,8 +27,9 @@ from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import SIGNATURE
-from rrl.serving.sample import Inputs
-from rrl.serving.servable import newest_version
+from rrl.serving.sample import Inputs, random_inputs
+from rrl.serving.saved_model import saved_inputs
+from rrl.serving.servable import found_versions, newest_version
 from rrl.support.errors import RRLError
 from rrl.tuning.episode import Episode, Server
 from rrl.tuning.presets import in_words
@@ -44,6 +45,10 @@ def open_server(
     own = options.signature == SIGNATURE
     if requests is None and options.model in models.MODELS and own:
         requests = [models.sample(options.model, job.rng(4))]
+    elif requests is None:  # here, so that all servers get the same ones
+        versions = found_versions(base)
+        needed = saved_inputs(versions[max(versions)], options.signature)
+        requests = [random_inputs(needed, job.rng(4))]
     given = {
         "inputs": requests,
         "executable": options.executable,
@@ -79,6 +84,8 @@ class InTurns:
         self._found.remove(one)
         self._found.append((configuration, server := one[1]))
         try:
+            if one[0] == configuration:
+                server.resume()  # it is warm like one that has just started
             return server.measure(configuration, *arguments, **options)
         finally:
             server.pause()

@@ -106,7 +106,7 @@ def _of_profile(folder: Path) -> _Episodes:
 def _of_journal(file: Path) -> _Episodes:
     """Read a journal; an episode that was stopped early counts as what it was until then."""
     records, _ = read_records(file, file.read_bytes())
-    if records and records[0]["journal"] != SCHEMA:
+    if records and records[0]["journal"] not in (6, SCHEMA):
         raise DataError(f"{file} was written by another version of rrl; use another source")
     fixed = records[0]["settings"].get("fixed", {}) if records else {}
     for number, record in enumerate(records[1:], 2):

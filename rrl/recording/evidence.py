@@ -68,7 +68,9 @@ def _adaptive(
 
 
 def by_finals(profile: Profile, rate_per_s: float) -> dict[str, Any] | None:
-    """Return the best by the finals of a load, and how sure that is; None without finals.
+    """Return the best by the finals of a load, and how sure that is.
+
+    The verdicts are those of the recording's description. Without them, the result is None.
 
     Returns
     -------

@@ -97,6 +97,8 @@ class Plan:
         for name in ("requests", "passes", "repeats"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.finalists and self.passes < len(HALVES):
+            raise UsageError("finals need two passes or more, so that each half has one")
         rates = list(self.rates_per_s)
         if not rates or not all(0 < rate < np.inf for rate in rates):
             raise UsageError(f"rates must be above 0 requests/s, got {rates}")

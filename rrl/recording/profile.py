@@ -126,7 +126,9 @@ class Profile:
         return values
 
     def finalists(self, rate_per_s: float) -> list[dict[str, Any]]:
-        """Return the results of the finals at a load, one per finalist; empty if no finals.
+        """Return the results of the finals at a load, one per finalist.
+
+        It is empty without finals, and for recordings that describe no verdicts of theirs.
 
         A result has the value of each knob, the `verdict` (the word of
         :class:`rrl.recording.truth.Verdict`), the `ratio` to the best with its limits `low` and

@@ -24,11 +24,18 @@ BATCH = 32  # measurements in a training step of the network
 def chance(episode: int, start: float, end: float, half_life: float) -> float:
     """Return the probability of a random action; it halves every `half_life` episodes, to `end`.
 
+    Raises
+    ------
+    ValueError
+        If the numbers are no probabilities that fall.
+
     Examples
     --------
     >>> [chance(episode, 0.4, 0.1, half_life=10) for episode in (0, 10, 20, 500)]
     [0.4, 0.2, 0.1, 0.1]
     """
+    if not 0 <= end <= start <= 1 or not half_life > 0:
+        raise ValueError(f"need 0 <= end <= start <= 1 and half_life > 0: {start, end, half_life}")
     return max(end, start * 0.5 ** (episode // half_life))
 
 
@@ -64,6 +71,7 @@ class QLearning(Searcher):
         learning_rate: float = 0.3,
     ) -> None:
         super().__init__(space, rng)
+        chance(0, *epsilon)  # it checks the numbers
         self.epsilon, self.learning_rate = epsilon, learning_rate
 
     def begin(self, search: Search, start: int) -> None:
@@ -122,6 +130,7 @@ class DeepQNetwork(Searcher):
         updates: int = 8,
     ) -> None:
         super().__init__(space, rng)
+        chance(0, *epsilon)  # it checks the numbers
         self.epsilon, self.updates = epsilon, updates
         sizes = (1 + space.positions.shape[1], *hidden, 1)
         self.network = Network(sizes, learning_rate, rng)

@@ -71,7 +71,8 @@ class Preloaded:
         atexit.unregister(self.close)
         self._connection.close()
         self.process.kill()
-        self.process.wait()
+        with suppress(KeyboardInterrupt):  # a second one, at the end of the interpreter
+            self.process.wait()
 
     def ask(self, question: Any) -> int | None:
         """Ask what :func:`main` answers; the answer is None if the process has ended."""

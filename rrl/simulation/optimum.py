@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ CONFIDENCE = 0.99
 """Confidence level of the interval of the lowest cost, and of the whole list of ties."""
 
 
-class Optimum(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Optimum:
     """The best configuration of a simulated server, and how certain this result is.
 
     Parameters

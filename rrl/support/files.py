@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from filelock import lock_descriptor
 
 from rrl.support.errors import DataError, UsageError
+
+MARK = "rrl-"  # before the number of the process, in the names of files that replace others
 
 
 @contextmanager
@@ -29,7 +31,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     ...     [(path.name, path.read_text()) for path in Path(folder).iterdir()]
     [('a.txt', 'whole')]
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch = path.with_name(f".{path.name}.{MARK}{os.getpid()}")
     try:
         with scratch.open("wb") as file:
             yield file
@@ -54,14 +56,14 @@ def remove_leftovers(folder: Path) -> None:
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     for number in (os.getpid(), 2**22 + 1):  # the second is larger than any process number
-    ...         _ = (Path(folder) / f".a.txt.{number}").write_text("half")
+    ...         _ = (Path(folder) / f".a.txt.{MARK}{number}").write_text("half")
     ...     remove_leftovers(Path(folder))
-    ...     [path.suffix == f".{os.getpid()}" for path in Path(folder).iterdir()]
+    ...     [path.suffix == f".{MARK}{os.getpid()}" for path in Path(folder).iterdir()]
     [True]
     """
-    for left in folder.glob(".*.*"):
-        number = left.suffix[1:]
-        if number.isdecimal() and not Path("/proc", number).exists():
+    for left in folder.glob(f".*.{MARK}*"):
+        number = left.suffix.removeprefix(f".{MARK}")
+        if number.isdecimal() and left.is_file() and not Path("/proc", number).exists():
             left.unlink(missing_ok=True)
 
 
@@ -103,13 +105,16 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Add a text to a file in one write; when this returns, it is on disk."""
+    """Add a text to a file; when this returns, it is on disk. If it fails, nothing was added."""
+    end = path.stat().st_size if path.exists() else 0
     try:
         with path.open("ab") as file:
             file.write(text.encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
+        with suppress(OSError):
+            os.truncate(path, end)
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from rrl.support.own_folder import own_folder
 from rrl.support.provenance import versions
@@ -20,7 +21,7 @@ LOCK = "machine.lock"
 other work wait."""
 
 POLL_S, TURN_S = 0.02, 0.05  # how often one looks for its turn, and the pause that lets it find it
-RUN = "machine.run"  # beside it: the file that a run locks which measures all the time
+RUN = "machine.run"  # beside it: a file that all runs lock together which measure all the time
 _DISTURBANCE = "on this machine: wait for it, or the measurements disturb each other"
 
 PACKAGES = ("region-rl", "tensorflow", "tensorflow-serving-api", "grpcio", "numpy")
@@ -95,13 +96,12 @@ def announced() -> Iterator[str | None]:
     'another rrl run measures on this machine: wait for it, or the measurements disturb each other'
     """
     recording = f"a recording measures {_DISTURBANCE}" if _held(LOCK) else None
-    lock, warning = FileLock(own_folder() / RUN, blocking=False), another_run() or recording
-    with suppress(Timeout):  # the other one is announced
-        lock.acquire()
+    warning, file = another_run() or recording, _open(RUN)
     try:
+        fcntl.flock(file, fcntl.LOCK_SH)  # several runs share it
         yield warning
     finally:
-        lock.release()
+        os.close(file)
 
 
 def another_run() -> str | None:
@@ -115,11 +115,18 @@ def another_run() -> str | None:
 
 def _held(name: str) -> bool:
     """Return whether a process holds a lock; its end, however it ends, releases it."""
+    file = _open(name)
     try:
-        with FileLock(own_folder() / name, blocking=False):
-            return False
-    except Timeout:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
+    finally:
+        os.close(file)
+    return False
+
+
+def _open(name: str) -> int:
+    return os.open(own_folder() / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 @contextmanager
