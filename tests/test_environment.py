@@ -43,6 +43,12 @@ def test_levels_are_actions_and_where_some_are_missing_configurations_are():
     assert [numbers.configuration(i) for i in range(4)] == list(holed.space)
 
 
+def test_a_number_is_an_action_where_there_is_one_knob():
+    environment = make(TableServer({"threads": [1, 2, 4], "cost": [3.0, 2.0, 1.0]}, ["threads"]))
+    for action in (1, np.int64(1), np.array([1])):
+        assert environment.configuration(action) == {"threads": 2}
+
+
 @pytest.mark.parametrize("action", [[4, 0, 0], [-1, 0, 0], [0, 0], [0.5, 0, 0], None])
 def test_an_action_outside_the_space_is_refused(action):
     environment = make(testbed("cpu2"))

@@ -11,7 +11,7 @@ import pytest
 
 from rrl.operating.journal import JOURNAL, Journal
 from rrl.support.errors import DataError, UsageError
-from rrl.support.files import replacing
+from rrl.support.files import MARK, replacing
 
 GONE = 2**22 + 1  # larger than any process number
 SETTINGS = {"seed": 1, "rate": 14.0}
@@ -76,7 +76,7 @@ def test_a_damaged_earlier_line_is_named(tmp_path, line):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"journal": 2}, "is of version '2' of journals, and this rrl has version 6"),
+        ({"journal": 2}, "is of version '2' of journals, and this rrl has version 7"),
         ({"agent_version": 2}, "is of version '2' of the agent, and this rrl has version 1"),
     ],
 )
@@ -110,11 +110,15 @@ def test_a_second_run_says_so_and_stops(tmp_path):
 def test_what_a_kill_left_of_an_atomic_write_is_removed(tmp_path):
     fill(tmp_path)
     for name in ("result.json", "tuning.pdf", "batching.txt"):
-        (tmp_path / f".{name}.{GONE}").write_text("half")
-    (tmp_path / f".tuning.png.{os.getpid()}").write_text("half, and the process lives")
+        (tmp_path / f".{name}.{MARK}{GONE}").write_text("half")
+    (tmp_path / f".tuning.png.{MARK}{os.getpid()}").write_text("half, and the process lives")
+    (tmp_path / ".notes.20240131").write_text("it is the user's")
+    (tmp_path / ".cache.2024").mkdir()
     Journal(tmp_path, SETTINGS).close()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        f".tuning.png.{os.getpid()}",
+        ".cache.2024",
+        ".notes.20240131",
+        f".tuning.png.{MARK}{os.getpid()}",
         JOURNAL,
     ]
 

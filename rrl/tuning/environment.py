@@ -112,8 +112,8 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
 
     def _index(self, action: Any) -> int:
         numbers = np.asarray(action)
-        if numbers.size == 1:  # a scalar is an action of a space of one knob
-            numbers = numbers.reshape(self.action_space.shape)
+        if self.action_space.shape == (1,) and numbers.size == 1:  # a scalar for the only knob
+            numbers = numbers.reshape(1)
         if not (numbers.dtype.kind in "iu" and self.action_space.contains(numbers)):
             raise ValueError(f"action {action!r} is not in {self.action_space}")
         if numbers.ndim == 0:
