@@ -513,8 +513,9 @@ def test_a_client_that_leaves_is_a_failure(path, kept, seen):
 
 def test_a_long_log_is_renewed_and_no_request_is_lost(path, seen, monkeypatch):
     monkeypatch.setattr(client_traffic, "RENEW_BYTES", 2000)
-    inode = path.log.stat().st_ino
-    calls = 0
+    call(path)
+    ended(seen, 1)  # so Envoy has made the log
+    inode, calls = path.log.stat().st_ino, 1
 
     def renewed():
         nonlocal calls

@@ -24,7 +24,7 @@ from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving import models
 from rrl.serving.handover import HandoverServer
-from rrl.serving.lasting import Lasting, wait_until
+from rrl.serving.lasting import Lasting, stop, wait_until
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, LastingError
@@ -263,6 +263,31 @@ def test_a_lasting_server_that_does_not_start_is_stopped_and_explained(
     assert (tmp_path / "rrl-probe-1.log").read_text() == "no memory\n"
     with pytest.raises(UsageError, match="choose a shorter folder"):
         ModelServer(model, lasting=tmp_path / ("x" * 120))
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from rrl.serving.lasting import Lasting
+folder = Path(sys.argv[1])
+one = Lasting(folder, "one", "a-mark")
+one.prepare([sys.executable, "-SE", "-c", "import time; time.sleep(600)  # a-mark"])
+one.start(folder / "log")
+time.sleep(600)
+"""
+
+
+def test_a_process_whose_parent_never_asks_for_its_status_is_stopped(tmp_path):
+    """As in a notebook that has left a server, or in a container."""
+    with subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)]) as parent:
+        try:
+            found = Lasting(tmp_path, "one", "a-mark")
+            assert wait_until(lambda: found.alive, LIMIT_S)
+            stop(found)
+            assert parent.poll() is None
+            assert not found.alive
+        finally:
+            parent.kill()
 
 
 # --- Two runs on one machine ---------------------------------------------------------------------

@@ -10,7 +10,7 @@ import signal
 import threading
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from rrl.serving.loadgen import SIGNATURE
 from rrl.serving.sample import Inputs, random_inputs
 from rrl.serving.saved_model import saved_inputs
 from rrl.serving.servable import found_versions, newest_version
-from rrl.support.errors import RRLError
+from rrl.support.errors import RRLError, ServerError
 from rrl.tuning.episode import Episode, Server
 from rrl.tuning.presets import in_words
 
@@ -85,7 +85,8 @@ class InTurns:
         self._found.append((configuration, server := one[1]))
         try:
             if one[0] == configuration:
-                server.resume()  # it is warm like one that has just started
+                with suppress(ServerError):  # if it has died, another one starts
+                    server.resume()  # it is warm like one that has just started
             return server.measure(configuration, *arguments, **options)
         finally:
             server.pause()

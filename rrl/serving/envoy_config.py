@@ -102,6 +102,16 @@ def bootstrap(door: Door, folder: Path) -> dict[str, Any]:
             "bytes_to_release": 256 * 2**20,  # so much, so often: a burst does not stay
             "memory_release_interval": "2s",
         },
+        "overload_manager": {
+            "resource_monitors": [
+                _typed(
+                    "envoy.resource_monitors.global_downstream_max_connections",
+                    "extensions.resource_monitors.downstream_connections.v3"
+                    ".DownstreamConnectionsConfig",
+                    max_active_downstream_connections=10_000,
+                )
+            ]
+        },
     }
 
 

@@ -6,12 +6,13 @@ may run the same script: it waits until the process has ended, and then takes it
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -40,19 +41,18 @@ class Lasting:
         self.script, self.noted = folder / f"{name}.sh", folder / f"{name}.pid"
         self.mark = mark
         self._child: subprocess.Popen[bytes] | None = None
-        self._last: int | None = None  # the number that was seen last
+        self._last: psutil.Process | None = None  # of another parent, as it was seen last
 
     @property
     def pid(self) -> int | None:
         """The number of the process; None if it does not run."""
         if self._child is not None and self._child.poll() is None:
-            self._last = self._child.pid
-            return self._last
+            return self._child.pid
         with suppress(OSError, ValueError, psutil.Error):
             process = psutil.Process(int(self.noted.read_text()))
             ended = process.status() == psutil.STATUS_ZOMBIE
             if not ended and any(self.mark in word for word in process.cmdline()):
-                self._last = process.pid
+                self._last = process
                 return process.pid
         return None
 
@@ -69,17 +69,24 @@ class Lasting:
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end, or raise :class:`subprocess.TimeoutExpired`; return the status."""
-        last = self.pid or self._last  # while it ends, it looks as if it had ended
-        if self._child is not None and self._child.pid == last:
+        if self._child is not None and self._last is None:
             return self._child.wait(timeout)
-        if last is not None:
-            try:
-                psutil.Process(last).wait(timeout)
-            except psutil.TimeoutExpired:
-                raise subprocess.TimeoutExpired(self.mark, timeout or 0.0) from None
-            except psutil.NoSuchProcess:
-                pass
+
+        if not wait_until(self._has_ended, math.inf if timeout is None else timeout):
+            raise subprocess.TimeoutExpired(self.mark, timeout or 0.0)
         return self.poll() or 0
+
+    def _has_ended(self) -> bool:
+        """Return whether what was seen last has ended; another parent may never ask for its status.
+
+        While a process ends, it has no command line any more. Its first thread may end before the
+        others.
+        """
+        last = self._last
+        with suppress(psutil.Error):
+            if last is not None and last.is_running():
+                return last.status() == psutil.STATUS_ZOMBIE and last.num_threads() == 1
+        return True
 
     def prepare(self, command: Sequence[str], *before: str) -> None:
         """Write the script, which becomes the process if that does not run already.
@@ -102,14 +109,16 @@ class Lasting:
         ]
         write_atomically(self.script, "\n".join(lines) + "\n")
 
-    def start(self, log: Path) -> None:
-        """Run the script, with its output in a file."""
+    def start(self, log: Path, environment: Mapping[str, str] | None = None) -> None:
+        """Run the script, with its output in a file; by default in this process's environment."""
+        self._last = None
         with log.open("wb") as output:
             self._child = subprocess.Popen(
                 ["/bin/sh", str(self.script)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                env=environment,
                 start_new_session=True,  # Ctrl-C and a closed terminal do not reach it
             )
         _left.append(self._child)

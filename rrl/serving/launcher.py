@@ -240,12 +240,13 @@ class ModelServer:
             time was not enough, it is a LastingError, since another start would take as long.
         """
         self.log.touch(mode=0o600)  # it is private, wherever it is moved
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
         if self._lasts:
             self.process = lasting_server(self.folder)
             self.process.prepare([*prefix(self.configuration), *self.command])
-            self.process.start(self.log)
+            self.process.start(self.log, environment)
         else:
-            self.process = _spawner.submit(self._spawn).result()
+            self.process = _spawner.submit(self._spawn, environment).result()
         try:
             self._wait_until_available()
         except BaseException:
@@ -253,9 +254,8 @@ class ModelServer:
             raise
         return self
 
-    def _spawn(self) -> subprocess.Popen[bytes] | Forked:
+    def _spawn(self, environment: dict[str, str]) -> subprocess.Popen[bytes] | Forked:
         """Start the process so that the kernel kills it when this one ends."""
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
         start, arguments = self.command[: len(LOCAL_COMMAND)], self.command[len(LOCAL_COMMAND) :]
         if start == LOCAL_COMMAND:
             own = environment | environment_of(self.configuration)
@@ -366,7 +366,7 @@ def new_log(folder: Path, name: str) -> Path:
     for number in count(1):
         path = folder / f"{name}-{number}.log"
         with suppress(FileExistsError):
-            path.touch(exist_ok=False)
+            path.touch(mode=0o600, exist_ok=False)
             return path
     raise AssertionError("unreachable")
 

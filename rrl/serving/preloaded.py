@@ -160,7 +160,9 @@ def fork_server(
     Each process takes 190 MB. So beside the one that is used, only one more goes on waiting, and
     those that have running servers, because these would die with it.
     """
-    if not hasattr(os, "pidfd_open"):
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):  # an older kernel, or a sandbox
         return None
     passing = _PASSING | SET_BY_TENSORFLOW  # the process sets these itself
     environment = {name: environment[name] for name in environment.keys() - passing}

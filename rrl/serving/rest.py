@@ -29,6 +29,9 @@ MOST_BODY_BYTES = 2**31 - 1
 HTTP = (200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401)
 """The HTTP status of each code, as in TensorFlow Serving's http_server.cc."""
 
+IDLE_S = 60.0  # seconds in which a connection has to say more
+PIECE = 2**20  # bytes of a body that are read at once, so that a client cannot announce memory away
+
 _MODEL = r"/v1/models/([^/:]+)(?:/versions/(\d{1,18}))?"
 
 
@@ -110,6 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
     protocol_version = default_request_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    timeout = IDLE_S
 
     def do_GET(self) -> None:
         self._answer(_MODEL, self.server.rest.status)
@@ -119,12 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, path: str, method: Callable[..., dict[str, Any]]) -> None:
         """Answer a request; an error, perhaps TensorFlow's own, becomes an answer, too."""
-        length = self.headers.get("Content-Length", "0")
-        if "Transfer-Encoding" in self.headers or not length.isdecimal():
-            return self.send_error(411)
-        if int(length) > MOST_BODY_BYTES:
-            return self.send_error(413)
-        body = self.rfile.read(int(length))
+        if (body := self._body()) is None:
+            return None
         found = re.fullmatch(path, unquote(urlsplit(self.path).path))
         if not found:
             return self._send(404, {"error": f"Not Found: {self.command} {self.path}"})
@@ -140,6 +140,35 @@ class _Handler(BaseHTTPRequestHandler):
             document = {"error": reason(str(getattr(error, "message", error)))}
             return self._send(HTTP[Status.INTERNAL if code is None else code], document)
         return self._send(200, document)
+
+    def _length(self) -> int | None:
+        """Return the length of the body; None if it was refused, because it is not clear."""
+        given = self.headers.get_all("Content-Length", ["0"])
+        unclear = "Transfer-Encoding" in self.headers or self.headers.defects or len(given) > 1
+        if unclear or not re.fullmatch(r"\d{1,10}", given[0]):
+            self.send_error(411)
+        elif int(given[0]) > MOST_BODY_BYTES:
+            self.send_error(413)
+        else:
+            return int(given[0])
+        return None
+
+    def _body(self) -> bytes | None:
+        """Return the body; None if there is none that can be answered."""
+        if (length := self._length()) is None:
+            return None
+        body = bytearray()
+        while len(body) < length:
+            piece = self.rfile.read(min(PIECE, length - len(body)))
+            if not piece:
+                self.send_error(400)
+                return None
+            body += piece
+        return bytes(body)
+
+    def handle_expect_100(self) -> bool:
+        """Ask for a body only if it may come."""
+        return self._length() is not None and super().handle_expect_100()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Refuse what is no request, or cannot be read to its end."""

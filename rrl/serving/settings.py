@@ -163,4 +163,6 @@ def read_batching(text: str) -> dict[str, int]:
             raise ValueError(f"batching parameters file: unknown {name}; known: {known}")
         if value < _LEAST[name]:
             raise ValueError(f"{name} must be at least {_LEAST[name]}, got {value}")
+    if parameters.get("num_batch_threads") == 0:
+        raise ValueError(f"num_batch_threads must be at least 1, or {ADAPTIVE}: adaptive")
     return parameters
