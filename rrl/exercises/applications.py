@@ -66,7 +66,7 @@ def _out_of_order(one: tuple[int, float], a: float, other: tuple[int, float], b:
 
 
 def _undominated(better: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a front by another idea of what is better than a configuration, in both numbers."""
+    """Return a wrong front: `better(x, a, y, b)` says when one configuration excludes another."""
 
     def front_of(cpus: Any, latency: Any) -> Any:
         x, y = np.asarray(cpus, dtype=float), np.asarray(latency, dtype=float)
@@ -98,7 +98,10 @@ check_worth_having = Function(
         "that asks for the best in both numbers: a better one is as good in one, and not worse",
     ),
     (_undominated(lambda x, a, y, b: (x <= a) & (y < b)), "as fast with fewer CPUs is better, too"),
-    (_undominated(lambda x, a, y, b: (x < a) & (y <= b)), "as many CPUs and faster is better, too"),
+    (
+        _undominated(lambda x, a, y, b: (x < a) & (y <= b)),
+        "with as many CPUs, the faster one is better, too",
+    ),
     (lambda c, s: ~front(c, s), "upside down: true means on the front"),
     (
         lambda c, s: front([-x for x in c], [-y for y in s]),

@@ -37,7 +37,7 @@ def _seeded(answer: Callable[..., Any]) -> Callable[[int, float], Any]:
 
 
 def _mean_of(choose: Callable[[Any], Any]) -> Callable[..., float]:
-    """Return the mean of what is chosen from the errors of each of many rounds."""
+    """Return the mean over 20,000 rounds; `choose` takes one number from the errors of a round."""
     return lambda loads, error, rng: choose(rng.normal(0, error, (20_000, loads))).mean()
 
 

@@ -5,7 +5,7 @@ A check is called with what the learner wrote. :class:`Values` checks numbers or
 with the right one in all of them. A known mistake is a wrong answer with a reason. The reason is
 shown only if the learner's answer agrees with the mistake in all cases, so that the reason is true.
 Any other wrong function is shown beside the right one, for the first case in which the two differ.
-What is not of the right kind, such as a text or a generator, is named by its kind. A few checks are
+If an answer is a text or a generator instead of a number, the message says so. A few checks are
 functions of their own, made of :func:`ask` and :func:`require`.
 """
 

@@ -69,9 +69,9 @@ def open_server(
 class InTurns:
     """Two servers that only this run uses, so that a change back to a configuration needs no start.
 
-    In a comparison, each of the two configurations so has a server of its own. If neither server
-    has the wanted configuration, the one that was idle for longer changes to it. A server that is
-    not measured is paused.
+    So each of the two configurations of a comparison has a server of its own. If neither server
+    has the wanted configuration, the server that was idle for longer changes to it. The server that
+    is not measured is paused.
     """
 
     def __init__(self, one: LiveServer, two: LiveServer) -> None:
