@@ -150,6 +150,7 @@ def record_side_by_side(
         "recorded": datetime.now(UTC).date().isoformat(),
         "machine": describe_machine(),
         "what": about | {"contestants": sorted(contestants)},
+        "best": {name: contestants[name].agent.best(turn[name].load) for name in sorted(turn)},
         **(notes or {}),
     }
     write_atomically(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
