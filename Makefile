@@ -11,7 +11,7 @@
 .PHONY: help env envoy set-up test test-long lint format reproduce reproduce-all verify recorded \
         measured live live-experiments bench lab lock clean student pages site results versions \
         verify-all store-results renew-results check-results verify-results compare-figures \
-        all-steps
+        all-steps committed
 
 CONDA := $(shell [ -n "$$CONDA_PREFIX" ] && [ "$$CONDA_DEFAULT_ENV" != base ] && \
                  [ ! -d "$$CONDA_PREFIX/condabin" ] && echo "$$CONDA_PREFIX")
@@ -76,11 +76,11 @@ reproduce: env ## Run all notebooks (or NOTEBOOKS="..."), then one of them on a 
 	@$(call alone,reproduce,$(MAKE) -s all-steps)
 
 reproduce-all: env ## Measure anew what is in data/README.md (hours, resumable), then reproduce
-	@$(call alone,reproduce,$(MAKE) -s measured renew-results store-results clean-results all-steps live-experiments)
+	@$(call alone,reproduce,$(MAKE) -s measured renew-results store-results all-steps live-experiments)
 	@rm -rf build/measured
 
 results: env ## Renew the stored results of other versions, and store new ones
-	@$(call alone,reproduce,$(MAKE) -s renew-results store-results $(if $(findstring file,$(origin NOTEBOOKS)),clean-results))
+	@$(call alone,reproduce,$(MAKE) -s renew-results store-results)
 
 versions: env ## Give what behaves otherwise than its version says the next version
 	@$(ENV_PYTHON) -m rrl.studies.results versions
@@ -88,7 +88,7 @@ versions: env ## Give what behaves otherwise than its version says the next vers
 verify-all: env ## Compute every stored result again, and compare (hours; resumable)
 	@$(call alone,reproduce,$(ENV_PYTHON) -m rrl.studies.results verify --all)
 
-verify: env ## Run the notebooks, then compare all figures with what is committed (or REFERENCE=DIR)
+verify: committed env ## Run the notebooks, then compare all figures with what is committed
 	@$(call alone,reproduce,$(MAKE) -s check-results verify-results recorded)
 	@$(MAKE) -s compare-figures
 
@@ -97,11 +97,9 @@ bench: envoy ## Time what must be fast: the server, hand-overs, the simulator, t
 
 # Into build/measured first, which stays until all is done: an interrupted run does not begin again.
 measured: | env
-	@for name in $$($(ENV_PYTHON) -c "from rrl.recording.plans import REPEATED; print(*REPEATED)") \
-	    live-phases; do \
+	@for name in $$($(ENV_PYTHON) -c "from rrl.recording.plans import REPEATED; print(*REPEATED)"); do \
 	    [ -e build/measured/$$name.done ] || { \
-	    what="rrl.cli profile $$name"; [ $$name != live-phases ] || what=rrl.studies.live_phases; \
-	    $(ENV_PYTHON) -m $$what --out build/measured/$$name && \
+	    $(ENV_PYTHON) -m rrl.cli profile $$name --out build/measured/$$name && \
 	    rm -rf data/$$name && cp -r build/measured/$$name data/ && \
 	    touch build/measured/$$name.done; } || exit; done
 
@@ -148,26 +146,25 @@ all-steps: check-results recorded live
 renew-results: | env
 	@$(ENV_PYTHON) -m rrl.studies.results renew
 
-clean-results: | env
-	@$(ENV_PYTHON) -m rrl.studies.results clean
-
 check-results: | env
 	@$(ENV_PYTHON) -m rrl.studies.results check
 
 verify-results: | env
 	@$(ENV_PYTHON) -m rrl.studies.results verify
 
+committed:
+	@git cat-file -e HEAD:./figures/manifest.json 2>/dev/null || { \
+	    echo "rrl: no committed figures here: copy figures/ elsewhere, run \`make recorded\`, then" \
+	    "compare by \`diff -r --exclude=live\`" >&2; exit 1; }
+
 # Git can tell only where the figures are committed.
-compare-figures:
-	@{ $(if $(REFERENCE),diff -rq --exclude=live "$(REFERENCE)/figures" figures,\
-	    git cat-file -e HEAD:./figures/manifest.json && \
-	    changed=$$(git status --porcelain -uall figures) && \
-	    { [ -z "$$changed" ] || { echo "$$changed"; false; }; }); } || { \
-	echo "rrl: figures/ is not as it was, see above: what changes in figures/manifest.json names" \
-	    "the data, parameters and versions; without git: make verify REFERENCE=DIR" >&2; exit 1; }
+compare-figures: committed
+	@changed=$$(git status --porcelain -uall figures) && [ -z "$$changed" ] || { echo "$$changed"; \
+	    echo "rrl: figures/ is not as it was, see above: what changes in figures/manifest.json names" \
+	    "the data, parameters and versions" >&2; exit 1; }
 	@echo "All figures and tables are the same"
 
-SWEEPING = $(shell grep -lE "import .*\bSweep\b" $(NOTEBOOKS))
+SWEEPING = $(shell grep -lE "import .*\bSweep\b" notebooks/[0-9]*.ipynb)
 
 store-results: | env
 	@RRL_RESULTS=store $(RUN) $(SWEEPING) --jobs 1 --out build/storing -p figures ../build/storing

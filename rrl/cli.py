@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from typing import NoReturn
 
 from rrl.operating import log
 from rrl.support.errors import Parser, command
-from rrl.support.provenance import versions
+from rrl.support.provenance import installed
 
 _EXAMPLES = """examples:
   rrl tune mobilenet_v2 --rate 60 --slo "p99<50ms"
@@ -23,27 +22,17 @@ stable or misses the goal, 130 interrupted
 """
 
 
-class _Parser(Parser):
-    """A parser that also says how to give a value that begins with a dash."""
-
-    def error(self, message: str) -> NoReturn:
-        if message.endswith("expected one argument"):
-            option = message.split()[1].rstrip(":")
-            message += f"; write a value that begins with a dash as {option}=VALUE"
-        super().error(message)
-
-
 def _parser() -> Parser:
     from rrl.operating import profiling, racing, replay, tune  # Ctrl-C here ends with one line, too
 
-    parser = _Parser(
+    parser = Parser(
         prog="rrl",
         description="Tune the parallelism of TensorFlow Serving by region-based reinforcement "
         "learning.",
         epilog=_EXAMPLES,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    version = versions(["region-rl"]).get("region-rl", "(not installed)")
+    version = installed(["region-rl"]).get("region-rl", "(not installed)")
     parser.add_argument("--version", action="version", version=f"rrl {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (tune, replay, racing, profiling):

@@ -1,8 +1,8 @@
-"""What a decision costs: every agent side by side, and what has a limit. A script, not a test.
+"""What a decision costs, of the agents whose decisions have a limit. A script, not a test.
 
 A decision is one ask, one tell and one best, as in the loop. Its time is that of the processor, so
-other work on the machine hardly counts. Costs are a bowl with 7 % noise, computed beforehand. An
-agent stops when its budget of time is spent, and what it did not reach is shown as "-".
+other work on the machine hardly counts. Costs are a bowl with 7 % noise, computed beforehand. Of
+the same run several times, the lowest number is the undisturbed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,9 @@ from rrl.core.knob import Knob
 from rrl.core.region import FixedRadius
 from rrl.core.space import ConfigSpace
 from rrl.rivals.agents import AGENTS, maker
-from rrl.support.errors import UsageError
 from rrl.support.machine import one_thread
 
 LATE = 100  # decisions whose median counts
-AFTER = (200, 1000)  # decisions
-BUDGET_S = 20.0  # per agent and space
 LIMITS_US = {11: 20, 101: 50}  # of the paper's agents with a copy, by the values per knob
 GP_LIMITS_S = {"1296": 3e-3, "10,000": 20e-3, "10^6": 50e-3}  # of `rrl-gp`, by configurations
 
@@ -33,38 +30,20 @@ def bowl(space: ConfigSpace) -> np.ndarray:
     return 0.1 * (1 + (away**2).mean(axis=1) / np.ptp(space.positions, axis=0).max() ** 2)
 
 
-def decisions(agent, space: ConfigSpace, episodes: int, budget_s: float) -> list[float]:
-    """Seconds of each decision; fewer than `episodes` if the budget is spent."""
+def decisions(agent, space: ConfigSpace, episodes: int) -> list[float]:
+    """Seconds of each decision."""
     costs, noise = bowl(space), np.random.default_rng(1).normal(1, 0.07, episodes)
-    seconds, end = [], time.perf_counter() + budget_s
-    while len(seconds) < episodes and time.perf_counter() < end:
+    seconds = []
+    for factor in noise:
         start = time.thread_time()
         configuration = agent.ask(10.0)
         asked = time.thread_time()
-        cost = float(costs[space.index(configuration)] * noise[len(seconds)])
+        cost = float(costs[space.index(configuration)] * factor)
         told = time.thread_time()
         agent.tell(configuration, cost)
         agent.best(10.0)
         seconds.append(time.thread_time() - told + asked - start)
     return seconds
-
-
-def side_by_side(title: str, space: ConfigSpace) -> None:
-    """All agents on one space: late decisions, and the slowest one, when agents refit."""
-    heads = "".join(f"{f'after {n}':>12}" for n in AFTER)
-    print(f"\nus per decision, {title:18}{heads}     slowest   decisions")
-    for name in AGENTS:
-        try:
-            agent = AGENTS[name](space, np.random.default_rng(0))
-        except UsageError as error:
-            print(f"{name:35}  absent: {error}")
-            continue
-        seconds = decisions(agent, space, AFTER[-1], BUDGET_S)
-        late = [seconds[n - LATE : n] if len(seconds) >= n else [] for n in AFTER]
-        shown = [
-            f"{1e6 * statistics.median(part):12.1f}" if part else f"{'-':>12}" for part in late
-        ]
-        print(f"{name:35}{''.join(shown)}{1e6 * max(seconds):12.1f}{len(seconds):12}", flush=True)
 
 
 def judge(what: str, seconds: float, limit_s: float) -> None:
@@ -75,12 +54,10 @@ def judge(what: str, seconds: float, limit_s: float) -> None:
 def runs_of(make, space: ConfigSpace, episodes: int, repeats: int) -> list[list[float]]:
     """The same run several times; the first is left out, because it imports and compiles."""
     made = (make(space, np.random.default_rng(0)) for _ in range(repeats + 1))
-    return [decisions(agent, space, episodes, 60.0) for agent in made][1:]
+    return [decisions(agent, space, episodes) for agent in made][1:]
 
 
-def goals() -> None:
-    """Whatever has a limit. Of the same run several times, the lowest number is the undisturbed."""
-    print("\nus per decision, lowest of the runs")
+def main() -> None:
     for n, limit in LIMITS_US.items():
         space = paper_cpu(n - 1)
         for name, radius in product(("rrl", "rrl-released-copy"), (1.0, 2.0, 3.0)):
@@ -100,6 +77,4 @@ def goals() -> None:
 
 if __name__ == "__main__":
     with one_thread():  # one core, as the server needs the others
-        side_by_side("11 x 11 x 11", paper_cpu(10))
-        side_by_side("cpu2-joint (1296)", testbed("cpu2-joint").space)
-        goals()
+        main()

@@ -9,8 +9,6 @@ death of the kept server explains.
 from __future__ import annotations
 
 import argparse
-import http.client
-import json
 import os
 import signal
 import sys
@@ -22,10 +20,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
 import numpy as np
 import psutil
-from clients import LIMIT_S
+from clients import LIMIT_S, by_grpc, by_rest, calling
 from probe import build_probe
 from test_service import in_a_trial, line_with, tuning
 
@@ -48,8 +45,16 @@ class Calls:
     """The calls of one kind of client since the last look."""
 
     name: str
+    ask: Callable[[], object]
     seconds: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+
+    def make(self) -> None:
+        """Make a call."""
+        began = time.monotonic()
+        if wrong := self.ask():
+            self.failed.append(" ".join(str(wrong).split()))
+        self.seconds.append(time.monotonic() - began)
 
     def row(self, fault: str) -> str:
         """Return a line of the table, and forget the calls."""
@@ -61,60 +66,21 @@ class Calls:
         return f"{fault:28s} {self.name:12s} {numbers}{why}"
 
 
-def by_grpc(port: int, rows: int) -> Callable[[], None]:
-    """Return a function that makes one call."""
-    client, request = Client(f"127.0.0.1:{port}", "probe"), {"x": np.ones((rows, 2), np.float32)}
-    return lambda: client.predict(request, timeout_s=LIMIT_S) and None
-
-
-def by_rest(port: int, rows: int) -> Callable[[], None]:
-    """Return a function that makes one call."""
-    body = json.dumps({"instances": [[1.0, 1.0]] * rows})
-
-    def call() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT_S)
-        connection.request("POST", "/v1/models/probe:predict", body)
-        reply = connection.getresponse()
-        said = reply.read()
-        connection.close()
-        if reply.status != 200:
-            raise OSError(f"{reply.status}: {said[:80]!r}")
-
-    return call
-
-
 @contextmanager
-def clients(port: int, rest_port: int, count: int):
+def all_clients(port: int, rest_port: int, count: int):
     """Call all the time, with `count` small and one large client by gRPC and as many by REST."""
-    stop, threads, kinds = threading.Event(), [], []
-    for name, make, at, rows, number in (
-        ("gRPC 1 kB", by_grpc, port, SMALL, count),
-        ("REST 1 kB", by_rest, rest_port, SMALL, count),
-        ("gRPC 8 MB", by_grpc, port, LARGE, 1),
-        ("REST 8 MB", by_rest, rest_port, LARGE, 1),
-    ):
-        kinds.append(calls := Calls(name))
-        call = make(at, rows)  # here, because threads that import TensorFlow wait for each other
-
-        def run(call=call, calls=calls) -> None:
-            while not stop.is_set():
-                began = time.monotonic()
-                try:
-                    call()
-                except (grpc.RpcError, OSError, http.client.HTTPException) as error:
-                    calls.failed.append(" ".join(str(error).split()))
-                calls.seconds.append(time.monotonic() - began)
-                time.sleep(0.02)
-
-        threads += [threading.Thread(target=run) for _ in range(number)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield kinds
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+    address = f"127.0.0.1:{port}"
+    with Client(address, "probe") as one, Client(address, "probe") as other:
+        small = [
+            Calls("gRPC 1 kB", by_grpc(one, SMALL)),
+            Calls("REST 1 kB", by_rest(rest_port, SMALL)),
+        ]
+        large = [
+            Calls("gRPC 8 MB", by_grpc(other, LARGE)),
+            Calls("REST 8 MB", by_rest(rest_port, LARGE)),
+        ]
+        with calling([kind.make for kind in small * count + large]):
+            yield small + large
 
 
 def trial_of(process, folder: Path) -> int:
@@ -190,7 +156,7 @@ def main() -> int:
             words = [*words, *always, count]
             with tuning(model, place / str(number), *words, port=port) as process:
                 line_with(process, "clients may use")
-                kinds = kinds or stack.enter_context(clients(port, rest_port, options.clients))
+                kinds = kinds or stack.enter_context(all_clients(port, rest_port, options.clients))
                 line_with(process, "episodes of 20 requests")
                 reader = threading.Thread(target=process.stderr.read)
                 reader.start()

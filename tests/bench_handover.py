@@ -5,13 +5,12 @@
 - It calls the model in turns: in this process, from message to message, then directly, and through
   Envoy. It prints the medians, and those of the paired differences with 95 % intervals.
 - Then requests go through Envoy at 50 a second without a pause, while configurations take over from
-  one another. It prints how many requests failed or were lost, how long a hand-over takes, and the
-  latency during hand-overs (from the start of the new server to the end of the old one) and
-  between them.
+  one another. It prints how many requests failed, how long a hand-over takes, and the latency
+  during hand-overs (from the start of the new server to the end of the old one) and between them.
 - Then calls of another client hang at a trial, at random times. A look every `LOOK_S` seconds, as
   the guard looks, tells how many seconds beyond its limit each call was known as late.
 
-The run ends with 1 if a request failed or was lost, or if a hang was known later than `LATEST_S`.
+The run ends with 1 if a request failed, or if a hang was known later than `LATEST_S`.
 """
 
 from __future__ import annotations
@@ -35,8 +34,9 @@ from rrl.serving import models
 from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import Client, predict_request
+from rrl.serving.saved_model import random_request
 from rrl.serving.servable import LoadedModel
-from rrl.serving.volley import LOOK_S
+from rrl.serving.volley import HEAD_START_S, LOOK_S
 from rrl.tuning.episode import Episode
 from rrl.tuning.objective import Percentile
 
@@ -83,33 +83,16 @@ def overhead(server: HandoverServer, inputs: dict, calls: int) -> None:
 # --- hand-overs -----------------------------------------------------------------------------------
 
 
-class Load:
-    """Requests at a steady rate, from a thread of its own, until told to stop."""
-
-    def __init__(self, address: str, inputs: dict, rate: float) -> None:
-        self.sent = 0
-        self.arrivals: list[float] = []  # by time.monotonic
-        self.latency: list[float] = []
-        self.status: list[int] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(address, inputs, rate))
-        self._thread.start()
-
-    def _run(self, address: str, inputs: dict, rate: float) -> None:
-        with Client(address, "keyword") as client:
-            payload, due = client.payload(inputs), np.arange(CHUNK) / rate
-            while not self._stop.is_set():
-                self.sent += CHUNK
-                start = time.monotonic() + 0.01
-                sample = client.fire(payload, due, 30.0)
-                self.arrivals += (start + due).tolist()
-                self.latency += sample.latency.tolist()
-                self.status += sample.status.tolist()
-
-    def stop(self) -> None:
-        """Wait for the last answers."""
-        self._stop.set()
-        self._thread.join()
+def load(address: str, inputs: dict, rate: float, stop: threading.Event) -> list[NDArray]:
+    """Send requests at a steady rate until told to stop; return arrivals, latencies and codes."""
+    found = []
+    with Client(address, "keyword") as client:
+        payload, due = client.payload(inputs), np.arange(CHUNK) / rate
+        while not stop.is_set():
+            start = time.monotonic() + HEAD_START_S
+            sample = client.fire(payload, due, 30.0)
+            found.append((start + due, sample.latency, sample.status))
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
 
 def describe(name: str, seconds: NDArray[np.float64]) -> str:
@@ -127,21 +110,21 @@ def describe(name: str, seconds: NDArray[np.float64]) -> str:
 
 
 def hand_over(server: HandoverServer, inputs: dict, options: argparse.Namespace) -> int:
-    """Print what hand-overs cost; return how many requests failed or were lost."""
-    load, switches = Load(server.address, inputs, options.rate), []
-    rng = np.random.default_rng(1)
-    try:
-        for i in range(options.switches):
+    """Print what hand-overs cost; return how many requests failed."""
+    rng, stop, switches = np.random.default_rng(1), threading.Event(), []
+    with ThreadPoolExecutor(1) as pool:
+        loaded = pool.submit(load, server.address, inputs, options.rate, stop)
+        try:
+            for i in range(options.switches):
+                time.sleep(options.pause)
+                began = time.monotonic()
+                server.keep(SPACE[(i + 1) % len(SPACE)])
+                server.configure(server.kept, rng)
+                switches.append((began, time.monotonic()))
             time.sleep(options.pause)
-            began = time.monotonic()
-            server.keep(SPACE[(i + 1) % len(SPACE)])
-            server.configure(server.kept, rng)
-            switches.append((began, time.monotonic()))
-        time.sleep(options.pause)
-    finally:
-        load.stop()
-    arrivals, latency = np.array(load.arrivals), np.array(load.latency)
-    failed, lost = sum(map(bool, load.status)), load.sent - len(latency)
+        finally:
+            stop.set()
+        arrivals, latency, status = loaded.result()
     during = np.zeros(len(arrivals), dtype=bool)
     for began, ended in switches:
         during |= (arrivals >= began) & (arrivals <= ended)
@@ -149,11 +132,10 @@ def hand_over(server: HandoverServer, inputs: dict, options: argparse.Namespace)
     print(f"a hand-over: median {median:.1f} s ({low:.1f} to {high:.1f})")
     print(describe("during hand-overs", latency[during]))
     print(describe("between them", latency[~during]))
-    print(
-        f"{len(switches)} hand-overs, {load.sent} requests at {options.rate:g}/s: "
-        f"{failed} failed, {lost} lost"
-    )
-    return failed + lost
+    failed = np.count_nonzero(status)
+    sent = f"{len(latency)} requests at {options.rate:g}/s"
+    print(f"{len(switches)} hand-overs, {sent}: {failed} failed")
+    return failed
 
 
 # --- a hang ---------------------------------------------------------------------------------------
@@ -201,7 +183,7 @@ def main() -> int:
     parser.add_argument("--hangs", type=int, default=50)
     options = parser.parse_args()
     base, rng = models.build("keyword"), np.random.default_rng(1)
-    inputs = models.sample("keyword", rng)
+    inputs = random_request(base, rng)
     with HandoverServer(base, SPACE, inputs=inputs) as server:
         server.keep(SPACE[0])
         server.configure(SPACE[0], rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import threading
 import time
 from contextlib import contextmanager
@@ -17,48 +18,79 @@ from rrl.serving.loadgen import Client
 LIMIT_S = 600.0  # it only ends a test that hangs
 
 
-@contextmanager
-def clients(address, rest_port=None, batch=1):
-    """Two clients of gRPC, or one of gRPC and one of REST; a list of what went wrong, or 0."""
-    stop, codes = threading.Event(), []
+def by_grpc(client, rows=1):
+    """A function that calls by gRPC; it returns what went wrong, or 0."""
 
-    def call(ask):
-        while not stop.is_set():
-            try:
-                codes.append(ask())
-            except (OSError, http.client.HTTPException) as error:
-                codes.append(repr(error))
-            time.sleep(0.02)
-
-    def by_grpc():
+    def call():
         try:
-            client.predict({"x": np.ones((batch, 2), np.float32)}, timeout_s=LIMIT_S)
+            client.predict({"x": np.ones((rows, 2), np.float32)}, timeout_s=LIMIT_S)
         except grpc.RpcError as error:
             return f"{error.code()}: {error.details()}"
         return 0
 
-    def by_rest():
-        connection = http.client.HTTPConnection("127.0.0.1", rest_port, timeout=LIMIT_S)
-        body = f'{{"instances": {[[1.0, 1.0]] * batch}}}'
-        connection.request("POST", "/v1/models/probe:predict", body)
-        reply = connection.getresponse()
-        said = reply.read().decode()
-        connection.close()
+    return call
+
+
+def by_rest(port, rows=1):
+    """A function that calls by REST; it returns what went wrong, or 0."""
+    body = json.dumps({"instances": [[1.0, 1.0]] * rows})
+
+    def call():
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT_S)
+        try:
+            connection.request("POST", "/v1/models/probe:predict", body)
+            reply = connection.getresponse()
+            said = reply.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            return repr(error)
+        finally:
+            connection.close()
         return 0 if reply.status == 200 else f"{reply.status}: {said}"
 
+    return call
+
+
+@contextmanager
+def calling(functions):
+    """Call each function again and again, in a thread of its own."""
+    stop = threading.Event()
+
+    def run(function):
+        while not stop.is_set():
+            function()
+            time.sleep(0.02)
+
+    threads = [threading.Thread(target=run, args=[function]) for function in functions]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+@contextmanager
+def clients(address, rest_port=None, batch=1):
+    """Two clients of gRPC, or one of gRPC and one of REST; a list of what went wrong, or 0."""
+    codes = []
     with Client(address, "probe") as client:
         assert wait_until(lambda: client.available(timeout_s=0.5), LIMIT_S)
-        ways = [by_grpc, by_rest if rest_port else by_grpc]
-        threads = [threading.Thread(target=call, args=[way]) for way in ways]
-        for thread in threads:
-            thread.start()
-        try:
+        other = by_rest(rest_port, batch) if rest_port else by_grpc(client, batch)
+        ways = (by_grpc(client, batch), other)
+        with calling([lambda way=way: codes.append(way()) for way in ways]):
             assert wait_until(lambda: codes, LIMIT_S)
             yield codes
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
+
+
+def states(client):
+    """The state of each version of a client's model, by its number."""
+    from tensorflow_serving.apis import get_model_status_pb2
+
+    name = get_model_status_pb2.ModelVersionStatus.State.Name
+    reply = client._models.GetModelStatus(client._named, timeout=LIMIT_S)
+    return {one.version: name(one.state) for one in reply.model_version_status}
 
 
 def alive(pid):

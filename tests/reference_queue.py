@@ -53,7 +53,7 @@ class Scheduler:
 
 
 class ReferenceQueue:
-    """Runs on construction; `departure`, `rejected` and `batches` are the outcome."""
+    """Runs on construction; `departure` and `rejected` are the outcome."""
 
     def __init__(
         self,
@@ -73,7 +73,6 @@ class ReferenceQueue:
         self.threads, self.dispatch, self.handlers = threads, dispatch, handlers
         self.scheduler = Scheduler(len(batch_work), timeout, max_enqueued)
         self.departure, self.rejected = [None] * len(arrivals), [False] * len(arrivals)
-        self.batches = []  # the requests of each, in the order in which they formed
         self.coming, self.service = deque(range(len(arrivals))), []
         self.now = self.inside = 0
         while self.coming or self.inside:
@@ -117,7 +116,6 @@ class ReferenceQueue:
         batch.remaining = self.factor[batch.requests[0]] * self.batch_work[size - 1]
         batch.ready = self.now + self.dispatch
         self.service.append(batch)
-        self.batches.append(batch.requests)
 
     def finish(self, batch):
         self.service.remove(batch)

@@ -130,62 +130,44 @@ def test_an_incomplete_profile_is_not_replayed(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "code", "message"),
+    ("text", "message"),
     [
-        ("a,b,cost\n1,x,3\n2,,4\n", [], 3, "line 3: b is '', so a value is missing"),
-        ("a,cost\n1,3\nNA,4\n2,5\n", [], 3, "line 3: a is 'NA', so a value is missing"),
-        ("a,cost\n1,3\n2,NA\n", [], 3, "line 3: cost is 'NA': it must be a number from 0"),
-        ("a,cost\n1,3\n2,-0.1\n", [], 3, "line 3: cost is '-0.1'"),
-        ('a,cost\n1,3\n2,"0,18"\n', [], 3, "line 3: cost is '0,18'.*a point for decimals"),
-        ("a,cost\n1,3\n2,\udcff\n", [], 3, "not UTF-8 at byte"),
-        ("", [], 3, "no table of comma-separated values"),
-        ("a,cost\n1,3\n2,4\n", ["--knobs", "a,cost"], 2, "'cost' is the cost, so it cannot be a"),
-        ("a,cost\n1,3\n2,4\n", ["--knobs", "b"], 3, "no column 'b', it has a, cost"),
-        ("a,a,cost\n1,2,3\n2,3,4\n", [], 3, "more than one column is 'a'"),
-        (",a,cost\n0,1,3\n1,2,4\n", [], 3, "a column has no name"),
-        ("cost\n1\n2\n", [], 3, "it has the cost only"),
-        ("a,cost\n1,3\n", [], 3, "one configuration only"),
-        ("a,cost\n1,3\n2,0,4\n", [], 3, "Expected 2 fields in line 3, saw 3"),
-        ("a;cost\n1;3\n", [], 3, "no column 'cost', it has a;cost; separate the columns by commas"),
-        ("a,cost\n1,3\n2,fast\n", [], 3, "line 3: cost is 'fast'"),
+        ("a,b,cost\n1,x,3\n2,,4\n", "line 3: b is '', so a value is missing"),
+        ("a,cost\n1,3\nNA,4\n2,5\n", "line 3: a is 'NA', so a value is missing"),
+        ("a,cost\n1,3\n2,NA\n", "line 3: cost is 'NA': it must be a number from 0"),
+        ("a,cost\n1,3\n2,-0.1\n", "line 3: cost is '-0.1'"),
+        ('a,cost\n1,3\n2,"0,18"\n', "line 3: cost is '0,18'.*a point for decimals"),
+        ("a,cost\n1,3\n2,\udcff\n", "not UTF-8 at byte"),
+        ("", "no table of comma-separated values"),
+        ("a,a,cost\n1,2,3\n2,3,4\n", "more than one column is 'a'"),
+        (",a,cost\n0,1,3\n1,2,4\n", "a column has no name"),
+        ("cost\n1\n2\n", "it has the cost only"),
+        ("a,cost\n1,3\n", "one configuration only"),
+        ("a,cost\n1,3\n2,0,4\n", "Expected 2 fields in line 3, saw 3"),
+        ("a;cost\n1;3\n", "no column 'cost', it has a;cost; separate the columns by commas"),
+        ("a,cost\n1,3\n2,fast\n", "line 3: cost is 'fast'"),
+        ("a,cost\n1,0\n2,1\n", "its lowest cost is 0"),
     ],
 )
-def test_a_bad_table_is_one_line(text, options, code, message, tmp_path, capsys):
-    table = tmp_path / "mine.csv"
+def test_a_bad_table_is_one_line(text, message, tmp_path, capsys):
+    table = tmp_path / "mine" / "table.csv"
+    table.parent.mkdir()
     table.write_bytes(text.encode(errors="surrogateescape"))
-    found, line = said(
-        ["replay", str(table), *options, *SHORT, "--out", str(tmp_path / "o")], capsys
-    )
-    assert found == code
+    code, line = said(["race", str(table.parent), "--out", str(tmp_path / "o")], capsys)
+    assert code == 3
     assert re.search(message, line), line
-    if code == 3:
-        assert str(table) in line
+    assert str(table) in line
     assert not (tmp_path / "o").exists()
 
 
-def test_windows_line_ends_are_no_change(tmp_path):
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("a,cost\r\n1,3\r\n2,4\r\n", [1, 2]),
+        ("a,cost\nNA,3\nfast,4\n1,5\n", ["NA", "fast", "1"]),  # text among texts
+    ],
+)
+def test_a_table_is_read(text, values, tmp_path):
     table = tmp_path / "mine.csv"
-    table.write_bytes(b"a,cost\r\n1,3\r\n2,4\r\n")
-    assert read_table(table, "cost") == ({"a": [1, 2], "cost": [3.0, 4.0]}, ["a"])
-
-
-def test_na_is_text_among_texts_and_a_number_among_texts_can_be_the_default(tmp_path, capsys):
-    table = tmp_path / "mine.csv"
-    table.write_text("mode,note,cost\nNA,,0.4\nfast,?,0.2\n1,x,0.3\n7,x,0.1\n")
-    arguments = ["replay", str(table), "--knobs", "mode", *SHORT, "--quiet", "--json"]
-    assert main([*arguments, "--default", "mode=NA", "--out", str(tmp_path / "1")]) == 0
-    result = json.loads(capsys.readouterr().out)
-    assert result["cost"]["default"] == 0.4
-    assert main([*arguments, "--default", "mode=1", "--out", str(tmp_path / "2")]) == 0
-    assert json.loads(capsys.readouterr().out)["cost"]["default"] == pytest.approx(0.3)
-
-
-def test_text_in_a_column_named_like_a_knob_loses_no_report(tmp_path, capsys):
-    table, out = tmp_path / "mine.csv", tmp_path / "out"
-    table.write_text("inter_op,cost\nauto,0.3\n1,0.2\n2,0.1\n")
-    arguments = ["replay", str(table), "--default", "inter_op=auto", *SHORT, "--quiet"]
-    assert main([*arguments, "--out", str(out)]) == 0
-    assert "recommended: inter_op" in capsys.readouterr().out
-    result = json.loads((out / "result.json").read_text())
-    assert result["deploy"] == {"inter_op": "auto"}  # too few rounds for another
-    assert "flags" not in result
+    table.write_bytes(text.encode())
+    assert read_table(table, "cost")[0]["a"] == values

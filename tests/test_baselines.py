@@ -23,14 +23,12 @@ from rrl.rivals.baselines import (
     hill_climbing,
 )
 from rrl.rivals.bayesian import GPEI
-from rrl.rivals.neighbours import Neighbours
+from rrl.rivals.grid import Neighbours, unit_cube
 from rrl.rivals.peers import Optuna
 from rrl.rivals.q_agents import DeepQNetwork, Network, QLearning
 from rrl.rivals.search import Searcher
-from rrl.rivals.unit_cube import unit_cube
 from rrl.rivals.zooming import Zooming, distances
 from rrl.support.errors import UsageError
-from rrl.support.provenance import version
 from rrl.tuning.defaults import heuristic_candidates, serving_default
 from rrl.tuning.presets import THREADS, effective_space
 
@@ -47,9 +45,9 @@ TestRandomSearch = contract(partial(RandomSearch, budget=15))
 TestCoordinateDescent = contract(partial(CoordinateDescent, rounds=2))
 TestAnnealing = contract(Annealing)
 TestQLearning = contract(QLearning)
-TestDeepQNetwork = contract(partial(DeepQNetwork, updates=2, hidden=(8,)))
+TestDeepQNetwork = contract(DeepQNetwork)
 TestZooming = contract(Zooming, tuple(SPACES))
-TestGPEI = contract(partial(GPEI, most=30))
+TestGPEI = contract(GPEI)
 TestOptuna = contract(optuna_, ("single", *HARD), episodes=4)
 
 
@@ -157,10 +155,10 @@ def test_defaults_in_spaces_of_all_kinds():
     tried = heuristic_candidates(small)
     assert [c["batch_timeout_micros"] for c in tried] == [0, 5000]  # the guide goes to 10 ms
     assert {(c["batch_threads"], c["max_batch_size"]) for c in tried} == {(2, 32)}
-    assert serving_default(paper_gpu(), cores=4)["batch_threads"] == 4
+    assert serving_default(ConfigSpace(paper_gpu().knobs, cores=4))["batch_threads"] == 4
     own = [Knob("inter_op", (8, 1, 2)), Knob("intra_op", ("auto", "1")), Knob("device", ("b", "a"))]
     text = {"inter_op": 2, "intra_op": "auto", "device": "b"}
-    assert serving_default(ConfigSpace(own), cores=2) == text
+    assert serving_default(ConfigSpace(own, cores=2)) == text
 
 
 def test_the_default_of_a_recorded_machine_is_a_thread_a_core():
@@ -358,52 +356,34 @@ def test_zooming_activates_only_what_is_not_covered():
         radius[index] = 0.3 * np.sqrt(2 * np.log(300) / (counts[index] + 1))
 
 
-@pytest.mark.parametrize("bad", [{"lipschitz": 0.0}, {"confidence": -1.0}, {"horizon": 1}])
-def test_constants_that_make_no_sense_are_refused(bad):
-    with pytest.raises(ValueError, match="need lipschitz > 0, confidence > 0 and horizon > 1"):
-        Zooming(paper_cpu(2), rng(), **bad)
-
-
-@pytest.mark.parametrize("agent", ["q-learning", "deep-q-network"])
-@pytest.mark.parametrize("bad", [(0.3, 0.3, 0), (2, 1, 10), (0.2, 0.5, 10), (0.3, -1, 5)])
-def test_chances_that_are_no_probabilities_are_refused(agent, bad):
-    with pytest.raises(ValueError, match="need 0 <= end <= start <= 1 and half_life > 0"):
-        maker(agent, epsilon=bad)(paper_cpu(2), rng())
-
-
 def test_a_large_space_is_scanned_in_part():
     space = paper_cpu(30)
-    agent = GPEI(space, rng(), most=50)
-    assert len(set(chosen(agent, 15))) > 8
-    with pytest.raises(ValueError, match="need initial >= 1 and most >= 1"):
-        GPEI(space, rng(), most=0)
-    with pytest.raises(ValueError, match="need length > 0, got -1"):
-        GPEI(space, rng(), length=-1)
+    assert len(set(chosen(GPEI(space, rng()), 15))) > 8
 
 
-# By name
+# What is refused
+
+CHANCES = "need 0 <= end <= start <= 1 and half_life > 0"
+CONSTANTS = "need both above 0: lipschitz"
 
 
-@pytest.mark.parametrize("name", AGENTS)
-def test_agents_by_name(name):
-    try:
-        agent = AGENTS[name](paper_cpu(3), rng())
-    except UsageError as error:
-        if name != "optuna-tpe":
-            raise
-        pytest.skip(str(error))
-    for _ in range(3):
-        agent.tell(agent.ask(10.0), 1.0)
-    assert agent.best(10.0) in paper_cpu(3)
-
-
-def test_every_agent_has_a_version():
-    assert [name for name in AGENTS if not version(f"agent {name}")] == [], "run `make versions`"
-
-
-def test_an_unknown_agent_is_refused():
-    with pytest.raises(ValueError, match="unknown agent 'dqn': use one of rrl-gp, rrl, rrl-wide"):
-        maker("dqn")
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("dqn", {}, "unknown agent 'dqn': use one of rrl-gp, rrl, rrl-wide"),
+        ("zooming", {"lipschitz": 0.0}, CONSTANTS),
+        ("zooming", {"confidence": -1.0}, CONSTANTS),
+        ("q-learning", {"epsilon": (0.3, 0.3, 0)}, CHANCES),
+        ("q-learning", {"epsilon": (2, 1, 10)}, CHANCES),
+        ("deep-q-network", {"epsilon": (0.2, 0.5, 10)}, CHANCES),
+        ("deep-q-network", {"epsilon": (0.3, -1, 5)}, CHANCES),
+        ("gp-ei", {"initial": 0}, "need initial >= 1 and length > 0"),
+        ("gp-ei", {"length": -1}, "need initial >= 1 and length > 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(name, settings, message):
+    with pytest.raises(ValueError, match=message):
+        maker(name, **settings)(paper_cpu(2), rng())
 
 
 def test_a_missing_package_is_named(monkeypatch):

@@ -44,44 +44,23 @@ def test_a_mistake_is_one_line_that_says_what_to_do(
     assert not list(tmp_path.iterdir())
 
 
-TABLE = """threads,batch,p99
-1,1,0.3
-1,16,0.42
-2,1,0.18
-4,1,0.11
-4,16,0.16
-"""
-
-
-@pytest.fixture
-def table(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "mine é {1}.csv"  # a path may have spaces, braces and accents
-    path.write_text(TABLE)
-    return path
-
-
-def test_a_table_of_ones_own_is_replayed_and_only_the_same_run_goes_on(table, capsys, monkeypatch):
-    arguments = ["replay", str(table), "--cost", "p99", "--agent", "rrl", "--quiet"]
+def test_a_replay_has_a_report_and_only_the_same_run_goes_on(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "mine é {1}"  # a path may have spaces, braces and accents
+    few = ["--rate", "115", "--agent", "rrl", "--episodes", "10", "--rounds", "3", "--quiet"]
+    arguments = ["replay", "cpu2", *few, "--out", str(folder)]
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.startswith("recommended: threads 4, batch 1\n")
-    ratio = "ratio within a round: median 0.37 (95 % interval 0.37 to 0.37); better\n"
-    assert f"against 0.3 by default (medians of 8 rounds); {ratio}" in out
-    (folder,) = table.parent.glob("build/tune/*")
-    names = {"journal.jsonl", "result.json", "tuning.png", "tuning.pdf"}
-    assert {path.name for path in folder.iterdir()} == names
+    assert out.startswith("recommended: inter_op ")
+    assert {path.name for path in folder.iterdir()} == {"journal.jsonl", "result.json"}
 
     assert main([*arguments, "--json"]) == 0  # all of it is in the journal
     out, _ = capsys.readouterr()
     assert json.loads(out) == json.loads((folder / "result.json").read_text())
 
-    table.write_text(TABLE.replace("0.18", "0.19"))
-    assert main(arguments) == 2
-    assert "is of a run of 'mine é {1}.csv (crc32 " in lines(capsys)[0]
-    table.write_text(TABLE)
-    monkeypatch.setattr("rrl.operating.operate.version", lambda name: version(name) + 1)
+    assert main([*arguments[:1], "cpu10", *arguments[2:]]) == 2
+    assert "is of a run of 'testbed cpu2', not 'testbed cpu10': give the same" in lines(capsys)[0]
+    monkeypatch.setattr("rrl.operating.job.version", lambda name: version(name) + 1)
     assert main(arguments) == 3
     (line,) = lines(capsys)
     now = version("agent rrl")

@@ -17,18 +17,17 @@ from probe import build_probe
 import rrl
 from rrl import (
     ConfigSpace,
-    FewestCPUs,
+    Constrained,
     Knob,
-    LeastMemory,
     SimulatedServer,
     parse_objective,
     parse_slo,
     testbed,
 )
 from rrl.cli import main
-from rrl.operating.verdict import SAME_MEMORY, judge_rounds
+from rrl.operating.verdict import SAME_MEMORY, judge_costs
 from rrl.serving.launcher import LOCAL
-from rrl.serving.process_knobs import usable_cpus
+from rrl.serving.settings import usable_cpus
 from rrl.tuning.constrained import MEMORY, most_cpus
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Episode, Status
@@ -51,12 +50,12 @@ def episodes(draw):
 
 
 def objectives(slo):
-    return FewestCPUs(slo, MOST), LeastMemory(slo, 2**30)
+    return Constrained(slo, "cpus", MOST), Constrained(slo, "memory", 2**30)
 
 
 def used(objective, episode):
     """How much of its resource an episode used; less is better."""
-    if isinstance(objective, FewestCPUs):
+    if objective.resource == "cpus":
         return episode.configuration["cpus"]
     return episode.info[MEMORY]
 
@@ -90,7 +89,7 @@ def _keeps(slo, episode):
 def test_failing_at_once_does_not_keep_a_slow_target():
     """A target above the usual charge of 10 s for a failed request."""
     failed = Episode({"cpus": 1}, [0.0, 1.0], [0.0, 0.0], [Status.UNAVAILABLE] * 2)
-    assert FewestCPUs(parse_slo("p99<30s"), 2)(failed) == 2.0
+    assert Constrained(parse_slo("p99<30s"), "cpus", 2)(failed) == 2.0
 
 
 @pytest.mark.parametrize("name", ["cpus with p99<80ms", "memory with mean<20ms"])
@@ -117,8 +116,8 @@ def test_numbers_that_were_not_measured_are_named():
     slo = parse_slo("p99<80ms")
     fast = Episode({"cpus": 12}, [0.0], [0.01], [0])
     for objective, message in (
-        (FewestCPUs(slo, 10), "cpus from 1 to 10, got 12"),
-        (LeastMemory(slo), "needs the memory"),
+        (Constrained(slo, "cpus", 10), r"cpus from 1 to 10 \(.*\), got 12"),
+        (Constrained(slo, "memory", 10), r"memory from 1 to 10 \(.*\), got None"),
     ):
         with pytest.raises(ValueError, match=message):
             objective(fast)
@@ -166,20 +165,25 @@ def test_the_default_has_all_cpus():
     assert most_cpus(BOUND.space) == 10
 
 
+def tuned(folder, capsys, *options):
+    """The report and the result of a real server that is tuned in a few episodes."""
+    model, out = build_probe(folder / "models" / "probe"), folder / "out"
+    arguments = [
+        "tune", str(model), "--executable", LOCAL, "--rate", "40", "--requests", "12",
+        "--episodes", "4", "--rounds", "8", "--agent", "random", "--budget", "unlimited",
+        "--out", str(out), "--quiet", *options,
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    return capsys.readouterr().out, json.loads((out / "result.json").read_text())
+
+
 @pytest.mark.long
 @pytest.mark.skipif(len(usable_cpus()) < 2, reason="needs two CPUs to choose from")
 def test_a_real_server_is_tuned_for_the_fewest_cpus(tmp_path, capsys):
     """Any configuration keeps so wide an SLO, so one CPU must be what is recommended."""
-    model, out = build_probe(tmp_path / "models" / "probe"), tmp_path / "out"
     most = len(usable_cpus())
-    arguments = [
-        "tune", str(model), "--executable", LOCAL, "--rate", "40", "--requests", "12",
-        "--episodes", "4", "--rounds", "8", "--agent", "random", "--knob", f"cpus=1,{most}",
-        "--objective", "cpus with p99<20s", "--budget", "unlimited", "--out", str(out), "--quiet",
-    ]  # fmt: skip
-    assert main(arguments) == 0
-    report = capsys.readouterr().out
-    result = json.loads((out / "result.json").read_text())
+    options = ["--knob", f"cpus=1,{most}", "--objective", "cpus with p99<20s"]
+    report, result = tuned(tmp_path, capsys, *options)
     assert result["recommended"] == result["deploy"] == {"cpus": 1}
     assert result["default"] == {"cpus": most}
     assert result["slo"]["slo"] == "p99<20000ms"
@@ -194,17 +198,11 @@ def test_a_real_server_is_tuned_for_the_fewest_cpus(tmp_path, capsys):
 @pytest.mark.long
 def test_a_real_server_is_tuned_for_the_least_memory(tmp_path, capsys):
     """With the default, a file that Python runs at its start takes 64 MiB."""
-    model, out = build_probe(tmp_path / "models" / "probe"), tmp_path / "out"
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.taken = b'x' * 2**26\n")
     plain = str(Path(rrl.__file__).parent.parent)
     knob = f"env:PYTHONPATH={tmp_path}:{plain},{plain}"
-    arguments = [
-        "tune", str(model), "--executable", LOCAL, "--rate", "40", "--requests", "10",
-        "--episodes", "3", "--rounds", "8", "--agent", "random", "--budget", "unlimited",
-        "--knob", knob, "--objective", "memory with p99<20s", "--out", str(out), "--quiet",
-    ]  # fmt: skip
-    assert main(arguments) == 0
-    report, result = capsys.readouterr().out, json.loads((out / "result.json").read_text())
+    options = ["--knob", knob, "--objective", "memory with p99<20s"]
+    report, result = tuned(tmp_path, capsys, *options)
     assert result["verdict"] == "better"
     assert result["deploy"] == {"env:PYTHONPATH": plain}
     used = result[MEMORY]
@@ -214,8 +212,8 @@ def test_a_real_server_is_tuned_for_the_least_memory(tmp_path, capsys):
 
 def test_memory_that_differs_as_starts_do_is_no_difference():
     """Every round has the same two processes, so rounds alone would find a sure difference."""
-    rounds = [{"cost": {"default": 0.1000, "recommended": 0.1005}}] * 12
-    assert judge_rounds(rounds)["verdict"] == "worse"
-    assert judge_rounds(rounds, SAME_MEMORY)["verdict"] == "no difference shown"
-    rounds = [{"cost": {"default": 0.1000, "recommended": 0.0950}}] * 12
-    assert judge_rounds(rounds, SAME_MEMORY)["verdict"] == "better"
+    rounds = [{"default": 0.1000, "recommended": 0.1005}] * 12
+    assert judge_costs(rounds)["verdict"] == "worse"
+    assert judge_costs(rounds, SAME_MEMORY)["verdict"] == "no difference shown"
+    rounds = [{"default": 0.1000, "recommended": 0.0950}] * 12
+    assert judge_costs(rounds, SAME_MEMORY)["verdict"] == "better"

@@ -54,11 +54,7 @@ class Backend(grpc.GenericRpcHandler):
 
     def __init__(self, path):
         self.answer, self.metadata, self.methods = good, [], []
-        self.address, self.path = f"unix:{path}", path
-        self._server = None
-        self.start()
-
-    def start(self):
+        self.address = f"unix:{path}"
         self._server = grpc.server(ThreadPoolExecutor(64), handlers=[self], options=UNLIMITED)
         self._server.add_insecure_port(self.address)
         self._server.start()

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl.core.knob import Knob
+from rrl.core.qtable import Tables
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
-from rrl.core.tables import Tables
 from rrl.studies.problems import with_truth
 from rrl.tuning.loop import tune
 from rrl.workloads.workload import Phases
@@ -90,7 +90,7 @@ def entered(tables, loads):
     numbers = []
     for load in loads:
         table = tables.at(load)
-        tables.record(table, 0, 1.0)
+        tables.record(0, 1.0)
         numbers.append(table.level)
     return numbers
 
@@ -130,4 +130,4 @@ def test_a_load_level_is_near_its_loads(loads):
         assert abs(table.log_load - math.log(load)) <= 2 * tables.width + 1e-9
         if table.level == len(before):  # a new level is for a load that is unlike all others
             assert all(abs(other - math.log(load)) > tables.width for other in before)
-        tables.record(table, 0, 1.0)
+        tables.record(0, 1.0)

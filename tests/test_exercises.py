@@ -25,24 +25,24 @@ NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 FILE = Path(__file__).with_name("wrong_answers.yaml")
 ANSWERS = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 
-#: What any answer may be by mistake, and a word for it; every exercise is tried with all of them.
-ODD = {
-    "None": "nothing",
-    "'seven'": "text",
-    "[1.0, 2.0, 3.0, 4.0, 5.0]": "5 numbers",
-    "[[1], [2, 3]]": "other things than numbers",
-    "np.array(['a', 'b'])": "other things than numbers",
-    "{'a': 1}": "dict",
-    "{1, 2}": "set",
-    "(n for n in range(3))": "generator",
-    "print": "function",
-    "object()": "object",
-    "1j": "complex",
-    "10**400": "int",
-    "True": "truth value",
-    "float('nan')": "number",
-    "-1": "number",
-}
+#: What any answer may be by mistake; every exercise is tried with all of them.
+ODD = [
+    "None",
+    "True",
+    "-1",
+    "1j",
+    "10**400",
+    "float('nan')",
+    "'seven'",
+    "print",
+    "object()",
+    "[1.0, 2.0, 3.0, 4.0, 5.0]",
+    "[[1], [2, 3]]",
+    "np.array(['a', 'b'])",
+    "{'a': 1}",
+    "{1, 2}",
+    "(n for n in range(3))",
+]
 #: What the lines of a function may do by mistake, with a part of the reason.
 STOPS = {
     "raise KeyError('cost')": "stops with KeyError: 'cost', at `raise KeyError('cost')`",
@@ -212,19 +212,14 @@ def test_an_odd_answer_gets_a_reason_and_no_bare_exception(name: str, exercise: 
         assert " at 0x" not in reason, "an address in memory says nothing"
 
 
-@pytest.mark.parametrize(("odd", "word"), ODD.items())
-def test_an_odd_answer_is_named_by_its_kind(odd: str, word: str) -> None:
-    space: dict[str, Any] = {"np": np}
-    exec(f"value = {odd}", space)
-    assert word in judging.kind_of(space["value"])
-
-
 @pytest.mark.parametrize(("name", "exercise"), EACH)
 def test_a_check_gives_the_notebook_no_name_but_its_own(name: str, exercise: str) -> None:
+    """A check had once taken the name of an array that a later cell counts."""
     parsed = ast.parse(checks(name)[exercise]).body
     assert all(isinstance(node, ast.ImportFrom | ast.Expr) for node in parsed)
     imported = [node for node in parsed if isinstance(node, ast.ImportFrom)]
-    assert all(alias.name.startswith("check_") for node in imported for alias in node.names)
+    names = (one.asname or one.name for node in imported for one in node.names)
+    assert all(name.startswith("check_") for name in names)
 
 
 # --- The parts of a check ----------------------------------------------------------------------

@@ -28,7 +28,6 @@ def test_tuning_finds_the_best_and_keeps_the_whole_run(server):
     run = tune(server, agent_for(server), Poisson(20.0), 50, np.random.default_rng(0))
     assert run.best == {"threads": 4}
     assert len(run) == len(run.configurations) == len(run.loads) == len(run.recommended) == 50
-    assert list(run.table().columns) == ["threads", "load_per_s", "cost"]
 
 
 def test_the_agent_sees_an_estimate_and_never_the_rate(server):

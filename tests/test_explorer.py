@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from rrl import Copy, LearnedSimilarity, TableServer, testbed
-from rrl.publishing.explorer import Explorer, Panel, draw_view, look, png
+from rrl.plotting.explorer import draw_view
+from rrl.publishing.explorer import Explorer, Panel, look, png
 
 
 @pytest.fixture
@@ -37,12 +38,12 @@ def test_the_view_is_the_agents_own_table_choice_and_region(explorer, similarity
     explorer.step(12)
     view, agent = look(explorer), explorer.agent
     table = agent.table(60.0)
-    assert view.cost.tolist() == table.values.tolist()
     region = view.space.ball(view.measured, 1.5)
     assert np.flatnonzero(view.region).tolist() == region.tolist() == table.last.tolist()
     known = table.counts > 0
-    assert np.isnan(view.sd[~known]).all()
-    assert (view.sd[known] == table.sds[known]).all()
+    for shown, own in ((view.cost, table.values), (view.sd, table.sds)):
+        assert np.isnan(shown[~known]).all()
+        assert (shown[known] == own[known]).all()
     assert view.space[view.recommended] == agent.best(60.0)
     uniform = SimpleNamespace(random=iter((np.arange(2000) + 0.5) / 2000).__next__)
     draws = [agent.exploration.choose(table, None, uniform) for _ in range(2000)]

@@ -14,7 +14,7 @@ from test_agent import contract
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.plotting.animation import Moment, draw_episode, save_animation
+from rrl.plotting.explorer import View, draw_episode, save_animation
 from rrl.publishing.manifest import NAME, read_manifest
 from rrl.publishing.pages import CAPTIONS, PICTURES, gallery
 from rrl.publishing.results import insert, results
@@ -69,13 +69,13 @@ def test_a_figure_without_a_caption_is_named(tmp_path):
 def test_an_animation_has_a_frame_per_figure_and_the_same_bytes_each_time(tmp_path):
     space = ConfigSpace([Knob(name, (1, 2, 4)) for name in ("a", "b")])
     truth = np.linspace(0.1, 0.2, len(space))
-    moments = [
-        Moment(np.where(away <= 1, truth, np.nan), away <= 1, n, n, 0.15)
+    views = [
+        View(space, np.where(away <= 1, truth, np.nan), truth, truth, away <= 1, n, n, "")
         for n, away in ((n, space.distances(n)) for n in (1, 4))
     ]
 
     def write(folder):
-        figures = (draw_episode(space, truth, moments[:k], 2, default=8) for k in (1, 2))
+        figures = (draw_episode(views[:k], [0.15] * 2, truth, 2, default=8) for k in (1, 2))
         return save_animation(figures, "learns", tmp_path / folder)
 
     first, second = write("one"), write("two")

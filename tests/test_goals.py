@@ -25,7 +25,7 @@ def test_the_front_has_exactly_the_points_that_no_other_beats(measured):
 
 
 def test_recorded_requests_are_those_of_the_half_that_judges():
-    problem = open_scenario("mobilenet_v2-threads 115")
+    problem = open_scenario("mobilenet_v2-threads", 115.0)
     requests, limits = judging_requests(problem), np.array([0.03, 0.06, 0.2])
     fractions = late_fraction(problem.server.profile, 115.0, 1, limits)
     for limit, fraction in zip(limits, fractions, strict=True):
@@ -34,7 +34,7 @@ def test_recorded_requests_are_those_of_the_half_that_judges():
 
 def test_simulated_requests_are_like_new_episodes():
     """The fraction above the p90 of one sample, in another sample."""
-    problem = open_scenario("cpu2 115")
+    problem = open_scenario("cpu2", 115.0)
     one, other = (judging_requests(problem, replications=60, seed=seed) for seed in (0, 1))
     p90, space = one.percentile(90), problem.space
     for i in (int(one.mean.argmin()), space.index(serving_default(space))):

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_operate import Killed, Mortal, operate
 
 from rrl import ConfigSpace, Knob, MeanLatency, Poisson
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
-from rrl.operating.operate import operate
-from rrl.operating.verdict import late_while_tuning, summarise
 from rrl.rivals.agents import AGENTS, maker
 from rrl.support.errors import ServerError, UsageError
-from rrl.support.mean_bound import lower_mean
 from rrl.tuning.episode import Episode, Status, check_arrivals, measure_valid, watched
-from rrl.tuning.guard import Guard
-from rrl.tuning.guarded import guarded_steps
+from rrl.tuning.guard import Guard, guarded_steps
 from rrl.tuning.loop import draw_run, steps
+from rrl.tuning.mean_bound import lower_mean
 from rrl.tuning.slo import parse_slo
 from rrl.tuning.watch import Watch
 
@@ -36,7 +35,27 @@ def guarded(server, agent, guard, episodes, rng, requests=50):
     return guarded_steps(server, agent, *drawn, MeanLatency(), guard)
 
 
-class Hostile:
+class Acting:
+    """A server that a function plays."""
+
+    def __init__(self, act):
+        self.space, self.act = SPACE, act
+
+    def measure(self, configuration, arrivals, rng, *, watch=None):
+        return watched(self.act(configuration, check_arrivals(arrivals), rng), watch)
+
+
+def taking(seconds, status=0, **more):
+    """A function that answers all requests of an episode in the same time."""
+
+    def act(configuration, arrivals, rng):
+        n = len(arrivals)
+        return Episode(configuration, arrivals, np.full(n, seconds), np.full(n, status), **more)
+
+    return act
+
+
+class Hostile(Acting):
     """The default is late now and then; others are late, fail, stall, crash or change their mind.
 
     What each of them does is drawn once, but "moody" ones draw it again for each episode.
@@ -45,13 +64,12 @@ class Hostile:
     KINDS = ("fine", "late", "failing", "stalling", "crashing", "moody", "as the default")
 
     def __init__(self, seed, fraction=0.05):
-        self.space, self.fraction = SPACE, fraction
+        super().__init__(self.play)
         self.kinds = np.random.default_rng(seed).choice(self.KINDS, len(SPACE))
-        self.served = []
+        self.fraction = fraction
 
-    def measure(self, configuration, arrivals, rng, *, watch=None):
-        arrivals, n = check_arrivals(arrivals), len(arrivals)
-        index = SPACE.index(configuration)
+    def play(self, configuration, arrivals, rng):
+        n, index = len(arrivals), SPACE.index(configuration)
         kind = "as the default" if configuration == DEFAULT else self.kinds[index]
         if kind == "moody":
             kind = rng.choice([name for name in self.KINDS if name != "moody"])
@@ -66,20 +84,19 @@ class Hostile:
             status[rng.random(n) < 0.6] = Status.UNAVAILABLE
         elif kind == "stalling":
             latency[int(rng.integers(n)) :] = 60.0
-        self.served.append((dict(configuration), n))
-        return watched(Episode(configuration, arrivals, latency, status), watch)
+        return Episode(configuration, arrivals, latency, status)
 
 
-def learn(seed, agent, budget, episodes=60, fraction=0.05, factor=1.0, delta=0.05):
+def learn(seed, agent, budget, episodes=60, fraction=0.05):
     """Run an agent under a guard; return the guard, and the largest excess over the promise."""
     server, rng = Hostile(seed, fraction), np.random.default_rng([seed, 1])
-    guard = Guard(SPACE, DEFAULT, budget, LATE_S, factor, delta)
+    guard = Guard(SPACE, DEFAULT, budget, LATE_S)
     tuner = AGENTS[agent](SPACE, np.random.default_rng([seed, 0]))
     excess = -np.inf
     for _ in guarded(server, tuner, guard, episodes, rng):
         trials = [part for part in guard.parts if part.configuration != DEFAULT]
         requests, bad = sum(p.requests for p in trials), sum(p.bad for p in trials)
-        excess = max(excess, bad - budget - factor * fraction * requests)
+        excess = max(excess, bad - budget - fraction * requests)
     return guard, excess
 
 
@@ -143,31 +160,18 @@ class Scripted:
         return self.choice
 
 
-class Acting(Hostile):
-    """A hostile server whose episodes a function changes, or replaces by an error."""
-
-    def __init__(self, act, seed=0):
-        super().__init__(seed)
-        self.act = act
-
-    def measure(self, configuration, arrivals, rng, *, watch=None):
-        return self.act(super().measure(configuration, arrivals, rng, watch=watch))
-
-
-def refuse(episode):
+def refuse(*_):
     raise ServerError("connection refused")
 
 
-def answer_nothing(episode):
-    info = {"failure": "NOT_FOUND: model is not available"}
-    status = np.full(len(episode), Status.NOT_FOUND)
-    return replace(episode, status=status, latency=np.zeros(len(episode)), info=info)
+UNKNOWN = {"failure": "NOT_FOUND: model is not available"}
+FAILING = [
+    (refuse, "connection refused"),
+    (taking(0.0, Status.NOT_FOUND, info=UNKNOWN), r"50 requests .* NOT_FOUND: model is not"),
+]
 
 
-@pytest.mark.parametrize(
-    ("act", "said"),
-    [(refuse, "connection refused"), (answer_nothing, r"50 requests .* NOT_FOUND: model is not")],
-)
+@pytest.mark.parametrize(("act", "said"), FAILING)
 def test_a_default_that_fails_is_the_servers_fault(act, said):
     guard = Guard(SPACE, DEFAULT, 100, LATE_S)
     run = guarded(Acting(act), Scripted([DEFAULT]), guard, 5, np.random.default_rng(1))
@@ -176,12 +180,14 @@ def test_a_default_that_fails_is_the_servers_fault(act, said):
 
 
 def test_a_late_generator_shuns_nobody_and_ends_the_run():
-    server = Acting(lambda one: replace(one, valid=one.configuration == DEFAULT))
-    server.kinds[:] = "late"
+    def act(configuration, *rest):
+        usual = configuration == DEFAULT
+        return taking(0.01 if usual else 60.0, valid=usual)(configuration, *rest)
+
     guard = Guard(SPACE, DEFAULT, 10_000, LATE_S)
     agent = Scripted([DEFAULT, {"threads": 1, "batch": 1}])
     with pytest.raises(ServerError, match="the load generator itself was late"):
-        list(guarded(server, agent, guard, 5, np.random.default_rng(1)))
+        list(guarded(Acting(act), agent, guard, 5, np.random.default_rng(1)))
     assert not guard.shunned
 
 
@@ -189,17 +195,14 @@ def test_a_late_generator_shuns_nobody_and_ends_the_run():
 def test_the_default_serves_what_a_bad_trial_left_and_the_trial_never_returns(end):
     bad = {"threads": 2, "batch": 1}
 
-    class Failing(Hostile):
-        def measure(self, configuration, arrivals, rng, *, watch=None):
-            if configuration == bad and end == "crashed":
-                raise ServerError("it died", lost=3)
-            n = len(arrivals)
-            latency = np.full(n, 60.0 if configuration == bad else 0.01)
-            return watched(Episode(configuration, arrivals, latency, np.zeros(n)), watch)
+    def act(configuration, *rest):
+        if configuration == bad and end == "crashed":
+            raise ServerError("it died", lost=3)
+        return taking(60.0 if configuration == bad else 0.01)(configuration, *rest)
 
     guard = Guard(SPACE, DEFAULT, 10_000, LATE_S)
     agent = Scripted([DEFAULT, bad], best=bad)
-    done = list(guarded(Failing(0), agent, guard, 3, np.random.default_rng(1)))
+    done = list(guarded(Acting(act), agent, guard, 3, np.random.default_rng(1)))
     assert [part.configuration for part in done[1].parts] == [bad, DEFAULT]
     assert [part.ended for part in done[1].parts] == [end, ""]
     assert done[1].parts[0].bad + done[1].parts[1].requests >= 50
@@ -208,20 +211,7 @@ def test_the_default_serves_what_a_bad_trial_left_and_the_trial_never_returns(en
     assert agent.told[-2] == (bad, guard.shunned[SPACE.index(bad)])
 
 
-# --- a guarded run that is stopped and continued --------------------------------------------------
-
-
-class Mortal:
-    """A hostile server during whose n-th measurement the tuner is killed."""
-
-    def __init__(self, calls):
-        self.server, self.space, self.calls = Hostile(4), SPACE, calls
-
-    def measure(self, configuration, arrivals, rng, *, watch=None):
-        self.calls -= 1
-        if self.calls < 0:
-            raise KeyboardInterrupt
-        return self.server.measure(configuration, arrivals, rng, watch=watch)
+# --- a run that is stopped and continued ----------------------------------------------------------
 
 
 def guarded_job(**changes):
@@ -233,34 +223,36 @@ def guarded_job(**changes):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("guarded")
-    operate(guarded_job(), Mortal(10**6), folder)
+    operate(guarded_job(), Hostile(0), folder)
     return (folder / JOURNAL).read_bytes()
 
 
-def test_a_guarded_run_that_is_killed_again_and_again_is_replayed_to_the_last_byte(whole, tmp_path):
-    kills, records = 0, None
-    while records is None:
+def test_a_run_that_is_killed_again_and_again_is_replayed_to_the_last_byte(whole, tmp_path):
+    kills, run = 0, None
+    while run is None:
         try:
-            records = operate(guarded_job(), Mortal(7), tmp_path)
-        except KeyboardInterrupt:
+            run = operate(guarded_job(), Mortal(Hostile(0), 7 if kills else 0), tmp_path)
+        except Killed:
             kills += 1
             assert whole.startswith((tmp_path / JOURNAL).read_bytes())
     assert kills >= 30 // 7
     assert (tmp_path / JOURNAL).read_bytes() == whole
-    parts = [part for r in records if "guard" in r for part in r["guard"]["parts"]]
-    assert any(part["charge"] is not None for part in parts)
+    assert any(part.charge is not None for part in run.guard.parts)
+    again = operate(guarded_job(), Mortal(Hostile(0), 0), tmp_path)  # nothing is left to measure
+    assert again.result() == run.result()
+    assert (len(again.steps), len(again.rounds)) == (30, len(run.rounds))
 
 
 def test_more_episodes_and_rounds_may_be_asked_for_later(tmp_path, whole):
     (tmp_path / JOURNAL).write_bytes(whole)
     more = guarded_job(episodes=40, rounds=5, budget=300)
-    records = operate(more, Mortal(10**6), tmp_path)
+    records = operate(more, Hostile(0), tmp_path).journal.records
     assert [r["episode"] for r in records if "episode" in r] == [*range(40)]
     assert [r["round"] for r in records if "round" in r] == [0, 1, 2, 0, 1, 2, 3, 4]
     assert (records[0]["budget"], records[-1]["budget"]) == (200, 300)
     for few, message in (("episodes", "has 40 episodes: give --ep"), ("rounds", "has 5 rounds: g")):
         with pytest.raises(UsageError, match=message):
-            operate(replace(more, **{few: 4}), Mortal(0), tmp_path)
+            operate(replace(more, **{few: 4}), Hostile(0), tmp_path)
 
 
 class Clients:
@@ -279,12 +271,12 @@ class Clients:
 def test_a_run_on_the_requests_of_clients_goes_on_with_those_that_came(tmp_path):
     job = guarded_job(workload=Clients())
     for lives in (9, 20):
-        with pytest.raises(KeyboardInterrupt):
-            operate(job, Mortal(lives), tmp_path)
+        with pytest.raises(Killed):
+            operate(job, Mortal(Hostile(0), lives), tmp_path)
     before = (tmp_path / JOURNAL).read_bytes()
-    records = operate(job, Mortal(10**6), tmp_path)
+    steps = operate(job, Hostile(0), tmp_path).steps
     assert (tmp_path / JOURNAL).read_bytes().startswith(before)
-    loads = [round(r["load_per_s"]) for r in records if "episode" in r]
+    loads = [round(step.load) for step in steps]
     assert len(loads) == 30
     assert len(set(loads)) >= 3
 
@@ -292,93 +284,55 @@ def test_a_run_on_the_requests_of_clients_goes_on_with_those_that_came(tmp_path)
 # --- the comparison -------------------------------------------------------------------------------
 
 
-class Tempting(Hostile):
+def tempting(late, later, calls):
     """One configuration is better on average, but a fraction of its requests is late.
 
-    Later, another fraction is.
+    After some calls, another fraction is.
     """
+    made = count()
 
-    def __init__(self, lives, late, later, calls):
-        super().__init__(0)
-        self.lives, self.late, self.later, self.calls = lives, late, later, calls
-
-    def measure(self, configuration, arrivals, rng, *, watch=None):
-        self.lives -= 1
-        if self.lives < 0:
-            raise KeyboardInterrupt
+    def act(configuration, arrivals, rng):
         n, trial = len(arrivals), configuration != DEFAULT
-        fraction = self.late if len(self.served) < self.calls else self.later
-        late = rng.random(n) < (fraction if trial else 0.0)
-        latency = np.where(late, 0.2, 0.001 if trial else 0.08)
-        self.served.append((dict(configuration), n))
-        return watched(Episode(configuration, arrivals, latency, np.zeros(n, int)), watch)
+        fraction = late if next(made) < calls else later
+        slow = rng.random(n) < (fraction if trial else 0.0)
+        latency = np.where(slow, 0.2, 0.001 if trial else 0.08)
+        return Episode(configuration, arrivals, latency, np.zeros(n, int))
 
-
-def tempting_job(**changes):
-    space = ConfigSpace([Knob("threads", (3, 4)), Knob("batch", (1,))])
-    return guarded_job(**({"space": space, "slo": parse_slo("p99<100ms"), "rounds": 15} | changes))
-
-
-def tune_tempting(job, folder, lives=10**6, late=0.1, later=0.1):
-    server = Tempting(lives, late, later, job.episodes)
-    try:
-        return server, operate(job, server, folder)
-    except KeyboardInterrupt:
-        return server, None
+    return act
 
 
 @pytest.mark.parametrize(("budget", "late"), [(5, (0.1, 0.1)), (59, (0.1, 0.1)), (9, (0.0, 0.05))])
 def test_the_budget_holds_in_the_comparison_too(budget, late, tmp_path):
     """The default is never late, so all bad requests are those of trials."""
-    job = tempting_job(budget=budget)
-    _, records = tune_tempting(job, tmp_path, late=late[0], later=late[1])
-    result = summarise(job, records)
-    trials = [
-        part for r in records for part in r["guard"]["parts"] if part["configuration"] != DEFAULT
-    ]
-    assert sum(part["bad"] for part in trials) == result["harm"]["trials"][1] <= budget
-    assert 1 <= result["compared"] < 15 or result["verdict"] == "the default"
+    space = ConfigSpace([Knob("threads", (3, 4)), Knob("batch", (1,))])
+    slo = parse_slo("p99<100ms")
+    job = guarded_job(space=space, slo=slo, rounds=15, budget=budget)
+    run = operate(job, Acting(tempting(*late, job.episodes)), tmp_path)
+    result = run.result()
+    trials = [part for part in run.guard.parts if part.configuration != DEFAULT]
+    assert sum(part.bad for part in trials) == result["harm"]["trial_bad"] <= budget
+    assert 1 <= result["rounds"] < 15 or result["verdict"] == "the default"
     assert result["deploy"] == DEFAULT
-    again = tune_tempting(job, tmp_path, lives=0)[1]  # a finished run measures nothing
-    assert summarise(job, again) == result
-
-
-def test_late_while_tuning_counts_what_was_sent():
-    """A trial that did not start sent nothing: the default served in its place."""
-    job = tempting_job()
-    served = {"configuration": DEFAULT, "requests": 50, "bad": 1, "ended": "", "why": ""}
-    crash = {"configuration": {}, "requests": 0, "bad": 0, "ended": "crashed", "why": "no"}
-    guards = ({"parts": parts, "late_s": 0.1} for parts in ([crash, served], [served]))
-    records = [
-        {"configuration": {}, "late": late, "failed": failed, "guard": guard}
-        for late, failed, guard in zip((1.0, 0.02), (50, 0), guards, strict=True)
-    ]
-    assert late_while_tuning(job, records) == 0.02
-    assert (
-        late_while_tuning(job, [{"configuration": {}, "late": fraction} for fraction in (0.0, 0.5)])
-        == 0.25
-    )
+    again = operate(job, Mortal(Hostile(0), 0), tmp_path)  # a finished run measures nothing
+    assert again.result() == result
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 40))
 def test_invalid_episodes_use_up_the_allowance(seed, allowance):
     """The generator is too late again and again, and every request is bad."""
+    calls = count(1)
 
-    class Slow(Hostile):
-        def measure(self, configuration, arrivals, rng, *, watch=None):
-            n = len(arrivals)
-            episode = Episode(configuration, arrivals, np.full(n, 60.0), np.zeros(n, int))
-            seen = watched(episode, watch)
-            served.append(seen.bad(LATE_S))
-            return replace(seen, valid=len(served) == 3)
+    def act(*what):
+        return taking(60.0, valid=next(calls) == 3)(*what)
 
-    served = []
     watch = Watch(LATE_S, allowance, usual=0.9)
     arrivals = np.cumsum(np.random.default_rng(seed).exponential(0.2, 50))
-    _, dropped = measure_valid(Slow(0), DEFAULT, arrivals, np.random.default_rng(0), watch)
+    what = DEFAULT, arrivals, np.random.default_rng(0), watch
+    last, dropped = measure_valid(Acting(act), *what)
     assert len(dropped) == 2
-    assert sum(served) <= allowance + 2  # at least one request is sent in each
+    bad = sum(one.bad(LATE_S) for one in (*dropped, last))
+    assert bad <= allowance + 2  # at least one request is sent in each
 
 
 # --- the parts ------------------------------------------------------------------------------------

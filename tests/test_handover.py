@@ -135,28 +135,24 @@ def strike(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGSTOP, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
+    ("victim", "number"),
+    [
+        ("server", signal.SIGSTOP),
+        pytest.param("server", signal.SIGKILL, marks=pytest.mark.long),
+        ("Envoy", signal.SIGKILL),
+    ],
 )
-def test_a_kept_server_that_dies_or_hangs_in_mid_episode_is_replaced(
-    number, kept, strike, monkeypatch
-):
+def test_what_dies_or_hangs_in_mid_episode_is_replaced(victim, number, kept, strike, monkeypatch):
+    """An Envoy is started again in front of the same server."""
     monkeypatch.setattr(kept, "_timeout_s", 5.0)
-    victim = kept._kept_server
-    strike(victim.process.pid, number)
+    envoy, server = kept.processes()
+    strike(envoy if victim == "Envoy" else server, number)
     episode = kept.measure(GOOD, np.linspace(0, 1, 20), np.random.default_rng(0))
     assert episode.ok.all()  # measured anew, as a whole
-    assert kept._kept_server.process.pid != victim.process.pid
+    now = kept.processes()
+    assert (now[0] == envoy, now[1] == server) == (victim == "server", victim == "Envoy")
     with Client(kept.address, "probe") as client:
         assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
-
-
-def test_an_envoy_that_dies_is_started_again_in_front_of_the_same_server(kept, strike):
-    envoy, server = kept.processes()
-    strike(envoy, signal.SIGKILL)
-    episode = kept.measure(GOOD, np.linspace(0, 1, 20), np.random.default_rng(0))
-    assert episode.ok.all()  # measured anew, as a whole
-    assert kept.processes()[0] != envoy
-    assert kept.processes()[1] == server
 
 
 def test_a_large_request_without_a_deadline_is_answered(kept):
@@ -257,12 +253,12 @@ def test_a_trial_that_dies_takes_nobody_with_it(kept):
     rng = np.random.default_rng(0)
 
     def kill():
-        assert wait_until(lambda: kept.traffic.mark > before + 20, LIMIT_S)  # in mid-episode
+        assert wait_until(lambda: len(codes) > before + 20, LIMIT_S)  # in mid-episode
         os.kill(trial, signal.SIGKILL)
 
     with clients(kept.address) as codes, ThreadPoolExecutor(1) as pool:
         trial = kept.configure(SMALL, rng).process.pid
-        before = kept.traffic.mark
+        before = len(codes)
         killed = pool.submit(kill)
         with suppress(ServerError):  # unless the watch has seen the failures before the end
             # So few requests that a busy machine fills no queue, which would end the trial, too.

@@ -23,7 +23,7 @@ DATA = Path(__file__).parent.parent / "data"
 
 @pytest.fixture(scope="module")
 def pool():
-    return {"pool": learning_surface("pool", np.load(DATA / "surfaces" / "surfaces.npz"))}
+    return {"pool": learning_surface("pool", DATA)}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,6 @@ def test_seeds_raced_alone_give_the_same_numbers(pool, raced):
 
 
 def test_the_finer_surface_agrees_where_both_have_a_configuration(pool):
-    tables = np.load(DATA / "surfaces" / "surfaces.npz")
-    coarse, fine = (learning_surface(name, tables) for name in ("wide", RACED[-1]))
+    coarse, fine = (learning_surface(name, DATA) for name in ("wide", RACED[-1]))
     assert fine.cost.min() == pytest.approx(coarse.cost.min())
     assert len(fine.space) == 41**3

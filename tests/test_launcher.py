@@ -15,11 +15,10 @@ from pathlib import Path
 
 import grpc
 import numpy as np
-import psutil
 import pytest
+from clients import states
 from test_serving import EXECUTABLES, X, _state
 
-from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving import models
@@ -30,9 +29,9 @@ from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, LastingError
 from rrl.serving.service import note_server, noted_server
 from rrl.support.errors import ServerError, UsageError
-from rrl.support.machine import announced, another_run, exclusive
-from rrl.support.own_folder import own_folder
+from rrl.support.machine import exclusive
 from rrl.support.owned_folder import OwnedFolder, remove_abandoned
+from rrl.support.user_folder import user_folder
 
 ROOT = Path(__file__).parent.parent
 BATCHED = {"inter_op": 1, "batch_threads": 1, "max_batch_size": 4}
@@ -218,7 +217,7 @@ def test_a_lasting_server_outlives_what_rrl_removes_and_follows_the_operator(
             assert [s[0] for s in status] == [0, grpc.StatusCode.INVALID_ARGUMENT.value[0]]
             shutil.copytree(own / "1", tmp_path / "2")
             (tmp_path / "2").rename(own / "2")
-            assert wait_until(lambda: client.states(5.0).get(2, [""])[0] == "AVAILABLE", LIMIT_S)
+            assert wait_until(lambda: states(client).get(2) == "AVAILABLE", LIMIT_S)
         words, variables, cpus = runs_with(left.process.pid, "RRL_TEST")
         assert "--grpc_max_threads=4" in words
         assert (variables, cpus) == ([ODD], 1)
@@ -234,25 +233,6 @@ def test_a_lasting_server_outlives_what_rrl_removes_and_follows_the_operator(
     assert not left.folder.exists()
 
 
-def test_a_script_waits_until_it_may_take_the_place_of_the_process_that_runs(tmp_path):
-    """So a supervisor may run it at any time."""
-    process = Lasting(tmp_path, "probe", "probe-of-this-test")
-    sleeps = f"import time; time.sleep(600)  # {process.mark}"
-    with subprocess.Popen([sys.executable, "-SE", "-c", sleeps]) as first:
-        process.noted.write_text(f"{first.pid}\n")
-        assert process.pid == first.pid
-        early = f"grep -qs -e {process.mark} /proc/{first.pid}/cmdline && echo too early; echo done"
-        process.prepare(["sh", "-c", early])
-        process.start(tmp_path / "log")
-        waiting = process._child
-        shell = psutil.Process(waiting.pid)
-        assert wait_until(lambda: shell.children() or waiting.poll() is not None, LIMIT_S)
-        first.kill()
-    assert waiting.wait(LIMIT_S) == 0
-    assert (tmp_path / "log").read_text() == "done\n"
-    assert process.noted.read_text() == f"{waiting.pid}\n"
-
-
 def test_a_lasting_server_that_does_not_start_is_stopped_and_explained(
     model, tmp_path, monkeypatch
 ):
@@ -261,8 +241,6 @@ def test_a_lasting_server_that_does_not_start_is_stopped_and_explained(
     with pytest.raises(ServerError, match=r"status 9; the log is .*/rrl-probe-1\.log: no memory"):
         ModelServer(model, executable=str(failing), lasting=tmp_path / "out").start()
     assert (tmp_path / "rrl-probe-1.log").read_text() == "no memory\n"
-    with pytest.raises(UsageError, match="choose a shorter folder"):
-        ModelServer(model, lasting=tmp_path / ("x" * 120))
 
 
 PARENT = """
@@ -290,63 +268,21 @@ def test_a_process_whose_parent_never_asks_for_its_status_is_stopped(tmp_path):
             parent.kill()
 
 
-# --- Two runs on one machine ---------------------------------------------------------------------
-
-ANNOUNCE = """
-import sys
-from rrl.support.machine import announced
-with announced() as warning:
-    print(warning, flush=True)
-    sys.stdin.read()
-"""
-
-
-@contextlib.contextmanager
-def another_process(folder):
-    """Start another process that measures all the time; give it, and what it was told."""
-    environment = {**os.environ, "XDG_STATE_HOME": str(folder)}
-    command = [sys.executable, "-c", ANNOUNCE]
-    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment) as process:
-        try:
-            yield process, process.stdout.readline().strip()
-        finally:
-            process.kill()
-
-
-def test_a_recording_and_a_run_are_told_of_each_other(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    plan = ["--knob", "batch_threads=0,2", "--rates", "40", "--requests", "8"]
-    command = ["profile", "keyword", *plan, "--out", str(tmp_path / "out")]
-    with another_process(tmp_path) as (first, none), another_process(tmp_path) as (_, told):
-        assert none == "None"
-        warning = "another rrl run measures on this machine: wait for it, or the measurements"
-        assert told == f"{warning} disturb each other"
-        first.kill()
-        first.wait()
-        assert main(command) == 2
-        err = capsys.readouterr().err
-        assert err.count("\n") == 1
-        assert warning in err
-    with exclusive(), another_process(tmp_path) as (_, told):
-        assert told.startswith("a recording measures on this machine: wait for it")
-        assert another_run() is not None
-    assert another_run() is None
-    with announced() as warning:
-        assert warning is None
+# --- Locks ---------------------------------------------------------------------------------------
 
 
 def test_a_lock_is_not_taken_through_a_link(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    victim, lock = tmp_path / "victim", own_folder() / "machine.lock"
+    victim, lock = tmp_path / "victim", user_folder() / "machine.lock"
     victim.touch(0o600)
     lock.symlink_to(victim)
     with pytest.raises(OSError, match="symbolic links"), exclusive():
         pass
     assert stat.S_IMODE(victim.stat().st_mode) == 0o600
     (elsewhere := tmp_path / "elsewhere").mkdir()
-    (own_folder() / "ports").symlink_to(elsewhere, target_is_directory=True)
+    (user_folder() / "ports").symlink_to(elsewhere, target_is_directory=True)
     with pytest.raises(UsageError, match="a link, a file or the folder of another user"):
-        own_folder("ports", "8500")
+        user_folder("ports", "8500")
 
 
 # --- Pause ---------------------------------------------------------------------------------------

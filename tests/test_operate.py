@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+
 import numpy as np
 import pytest
 
 from rrl import (
-    RRL,
     ConfigSpace,
     Knob,
     MeanLatency,
@@ -15,15 +16,11 @@ from rrl import (
     TableServer,
     Trace,
     testbed,
-    tune,
 )
-from rrl.operating.figure import plot_journal
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
-from rrl.operating.operate import SETTLED, make_agent, operate
-from rrl.operating.records import compared, learned, settled
-from rrl.operating.report import add_commands, check_result
-from rrl.operating.verdict import best_so_far, summarise
+from rrl.operating.operate import SETTLED, make_agent, open_run, settled
+from rrl.operating.report import check_result, deployment, report
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.tuning.episode import Episode, measure_valid
 from rrl.tuning.objective import SLOViolations
@@ -68,6 +65,15 @@ def test_automatic_threads_that_are_not_on_the_grid_are_a_thread_a_core(values, 
     assert make_agent(mine).ask(115.0) == {"inter_op": begins}
 
 
+def operate(job, server, folder):
+    """Learn and compare; continue from the journal in a folder."""
+    with open_run(job, folder) as run:
+        run.begin(server)
+        run.learn()
+        run.compare()
+        return run
+
+
 class Killed(BaseException):
     """Stands for a kill: nobody may catch it."""
 
@@ -75,15 +81,15 @@ class Killed(BaseException):
 class Mortal:
     """A server during whose n-th measurement the tuner is killed."""
 
-    def __init__(self, calls):
-        self.space, self.calls = SERVER.space, calls
+    def __init__(self, server, calls):
+        self.server, self.calls = server, calls
 
-    def measure(self, configuration, arrivals, rng):
+    def measure(self, configuration, arrivals, rng, **options):
         self.calls -= 1
         if self.calls < 0:
             rng.random(7)  # it was in the middle of it
             raise Killed
-        return SERVER.measure(configuration, arrivals, rng)
+        return self.server.measure(configuration, arrivals, rng, **options)
 
 
 class InOrder:
@@ -104,37 +110,13 @@ def whole(tmp_path_factory):
     return (folder / JOURNAL).read_bytes()
 
 
-def test_a_run_that_was_killed_ends_as_the_one_that_was_not(whole, tmp_path):
-    for calls in (0, 1, 9, 14, 1, 9):
-        server = Mortal(calls)
-        with pytest.raises(Killed):
-            operate(job(), server, tmp_path)
-    records = operate(job(), SERVER, tmp_path)
-    assert (tmp_path / JOURNAL).read_bytes() == whole
-    again = operate(job(), Mortal(0), tmp_path)  # a finished run measures and opens nothing
-    assert summarise(job(), again) == summarise(job(), records)
-    assert [record["episode"] for record in records[:25]] == [*range(25)]
-    assert [record["round"] for record in records[25:]] == [*range(6)]
-
-
-def test_the_tuning_is_that_of_tune(tmp_path):
-    records = operate(job(), SERVER, tmp_path)
-    agent = RRL(SERVER.space, np.random.default_rng([0, 0]))
-    run = tune(
-        SERVER, agent, Poisson(115.0), 25, np.random.default_rng([0, 1]), requests=50,
-        objective=Percentile(99),
-    )  # fmt: skip
-    assert run.costs == [record["cost"] for record in records[:25]]
-    assert run.recommended == [record["recommended"] for record in records[:25]]
-
-
 def test_an_agent_that_chooses_otherwise_is_refused(tmp_path, whole, monkeypatch):
     (tmp_path / JOURNAL).write_bytes(whole)
     other = make_agent(job(seed=1))
     monkeypatch.setattr("rrl.operating.operate.make_agent", lambda job: other)
     wrong = r"line \d+: it is no .* \(.* is asked for, and .* was measured\); .* in another folder"
     with pytest.raises(DataError, match=wrong):
-        operate(job(), Mortal(0), tmp_path)
+        operate(job(), Mortal(SERVER, 0), tmp_path)
     assert (tmp_path / JOURNAL).read_bytes() == whole
 
 
@@ -153,30 +135,20 @@ def test_another_job_is_refused(changes, why, tmp_path, whole):
         operate(job(**changes), SERVER, tmp_path)
 
 
-def test_what_is_not_better_is_not_deployed(tmp_path):
-    """Two rounds show nothing, so the default stays, with its flags."""
-    records = operate(job(rounds=2), SERVER, tmp_path)
-    result = summarise(job(rounds=2), records)
-    assert result["recommended"] != DEFAULT
-    assert (result["verdict"], result["deploy"]) == ("no difference shown", DEFAULT)
-
-
-def test_the_result_says_what_the_records_say(tmp_path, whole):
+def test_the_result_says_what_was_measured(tmp_path, whole):
     (tmp_path / JOURNAL).write_bytes(whole)
-    records = operate(job(), SERVER, tmp_path)
-    result = summarise(job(), records)
+    run = operate(job(), SERVER, tmp_path)
+    result = run.result()
     ours, theirs = (
-        np.array([record["cost"][name] for record in records[25:]])
-        for name in ("recommended", "default")
+        np.array([one.costs[name] for one in run.rounds]) for name in ("recommended", "default")
     )
     typical = np.exp(np.median(np.log(ours / theirs)))
     assert result["ratio"] == {"median": pytest.approx(typical), "low": None, "high": None}
+    assert result["recommended"] != DEFAULT
     assert result["verdict"] == "no difference shown"  # 6 rounds are too few for a verdict
-    final = join([record["recommended"]["answered"] for record in records[25:]])
+    assert result["deploy"] == DEFAULT
+    final = join([one.episodes["recommended"] for one in run.rounds])
     assert result["slo"]["value_s"] == Percentile(99)(final)
-    assert result["slo"]["late_while_tuning"] == np.mean([r["late"] for r in records[:25]])
-    late = SLOViolations(0.06)(records[3]["answered"])
-    assert records[3]["late"] == pytest.approx(late)
 
 
 def table_job(cost, recommended_cost, **changes):
@@ -194,23 +166,36 @@ def table_job(cost, recommended_cost, **changes):
 )  # fmt: skip
 def test_verdicts(costs, verdict, slo, tmp_path):
     mine, server = table_job(*costs)
-    result = summarise(mine, operate(mine, server, tmp_path))
+    result = operate(mine, server, tmp_path).result()
     assert (result["verdict"], result["slo"]["word"]) == (verdict, slo)
+    default, ratio = costs[0], min(costs) / costs[0]
+    said = (
+        f"  mean {1e3 * min(costs):.1f} ms against {1e3 * default:.1f} ms by default (medians of 8 "
+        f"rounds); ratio within a round: median {ratio:.2f} (95 % interval {ratio:.2f} to "
+        f"{ratio:.2f}); {verdict}"
+    )
+    assert said in report(mine, result, tmp_path).splitlines()
 
 
-def test_a_default_that_stays_is_measured_once_if_no_slo_is_judged(tmp_path):
-    mine, server = table_job(0.1, 0.4, slo=None)
-    result = summarise(mine, operate(mine, server, tmp_path))
-    assert (result["verdict"], result["compared"]) == ("the default", 1)
-    assert operate(mine, Mortal(0), tmp_path)  # and no more if the run is continued
+@pytest.mark.parametrize(
+    ("costs", "slo", "rounds"),
+    [
+        ((0.1, 0.4), None, 1),  # the default stays, and no SLO is judged
+        ((0.4, 0.1), None, 8),
+        ((0.4, 0.1), parse_slo("mean<0.2s"), 12),  # an early answer would be wrong too often
+    ],
+)
+def test_rounds_end_when_they_have_answered(costs, slo, rounds, tmp_path):
+    mine, server = table_job(*costs, slo=slo, rounds=12)
+    for asked in (server, Mortal(SERVER, 0)):  # nor are there more if it is continued
+        assert len(operate(mine, asked, tmp_path).rounds) == rounds
 
 
 def test_a_recommendation_that_is_worse_is_called_so(tmp_path):
     """The load of the comparison differs from that of the tuning, which nobody foresaw."""
     mine, server = table_job(0.4, 0.1, slo=None)
     turned = TableServer({"threads": [1, 2], "cost": [0.1, 0.4]}, ["threads"])
-    records = operate(mine, InOrder([server] * mine.episodes, turned), tmp_path)
-    result = summarise(mine, records)
+    result = operate(mine, InOrder([server] * mine.episodes, turned), tmp_path).result()
     assert result["verdict"] == "worse"
     with pytest.raises(UnstableError, match="worse than the default: keep the default"):
         check_result(result)
@@ -248,13 +233,12 @@ def patient(**changes):
 
 
 def test_it_ends_with_its_patience_and_says_so(tmp_path, caplog):
-    records = operate(patient(), FEW, tmp_path)
-    done = learned(records)
+    run = operate(patient(), FEW, tmp_path)
     assert SETTLED in caplog.messages
-    assert 6 < len(done) < 60
-    assert [r["configuration"] for r in done[-6:]] == [{"threads": 2}] * 6
-    assert done[-7]["configuration"] != {"threads": 2}
-    assert len(compared(records)) == 2
+    assert 6 < len(run.steps) < 60
+    assert [step.configuration for step in run.steps[-6:]] == [{"threads": 2}] * 6
+    assert run.steps[-7].configuration != {"threads": 2}
+    assert len(run.rounds) == 2
 
 
 def test_it_goes_on_as_if_never_stopped(tmp_path):
@@ -281,20 +265,20 @@ def test_it_goes_on_as_if_never_stopped(tmp_path):
     ],
 )
 def test_otherwise_all_episodes_are_used(changes, tmp_path):
-    records = operate(patient(episodes=40, **changes), FEW, tmp_path)
-    assert len(learned(records)) == 40
+    assert len(operate(patient(episodes=40, **changes), FEW, tmp_path).steps) == 40
 
 
 def test_a_trial_that_the_guard_refused_or_ended_is_no_rest():
     space = ConfigSpace([Knob("threads", (1, 2))])
     best, other = {"threads": 1}, {"threads": 2}
-    rest = {"configuration": best, "recommended": best, "guard": {"asked": best}}
-    ended = rest | {"guard": {"asked": other}}
+    rest = Namespace(configuration=best, recommended=best, asked=best)
+    ended = Namespace(configuration=best, recommended=best, asked=other)
+    moved = Namespace(configuration=best, recommended=other, asked=best)
     mine = patient(space=space, default=best, patience=2)
     assert settled(mine, [ended, rest, rest])
     assert not settled(mine, [rest, ended, rest])
     assert not settled(mine, [rest])
-    assert not settled(mine, [rest, rest | {"recommended": other}])
+    assert not settled(mine, [rest, moved])
 
 
 # --- words and numbers ----------------------------------------------------------------------------
@@ -330,7 +314,7 @@ def test_failed_requests_break_the_slo():
     parts = [Episode({}, range(100), np.full(100, 0.01), [14] * 5 + [0] * 95)] * 4
     verdict = parse_slo("p99<50ms").judge(parts)
     assert (verdict["word"], verdict["value_s"]) == ("missed", 10.0)
-    assert parse_slo("p99<50ms").late(parts[0]) == 0.05
+    assert SLOViolations(0.05)(parts[0]) == 0.05
 
 
 def test_requests_that_are_late_together_count_as_few():
@@ -356,55 +340,9 @@ def test_a_mean_at_its_target_is_seldom_called_met_or_missed(rounds):
     assert wrong <= (0 if rounds == 1 else 0.05 * 400 + 3 * np.sqrt(0.05 * 400))
 
 
-def test_an_slo_needs_all_rounds(tmp_path):
-    """The answer would be wrong too often if it were taken as soon as it is given."""
-    for slo, count in ((None, 8), (parse_slo("mean<0.2s"), 12)):
-        mine, server = table_job(0.4, 0.1, slo=slo, rounds=12)
-        records = operate(mine, server, tmp_path / str(count))
-        assert summarise(mine, records)["compared"] == count
-
-
 def test_flags_are_those_of_the_launcher_or_none(tmp_path):
-    result = {"deploy": {"inter_op": 2, "batch_threads": 3}}
-    add_commands(job(), result, tmp_path, ["serve"])
+    result = deployment({"inter_op": 2, "batch_threads": 3}, tmp_path, ["serve"])
     assert result["flags"][0] == "--tensorflow_inter_op_parallelism=2"
     assert "num_batch_threads { value: 3 }" in result["batching"]
     assert result["start"].split() == ["serve", *result["flags"]]
-    add_commands(job(), result := {"deploy": {"threads": 2}}, tmp_path, ["serve"])
-    assert list(result) == ["deploy"]
-
-
-def test_the_figure_shows_what_the_journal_holds(tmp_path, whole):
-    (tmp_path / JOURNAL).write_bytes(whole)
-    records = operate(job(), SERVER, tmp_path)
-    top, bottom = plot_journal(job(), records).axes
-    episodes, best, target = top.lines
-    assert episodes.get_ydata() == pytest.approx([1e3 * r["cost"] for r in records[:25]])
-    assert best.get_ydata() == pytest.approx(1e3 * best_so_far(records[:25]), nan_ok=True)
-    assert target.get_ydata()[0] == pytest.approx(60.0)
-    assert "ms" in top.get_ylabel()
-    assert [bar.get_height() for bar in bottom.patches] == pytest.approx(
-        [100 * r["late"] for r in records[:25]]
-    )
-
-
-@pytest.fixture(scope="module")
-def ended(tmp_path_factory):
-    """The records of a run, in which some trials were stopped and some crashed."""
-    found = operate(job(), SERVER, tmp_path_factory.mktemp("run"))
-    for number, ended, cost in ((3, "crashed", 10.0), (7, "aborted", 0.4), (16, "crashed", 10.0)):
-        found[number] |= {"guard": {"parts": [{"ended": ended}]}, "cost": cost}
-    return found
-
-
-def test_stopped_and_crashed_trials_have_marks_of_their_own(ended):
-    figure = plot_journal(job(), ended)
-    top = figure.axes[0]
-    marks = {line.get_label(): line for line in top.lines}
-    assert marks["a crashed trial"].get_xdata().tolist() == [4, 17]
-    assert marks["a stopped trial"].get_xdata().tolist() == [8]
-    assert len(marks["an episode"].get_xdata()) == 22
-    shapes = {marks[f"a {name} trial"].get_marker() for name in ("crashed", "stopped")}
-    assert len(shapes | {marks["an episode"].get_marker()}) == 3  # not by colour alone
-    assert top.get_ylim()[1] < 1000  # what such a trial costs does not squeeze the others
-    assert marks["SLO p99<60ms"].get_ydata() == pytest.approx([60.0, 60.0])
+    assert deployment({"threads": 2}, tmp_path, ["serve"]) == {}

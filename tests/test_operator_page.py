@@ -26,9 +26,8 @@ def commands(text):
 
 
 def help_text(command, capsys):
-    """The help with all options, of which some commands show only a part by --help."""
     with pytest.raises(SystemExit):
-        cli.main([command, "--help-all" if command in ("tune", "replay") else "--help"])
+        cli.main([command, "--help"])
     return capsys.readouterr().out
 
 

@@ -52,26 +52,9 @@ def test_the_loads_are_those_that_the_server_answered(scenario):
     assert rates[met].tolist() == answered
 
 
-def costs_of_the_default(scenario):
-    """By the second half, which nobody replays: one number per load."""
-    profile = scenario.server.profile
-    default = scenario.space.index(serving_default(scenario.space))
-    return np.array([judge_half(profile, rate, 1).cost[default] for rate in profile.rates_per_s])
-
-
-def told(scenario, chosen, load=None, seed=0):
+def told(scenario, chosen, seed=0):
     chosen = {agent: np.asarray(rows) for agent, rows in chosen.items()}
-    return told_by_judge(scenario.server, load or scenario.workload, 100, seed, chosen)
-
-
-def test_an_agent_that_stays_costs_what_the_other_half_says_at_each_load(scenario):
-    runs = race(scenario, AGENTS[STAYS], range(2), 5)
-    found = told(scenario, {STAYS: runs.chosen})
-    costs = costs_of_the_default(scenario)
-    met = [loads_met(scenario.server, scenario.workload, 100, seed, 5) for seed in range(2)]
-    np.testing.assert_allclose(found.latency_s[STAYS], [costs[one].mean() for one in met])
-    assert not np.allclose(found.latency_s[STAYS], runs.costs.mean(axis=1))  # what it was told
-    assert found.met.tolist() == np.array(scenario.server.profile.rates_per_s)[met].tolist()
+    return told_by_judge(scenario.server, scenario.workload, 100, seed, chosen)
 
 
 def test_a_run_is_judged_by_the_arrivals_of_its_own_seeds(scenario):
@@ -82,20 +65,24 @@ def test_a_run_is_judged_by_the_arrivals_of_its_own_seeds(scenario):
 
 
 @pytest.mark.parametrize("half", [0, 1])
-def test_references_are_the_best_of_each_kind_of_knowledge(half):
+def test_who_stays_and_the_references_cost_what_the_other_half_says_at_each_load(half):
     where = open_scenario(f"{BED}/{half}", workload(LOAD))
     default = where.space.index(serving_default(where.space))
-    found = told(where, {STAYS: np.full((3, 20), default)})
+    runs = race(where, AGENTS[STAYS], range(3), 20)
+    found = told(where, {STAYS: runs.chosen})
     profile = where.server.profile
-    costs = np.array([judge_half(profile, rate, 1 - half).cost for rate in profile.rates_per_s])
-    rates = list(profile.rates_per_s)
-    met = np.array([[rates.index(rate) for rate in row] for row in found.met])
-    np.testing.assert_allclose(found.latency_s[ORACLE], costs.min(axis=1)[met].mean(axis=1))
+    rates = np.array(profile.rates_per_s)
+    met = np.array([loads_met(where.server, where.workload, 100, seed, 20) for seed in range(3)])
+    assert found.met.tolist() == rates[met].tolist()
+    costs = np.array([judge_half(profile, rate, 1 - half).cost for rate in rates])
+    read = np.array([replay_best(profile, rate, half) for rate in rates])
+    expected = {STAYS: costs[met, default], ORACLE: costs.min(axis=1)[met],
+                READER: costs[met, read[met]]}  # fmt: skip
+    for agent, told_costs in expected.items():
+        np.testing.assert_allclose(found.latency_s[agent], told_costs.mean(axis=1))
     fixed = min(costs[met, number].mean() for number in range(len(where.space)))
     assert found.latency_s[FIXED].mean() == pytest.approx(fixed)
-    read = [replay_best(profile, rate, half) for rate in rates]
-    expected = costs[met, np.array(read)[met]].mean(axis=1)
-    np.testing.assert_allclose(found.latency_s[READER], expected)
+    assert not np.allclose(found.latency_s[STAYS], runs.costs.mean(axis=1))  # what it was told
 
 
 # --- How sure it is: this decides the claims about loads that change ------------------------------

@@ -24,13 +24,6 @@ def update(values, sds, counts, cells, costs, cost_sds, learning_rate=0.3, avera
     update_region(values, sds, counts, cells, costs, cost_sds, learning_rate, average)
 
 
-def test_the_released_update_is_a_mix_by_the_learning_rate():
-    values, counts = np.array([1.0, 2.0, 3.0, 4.0]), np.array([5.0, 5.0, 0.0, 0.0])
-    update(values, np.full(4, 0.5), counts, [1, 2], [10.0, 20.0], [0.1, 0.1])
-    assert values == pytest.approx([1.0, 0.7 * 2 + 0.3 * 10, 0.7 * 3 + 0.3 * 20, 4.0])
-    assert counts.tolist() == [5.0, 6.0, 1.0, 0.0]
-
-
 @given(st.lists(costs, min_size=1, max_size=30))
 def test_a_value_is_the_mean_of_its_estimates_until_the_learning_rate_takes_over(measured):
     values, sds, counts = np.array([123.0]), np.array([np.inf]), np.zeros(1)
@@ -59,7 +52,6 @@ def test_probabilities_follow_the_power_law(values, temperature):
 
 
 def test_probabilities_at_zero_cost():
-    assert action_probabilities(np.zeros(4), 0.01).tolist() == [0.25] * 4
     assert action_probabilities(np.array([0.0, 1.0, 0.0]), 0.01).tolist() == [0.5, 0.0, 0.5]
     p = action_probabilities(np.array([0.0, 1.0]), 1.0, floor=1.0)
     assert p == pytest.approx([2 / 3, 1 / 3])

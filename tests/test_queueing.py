@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_queue import ReferenceQueue
 
-from rrl.simulation.queueing import NO_LIMIT, Passage, simulate_queue
+from rrl.simulation.queueing import NO_LIMIT, simulate_queue
 from rrl.simulation.textbook import against_theory
 
 REQUESTS = 400_000
@@ -36,7 +35,7 @@ def test_known_queues_have_their_known_means(textbook):
 
 
 def agree(arrivals, factor, *, max_enqueued, exact=False, **settings):
-    """Kernel and reference give the same departures, rejections and batches."""
+    """Kernel and reference give the same departures and rejections."""
     capacity = NO_LIMIT
     if max_enqueued is not None:
         capacity = max_enqueued * len(settings["batch_work"])
@@ -57,13 +56,7 @@ def agree(arrivals, factor, *, max_enqueued, exact=False, **settings):
     departure = [float(x) for x in reference.departure]
     np.testing.assert_allclose(kernel.departure, departure, rtol=1e-9, atol=1e-9)
     assert kernel.rejected.tolist() == reference.rejected
-    assert members(kernel) == reference.batches
     return kernel.departure, departure
-
-
-def members(passage: Passage):
-    kept, edges = ~passage.rejected, passage.edges
-    return [(a + np.flatnonzero(kept[a:b])).tolist() for a, b in pairwise(edges.tolist())]
 
 
 @st.composite

@@ -90,13 +90,6 @@ def test_agents_of_a_table_and_seed_meet_the_same_noise():
     assert 0.1 < np.std(costs[0] / 3) < 0.3
 
 
-def test_the_rows_of_a_configuration_are_averaged():
-    rows = {"a": [1, 2, 1, 1], "b": ["x", "x", "x", "y"], "cost": [1.0, 5.0, 2.0, 4.0]}
-    where = table_scenario("mine", rows, ["a", "b"])
-    assert where.cost[where.space.index({"a": 1, "b": "x"})] == 1.5
-    assert (len(where.space), where.optimum) == (3, 1.5)
-
-
 def test_a_table_that_an_agent_cannot_take_is_one_line_and_the_others_go_on(
     folder, capsys, monkeypatch
 ):
@@ -125,24 +118,11 @@ def test_a_table_that_an_agent_cannot_take_is_one_line_and_the_others_go_on(
     assert "no agent can take any of the tables" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("text", "code", "message"),
-    [
-        (None, 3, "mine: no .csv file in it"),
-        ("a,cost\n1,0\n2,1\n", 3, "its lowest cost is 0"),
-        ("a,cost\n1,2\n", 3, "one configuration only"),
-    ],
-)
-def test_a_bad_folder_is_one_line(text, code, message, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine").mkdir()
-    if text:
-        (tmp_path / "mine" / "a.csv").write_text(text)
-    assert main(["race", "mine", *SMALL]) == code
+def test_a_folder_without_tables_is_one_line(tmp_path, capsys):
+    assert main(["race", str(tmp_path), *SMALL, "--out", str(tmp_path / "o")]) == 3
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("rrl: mine")
-    assert message in line
-    assert not (tmp_path / "build").exists()
+    assert f"rrl: {tmp_path}: no .csv file in it" in line
+    assert not (tmp_path / "o").exists()
 
 
 def test_an_agent_that_took_fewer_tables_is_compared_on_these():

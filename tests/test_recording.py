@@ -6,7 +6,6 @@ import json
 import os
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,7 @@ import pytest
 
 from rrl.recording.other_work import BUSY
 from rrl.recording.plan import HALVES, REPEATS, ROUNDS, Plan, ordered
-from rrl.recording.plans import JOINT_PART, PLANS
-from rrl.recording.profile import DESCRIPTION, EPISODES, REJECTED, read_profile
+from rrl.recording.profile import DESCRIPTION, EPISODES, REJECTED
 from rrl.recording.record import (
     MAX_TRIES,
     SWEEPS,
@@ -127,29 +125,6 @@ def test_a_folder_keeps_its_plan(whole):
 def test_a_plan_for_a_gpu_is_refused_without_one():
     with pytest.raises(UsageError, match="needs a GPU"):
         check_gpu()
-
-
-DATA = Path(__file__).parent.parent / "data"
-PROBED = [file.parent for file in sorted((DATA / "recording").glob("*/profile.json"))]
-PROBED.append(DATA / JOINT_PART)
-
-
-@pytest.mark.parametrize("folder", PROBED, ids=lambda folder: folder.name)
-def test_a_recording_with_a_probe_is_sound_also_before_it_is_complete(folder):
-    """Another processor has a folder of its own, with a suffix, for the same plan."""
-    profile = read_profile(folder)
-    assert profile.description["complete"] == (folder.parent == DATA)
-    plan, stored = PLANS[folder.name.removesuffix("-xeon")], profile.description["plan"]
-    assert stored | {k: v for k, v in plan.to_json().items() if k in stored} == stored
-    rule = stored["rule"]
-    rows = pd.concat([profile.table, profile.adaptive])
-    assert len(set(rows["commit"])) == 1
-    assert rows["commit"].str.fullmatch(r"recorder-\d").all()
-    for name in ("speed_before", "speed_after"):
-        assert rows[name].between(rule["slowest"], rule["fastest"]).all()
-    assert (rows["steal"] <= rule["steal"]).all()
-    seeds = rows.groupby(["rate_per_s", "pass", "repeat"])["arrival_seed"].nunique()
-    assert (seeds == 1).all()  # all configurations of a pass met the same arrivals
 
 
 # Passes

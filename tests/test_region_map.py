@@ -16,7 +16,6 @@ from rrl.studies.map_cells import (
     HIGHEST,
     JUDGING_KINDS,
     TUNING_KINDS,
-    Cell,
     agent_settings,
     agent_with,
     map_surface,
@@ -27,9 +26,10 @@ from rrl.studies.map_cells import (
 )
 from rrl.studies.map_factors import (
     MIDDLE,
+    NUMBERS,
     PAPER_CONDITIONS,
     ROUGHNESSES,
-    agreement,
+    about_places,
     by_radius,
     chosen_settings,
     factor_of,
@@ -166,12 +166,13 @@ def test_every_agent_can_be_made_with_its_settings():
 
 
 def test_a_run_depends_on_its_own_seed_alone():
-    setting, cell = agent_settings()["rrl"][0], Cell(0.05, 0.07)
-    both = run_cell("rrl", setting, cell, [("bowl", 1), ("cone", 1)], [3, 4], 60)
-    alone = run_cell("rrl", setting, cell, [("cone", 1)], [4], 60)
-    assert both["arrivals"].shape == (2, 2, len(COLUMNS))
-    for name, values in alone.items():
-        assert (values[0, 0] == both[name][1, 1]).all(), name
+    setting = agent_settings()["rrl"][0]
+    both, alone = (
+        run_cell(0.05, 0.07, "rrl", setting, "cone", 1, seeds, 60)["measures"]
+        for seeds in ([3, 4], [4])
+    )
+    assert both.shape == (2, 2, len(COLUMNS))
+    assert (alone[0] == both[1]).all()
 
 
 # --- Factors --------------------------------------------------------------------------------------
@@ -196,22 +197,21 @@ def test_a_side_that_never_arrives_gives_a_bound():
     assert factor_of(never, never, 3000, rng).bound == "neither"
 
 
-def tuned(agent: str, setting: str, cell: Cell, **numbers: float) -> dict[str, object]:
+def tuned(agent, setting, **numbers):
     """A row of the table of the tuning; what is not given is 100 episodes in every run."""
-    row: dict[str, object] = {"agent": agent, "setting": setting, **cell._asdict()}
+    row = {"agent": agent, "setting": setting, "roughness": 0.05, "noise": 0.07}
     for column in COLUMNS:
         row |= {column: 100.0, f"{column}_never": 0.0, f"{column}_excess": 5.0}
     return row | numbers
 
 
 def test_the_tuning_chooses_by_episodes_then_by_arrivals_then_by_excess():
-    cell = Cell(0.05, 0.07)
     rows = [
-        tuned("rrl", "first", cell, served_5=np.inf, served_5_never=0.9, recommended_20=90.0),
-        tuned("rrl", "second", cell, served_5=np.inf, served_5_never=0.6, served_5_excess=9.0)
+        tuned("rrl", "first", served_5=np.inf, served_5_never=0.9, recommended_20=90.0),
+        tuned("rrl", "second", served_5=np.inf, served_5_never=0.6, served_5_excess=9.0)
         | {"served_10_excess": 4.0},
-        tuned("deep-q-network", "a", cell, served_5=1.0),
-        tuned("deep-q-network", "b", cell, served_10=90.0),
+        tuned("deep-q-network", "a", served_5=1.0),
+        tuned("deep-q-network", "b", served_10=90.0),
     ]
     chosen = chosen_settings(pd.DataFrame(rows)).set_index(["agent", "column"])["setting"]
     assert chosen["rrl", "recommended_20"] == "first", "fewer episodes"
@@ -222,16 +222,15 @@ def test_the_tuning_chooses_by_episodes_then_by_arrivals_then_by_excess():
 
 
 def test_the_best_radius_is_that_of_the_best_setting_and_none_if_no_run_arrives():
-    cell = Cell(0.05, 0.07)
     rows = [
-        tuned("rrl", json.dumps({"radius": r, "n": n}), cell, served_5=np.inf, served_10=50.0 * r)
+        tuned("rrl", json.dumps({"radius": r, "n": n}), served_5=np.inf, served_10=50.0 * r)
         for r in (1.0, 2.0)
         for n in (1, 2)
     ]
     found = by_radius(pd.DataFrame(rows)).set_index("column")
     assert found.loc["served_10", [1.0, 2.0, "best"]].tolist() == [50.0, 100.0, 1.0]
     assert np.isnan(found.loc["served_5", "best"])
-    assert found.loc["served_5", "theory"] == theory_radius(cell)
+    assert found.loc["served_5", "theory"] == theory_radius(0.05, 0.07)
 
 
 def test_small_grids_do_not_count_for_the_agreement():
@@ -246,21 +245,19 @@ def test_small_grids_do_not_count_for_the_agreement():
             "within_10": [0.1, 0.2, 0.2, 0.3, 0.5, 0.5],
         }
     )
-    found = agreement(places).set_index(["measure", "number"])
-    assert found.loc[("served", "predicted"), "correlation"] == pytest.approx(1)
-    assert found.loc[("served", "roughness"), "correlation"] == pytest.approx(-1)
-    assert found.loc[("served", "predicted"), "places"] == 4
-    assert np.isnan(found.loc[("served", "noise"), "correlation"]), "it is the same everywhere"
+    (said,) = about_places(places)
+    assert "on 4 replays of large grids have a rank correlation of 1.00" in said
+    assert f"{NUMBERS['roughness']} alone correlates most (-1.00; the best of 2 numbers)" in said
 
 
 def test_the_plan_is_that_of_the_rules():
     plan = region_map.whole_plan(DATA)
     by_agent = {
-        agent: {cell for cell, other, _ in plan.tried if other == agent}
+        agent: {tuple(cell) for *cell, other, _ in plan.tried if other == agent}
         for agent in agent_settings()
     }
     assert sorted(map(len, by_agent.values())) == [4, 20, 20, 20]
-    corners = {Cell(rough, noise) for rough in (0.005, 0.5) for noise in (0.02, 0.3)}
+    corners = {(rough, noise) for rough in (0.005, 0.5) for noise in (0.02, 0.3)}
     assert by_agent["deep-q-network"] == corners
     assert not set(plan.tuning.kinds) & set(plan.judging.kinds)
     assert not set(plan.tuning.seeds) & set(plan.judging.seeds)
@@ -274,13 +271,13 @@ def test_the_plan_is_that_of_the_rules():
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A map of two cells and a recorded place, with its plan and its folder of pieces."""
-    build, cells = tmp_path_factory.mktemp("build"), (Cell(0.15, 0.07), Cell(0.5, 0.3))
+    build, cells = tmp_path_factory.mktemp("build"), ((0.15, 0.07), (0.5, 0.3))
     settings = {
         "rrl": agent_settings()["rrl"][::24],
         "q-learning": agent_settings()["q-learning"][:2],
     }
     plan = region_map.Plan(
-        [(cell, agent, one) for cell in cells for agent in settings for one in settings[agent]],
+        [(*cell, agent, one) for cell in cells for agent in settings for one in settings[agent]],
         region_map.Stage(("bowl", "cone"), range(1, 3), 60),
         region_map.Stage(("valley", "ridge"), range(3, 5), 80),
         (("keyword-threads", 900.0),),

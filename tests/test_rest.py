@@ -96,6 +96,7 @@ def test_rows_need_the_same_number_of_all_outputs():
         with pytest.raises(ValueError, match="no common batch size"):
             response(outputs, by_row=True)
     assert response({"a": two, "b": three}, by_row=False)["outputs"]["b"] == [1.0] * 3
+    assert response({"one": b"a"}, by_row=False) == {"outputs": "a"}
     with pytest.raises(ValueError, match="no values of type complex64"):
         response({"y": np.ones(2, np.complex64)}, by_row=False)
 

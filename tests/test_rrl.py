@@ -29,7 +29,7 @@ TestRecommended = contract(recommended, tuple(SPACES))
 TestPaper = contract(RRL, tuple(SPACES))
 TestAdaptive = contract(adaptive)
 TestReleased = contract(lambda space, rng: released(space, rng, similarity=SMALL()), episodes=13)
-OTHER = {"region": FixedRadius(2.0), "learning_rate": 1.0, "average": False}  # in no named agent
+OTHER = {"region": FixedRadius(2.0), "learning_rate": 1.0}  # in no named agent
 TestOtherParts = contract(
     lambda space, rng: RRL(space, rng, similarity=LearnedSimilarity(), **OTHER)
 )

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from test_operate import job
 
 from rrl.operating.report import interval_words
-from rrl.operating.verdict import decided, judge_rounds
-from rrl.support.sequential import budget, first_decisions, symmetric_interval
+from rrl.operating.sequential import budget, first_decisions, symmetric_interval
+from rrl.operating.verdict import Round, decided, judge_costs
 
 numbers = st.integers(-1000, 1000).map(lambda n: n / 64)  # scaling by a power of 2 is exact
 samples = st.lists(numbers, min_size=1, max_size=20).map(np.array)
@@ -129,16 +129,14 @@ def test_values_that_contradict_one_another_show_nothing():
 # --- in the result of `rrl tune` ------------------------------------------------------------------
 
 
-def records(ours, theirs):
+def costs(ours, theirs):
     pairs = zip(ours, theirs, strict=True)
-    return [
-        {"round": n, "cost": {"default": b, "recommended": a}} for n, (a, b) in enumerate(pairs)
-    ]
+    return [{"default": b, "recommended": a} for a, b in pairs]
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9])
 def test_any_number_of_rounds_has_a_result(count):
-    result = judge_rounds(records([0.5] * count, [1.0] * count))
+    result = judge_costs(costs([0.5] * count, [1.0] * count))
     end = 0.5 if count >= 8 else None
     assert result["ratio"] == {"median": 0.5, "low": end, "high": end}
     assert result["verdict"] == ("better" if count >= 8 else "no difference shown")
@@ -158,15 +156,14 @@ def test_any_number_of_rounds_has_a_result(count):
     ],
 )
 def test_costs_of_zero_have_a_verdict_but_no_ratio(ours, theirs, verdict):
-    result = judge_rounds(records(ours, theirs))
+    result = judge_costs(costs(ours, theirs))
     assert (result["verdict"], result["ratio"]) == (verdict, None)
     json.dumps(result, allow_nan=False)
 
 
 def test_the_loop_may_stop_when_the_answer_is_clear():
     mine = job(episodes=3, slo=None)
-    tuned = [{"episode": n, "configuration": {}} for n in range(3)]
-    clear = records([0.5] * 8, [1.0] * 8)
-    assert not decided(mine, tuned)
-    assert not decided(mine, tuned + clear[:7])
-    assert decided(mine, tuned + clear)
+    clear = [Round(pair, {}) for pair in costs([0.5] * 8, [1.0] * 8)]
+    assert not decided(mine, [])
+    assert not decided(mine, clear[:7])
+    assert decided(mine, clear)

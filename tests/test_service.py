@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from clients import LIMIT_S, alive, clients
+from clients import LIMIT_S, alive, clients, states
 from test_launcher import ODD, ROOT, runs_with
 
 from rrl.cli import main
@@ -243,7 +243,7 @@ def test_a_release_ends_the_run_and_is_what_serves_then(model, tmp_path, port):
     assert process.returncode == 5
     assert "the newest version is now 2" in err
     with Client(f"127.0.0.1:{port}", "probe") as client:
-        assert wait_until(lambda: 2 in client.states(timeout_s=5.0), LIMIT_S)
+        assert wait_until(lambda: 2 in states(client), LIMIT_S)
         client.predict({"x": X}, timeout_s=LIMIT_S)
 
 

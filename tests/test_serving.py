@@ -23,7 +23,7 @@ from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
-from rrl.serving.process_knobs import usable_cpus
+from rrl.serving.settings import usable_cpus
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.machine import memory_bytes
 from rrl.tuning.constrained import MEMORY
@@ -192,7 +192,7 @@ def test_batches_at_once_are_also_limited_by_the_inter_op_pool(model):
         (["--batching_parameters_file=b.txt"], "--enable_batching"),
         (["--tensorflow_inter_op_parallelism=-1"], "-1"),
         (["--rest_api_port=8500"], "give two ports"),
-        (["--grpc_max_threads=0"], "at least 1"),
+        (["--grpc_max_threads=0"], "from 1 to"),
         (["--model_base_path="], "--model_base_path"),
     ],
 )
@@ -276,7 +276,7 @@ def test_a_late_generator_makes_the_episode_invalid():
     latency, status = np.full(4, 0.010), np.zeros(4, int)
     for slip, valid in ((0.0005, True), (0.005, False)):
         sample = Sample(latency, status, np.full(4, slip))
-        assert live_episode({}, np.arange(4), sample, None).valid is valid
+        assert live_episode({}, np.arange(4), sample).valid is valid
 
 
 def test_two_batched_signatures_keep_schedulers_of_their_own(tmp_path):

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.operating.knob_options import read_default, read_space
-from rrl.serving.process_knobs import usable_cpus
-from rrl.serving.settings import batching_text, flags, read_batching
+from rrl.serving.settings import batching_text, flags, read_batching, usable_cpus
 from rrl.support.errors import UsageError
 
 PARAMETERS = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL
 from rrl.simulation.testbeds import testbed
-from rrl.studies.live_phases import peak_of, scaled_phases
+from rrl.studies.live_phases import DEFAULT, FIXED, LEARNERS, peak_of, scaled_phases
 from rrl.studies.side_by_side import (
     DESCRIPTION,
     STEPS,
@@ -27,6 +29,7 @@ from rrl.support.errors import DataError
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.guard import Guard
 
+DATA = Path(__file__).parent.parent / "data"
 EPISODES, REQUESTS = 12, 20
 PHASES = scaled_phases(120.0, EPISODES, REQUESTS)
 
@@ -79,6 +82,12 @@ def test_a_damaged_run_is_named(tmp_path):
         (tmp_path / "0" / name).write_text(text)
         with pytest.raises(DataError, match=f"{tmp_path / '0'}: damaged"):
             read_live_runs(tmp_path)
+
+
+def test_the_contestants_are_those_that_are_registered():
+    live = yaml.safe_load((DATA / "claims.yaml").read_text(encoding="utf-8"))["live"]
+    assert (live["base"], live["fixed"]) == (DEFAULT, FIXED)
+    assert live["contestants"] == ["fixed", *LEARNERS]
 
 
 def test_further_runs_have_the_peak_of_the_first(tmp_path):

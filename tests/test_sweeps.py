@@ -96,7 +96,7 @@ def test_a_sweep_that_was_killed_goes_on_from_what_was_done(alone, tmp_path, mon
 
 def keys(data=DATA):
     sweep = Sweep(SETTINGS, data=data, build="unused")
-    return [task.key for task in sweep.result(SETTINGS[0]).tasks]
+    return [task.key for task in sweep.tasks(SETTINGS[0])]
 
 
 def test_a_change_of_data_code_or_versions_is_a_new_piece(tmp_path, monkeypatch):
@@ -113,7 +113,7 @@ def test_a_change_of_data_code_or_versions_is_a_new_piece(tmp_path, monkeypatch)
     for module, name, value in (
         (sweep_store, "label", "other"),
         (sweep_store, "locked", {"numpy": ["0"]}),
-        (sweeps, "versions", {"numpy": "0"}),
+        (sweeps, "installed", {"numpy": "0"}),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, lambda *_, value=value: value)

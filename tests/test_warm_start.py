@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_agent import contract
+from test_operate import FEW, operate, patient
 
 from rrl.cli import main
 from rrl.core.gaussian_process import GaussianProcess, Hyperparameters
@@ -18,13 +19,13 @@ from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.operating.journal import JOURNAL
 from rrl.studies.problems import open_scenario
-from rrl.studies.warm_start import FIRST_SEED, SEEDS, earlier, misleading, study, write_warm_start
+from rrl.studies.warm_start import FIRST_SEED, SEEDS, earlier, misleading, study
 from rrl.tuning.recommended import recommended
 from rrl.tuning.warm_start import Earlier, SlopeProcess, transfer
 
 ROOT = Path(__file__).parent.parent
 REPLAY = ["replay", str(ROOT / "data" / "keyword-threads"), "--rate", "900", "--rounds", "2"]
-REPLAY += ["--quiet"]
+REPLAY += ["--slo", "p99<1s", "--objective", "mean", "--budget", "20", "--quiet"]
 
 
 def measured(space, cost):
@@ -117,7 +118,7 @@ def test_adversaries_know_nothing_of_the_half_that_judges(monkeypatch):
         table.loc[judging, "mean_s"] = table.loc[judging, "mean_s"].to_numpy()[::-1]
         return profiles.Profile(profile.description, table)
 
-    scenario = open_scenario(f"{name} {PROBLEMS[name]}")
+    scenario = open_scenario(name, PROBLEMS[name])
     monkeypatch.setattr("rrl.studies.warm_start._scenario", lambda *_: scenario)
     monkeypatch.setattr(profiles, "read_profile", other)
     assert not np.array_equal(earlier(name).log_costs, earlier(name, half=0).log_costs)
@@ -172,17 +173,17 @@ PROFILE = ["--warm-start", str(ROOT / "data" / "mobilenet_v2-threads")]
 
 @pytest.fixture(scope="module")
 def warm_run(tmp_path_factory):
-    """The folder of a run of four episodes that began with a profile, and its journal."""
+    """The folder of a run of eight episodes that began with a profile, and its journal."""
     folder = tmp_path_factory.mktemp("warm")
-    return folder, run(folder, "--episodes", "4", *PROFILE)
+    return folder, run(folder, "--episodes", "8", *PROFILE)
 
 
 def test_a_profile_and_a_journal_are_both_a_start(warm_run, tmp_path, capsys):
     folder, warm = warm_run
     known = json.loads((folder / "result.json").read_text())["warm_start"]
     assert known.startswith("mobilenet_v2-threads (crc32 ")
-    cold = run(tmp_path / "cold", "--episodes", "4")
-    again = run(tmp_path / "again", "--episodes", "4", "--warm-start", str(folder / JOURNAL))
+    cold = run(tmp_path / "cold", "--episodes", "8")
+    again = run(tmp_path / "again", "--episodes", "8", "--warm-start", str(folder / JOURNAL))
     assert b"warm_start" not in cold
     assert choices(cold) not in (choices(warm), choices(again))
     capsys.readouterr()
@@ -190,7 +191,7 @@ def test_a_profile_and_a_journal_are_both_a_start(warm_run, tmp_path, capsys):
 
 def test_it_goes_on_as_if_never_stopped_and_with_the_same_source_only(warm_run, tmp_path, capsys):
     run(tmp_path, "--episodes", "2", *PROFILE)
-    assert recorded(run(tmp_path, "--episodes", "4", *PROFILE)) == recorded(warm_run[1])
+    assert recorded(run(tmp_path, "--episodes", "8", *PROFILE)) == recorded(warm_run[1])
     other = ["--warm-start", str(ROOT / "data" / "mobilenet_v2-busy")]
     for more in (other, []):
         assert main([*REPLAY, "--out", str(tmp_path), "--episodes", "9", *more]) == 2
@@ -201,70 +202,55 @@ def test_it_goes_on_as_if_never_stopped_and_with_the_same_source_only(warm_run, 
 def journal(tmp_path_factory):
     """The journal of a run whose knob the other runs do not have."""
     folder = tmp_path_factory.mktemp("strange")
-    (folder / "table.csv").write_text("x,cost\n1,2\n2,1\n3,3\n")
-    own = ["replay", str(folder / "table.csv"), "--quiet", "--rounds", "2", "--episodes", "4"]
-    assert main([*own, "--out", str(folder)]) == 0
+    operate(patient(episodes=8), FEW, folder)
     return (folder / JOURNAL).read_bytes().splitlines(keepends=True)
 
 
-def source_of(name, journal, folder):
-    """A source that cannot be used: a path, or what is wrong with a journal."""
-    if not name.isupper():
-        return name
-    folder.mkdir()
-    damaged = journal[1].replace(b":", b"", 1)
-    crafted = json.loads(journal[2])
-    crafted["answers"][0]["latency_s"] = {"a": 1}
-    old = (json.dumps(json.loads(journal[0]) | {"journal": 2}) + "\n").encode()
-    lines = {
-        "DAMAGED": [journal[0], damaged, *journal[2:]],
-        "CRAFTED": [*journal[:2], json.dumps(crafted).encode() + b"\n"],
-        "OLD": [old, *journal[1:]],
-        "EMPTY": [],
-        "SHORT": journal[:2],
-    }.get(name, journal)
-    (folder / JOURNAL).write_bytes(b"".join(lines))
-    return str(folder)
+def refused(source, out, code, message, capsys, *more):
+    capsys.readouterr()
+    arguments = [*REPLAY, "--episodes", "2", "--out", str(out), "--warm-start", str(source), *more]
+    assert main(arguments) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
 
 
 @pytest.mark.parametrize(
-    ("source", "more", "code", "message"),
+    ("change", "code", "message"),
     [
-        ("nowhere", [], 2, "neither a profile nor the journal of a tuning"),
-        ("OUT", [], 2, "that is this run's own folder"),
-        (str(ROOT / "data/keyword-threads"), ["--agent", "random"], 2, "no effect on the agent"),
-        ("DAMAGED", [], 3, "line 2: damaged"),
-        ("CRAFTED", [], 3, "line 3: damaged, or no journal; restore"),
-        ("OLD", [], 3, "was written by another version of rrl"),
-        ("EMPTY", [], 3, "fewer than two configurations were measured"),
-        ("STRANGE", [], 2, "shares no two configurations"),
-        ("SHORT", [], 3, "fewer than two configurations were measured"),
+        (lambda own: [own[0], own[1].replace(b":", b"", 1), *own[2:]], 3, "line 2: damaged"),
+        (
+            lambda own: [*own[:2], own[2].replace(b'"status":', b'"x":')],
+            3,
+            "line 3: damaged, or no",
+        ),
+        (lambda own: [own[0].replace(b'"journal":', b'"journal":1'), *own[1:]], 3, "other version"),
+        (lambda own: [], 3, "fewer than two configurations were measured"),
+        (lambda own: own[:2], 3, "fewer than two configurations were measured"),
+        (lambda own: own, 2, "shares no two configurations"),
     ],
 )
-def test_a_source_that_cannot_be_used_is_refused(
-    source, more, code, message, journal, tmp_path, capsys
-):
-    out = tmp_path / source.lower() if source == "OUT" else tmp_path / "out"
-    given = source_of(source, journal, tmp_path / source.lower())
-    capsys.readouterr()
-    arguments = [*REPLAY, "--episodes", "2", "--out", str(out), "--warm-start", given, *more]
-    assert main(arguments) == code
-    said = capsys.readouterr()
-    assert message in said.err
-    assert said.err.count("\n") == 1
-    assert source == "OUT" or not out.exists()
+def test_a_journal_that_cannot_be_used_is_refused(change, code, message, journal, tmp_path, capsys):
+    (source := tmp_path / "source").mkdir()
+    (source / JOURNAL).write_bytes(b"".join(change(journal)))
+    refused(source, tmp_path / "out", code, message, capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_sources_that_cannot_be_used_are_refused(journal, tmp_path, capsys):
+    refused("nowhere", tmp_path, 2, "neither a profile nor the journal of a tuning", capsys)
+    profile, agent = ROOT / "data" / "keyword-threads", ["--agent", "random"]
+    refused(profile, tmp_path, 2, "no effect on the agent random", capsys, *agent)
+    (tmp_path / JOURNAL).write_bytes(b"".join(journal))
+    refused(tmp_path, tmp_path, 2, "that is this run's own folder", capsys)
 
 
 # --- the study ------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def stored():
-    return pd.read_csv(ROOT / "data" / "results" / "tables" / "warm-start" / "runs.csv")
-
-
-def test_the_stored_runs_are_those_of_this_code(stored):
+def test_the_stored_runs_are_those_of_this_code():
     """A seed of each source is raced again; where nothing is taken over, the run is the same."""
+    stored = pd.read_csv(ROOT / "data" / "results" / "tables" / "warm-start" / "runs.csv")
+    assert stored.groupby(["problem", "source"])["seed"].nunique().eq(SEEDS).all()
     again = study([FIRST_SEED], problems=["keyword-threads"])
     assert list(again["source"]) == [
         "none", "mobilenet_v2-threads", "mobilenet_v2-busy", "inception_v3-threads",
@@ -276,11 +262,3 @@ def test_the_stored_runs_are_those_of_this_code(stored):
     same = own.eq(own.loc["none"]).all(axis=1)
     assert same[~again.set_index("source")["taken"]].all()
     assert not same.all()
-
-
-def test_the_stored_table_follows_from_the_stored_runs(stored, tmp_path):
-    assert stored.groupby(["problem", "source"])["seed"].nunique().eq(SEEDS).all()
-    write_warm_start(stored, tmp_path)
-    for name in ("runs.csv", "table.csv"):
-        made, kept = tmp_path / name, ROOT / "data" / "results" / "tables" / "warm-start" / name
-        assert made.read_bytes() == kept.read_bytes()

@@ -183,8 +183,6 @@ def test_phases_are_the_paper_s():
     for (first, last), mean in zip(pairwise(edges), (0.07, 0.06, 0.07, 0.10, 0.12), strict=True):
         part = gaps[first * 100 : last * 100]
         assert part.mean() == pytest.approx(mean, rel=3.3 / math.sqrt(len(part)))
-        assert [1 / phases.at(i).rate for i in (first, last - 1)] == pytest.approx([mean] * 2)
-    assert phases.at(10_000).rate == phases.at(2999).rate
 
 
 @given(st.floats(0.01, 5.0), st.floats(0, 3.0), st.floats(5.0, 20.0), SEEDS)
@@ -260,15 +258,12 @@ def test_episodes_keep_every_gap(times, requests):
 def test_the_estimated_rate_uses_the_latest_arrivals_only():
     slow, fast = Poisson(5.0), Poisson(50.0)
     first = slow.arrivals(1000, np.random.default_rng(0))
-    second = first[-1] + fast.arrivals(1000, np.random.default_rng(1))
-    both = np.concatenate((first, second))
-    assert estimate_rate(first, window=1000) == pytest.approx(5.0, rel=0.1)
-    assert estimate_rate(both, window=400) == pytest.approx(50.0, rel=0.2)
+    second = first[-1] + fast.arrivals(100, np.random.default_rng(1))
+    assert estimate_rate(first) == pytest.approx(5.0, rel=0.3)
+    assert estimate_rate(np.concatenate((first, second))) == pytest.approx(50.0, rel=0.3)
     assert estimate_rate([3.0, 3.0]) == math.inf
     with pytest.raises(ValueError, match="1 past arrivals"):
         estimate_rate([1.0])
-    with pytest.raises(ValueError, match="window 1"):
-        estimate_rate([1.0, 2.0], window=1)
 
 
 # ---------------------------------------------------------------------------------- bad input
@@ -297,7 +292,6 @@ def test_the_estimated_rate_uses_the_latest_arrivals_only():
         (lambda: Phases((0, 9, 9), (0.1, 0.2, 0.3)), "increase"),
         (lambda: Phases((0, 1), (0.1,)), "one of each"),
         (lambda: Phases(requests=0), "at least 1"),
-        (lambda: Phases().at(-1), "count from 0"),
         (lambda: list(episodes([1.0], 0)), "0 requests per episode"),
         (lambda: Cameras(Poisson(1.0), duration=0.0), "duration 0.0 s"),
         (lambda: Reconnects(5, 5.0, window=6.0), "window 6.0 s.*at most every = 5.0 s"),
@@ -359,12 +353,9 @@ def test_a_column_is_chosen_by_name(tmp_path):
     file = tmp_path / "trace.csv"
     file.write_text("device,at\na,5\nb,4\n")
     np.testing.assert_allclose(read_trace(file, column="at").times, [0, 1])
-    with pytest.raises(
-        ValueError, match="columns 'device', 'at'; name the one with the times by --time-column"
-    ):
-        read_trace(file)
-    with pytest.raises(ValueError, match="columns 'device', 'at'; none is 'when'"):
-        read_trace(file, column="when")
+    for column, wanted in ((None, "'timestamp' or"), ("when", "'when'")):
+        with pytest.raises(DataError, match=f"'device', 'at': exactly .*{wanted}.*--time-column"):
+            read_trace(file, column)
 
 
 @pytest.mark.parametrize(
@@ -372,19 +363,19 @@ def test_a_column_is_chosen_by_name(tmp_path):
     [
         (b"", "is empty"),
         (b"time\n1\n", "two distinct times"),
-        (b"1\n2\nsoon\n", "line 3: 'soon' is not a finite number of seconds"),
-        (b"1\nnan\n", "line 2: 'nan' is not a finite"),
-        (b"1\n\n2024-13-01\n", "line 3: '2024-13-01' is not a finite number"),
-        (b"0,07\n0,14\n", "has no header; .* decimals with a point"),
+        (b"1\n2\nsoon\n", "line 3: 'soon' is not a time as the others are"),
+        (b"1\nnan\n", "line 2: 'nan' is not a time"),
+        (b"1\n\n2024-13-01\n", "line 3: '2024-13-01' is not a time"),
+        (b"0,07\n0,14\n", "has no header: .* decimals with a point"),
         (b"time\n0,07\n", "fields in line 2, saw 2; write decimals with a point"),
-        (b'time\n"0,07"\n', "line 2: '0,07' is not .* decimals with a point"),
-        (b"a,b\n,1\n3\n", "line 2: '' is not a finite number of seconds or an ISO 8601 time"),
+        (b'time\n"0,07"\n', "line 2: '0,07' is not .* a point before decimals"),
+        (b"a,b\n,1\n3\n", "line 2: '' is not a time"),
         (b"1\n2\n3\xff\n", r"line 3: not UTF-8 at byte 5 \(0xff\)"),
-        (b"time,timestamp\n1,2\n", "name the one with the times by --time-column"),
-        (b"a,a\n1,2\n", "more than one is 'a'"),
-        (b"time\n" + b"9" * 200_000, f"line 2: '{'9' * 60}'... is not a finite number"),
+        (b"time,timestamp\n1,2\n", "exactly one column has to be"),
+        (b"a,a\n1,2\n", "exactly one column has to be 'a'"),
+        (b"time\n" + b"9" * 200_000, f"line 2: '{'9' * 60}'... is not a time"),
         (b'time\n"1\n' + b"2\n" * 100_000, "EOF inside string starting at row 1"),
-        (b"t\n2024-05-01\n2024-05-02\n7\n", "line 4: '7' is not an ISO 8601 time as the others"),
+        (b"t\n2024-05-01\n2024-05-02\n7\n", "line 4: '7' is not a time as the others"),
     ],
 )
 def test_a_bad_trace_is_refused_with_line_and_value(tmp_path, content, message):

@@ -6,12 +6,13 @@ reinforcement learning, a load level is a state, a configuration is an action, a
 negative reward; there is no next state. The modules in reading order:
 
 1. What can be chosen: :mod:`~rrl.core.knob` and :mod:`~rrl.core.space`.
-2. What is known: :mod:`~rrl.core.qtable`. It begins with the region update.
+2. What is known: :mod:`~rrl.core.qtable`. It begins with the region update, and ends with the loads
+   that share a table.
 3. What a measurement says about other configurations: :mod:`~rrl.core.similarity`.
 4. About which others, and what may be tried next: :mod:`~rrl.core.region`.
 5. What serves next: :mod:`~rrl.core.exploration`.
 6. The agent made of these parts, and what is deployed: :mod:`~rrl.core.rrl`. What every agent is:
-   :mod:`~rrl.core.agent`. Which loads share a table: :mod:`~rrl.core.tables`.
+   :mod:`~rrl.core.agent`.
 
 These are the paper's method. Beside it stands the similarity of the agent that we recommend:
 :mod:`~rrl.core.gaussian_process` and :mod:`~rrl.core.learned_similarity`.

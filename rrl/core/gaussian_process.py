@@ -40,7 +40,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
@@ -67,17 +67,6 @@ class Hyperparameters(NamedTuple):
     length_scales: Floats
     amplitude: float
     nugget: float = NUGGET
-
-    @classmethod
-    def of(cls, numbers: ArrayLike) -> Hyperparameters:
-        """Make them from the list that :attr:`numbers` returns."""
-        *length_scales, amplitude, nugget = np.asarray(numbers, dtype=float).tolist()
-        return cls(np.array(length_scales), amplitude, nugget)
-
-    @property
-    def numbers(self) -> list[float]:
-        """The d length scales, the amplitude and the nugget in one list."""
-        return [*self.length_scales.tolist(), self.amplitude, self.nugget]
 
 
 def compress(log_cost: Floats) -> Floats:
@@ -331,12 +320,19 @@ def fit_hyperparameters(
     >>> bool(found.length_scales[1] > 2 * found.length_scales[0])
     True
     """
-    centre, best = np.log(prior.numbers), np.log(start.numbers)
+
+    def logs_of(one: Hyperparameters) -> Floats:
+        return np.log([*one.length_scales.tolist(), one.amplitude, one.nugget])
+
+    def given(logs: Floats) -> Hyperparameters:
+        *length_scales, amplitude, nugget = np.exp(logs).tolist()
+        return Hyperparameters(np.array(length_scales), amplitude, nugget)
 
     def merit(logs: Floats) -> float:
-        likelihood = process(x, y, variance, Hyperparameters.of(np.exp(logs))).log_likelihood
+        likelihood = process(x, y, variance, given(logs)).log_likelihood
         return likelihood - float(((logs - centre) ** 2).sum()) / (2 * prior_sd**2)
 
+    centre, best = logs_of(prior), logs_of(start)
     moves = np.eye(len(best))
     if together:
         moves = np.vstack([moves[:together].sum(axis=0), moves[together:]])
@@ -348,5 +344,5 @@ def fit_hyperparameters(
         better = best + gains_most.sum(axis=0)
         reached = merits.max() if len(gains_most) == 1 else merit(better)
         if not reached > score + SAME:
-            return Hyperparameters.of(np.exp(best))
+            return given(best)
         score, best = reached, better

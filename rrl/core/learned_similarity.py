@@ -112,7 +112,6 @@ class LearnedSimilarity(Similarity):
     (array([1.02, 1.24, 1.61, 1.97]), array([0.15, 0.31, 0.31, 0.15]))
     """
 
-    inherits = False  # the measurements of the nearest load level are among the data
     process: type[GaussianProcess] = GaussianProcess
 
     def __init__(self, elsewhere: tuple[float, float] | None = None) -> None:

@@ -8,8 +8,8 @@ is a part that can be exchanged:
 3. *Exploration*: which one serves next?
 
 Each load level has a table (:class:`~rrl.core.qtable.QTable`): the expected cost of every
-configuration, and how sure that is. Where the load has changed, both methods begin with a copy of
-the table that takes in what the nearest other load level says.
+configuration, and how sure that is. Where the load has changed, the table first takes in
+what the nearest other load level says; :meth:`RRL.ask` does this with a copy.
 
 :meth:`RRL.ask` only chooses: *load* -> the table of its load level -> the region's candidates ->
 the exploration's choice. It moves the generator and remembers the load. It writes no value.
@@ -33,11 +33,10 @@ from numba import njit
 from rrl.core.agent import check_cost
 from rrl.core.exploration import Boltzmann, Exploration
 from rrl.core.knob import Configuration
-from rrl.core.qtable import Floats, Ints, QTable
+from rrl.core.qtable import Floats, Ints, QTable, Tables
 from rrl.core.region import FixedRadius, Region, SelectedRadius
 from rrl.core.similarity import Copy, NetworkSimilarity, Similarity
 from rrl.core.space import ConfigSpace
-from rrl.core.tables import Tables
 
 SURE = 2.0  # sds above the expected cost, at the upper limit of a challenger
 
@@ -74,7 +73,7 @@ class RRL:
         :func:`rrl.core.qtable.update_region`.
     ratio : float, optional
         Loads that differ by less than this factor share a table, see
-        :class:`~rrl.core.tables.Tables`.
+        :class:`~rrl.core.qtable.Tables`.
 
     Attributes
     ----------
@@ -135,7 +134,9 @@ class RRL:
             first = self.start if table.near is None else table.near.incumbent
             if first is not None:
                 return self.space[first]
-        table = self._known(table)
+        if table.level != self._last:  # who asks writes no value
+            table = table.copy()
+            self._catch_up(table)
         cells = self.region.candidates(table)
         return self.space[self.exploration.choose(table, cells, self.rng)]
 
@@ -143,8 +144,8 @@ class RRL:
         """See :meth:`rrl.core.agent.Agent.tell`."""
         table = self.tables.current
         cost, index = check_cost(cost), self.space.index(configuration)
-        table = self._known(table)
-        self.tables.record(table, index, cost)
+        self._catch_up(table)
+        self.tables.record(index, cost)
         cells = self.region.around(table, index)
         estimate = self.similarity.estimate(table, index, cost, cells)
         table.update(cells, *estimate, self.learning_rate, self.average)
@@ -160,28 +161,22 @@ class RRL:
         """Return the table of the nearest load level with measurements; None if there is none."""
         return self.tables.nearest(load)
 
-    def _known(self, table: QTable) -> QTable:
-        """Return a table, or its copy with all that is known now; the table itself stays.
+    def _catch_up(self, table: QTable) -> None:
+        """Let a table take in what the nearest other load level says, if another was told last.
 
-        If another load level was measured last, the nearest one may say more. A load level without
-        measurements starts from its values, unless the similarity knows its measurements anyway.
-        Otherwise the similarity predicts the configurations that may be tried, or if all may be,
-        those that were measured.
+        A load level without measurements starts from the values of the nearest one. Otherwise the
+        similarity predicts the configurations that may be tried, or if all may be, those that were
+        measured.
         """
-        near = table.near
-        if table.level == self._last or near is None:
-            return table
+        if table.level == self._last or table.near is None:
+            return
         if not table.episodes:
-            if self.similarity.inherits:
-                table = table.copy()
-                table.inherit(near)
-            return table
+            table.inherit(table.near)
+            return
         cells = self.region.candidates(table)
         cells = table.measured if cells is None else cells
         if found := self.similarity.predict(table, cells):
-            table = table.copy()
             table.update(cells, *found, learning_rate=1.0, average=False)
-        return table
 
 
 def deploy(table: QTable) -> int:

@@ -32,15 +32,7 @@ class Estimate(NamedTuple):
 
 
 class Similarity:
-    """What every similarity answers. A subclass says at least what a measurement means.
-
-    Attributes
-    ----------
-    inherits : bool
-        Whether a new load level starts from the values of the nearest one.
-    """
-
-    inherits = True
+    """What every similarity answers. A subclass says at least what a measurement means."""
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """Return what a measurement means for the region `cells`, and learn from it.

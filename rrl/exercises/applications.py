@@ -36,7 +36,7 @@ def check_cost_of(answer: Callable[..., Any]) -> None:
 def _cost(answer: Callable[..., Any], cpus: int, p99: float, target: float) -> float:
     """Return the cost that an answer gives to an episode, after a look at its kind."""
     hint = "The arguments are single numbers."
-    got = ask(answer, cpus, p99, target, CPUS, hint=hint, returns="one number")
+    got = ask(answer, cpus, p99, target, CPUS, hint=hint)
     kind = kind_of(got)
     require(kind == "a number", f"cost_of() returns {kind}, not a number")
     require(
@@ -104,23 +104,10 @@ check_worth_having = Function(
     ),
     (lambda c, s: ~front(c, s), "upside down: true means on the front"),
     (
-        lambda c, s: front([-x for x in c], [-y for y in s]),
-        "that is the front of the worst: fewer CPUs and less latency are better",
-    ),
-    (
-        lambda c, s: np.asarray(s) == np.min(s),
-        "that is the fastest one: slower ones with fewer CPUs are on the front, too",
-    ),
-    (
-        lambda c, s: np.asarray(c) == np.min(c),
-        "those have the fewest CPUs: faster ones with more CPUs are on the front, too",
-    ),
-    (
         lambda c, s: np.flatnonzero(front(c, s)),
         "those are positions: return one true or false per configuration",
     ),
     (lambda c, s: np.ones(len(c), bool), "all are on your front: some are worse in both"),
-    returns="true or false for each configuration",
 )
 
 
@@ -150,20 +137,8 @@ check_charged_mean = Function(
         "only the requests that arrive during the restart wait for its end",
     ),
     (
-        lambda m, n, r, s: n * m + r * s * s / 2,
-        "that is the total latency: divide by the number of requests",
-    ),
-    (
-        lambda m, n, r, s: (n * m + s / 2) / (n + 1),
-        "that counts a single waiting request: rate x seconds of them arrive",
-    ),
-    (
         lambda m, n, r, s: (n * m + r * s * (s / 2 + m)) / (n + r * s),
         "a request that waited gets half of the restart alone, and no other latency",
-    ),
-    (
-        lambda m, n, r, s: ((n - r * s) * m + r * s * s / 2) / n,
-        "the requests that waited come on top of the `requests` of the episode",
     ),
     (lambda m, n, r, s: m + 0 * s, "that is the mean without the restart"),
     hint="The arguments may be arrays, with one number for each episode.",
@@ -217,16 +192,7 @@ check_episodes_to_pay = Function(
         "if the mean is no better after the trials, learning never pays: return None",
     ),
     (
-        _pays(lambda d, n, t, e: n + int((t - d) // (d - e)) + 1),
-        "each of the trials costs more: multiply by their number",
-    ),
-    (
         _pays(lambda d, n, t, e: n + n * (t - d) / (d - e)),
         "that is not a whole number of episodes: the first one at which learning is ahead",
     ),
-    (
-        _pays(lambda d, n, t, e: n + int(n * (t - d) // (t - e)) + 1),
-        "each later episode saves the default's latency less `after`, not the trial's",
-    ),
-    returns=None,
 )

@@ -8,30 +8,32 @@ from typing import Any
 
 import numpy as np
 
-from rrl.exercises.judging import Function
+from rrl.exercises.judging import Function, numbers
 
 #: The largest fraction of late requests of which none of n may still be seen.
 check_most_late = Function(
     lambda n: 1 - 0.05 ** (1 / n),
     [(400,), (100,), (5,), (1,)],
     (lambda n: 0.05 ** (1 / n), "that is the fraction of requests in time: 1 minus it is late"),
-    (lambda n: 1 - 0.95 ** (1 / n), "with that fraction, none is late with 95 %, not with 5 %"),
     (lambda n: 0.05 / n, "all n requests are in time with (1 - fraction) to the power of n"),
     (lambda n: 1 / n, "with 1 / n, none is late with a probability of about 37 %"),
     (lambda n: 3 / n, "3 / n is a good approximation for large n: give the exact number"),
     (lambda n: 0.0, "none late of n does not mean that none is ever late"),
     (lambda n: 1 - 0.05**n, "take the n-th root of 5 %, not its n-th power"),
-    (lambda n: 1 - 0.05 ** (1 / 400), "n is not always 400: use the parameter"),
-    (lambda n: 1 - 0.025 ** (1 / n), "only one side is asked for: 5 %, not 2.5 %"),
 )
 
 
 def _seeded(answer: Callable[..., Any]) -> Callable[[int, float], Any]:
-    """Return the answer with the same random generator for each call."""
+    """Return the answer with the same random generator for each call, to the nearest half.
+
+    The means of 4,000 and of 20,000 draws differ by less than 0.25.
+    """
 
     @wraps(answer)
     def run(loads: int, error: float) -> Any:
-        return answer(loads, error, np.random.default_rng(1))
+        found = answer(loads, error, np.random.default_rng(1))
+        array = numbers(found)
+        return found if array is None else np.round(2 * array) / 2
 
     return run
 
@@ -53,9 +55,7 @@ check_excess = Function(
         "subtract the true saving of 50: the excess is asked for",
     ),
     (_mean_of(lambda x: x.std(axis=1)), "that is how much the loads scatter: take the largest"),
-    returns="one number",
     run=_seeded,
-    tolerance=0.3,
 )
 
 #: The mean number of episodes, in which a run counts at most with the horizon.
@@ -75,16 +75,9 @@ check_restricted = Function(
     (lambda t, h: np.median(np.minimum(t, h)), "that is the median: take the mean"),
     (lambda t, h: np.minimum(t, h), "that is a number per run: take their mean"),
     (lambda t, h: np.minimum(t, h).sum(), "that is the sum: divide by the number of runs"),
-    (lambda t, h: np.minimum(t, h + 1).mean(), "count with the horizon, not with one more"),
-    (lambda t, h: np.minimum(t, 300).mean(), "the horizon is not always 300"),
-    (lambda t, h: np.maximum(t, h).mean(), "that is at least the horizon: take the smaller"),
     (lambda t, h: np.minimum(np.mean(t), h), "limit each run, and then take the mean"),
     (
         lambda t, h: np.mean(np.where(np.isinf(t), h, t)),
         "a run that arrives after the horizon counts with the horizon, too",
-    ),
-    (
-        lambda t, h: np.mean(np.where(t <= h, t, 0)),
-        "runs beyond the horizon count with it, not with 0",
     ),
 )

@@ -18,19 +18,15 @@ check_mean_cost_over_best = Values(
         (1, "the first episode counts, too: take the mean of all episodes"),
         (1.03, "the default costs 2 more than the best, not 3 more"),
         (3, "that is the cost of the first episode alone"),
-        (2, "that is what the first episode costs more: take the mean of all 100 episodes"),
         (102, "that is the sum: divide by 100 episodes"),
         (0.02, "that is the excess on top of 1: a mean cost over the best is at least 1, so add 1"),
-        (1.2, "2 more in one of 100 episodes are 0.02 more in the mean"),
     ),
     episodes_until_1_01=(
         200,
         (300, "the default costs 2 more than the best, not 3 more: 2 / n = 0.01"),
         (100, "after 100 episodes the mean is still above 1.01"),
         (2, "2 / n = 0.01: solve for n"),
-        (20, "2 / n = 0.1 for that n, and 0.01 is wanted"),
         (201, "the first episode is one of the n: n = 2 / 0.01"),
-        (199, "the first episode is one of the n: count it"),
     ),
 )
 
@@ -67,11 +63,6 @@ def check_cells_lost_to(answer: Callable[[str], Any], duels: pd.DataFrame) -> No
             counted(lambda rival: lost),
             "that counts the lost duels with all rivals: only those with `rival`",
         ),
-        (
-            counted(lambda rival: (rivals == rival) & ~lost),
-            "that counts all duels but the lost ones",
-        ),
-        returns="a dictionary from measure to number",
         run=without_zeros,
     )(answer)
 
@@ -117,21 +108,5 @@ check_paired_factor = Function(
     (
         lambda t, o, h: np.median(_finite(t)) / np.median(_finite(o)),
         "runs that never reach the goal were left out: they count as horizon + 1",
-    ),
-    (
-        lambda t, o, h: np.median(np.minimum(t, h + 1) - np.minimum(o, h + 1)),
-        "that is a difference: divide",
-    ),
-    (
-        lambda t, o, h: np.minimum(t, h + 1) / np.minimum(o, h + 1),
-        "that is one ratio per seed: take their median",
-    ),
-    (
-        lambda t, o, h: np.median(np.where(np.isinf(t), h + 1, t) / o),
-        "runs of ours that never reach the goal count as horizon + 1, too",
-    ),
-    (
-        lambda t, o, h: np.median(t / np.where(np.isinf(o), h + 1, o)),
-        "runs of theirs that never reach the goal count as horizon + 1, too",
     ),
 )

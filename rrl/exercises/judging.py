@@ -5,8 +5,7 @@ A check is called with what the learner wrote. :class:`Values` checks numbers or
 with the right one in all of them. A known mistake is a wrong answer with a reason. The reason is
 shown only if the learner's answer agrees with the mistake in all cases, so that the reason is true.
 Any other wrong function is shown beside the right one, for the first case in which the two differ.
-If an answer is a text or a generator instead of a number, the message says so. A few checks are
-functions of their own, made of :func:`ask` and :func:`require`.
+A few checks are functions of their own, made of :func:`ask` and :func:`require`.
 """
 
 from __future__ import annotations
@@ -53,12 +52,7 @@ def require(condition: object, reason: str) -> None:
 # --- Calling an answer -------------------------------------------------------------------------
 
 
-def ask(
-    function: Callable[..., Any],
-    *arguments: Any,
-    hint: str = "",
-    returns: str | None = "a value",
-) -> Any:
+def ask(function: Callable[..., Any], *arguments: Any, hint: str = "") -> Any:
     """Call a learner's function with copies of the arguments; what it raises becomes a reason.
 
     Parameters
@@ -67,24 +61,20 @@ def ask(
     *arguments
     hint : str, optional
         What usually causes a wrong type, shape, index or attribute here.
-    returns : str, optional
-        What the function has to return. None if it may return nothing.
 
     Raises
     ------
     WrongAnswer
-        If the function raises an exception, if it returns nothing although it should, or if it
-        returns a generator, which has computed nothing yet.
+        If the function raises an exception, or returns a generator, which has computed nothing yet.
     NotImplementedError
         If the exercise is still empty.
 
     Examples
     --------
-    >>> ask(lambda x: None, 2)
+    >>> ask(lambda x: 1 / x, 0)
     Traceback (most recent call last):
-    rrl.exercises.judging.WrongAnswer: <lambda>() returns nothing, and has to return a value: ...
+    rrl.exercises.judging.WrongAnswer: <lambda>(0) stops with ZeroDivisionError...
     """
-    name = _name(function)
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -94,13 +84,9 @@ def ask(
     except (Exception, SystemExit) as error:
         raise WrongAnswer(_told(function, arguments, error, hint)) from None
     require(
-        returned is not None or returns is None,
-        f"{name}() returns nothing, and has to return {returns}: is there a `return`?",
-    )
-    require(
         not inspect.isgenerator(returned),
-        f"{name}() returns a generator, which computes nothing until it is read: use `return` "
-        "instead of `yield`, and list(...) around what is in brackets",
+        f"{_name(function)}() returns a generator, which computes nothing until it is read: use "
+        "`return` instead of `yield`, and list(...) around what is in brackets",
     )
     return returned
 
@@ -150,7 +136,7 @@ def numbers(value: Any) -> NDArray[Any] | None:
     return array if array.dtype == bool else None
 
 
-def same(one: Any, other: Any, tolerance: float = 1e-12) -> bool:
+def same(one: Any, other: Any) -> bool:
     """Whether two answers agree: numbers and arrays up to rounding, anything else exactly.
 
     A truth value is no number, but 1 and 0 are accepted where truth values are wanted.
@@ -161,20 +147,18 @@ def same(one: Any, other: Any, tolerance: float = 1e-12) -> bool:
     (True, False, True, False)
     """
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(
-            same(one[key], other[key], tolerance) for key in one
-        )
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     first, second = numbers(one), numbers(other)
     if first is None or second is None:
         return type(one) is type(other) and isinstance(one, str | None) and bool(one == other)
     if first.shape != second.shape or first.dtype == bool != second.dtype:
         return False
-    return bool(_close(first, second, tolerance).all())
+    return bool(_close(first, second).all())
 
 
-def _close(one: NDArray[Any], other: NDArray[Any], tolerance: float) -> NDArray[np.bool_]:
+def _close(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
     one, other = one.astype(float), other.astype(float)
-    return np.isclose(one, other, rtol=ROUNDING, atol=tolerance, equal_nan=True)
+    return np.isclose(one, other, rtol=ROUNDING, atol=1e-12, equal_nan=True)
 
 
 class Values:
@@ -196,7 +180,7 @@ class Values:
     rrl.exercises.judging.WrongAnswer: three = 2: count the middle one, too
     >>> check("3", 4)
     Traceback (most recent call last):
-    rrl.exercises.judging.WrongAnswer: three = '3' is a text, not a number
+    rrl.exercises.judging.WrongAnswer: three = '3' is a str, not a number
     """
 
     def __init__(self, **questions: tuple[Any, *tuple[Mistake, ...]]) -> None:
@@ -212,6 +196,9 @@ class Values:
                 require(not same(answer, wrong), f"{name} = {_one(answer)}: {reason}")
             kind, wanted = kind_of(answer), kind_of(right)
             require(kind == wanted, f"{name} = {_one(answer)} is {kind}, not {wanted}")
+            words = {one for one, _ in mistakes} | {right}
+            if isinstance(right, str) and answer not in words:
+                raise WrongAnswer(f"{name}: write one of {', '.join(map(repr, sorted(words)))}")
             raise WrongAnswer(f"{name} is not {_one(answer)}: read the question again")
 
 
@@ -227,12 +214,10 @@ class Function:
     *mistakes : (callable, str)
         Wrong functions, each with the reason why it is wrong. A number in percent or milliseconds,
         upside down or with the wrong sign is known in all exercises.
-    hint, returns
+    hint : str, optional
         See :func:`ask`.
     run : callable, optional
         It makes, of an answer, the function that is called, where this is not the answer itself.
-    tolerance : float, optional
-        Numbers that differ by less agree.
 
     Examples
     --------
@@ -254,33 +239,35 @@ class Function:
         cases: Sequence[tuple[Any, ...]],
         *mistakes: Mistake,
         hint: str = "",
-        returns: str | None = "a value",
         run: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda answer: answer,
-        tolerance: float = 1e-12,
     ) -> None:
         self.right, self.cases, self.mistakes = right, cases, mistakes
-        self.hint, self.returns, self.run, self.tolerance = hint, returns, run, tolerance
+        self.hint, self.run = hint, run
 
     def __call__(self, answer: Callable[..., Any]) -> None:
         """Say that the answer is right, or raise :class:`WrongAnswer`."""
         answer, right = self.run(answer), self.run(self.right)
-        got = [ask(answer, *case, hint=self.hint, returns=self.returns) for case in self.cases]
+        got = [ask(answer, *case, hint=self.hint) for case in self.cases]
         wanted = [_quiet(right, case) for case in self.cases]
-        if self._agree(got, wanted):
+        calls = [f"{_name(answer)}({_shown(case)})" for case in self.cases]
+        for call, g in zip(calls, got, strict=True):
+            nothing = g is None and not any(w is None for w in wanted)
+            require(not nothing, f"{call} returns nothing: is there a `return`?")
+        if _agree(got, wanted):
             print(f"{_name(answer)}: right")
             return
         for mistake, reason in self.mistakes:
             wrong = self.run(mistake)
-            require(not self._agree(got, [_quiet(wrong, case) for case in self.cases]), reason)
+            require(not _agree(got, [_quiet(wrong, case) for case in self.cases]), reason)
         for slip, reason in _SLIPS:
-            require(not self._agree(got, [_slipped(slip, w) for w in wanted]), reason)
-        for case, g, w in zip(self.cases, got, wanted, strict=True):
-            if not same(g, w, self.tolerance):
-                call = f"{_name(answer)}({_shown(case)})"
-                raise WrongAnswer(_difference(call, g, w, self.tolerance))
+            require(not _agree(got, [_slipped(slip, w) for w in wanted]), reason)
+        for call, g, w in zip(calls, got, wanted, strict=True):
+            if not same(g, w):
+                raise WrongAnswer(_difference(call, g, w))
 
-    def _agree(self, got: Sequence[Any], others: Sequence[Any]) -> bool:
-        return all(same(g, o, self.tolerance) for g, o in zip(got, others, strict=True))
+
+def _agree(got: Sequence[Any], others: Sequence[Any]) -> bool:
+    return all(map(same, got, others))
 
 
 def _slipped(slip: Callable[[Any], Any], right: Any) -> Any:
@@ -302,19 +289,16 @@ def _quiet(known: Callable[..., Any], case: tuple[Any, ...]) -> Any:
 # --- Saying what an answer is ------------------------------------------------------------------
 
 
-def _difference(call: str, got: Any, wanted: Any, tolerance: float) -> str:
+def _difference(call: str, got: Any, wanted: Any) -> str:
     """Return a sentence about an answer and the right one; of a large array, the first entry."""
     kind, right = kind_of(got), kind_of(wanted)
-    if kind != right and got is not None and wanted is not None:
+    if kind != right and wanted is not None:
         return f"{call} is {kind}, not {right}"
     one, other = numbers(got), numbers(wanted)
     if one is not None and other is not None and other.size > 10:
-        place = np.argwhere(~_close(one, other, tolerance))[0].tolist()
+        place = np.argwhere(~_close(one, other))[0].tolist()
         return f"{call}{place} is {_one(one[tuple(place)])}, not {_one(other[tuple(place)])}"
     return f"{call} is {_one(got)}, not {_one(wanted)}"
-
-
-_NUMBER = "a number"
 
 
 def kind_of(value: Any) -> str:
@@ -322,24 +306,15 @@ def kind_of(value: Any) -> str:
 
     Examples
     --------
-    >>> kind_of("7"), kind_of([1, 2]), kind_of(np.eye(3)), kind_of([None]), kind_of(True)
-    ('a text', 'a list of 2 numbers', 'numbers of shape (3, 3)', 'a list of ...', 'a truth value')
+    >>> kind_of(7), kind_of([True, False]), kind_of("7"), kind_of(["7"])
+    ('a number', 'truth values of shape (2,)', 'a str', 'a list of other things than numbers')
     """
     array = numbers(value)
-    if array is not None:
-        one, many = (
-            ("a truth value", "truth values") if array.dtype == bool else (_NUMBER, "numbers")
-        )
-        if array.ndim == 1:
-            return f"a list of {len(array)} {many if len(array) != 1 else many[:-1]}"
-        return f"{many} of shape {array.shape}" if array.ndim else one
-    if isinstance(value, list | tuple | np.ndarray):
-        return "a list of other things than numbers"
-    if value is None:
-        return "nothing"
-    if isinstance(value, str | dict):
-        return "a text" if isinstance(value, str) else "a dictionary"
-    return "a function" if callable(value) else f"an object of the type {type(value).__name__}"
+    if array is None:
+        inside = " of other things than numbers" if isinstance(value, list | tuple) else ""
+        return "nothing" if value is None else f"a {type(value).__name__}{inside}"
+    word = "truth value" if array.dtype == bool else "number"
+    return f"{word}s of shape {array.shape}" if array.ndim else f"a {word}"
 
 
 def _shown(arguments: Sequence[Any]) -> str:

@@ -15,17 +15,13 @@ check_numbers_of_episodes = Values(
         16,
         (8, "twice as many episodes lower the error by the square root of 2 only"),
         (12, "that is how many more are needed: the question is how many in all"),
-        (5, "5 is the percentage that is wanted: how many episodes give it?"),
         (2, "fewer episodes give a larger error"),
-        (64, "half the error needs 2**2 times as many episodes, not 2**4 times"),
     ),
     for_one=(
         400,
         (40, "a tenth of the error needs a hundred times as many episodes, not ten times"),
         (396, "that is how many more are needed: the question is how many in all"),
-        (100, "a hundred times as many as 4 episodes are more than 100"),
         (4000, "a tenth of the error needs 10**2 times as many episodes, not 10**3 times"),
-        (80, "from 5 % to 1 % is a fifth of the error: 25 times as many episodes as for 5 %"),
     ),
 )
 
@@ -48,14 +44,9 @@ check_relative_error = Function(
         "the standard deviation has the divisor n: use ddof=1",
     ),
     (
-        lambda c: np.std(c, ddof=1) / np.sqrt(len(c) - 1) / np.mean(c),
-        "n - 1 belongs to the standard deviation alone: divide by the square root of n",
-    ),
-    (
         lambda c: np.var(c, ddof=1) / np.sqrt(len(c)) / np.mean(c),
         "that is the variance: take the standard deviation",
     ),
-    (lambda c: np.mean(c), "that is the mean alone"),
     hint="`costs` may be a list: np.asarray(costs) makes an array of it.",
 )
 
@@ -103,17 +94,5 @@ check_scatter = Function(
     (
         _scatter(_paired, lambda a, b: np.var(np.log([a, b]), axis=1, ddof=1).sum()),
         "not paired: take the square root of the sum of the variances",
-    ),
-    (
-        _scatter(_paired, lambda a, b: np.std(np.log([a, b]), axis=1, ddof=1).sum()),
-        "not paired: add the variances, not the standard deviations",
-    ),
-    (
-        _scatter(_paired, lambda a, b: np.hypot(np.std(a, ddof=1), np.std(b, ddof=1))),
-        "not paired: take the logarithms of the costs first",
-    ),
-    (
-        _scatter(lambda a, b: np.var(np.log(a / b), ddof=1), _apart),
-        "paired: that is the variance; take its square root",
     ),
 )

@@ -129,10 +129,6 @@ check_update_region = Function(
     (_region_rule(counted=_everywhere), "counts outside the region grew: add 1 to counts[region]"),
     (_region_rule(moved=_everywhere), "values outside the region changed: use the index `region`"),
     (
-        _region_rule(moved=_everywhere, counted=_everywhere),
-        "both arrays changed outside the region: use the index `region` for both",
-    ),
-    (
         _region_rule(lambda n, g: -_larger(n, g)),
         "the values moved away from the cost: mind the sign of (cost - value)",
     ),
@@ -159,10 +155,6 @@ check_update_region = Function(
     (
         _region_rule(first=False),
         "1 / n was computed before the count grew: add one to the counts first",
-    ),
-    (
-        _region_rule(lambda n, g: g + 1 / n),
-        "that is the sum of the two fractions: take the larger one, np.maximum",
     ),
     hint="Index every array with `region`, and use np.maximum, not max.",
     run=_after,
@@ -196,14 +188,6 @@ check_update_weighted = Function(
     (_with(_nowhere), "no value changed: `values = ...` makes a new array; use `values += ...`"),
     (_rule(_weighted, _nowhere), "`counts` did not change: all of them grow by one"),
     (
-        _rule(lambda n, *rest: _weighted(np.maximum(n, 1), *rest), lambda n, d: d <= 1),
-        "only near counts grew: all of them grow by one",
-    ),
-    (
-        _rule(_weighted, lambda n, d: d == 0),
-        "only the count of the measured configuration grew: all of them grow by one",
-    ),
-    (
         _with(lambda d, length: -np.exp(-d / length)),
         "the values moved away from the cost: mind the sign of (cost - values)",
     ),
@@ -225,10 +209,6 @@ check_update_weighted = Function(
         "the distance was multiplied by the length: divide it",
     ),
     (
-        _with(lambda d, length: np.exp(-((d / length) ** 2))),
-        "the distance was squared: the exponent is -d / length",
-    ),
-    (
         _rule(lambda n, d, g, length: g * np.exp(-d / length)),
         "early estimates count no more than late ones: use max(learning rate, 1 / n)",
     ),
@@ -244,10 +224,6 @@ check_update_weighted = Function(
         _rule(lambda n, d, g, length: np.maximum(g, np.exp(-d / length) / n)),
         "max(...) covers the exponential, so distant values move as far as near ones: "
         "multiply by exp(-d / length) after the maximum",
-    ),
-    (
-        _rule(lambda n, d, g, length: np.maximum(g * np.exp(-d / length), 1 / n)),
-        "only the learning rate falls with the distance: multiply max(...) by exp(-d / length)",
     ),
     run=_after,
 )

@@ -14,8 +14,9 @@ import numpy as np
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
-from rrl.operating.options import refuse
+from rrl.operating.options import NO_LIMIT, refuse
 from rrl.support.errors import UsageError
+from rrl.support.provenance import version
 from rrl.tuning.constrained import Constrained, most_cpus
 from rrl.tuning.objective import MeanLatency, Objective
 from rrl.tuning.objective_names import parse_objective
@@ -73,17 +74,15 @@ class Job:
         Seed of all random numbers: for the agent, the arrivals, the server and the intervals.
     fixed : configuration
         Settings of the server that hold for every configuration, including the default.
-    budget : int, optional
+    budget : int
         Late or failed requests that trials may have besides the default's own, see
-        :mod:`rrl.tuning.guard`. Without a budget there is no guard. Late is what the SLO says, or
-        without one what the first episodes of the default say.
+        :mod:`rrl.tuning.guard`. Late is what the SLO says, or without one what the first episodes
+        of the default say.
     about : mapping
         What else must be the same when the run continues: the model's digest and version, the
         server's version, the machine, the source of the warm start.
     warm : WarmStart, optional
         What an earlier profile or tuning says. Only the agent `rrl-gp` has a warm start.
-    unit : str
-        Unit of a latency: "s" for seconds, or "" if the costs of a table have another unit.
 
     Raises
     ------
@@ -103,8 +102,7 @@ class Job:
     rounds: int = 15
     seed: int = 0
     fixed: Configuration = field(default_factory=dict)
-    unit: str = "s"
-    budget: int | None = None
+    budget: int = NO_LIMIT
     about: Mapping[str, Any] = field(default_factory=dict)
     warm: WarmStart | None = None
     patience: int = 0
@@ -130,25 +128,24 @@ class Job:
         """Whether a run that continues draws the same arrivals again; clients send theirs once."""
         return isinstance(self.workload, Poisson | Trace)
 
-    def rng(self, stream: int) -> np.random.Generator:
+    def rng(self, *stream: int) -> np.random.Generator:
         """Return the random generator of one stream of the seed."""
-        return np.random.default_rng([self.seed, stream])
+        return np.random.default_rng([self.seed, *stream])
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings that the journal stores, in a form for JSON.
+        """Return the settings that must be the same when a run continues, in a form for JSON.
 
-        The space and a trace are stored as checksums. The `unit` is not stored.
+        Numbers of episodes and rounds, the budget and the patience may be others. The space and a
+        trace are stored as checksums.
         """
         load = self.workload
         if isinstance(load, Trace):
             arrivals = f"trace of {len(load.times)} requests, crc32 {crc32(load.times.tobytes()):x}"
         else:
             arrivals = repr(load)
-        own = ("what", "agent", "episodes", "requests", "rounds", "seed")
-        guard = {} if self.budget is None else {"budget": self.budget}
+        own = ("what", "agent", "requests", "seed")
         return (
             {name: getattr(self, name) for name in own}
-            | guard
             | dict(self.about)
             | {
                 "space": self.space.fingerprint,
@@ -157,6 +154,7 @@ class Job:
                 "arrivals": arrivals,
                 "objective": str(self.objective),
                 "slo": self.slo and str(self.slo),
+                "agent_version": version(f"agent {self.agent}"),
             }
         )
 
@@ -172,7 +170,7 @@ def read_job(
     default: Configuration,
     load: Workload | None = None,
     rate: float | None = None,
-    **more: Any,
+    fixed: Configuration | None = None,
 ) -> tuple[Job, Path]:
     """Return the job of `rrl tune` or `rrl replay`, and the folder of its files.
 
@@ -180,28 +178,27 @@ def read_job(
     ----------
     options : Namespace
     what : str
-        One line that names the model or the table, and its server.
+        One line that names the model and its server, or the recording.
     source : str
-        The path or the name of the model or the table. It also names the folder of the files.
-    space, default
+        The path or the name of the model or the recording. It also names the folder of the files.
+    space, default, fixed
         See :class:`Job`.
     load : Workload, optional
         By default, the options say which arrivals there are.
     rate : float, optional
         The load (requests/s) if the options have none.
-    **more
-        Further settings of the job.
     """
     from rrl.operating.warm_start import read_warm_start
 
-    folder = options.out or Path("build") / "tune" / Path(source).name.removesuffix(".csv")
+    folder = options.out or Path("build") / "tune" / Path(source).name
     objective, slo = read_goal(options, space, default)
-    warm, about = read_warm_start(options, space, more.get("fixed", {}), objective, folder)
-    names = ("agent", "episodes", "requests", "rounds", "seed")
+    warm, about = read_warm_start(options, space, fixed or {}, objective, folder)
+    names = ("agent", "episodes", "requests", "rounds", "seed", "patience")
     given = {name: getattr(options, name) for name in names}
     load = load or read_load(options, rate)
     job = Job(
-        what, space, default, load, objective, slo, about=about, warm=warm, **given, **more
+        what, space, default, load, objective, slo, fixed=fixed or {}, about=about, warm=warm,
+        budget=read_budget(options), **given,
     )  # fmt: skip
     return job, folder
 
@@ -240,23 +237,15 @@ def read_load(options: Namespace, rate: float | None = None) -> Workload:
                 f"{options.trace} holds {len(trace.times)} requests and the run needs {wanted}: "
                 "lower --episodes or --requests"
             )
-        return trace if options.speed == 1 else trace.faster(options.speed)
+        return Trace(trace.times / options.speed)
     rate = rate if options.rate is None else options.rate
     if rate is None:
         raise UsageError("give the load: --rate REQUESTS_PER_S, or --trace FILE of timestamps")
     return Poisson(rate)
 
 
-def read_budget(options: Namespace, job: Job) -> int:
-    """Return the guard's budget in requests.
-
-    Raises
-    ------
-    UsageError
-        If a port is given without an SLO, which says what is late for the clients there.
-    """
-    if options.port and job.slo is None:
-        raise UsageError("--port: say which requests are late for your clients, by --slo p99<80ms")
+def read_budget(options: Namespace) -> int:
+    """Return the guard's budget in requests."""
     if options.budget is not None:
         return int(options.budget)
     return math.ceil(round(BUDGET_FRACTION * options.episodes * options.requests, 9))

@@ -1,9 +1,9 @@
 """The journal of a tuning run: it stores all measurements, so a run can stop at any moment.
 
 The journal is a folder with a file `journal.jsonl` that grows by one line of JSON per episode. Each
-line is on disk before the run continues. The first line holds the settings, and the version of the
-agent. Nothing else is saved: the same loop with the same answers reaches the same state
-(:mod:`rrl.operating.operate`), and a line from which another cost follows is refused.
+line is on disk before the run continues. The first line holds the settings of the run. Nothing else
+is saved: the same loop with the same answers reaches the same state (:mod:`rrl.operating.operate`),
+and a line from which another cost follows is refused.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from typing import Any
 
 from rrl.support.errors import DataError, RRLError, UsageError, shown
 from rrl.support.files import append, open_alone, remove_leftovers, write_atomically
-from rrl.tuning.presets import in_words
 
 Record = dict[str, Any]
-"""A line of a journal, and what follows from it (:mod:`rrl.operating.records`)."""
+"""A line of a journal."""
 
 JOURNAL = "journal.jsonl"
-SCHEMA = 7
-FREE = ("episodes", "rounds", "budget")
-"""Settings that may have other values when the run continues."""
+SCHEMA = 8
+VERSIONS = {"journal": "journals", "agent_version": "the agent"}
+"""Settings that a version of rrl has, and no option."""
 OTHER_VERSION = (
     "finish that run with the version of rrl that began it, or begin a new run in another folder"
 )
@@ -34,34 +33,33 @@ OTHER_VERSION = (
 def read_records(path: Path, content: bytes) -> tuple[list[Record], int]:
     """Return the records of a journal with this content, and how many of its bytes they have.
 
-    A last line that a kill or a full disk has cut off is left out; the first one is written whole.
+    A last line that a kill, a full disk or a loss of power has damaged is left out. This is never
+    the first one, which is written whole.
 
     Raises
     ------
     DataError
-        If it is no journal, or if another line than the last one is damaged.
+        If it is no journal, or if a line is damaged.
     """
-    lines = content.splitlines(keepends=True)
-    records: list[Record] = []
-    for number, line in enumerate(lines, 1):
-        record = _record(line)
-        if number == 1 and not (record and isinstance(record.get("settings"), dict)):
-            raise DataError(
-                f"{path}, line 1: not the first line of a journal; "
-                "restore the file, or choose another folder"
-            )
-        if number == len(lines) and (record is None or not line.endswith(b"\n")):
-            return records, len(content) - len(line)
-        if record is None:
-            raise DataError(
-                f"{path}, line {number}: damaged; restore the file, or remove it to start a new run"
-            )
-        records.append(record)
-    return records, len(content)
+    *lines, cut_off = content.split(b"\n")
+    records = [_record(line) for line in lines]
+    if len(records) > 1 and records[-1] is None:
+        records, cut_off = records[:-1], lines[-1] + b"\n" + cut_off
+    if content and not (records and records[0] and "journal" in records[0]):
+        raise DataError(
+            f"{path}, line 1: not the first line of a journal; "
+            "restore the file, or choose another folder"
+        )
+    if None in records:
+        raise DataError(
+            f"{path}, line {records.index(None) + 1}: damaged; restore the file, or remove it to "
+            "start a new run"
+        )
+    return [record for record in records if record is not None], len(content) - len(cut_off)
 
 
 def _record(line: bytes) -> Record | None:
-    """Return the record of a line; None if the line is cut off or damaged."""
+    """Return the record of a line; None if the line is damaged."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -77,9 +75,8 @@ class Journal:
     folder : path
         The folder is made if it is missing. If it holds a journal, that journal is continued.
     settings : mapping
-        The settings that must be the same when the run continues, in a form for JSON.
-    agent_version : int, optional
-        The version of the agent, which must be the same, too.
+        What must be the same when the run continues, in a form for JSON. One of the settings is the
+        version of the agent.
 
     Attributes
     ----------
@@ -91,8 +88,8 @@ class Journal:
     UsageError
         If another process uses the folder, or if the journal has measurements with other settings.
     DataError
-        If a line other than the last is damaged, which the message names. If the file is a link, or
-        another version of rrl or of the agent wrote it.
+        If a line is damaged, which the message names. If the file is a link, or another version of
+        rrl or of the agent wrote it.
 
     Examples
     --------
@@ -105,18 +102,12 @@ class Journal:
     [{'episode': 0, 'cost': 0.1}]
     """
 
-    def __init__(
-        self,
-        folder: str | os.PathLike[str],
-        settings: Mapping[str, Any],
-        agent_version: int = 1,
-    ) -> None:
+    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
         self.path = Path(folder) / JOURNAL
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = open_alone(self.path.parent)
-        header = {"journal": SCHEMA, "agent_version": agent_version, "settings": settings}
         try:
-            self.records = self._open(header)
+            self.records = self._open({"journal": SCHEMA, **settings})
         except BaseException:
             self.close()
             raise
@@ -158,35 +149,24 @@ def _line(record: Record) -> str:
     return json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n"
 
 
-def _difference(path: Path, stored: Record, wanted: Record) -> RRLError | None:
+def _difference(path: Path, old: Record, new: Record) -> RRLError | None:
     """Return why a run cannot continue the stored one, in one line that says what to do."""
-    versions = {"journal": "journals", "agent_version": "the agent"}
-    other = [name for name in versions if stored.get(name) != wanted[name]]
-    old, new = stored["settings"], wanted["settings"]
-    names = [name for name in {**new, **old} if name not in FREE]
-    changed = [name for name in names if old.get(name) != new.get(name)]
-    if changed and "journal" not in other:
-        of = "of" if changed[0] == "what" else f"with {changed[0]}"
-        return UsageError(
-            f"{path} is of a run {of} {_value(old, changed[0])}, not {_value(new, changed[0])}: "
-            "give the same options to continue it, or choose another folder by --out"
-        )
-    if not other:
+    changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
+    if not changed:
         return None
-    number = shown(str(stored.get(other[0])))
-    return DataError(
-        f"{path} is of version {number} of {versions[other[0]]}, and this rrl has version "
-        f"{wanted[other[0]]}: {OTHER_VERSION}"
+    name = changed[0]  # it says why the others differ
+    if name in VERSIONS:
+        return DataError(
+            f"{path} is of version {shown(str(old.get(name)))} of {VERSIONS[name]}, and this rrl "
+            f"has version {new.get(name)}: {OTHER_VERSION}"
+        )
+    of = "of" if name == "what" else f"with {name}"
+    return UsageError(
+        f"{path} is of a run {of} {_value(old, name)}, not {_value(new, name)}: "
+        "give the same options to continue it, or choose another folder by --out"
     )
-
-
-def is_configuration(value: Any) -> bool:
-    """Return whether a value of a file can be a configuration: names, and numbers or text."""
-    return isinstance(value, dict) and all(type(one) in (int, float, str) for one in value.values())
 
 
 def _value(settings: Record, name: str) -> str:
     value = settings.get(name)
-    if value is None:
-        return "by default"
-    return (in_words(value) or "(none)") if is_configuration(value) else repr(value)
+    return "by default" if value is None else repr(value)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import csv
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
-from rrl.core.knob import Configuration, Knob, Value
+from rrl.core.knob import Configuration, Value
 from rrl.core.space import ConfigSpace
-from rrl.serving.process_knobs import (
+from rrl.serving.settings import (
     ENV,
     FLAG,
-    check_cpus,
     check_process_knob,
+    checked,
+    cpus_of,
     is_process_knob,
     read_value,
     usable_cpus,
 )
-from rrl.serving.settings import checked
 from rrl.support.errors import UsageError
 from rrl.support.machine import available_cpus
 from rrl.support.number_options import whole
@@ -113,7 +113,8 @@ def read_knobs(
     checked({name: values[0] for name, values in knobs.items()})
     if (port := f"{FLAG}--rest_api_port") in knobs:
         raise UsageError(f"{port.removeprefix(FLAG)}: two servers may run at once; use --rest-port")
-    check_cpus(knobs.get(CPUS, ()))
+    for count in knobs.get(CPUS, ()):
+        cpus_of({CPUS: count})
     sizes = knobs.get("max_batch_size", (largest,) if largest > 1 else ())
     if sizes:
         knobs["max_batch_size"] = tuple(size for size in sizes if int(size) >= largest)
@@ -140,17 +141,14 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
     return paper_cpu(min(available_cpus(), 8)), fixed
 
 
-def setting(texts: Sequence[str], knobs: Sequence[Knob] = ()) -> dict[str, Value]:
+def setting(texts: Iterable[str]) -> dict[str, Value]:
     """Read a configuration from texts of the form ``name=value``.
-
-    A value of a knob is taken as the knob has it: the 1 of "auto", "1", "2" is a text.
 
     Examples
     --------
     >>> setting(["threads=2", "mode=fast"])
     {'threads': 2, 'mode': 'fast'}
     """
-    known: Mapping[str, dict[str, Value]] = {k.name: {str(v): v for v in k.values} for k in knobs}
     values: dict[str, Value] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -158,7 +156,7 @@ def setting(texts: Sequence[str], knobs: Sequence[Knob] = ()) -> dict[str, Value
             raise UsageError(f"--default {text!r}: write it as name=value")
         if name in values:
             raise UsageError(f"--default {name}= is given twice; give it once")
-        values[name] = known.get(name, {}).get(value, read_value(value))
+        values[name] = read_value(value)
     return values
 
 
@@ -169,7 +167,7 @@ def read_default(options: Namespace, space: ConfigSpace) -> Configuration:
     value.
     """
     if options.default:
-        return setting(options.default, space.knobs)
+        return setting(options.default)
     own = {**SERVER_DEFAULTS, CPUS: len(usable_cpus())}
     first = {knob.name: knob.values[0] for knob in space.knobs if is_process_knob(knob.name)}
     return {name: {**first, **own}.get(name, 0) for name in space.names}

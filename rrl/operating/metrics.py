@@ -75,7 +75,7 @@ def _gauge(name: str, text: str, value: float) -> Iterator[GaugeMetricFamily]:
 
 
 @contextmanager
-def metrics_at(port: int | None, guard: Guard | None) -> Iterator[None]:
+def metrics_at(port: int | None, guard: Guard) -> Iterator[None]:
     """Answer at a port of this machine with the metrics of a guard, for the block.
 
     Raises
@@ -83,7 +83,7 @@ def metrics_at(port: int | None, guard: Guard | None) -> Iterator[None]:
     UsageError
         If the port is taken.
     """
-    if port is None or guard is None:
+    if port is None:
         yield
         return
     registry = CollectorRegistry()

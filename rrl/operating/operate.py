@@ -1,11 +1,10 @@
-"""Tune a service as its operator does: with an objective, a journal, a verdict and flags to set.
+"""Tune a service as its operator does: learn, compare with the default, decide and report.
 
-:func:`operate` lets an agent tune. Then it compares the recommended configuration with the default
-in alternating episodes. Every episode is in the journal before the next one begins. So the same
-call continues where the last one was stopped: the same loop runs again, and its server plays the
-answers of the journal (:mod:`rrl.operating.tape`) before it asks a real one. What the run draws
-itself, it draws again. Only the generator of the server stands in the journal, because the server
-alone knows how much it draws.
+:func:`carry_out` is the list of these phases, and a :class:`Run` has what they measure. Every
+episode is in the journal before the next one begins. So the same command continues where the last
+one was stopped: the same loop runs again, and its server plays the answers of the journal
+(:mod:`rrl.operating.tape`) before it asks a real one. What the run draws itself, it draws again:
+each episode has a generator of its own, whatever a server has drawn before.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from itertools import repeat
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
@@ -31,51 +30,102 @@ from rrl.core.knob import Configuration
 from rrl.operating.job import Job
 from rrl.operating.journal import OTHER_VERSION, Journal, Record
 from rrl.operating.log import LOG
-from rrl.operating.records import (
-    compared,
-    episode_record,
-    in_ms,
-    learned,
-    line_of,
-    round_record,
-    settled,
-)
 from rrl.operating.report import (
-    add_commands,
     amount,
     check_result,
+    deployment,
     duration,
+    in_ms,
     load_words,
     progress,
     report,
+    stopped_words,
     write,
 )
 from rrl.operating.tape import TapedServer
-from rrl.operating.verdict import decided, summarise
-from rrl.recording.other_work import OtherWork
+from rrl.operating.verdict import Round, decided, summarise
+from rrl.recording.other_work import OtherWork, busy_line
 from rrl.support.errors import DataError, ServerError, UsageError, interrupt_by_signals
-from rrl.support.provenance import version
 from rrl.tuning.comparison import draw_rounds
 from rrl.tuning.defaults import guess_cores, nearest
-from rrl.tuning.episode import Server, measure_valid
-from rrl.tuning.guard import USUAL_EPISODES, Guard
-from rrl.tuning.guarded import check_answered, guarded_steps, measured
-from rrl.tuning.loop import Step, draw_run, learning_steps
+from rrl.tuning.episode import Server
+from rrl.tuning.guard import USUAL_EPISODES, Guard, GuardedStep, guarded_steps
+from rrl.tuning.loop import draw_run
 from rrl.tuning.presets import THREADS
 from rrl.workloads.workload import Times
 
-
-@runtime_checkable
-class Keeps(Protocol):
-    """Protocol of a live service: one configuration stays at its port when a run ends."""
-
-    def keep(self, configuration: Configuration) -> None:
-        """Name the configuration that answers in place of a bad trial, and after the run."""
-        ...
-
-
 ROOM_BYTES = 2**20  # less is a full disk: an episode may not fit
 SETTLED = "no trial is worth its price any more: the tuning ends early"
+
+
+def carry_out(run: Run, server: Server, options: Namespace, command: Sequence[str] = ()) -> int:
+    """Learn, compare, decide and report; return the exit code.
+
+    A service, in which one configuration stays, keeps the default until the end, and then the one
+    to deploy. If the server measures now, `command` starts such a server, without the flags of a
+    configuration.
+    """
+    interrupt_by_signals()
+    folder, keep = run.journal.path.parent, getattr(server, "keep", None)
+    with early_end(run, keep, options):
+        if command:
+            LOG.info(f"{load_words(run.job)}, plus the server starts")
+        run.begin(server, OtherWork(getattr(server, "processes", tuple)) if command else None)
+        run.learn()
+        run.compare()
+    result = run.result()
+    if keep is not None:
+        keep(result["deploy"])
+    deploy = {**run.job.fixed, **result["deploy"]}
+    result |= deployment(deploy, folder.absolute() if command else folder, command)
+    try:  # first, because a full disk must not hide the result
+        print(json.dumps(result) if options.json else report(run.job, result, folder), flush=True)
+    finally:
+        write(result, folder)
+    check_result(result)
+    return 0
+
+
+@contextmanager
+def early_end(
+    run: Run, keep: Callable[[Configuration], None] | None, options: Namespace
+) -> Iterator[None]:
+    """Say what an interrupt or an error in the block means.
+
+    In a service, the default stays then, or the best known configuration if the operator wants it.
+    """
+    folder = run.journal.path.parent
+    try:
+        yield
+    except BaseException as found:
+        error = found
+        if isinstance(error, KeyboardInterrupt):
+            error = KeyboardInterrupt(
+                f"interrupted; all finished episodes are in {folder}: the same command continues"
+            )
+        elif isinstance(error, ServerError):  # what it says of a full disk is of no help
+            error = no_room(folder) or error
+        if keep is not None:
+            if options.keep_best:
+                keep(run.best_known)
+            if isinstance(error, Exception):  # it is said now, because the return takes long
+                LOG.warning(str(error))
+        raise error from None
+
+
+def no_room(folder: Path) -> OSError | None:
+    """Return an error if there is no room for a run's files, or for those of a server.
+
+    Examples
+    --------
+    >>> no_room(Path.cwd())
+    """
+    for place in (folder, Path(tempfile.gettempdir())):
+        while not place.exists():
+            place = place.parent
+        if shutil.disk_usage(place).free < ROOM_BYTES:
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
+    return None
 
 
 @contextmanager
@@ -87,7 +137,7 @@ def open_run(job: Job, folder: str | os.PathLike[str]) -> Iterator[Run]:
     UsageError, DataError
         If the job cannot continue it.
     """
-    with Journal(folder, job.settings(), version(f"agent {job.agent}")) as journal:
+    with Journal(folder, job.settings()) as journal:
         for name, most in (("episode", job.episodes), ("round", job.rounds)):
             numbers = [record.get(name) for record in journal.records]
             known = 1 + max((n for n in numbers if isinstance(n, int)), default=-1)
@@ -96,7 +146,7 @@ def open_run(job: Job, folder: str | os.PathLike[str]) -> Iterator[Run]:
                     f"{journal.path} has {known} {name}s: give --{name}s {known} or more, "
                     "or choose another folder"
                 )
-        run = Run(job, journal, make_guard(job))
+        run = Run(job, journal)
         run.play()
         yield run
 
@@ -116,20 +166,16 @@ def make_agent(job: Job) -> Agent:
     return maker(job.agent, **settings)(job.space, job.rng(0))
 
 
-def make_guard(job: Job) -> Guard | None:
-    """Make a job's guard; None if it has no budget of bad requests."""
-    if job.budget is None:
-        return None
-    return Guard(job.space, job.default, job.budget, job.slo.target_s if job.slo else None)
+def settled(job: Job, steps: Sequence[GuardedStep]) -> bool:
+    """Return whether the agent has kept its best during all episodes of the job's patience.
 
-
-def operate(job: Job, server: Server, folder: str | os.PathLike[str]) -> list[Record]:
-    """Tune, then compare with the default; continue from the journal in `folder`.
-
-    See :func:`open_run` and :meth:`Run.finish`.
+    An episode in which the guard ended or refused a trial does not count.
     """
-    with open_run(job, folder) as run:
-        return run.finish(server)
+    if not job.may_settle or len(steps) < job.patience:
+        return False
+    last = steps[-job.patience :]
+    best = last[-1].recommended
+    return all(step.configuration == step.recommended == step.asked == best for step in last)
 
 
 class Run:
@@ -137,31 +183,30 @@ class Run:
 
     Attributes
     ----------
-    records : list of dict
-        What follows from the measurements so far, see :mod:`rrl.operating.records`.
-    guard : Guard, optional
+    guard : Guard
+    steps : list of GuardedStep
+        The episodes of the tuning so far.
+    rounds : list of Round
+        The rounds of the comparison since the last episode of the tuning. Earlier ones compared an
+        earlier recommendation.
     """
 
-    def __init__(self, job: Job, journal: Journal, guard: Guard | None) -> None:
-        self.job, self.journal, self.guard = job, journal, guard
-        self.records: list[Record] = []
+    def __init__(self, job: Job, journal: Journal) -> None:
+        self.job, self.journal = job, journal
+        late_s = job.slo.target_s if job.slo else None
+        self.guard = Guard(job.space, job.default, job.budget, late_s)
+        self.steps: list[GuardedStep] = []
+        self.rounds: list[Round] = []
         self._agent = make_agent(job)
         self._taped = TapedServer(job.space)
-        self._load, self._drawn, self._rng = self._draw()
-        self._steps: Iterator[Step] | None = None
-        self._rounds: Iterator[tuple[Times, int, list[str]]] = iter(())
         self._others: OtherWork | None = None
-
-    @property
-    def recommended(self) -> Configuration:
-        """What the agent recommends after its last episode."""
-        return learned(self.records)[-1]["recommended"]
+        self._turns: Iterator[tuple[Times, int, list[str]]] = iter(())
 
     @property
     def best_known(self) -> Configuration:
         """The recommendation so far if it did well under the guard, and otherwise the default."""
-        default = dict(self.job.default)
-        return self.guard.sound(self.recommended) if self.guard and self.records else default
+        best = self.steps[-1].recommended if self.steps else self.job.default
+        return self.guard.sound(best)
 
     @property
     def second(self) -> Configuration:
@@ -170,55 +215,17 @@ class Run:
         It is the recommendation if the guard admits it before the first round, and otherwise the
         default itself.
         """
-        if rounds := compared(self.records):
-            return dict(rounds[0]["recommended"]["answered"].configuration)
-        admitted = self.guard is None or self.guard.admits(self.recommended)
-        return self.recommended if admitted else dict(self.job.default)
+        if self.rounds:
+            return dict(self.rounds[0].episodes["recommended"].configuration)
+        recommended = self.steps[-1].recommended
+        return recommended if self.guard.admits(recommended) else dict(self.job.default)
 
-    # --- one episode, one round -------------------------------------------------------------------
+    def result(self) -> dict[str, Any]:
+        """Return the result of a finished run, see :func:`rrl.operating.verdict.summarise`."""
+        found = summarise(self.job, self.steps, self.rounds, self.guard)
+        return found | {"busy": busy_line(self.journal.records)}
 
-    def _draw(self) -> tuple[float, Iterator[Times], np.random.Generator]:
-        return draw_run(self.job.workload, self.job.episodes, self.job.requests, self.job.rng(1))
-
-    def _next_episode(self, due: Times) -> Record:
-        """Run an episode whose requests are planned at `due` (s)."""
-        self._due = due
-        if self._steps is None:
-            parts = (self._due for _ in repeat(None))
-            what = self._taped, self._agent, self._load, parts, self._rng, self.job.objective
-            guard = self.guard
-            self._steps = learning_steps(*what) if guard is None else guarded_steps(*what, guard)
-        record = episode_record(self.job, next(self._steps), self.guard)
-        planned = {} if self.job.redrawn else {"due_s": due.tolist()}
-        return self._with_answers(record) | planned | {"rng": self._rng.bit_generator.state}
-
-    def _next_round(self) -> Record:
-        """Measure the default and the second configuration."""
-        job, number = self.job, len(compared(self.records))
-        pairs = {"default": job.default, "recommended": self.second}
-        if number == 0:
-            drawn = job.workload, job.rounds, job.requests, job.rng(2)
-            self._rounds = draw_rounds(list(pairs), *drawn)
-        arrivals, seed, order = next(self._rounds)
-        episodes, trials = {}, []
-        for name in order:
-            what = self._taped, pairs[name], arrivals, np.random.default_rng(seed)
-            if self.guard is None:
-                episodes[name], _ = measure_valid(*what)
-                check_answered(episodes[name])
-            else:
-                trials.append(measured(self.guard, *what))
-                episodes[name] = trials[-1].episode
-        by_name = {name: episodes[name] for name in pairs}
-        return self._with_answers(round_record(job, number, by_name, trials, self.guard))
-
-    def _with_answers(self, record: Record) -> Record:
-        """Return a record with what a run needs to come to it again."""
-        if self.guard is not None:
-            record |= {"budget": self.guard.budget, "late_s": self.guard.late_s}
-        return record | {"answers": self._taped.take()}
-
-    # --- the journal ------------------------------------------------------------------------------
+    # --- the phases -------------------------------------------------------------------------------
 
     def play(self) -> None:
         """Run the loop again with the answers of the journal.
@@ -230,187 +237,144 @@ class Run:
         """
         for number, stored in enumerate(self.journal.records, 2):
             try:
-                self.records.append(self._again(stored))
+                self._advance("episode" in stored, stored)
             except Exception as error:  # of a file that anybody may have written
                 raise DataError(
                     f"{self.journal.path}, line {number}: it is no measurement of this run, or of "
                     f"another version ({error}); restore the file, or {OTHER_VERSION}"
                 ) from error
-        if self.guard is not None:
-            self.guard.budget = self.job.budget or 0
+        self.guard.budget = self.job.budget
 
-    def _again(self, stored: Record) -> Record:
-        """Return what follows from a line of the journal; ValueError if it is another line."""
-        self._taped.play(stored["answers"], stored.get("rng"))
-        if self.guard is not None:
-            self.guard.budget = stored["budget"]
-        if "episode" in stored:
-            if self._steps is None:
-                self._load = stored["load_per_s"]
-            due = next(self._drawn)
-            record = self._next_episode(np.array(stored.get("due_s", due), dtype=float))
-        else:
-            record = self._next_round()
-        if 0 <= stored.get("other_work", -1) <= 1:
-            record["other_work"] = stored["other_work"]
-        if line_of(record) != stored:
-            raise ValueError("something else follows from its answers")
-        return record
-
-    def _note(self, measure: Callable[[], Record]) -> Record:
-        """Measure, and keep the record; its line is on disk when this returns."""
-        if self._others is not None:
-            self._others.start()
-        record = measure()
-        if self._others is not None:
-            record["other_work"] = self._others.look()
-        self.journal.append(line_of(record))
-        self.records.append(record)
-        return record
-
-    # --- the whole --------------------------------------------------------------------------------
-
-    def finish(self, server: Server, others: OtherWork | None = None) -> list[Record]:
-        """Run what the journal does not have yet: the rest of the tuning and of the comparison.
+    def begin(self, server: Server, others: OtherWork | None = None) -> None:
+        """Ask this server from now on.
 
         Parameters
         ----------
         server : Server
         others : OtherWork, optional
             What else the machine does. The journal notes it with each episode.
-
-        Returns
-        -------
-        list of dict
-            The records of the run: one per episode, then one per round.
-
-        Raises
-        ------
-        ServerError
-            If a server fails permanently.
         """
-        self._others, self._taped.server = others, server
-        if self.records:
-            done = len(learned(self.records)), len(compared(self.records))
-            path = self.journal.path
-            LOG.info(f"continuing after {done[0]} episodes and {done[1]} rounds in {path}")
-        self._learn()
-        self._compare()
-        return self.records
+        self._taped.server, self._others = server, others
+        if self.steps:
+            done = f"{len(self.steps)} episodes and {len(self.rounds)} rounds"
+            LOG.info(f"continuing after {done} in {self.journal.path}")
 
-    def _learn(self) -> None:
+    def learn(self) -> None:
         """Let the agent tune until its episodes are used up, or no trial is worth its price."""
         job, guard = self.job, self.guard
-        began, late_s = time.monotonic(), guard and guard.late_s
-        first = len(learned(self.records))
-        if not job.redrawn:  # only now the rate of clients is known
-            load, self._drawn, _ = self._draw()
-            self._load = load if self._steps is None else self._load
-        for number in range(first + 1, job.episodes + 1):
-            if settled(job, self.records):
+        began, first = time.monotonic(), len(self.steps)
+        while (done := len(self.steps)) < job.episodes:
+            if settled(job, self.steps):
                 LOG.info(SETTLED)
                 break
-            self._note(partial(self._next_episode, next(self._drawn)))
-            left_s = (job.episodes - number) * (time.monotonic() - began) / (number - first)
-            LOG.info(progress(job, self.records, duration(left_s)))
-            if guard and guard.late_s is not None and guard.late_s != late_s:
-                late_s = guard.late_s
+            before = guard.late_s
+            self._advance(learning=True)
+            left_s = (job.episodes - done - 1) * (time.monotonic() - began) / (done + 1 - first)
+            LOG.info(progress(job, self.steps, guard.late_s, duration(left_s)))
+            if guard.late_s is not None and guard.late_s != before:
                 LOG.info(
-                    f"late means over {in_ms(late_s)}: twice the p99 of {USUAL_EPISODES} "
+                    f"late means over {in_ms(guard.late_s)}: twice the p99 of {USUAL_EPISODES} "
                     "episodes of the default (--slo sets it)"
                 )
 
+    def compare(self) -> None:
+        """Measure the default and the second configuration in rounds, until that is enough."""
+        job, guard, any_new = self.job, self.guard, False
+        while (why := self._why_no_round()) is None:
+            self._advance(learning=False)
+            any_new, (costs, episodes) = True, self.rounds[-1]
+            words = []
+            for name, one in episodes.items():
+                how = stopped_words(one, job.requests, guard.late_s) or amount(job, costs[name])
+                words.append(f"{name} {how}")
+            LOG.info(f"round {len(self.rounds)}/{job.rounds}: {', '.join(words)}")
+        if any_new:
+            LOG.info(f"the comparison ends: {why}")
+
     def _why_no_round(self) -> str | None:
         """Return why the comparison is complete; None if it needs another round."""
-        job, guard, rounds = self.job, self.guard, compared(self.records)
+        job, guard, rounds = self.job, self.guard, self.rounds
         if len(rounds) >= job.rounds:
             return f"all {job.rounds} rounds are measured"
-        if decided(job, self.records):
+        if decided(job, rounds):
             return "the answer is clear: no more rounds are needed"
         if rounds and job.slo is None and self.second == dict(job.default):
             return "the default is recommended, and no SLO is to be judged"
-        if rounds and guard is not None and not guard.admits(self.second):
+        if rounds and not guard.admits(self.second):
             if guard.charge(self.second) is None:
                 return "the budget of late or failed requests is used up (--budget)"
             return "the recommendation did too badly to serve any longer"
         return None
 
-    def _compare(self) -> None:
-        """Measure the default and the second configuration in rounds, until that is enough."""
-        measured = False
-        while (why := self._why_no_round()) is None:
-            record, measured = self._note(self._next_round), True
-            costs = record["cost"].items()
-            words = [f"{n} {record[n].get('stopped') or amount(self.job, c)}" for n, c in costs]
-            LOG.info(f"round {record['round'] + 1}/{self.job.rounds}: {', '.join(words)}")
-        if measured:
-            LOG.info(f"the comparison ends: {why}")
+    # --- one episode, one round -------------------------------------------------------------------
 
+    def _advance(self, learning: bool, stored: Record | None = None) -> None:
+        """Run an episode or a round: again if it is stored, or else its line is on disk afterwards.
 
-# --- a command ------------------------------------------------------------------------------------
+        A line has the answers of the server, and the numbers that a run cannot draw or compute
+        again; and what follows from them, so that another result is noticed.
 
+        Raises
+        ------
+        ValueError
+            If another line is stored.
+        """
+        old = stored or {}
+        self._taped.play(old.get("answers", []))
+        self.guard.budget = old["budget"] if old else self.job.budget
+        if self._others is not None:
+            self._others.start()
+        line = self._episode(old) if learning else self._round()
+        line |= {"budget": self.guard.budget, "late_s": self.guard.late_s}
+        line |= {"answers": self._taped.answers}
+        if self._others is not None:
+            line["other_work"] = self._others.look()
+        elif 0 <= old.get("other_work", -1) <= 1:
+            line["other_work"] = old["other_work"]
+        if stored is None:
+            self.journal.append(line)
+        elif line != stored:
+            raise ValueError("something else follows from its answers")
 
-def run(
-    opened: Run,
-    server: Server,
-    folder: Path,
-    options: Namespace,
-    command: Sequence[str] = (),
-) -> int:
-    """Finish a run, print a report, write the result and the figure, and return the exit code.
+    @cached_property
+    def _drawn(self) -> tuple[float, Iterator[Times]]:
+        """The first load (requests/s), and when the requests of each episode are planned (s).
 
-    A server that can keep a configuration keeps the default until the end, and then the one to
-    deploy. If the run is interrupted or fails, the default stays, or the best known configuration
-    if the operator wants that. If the server measures now, `command` starts such
-    a server, without the flags of a configuration.
-    """
-    from rrl.operating.figure import plot_journal
-    from rrl.plotting.shared import save
+        The rate of clients is known only when they send requests, so it is asked for late.
+        """
+        job = self.job
+        return draw_run(job.workload, job.episodes, job.requests, job.rng(1))[:2]
 
-    interrupt_by_signals()
-    job = opened.job
-    others = OtherWork(getattr(server, "processes", tuple)) if command else None
-    try:
-        if command:
-            LOG.info(f"{load_words(job)}, plus the server starts")
-        records = opened.finish(server, others)
-    except BaseException as found:
-        error = found
-        if isinstance(error, KeyboardInterrupt):
-            error = KeyboardInterrupt(
-                f"interrupted; all finished episodes are in {folder}: the same command continues"
-            )
-        elif isinstance(error, ServerError):  # what it says of a full disk is of no help
-            error = no_room(folder) or error
-        if isinstance(server, Keeps):
-            if options.keep_best:
-                server.keep(opened.best_known)
-            if isinstance(error, Exception):  # it is said now, because the return takes long
-                LOG.warning(str(error))
-        raise error from None
-    result = summarise(job, records)
-    if isinstance(server, Keeps):
-        server.keep(result["deploy"])
-    add_commands(job, result, folder.absolute() if command else folder, command)
-    try:  # first, because a full disk must not hide the result
-        print(json.dumps(result) if options.json else report(job, result, folder), flush=True)
-    finally:
-        write(result, folder)
-        save(plot_journal(job, records), "tuning", folder)
-    check_result(result)
-    return 0
+    def _episode(self, old: Record) -> Record:
+        """Let the agent learn from an episode; return its line without the answers."""
+        job, number = self.job, len(self.steps)
+        load = self.steps[-1].next_load if number else old.get("load_per_s") or self._drawn[0]
+        due = np.array(old["due_s"], dtype=float) if "due_s" in old else next(self._drawn[1])
+        what = self._taped, self._agent, load, [due], job.rng(3, number), job.objective
+        (step,) = guarded_steps(*what, self.guard)
+        self.steps.append(replace(step, number=number))
+        self.rounds = []
+        line: Record = {
+            "episode": number,
+            "load_per_s": step.load,
+            "configuration": step.configuration,
+            "cost": step.cost,
+        }
+        return line if job.redrawn else line | {"due_s": due.tolist()}
 
-
-def no_room(folder: Path) -> OSError | None:
-    """Return an error if there is no room for a run's files, or for those of a server.
-
-    Examples
-    --------
-    >>> no_room(Path.cwd())
-    """
-    for place in (folder, Path(tempfile.gettempdir())):
-        while not place.exists():
-            place = place.parent
-        if shutil.disk_usage(place).free < ROOM_BYTES:
-            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
-    return None
+    def _round(self) -> Record:
+        """Measure the default and the second configuration; return their line."""
+        job, guard, number = self.job, self.guard, len(self.rounds)
+        pairs = {"default": job.default, "recommended": self.second}
+        if number == 0:
+            drawn = job.workload, job.rounds, job.requests, job.rng(2)
+            self._turns = draw_rounds(list(pairs), *drawn)
+        arrivals, seed, order = next(self._turns)
+        trials = {}
+        for name in order:
+            rng = np.random.default_rng(seed)
+            trials[name] = guard.measure(self._taped, pairs[name], arrivals, rng, job.objective)
+        episodes = {name: trials[name].episode for name in pairs}
+        costs = {name: trials[name].cost for name in pairs}
+        self.rounds.append(Round(costs, episodes))
+        return {"round": number, "costs": costs}

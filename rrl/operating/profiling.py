@@ -7,13 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rrl.operating.knob_options import read_knobs
 from rrl.operating.log import LOG
 from rrl.operating.options import (
     DATA,
-    add_sample_option,
+    add_model_options,
     add_server_options,
     checksum,
     refuse,
@@ -24,15 +22,11 @@ from rrl.recording.other_work import busy_line
 from rrl.recording.plan import HALVES, REPEATS, ROUNDS, Plan
 from rrl.recording.plans import PLANS
 from rrl.recording.profile import OTHER_WORK, read_profile
-from rrl.recording.source import sustained_rate
 from rrl.serving.models import MODELS
 from rrl.support.errors import UsageError, interrupt_by_signals
-from rrl.support.machine import another_run, exclusive
 from rrl.support.number_options import COUNT, SEED, whole
-from rrl.tuning.defaults import serving_default
 from rrl.tuning.presets import in_words
 
-UNKNOWN = (1.0,)  # loads of a plan that is only checked
 _EXAMPLES = """examples:
   a grid of the repository, measured on this machine:
     rrl profile mobilenet_v2-threads --out build/mine
@@ -68,20 +62,9 @@ def add_parsers(commands: Any) -> None:
         "model", metavar="MODEL", help="a known model, a SavedModel's base path, or a named plan"
     )
     profile.add_argument("--out", type=Path, help="folder (default: data/ and the name of MODEL)")
-    profile.add_argument(
-        "--knob",
-        action="append",
-        default=[],
-        metavar="NAME=LEVELS",
-        help="a knob of your own plan with its values, such as inter_op=1,2,4; repeatable",
-    )
-    add_sample_option(profile)
+    add_model_options(profile)
     add_server_options(profile)
-    profile.add_argument(
-        "--rates",
-        type=_loads,
-        help="loads in requests/s, such as 20,60; without them, rrl measures which make sense",
-    )
+    profile.add_argument("--rates", type=_loads, help="loads in requests/s, such as 20,60")
     profile.add_argument("--requests", type=COUNT, default=100, help="requests per episode")
     profile.add_argument("--passes", type=COUNT, default=2, help="passes over the grid (default 2)")
     profile.add_argument("--seed", type=SEED, default=0, help="seed of the run (default 0)")
@@ -102,9 +85,6 @@ def _profile(options: Namespace) -> int:
 
     plan, own = _plan(options)
     server = {"executable": options.executable, "start_timeout_s": options.start_timeout, **own}
-    unknown = options.rates is None and options.model not in PLANS
-    if unknown and options.dry_run:
-        raise UsageError("give the loads in requests/s: --rates 20,60")
     name = Path(options.model).resolve().name
     if options.finals is not None:
         plan = replace(plan, finalists=options.finals)
@@ -112,11 +92,7 @@ def _profile(options: Namespace) -> int:
     if options.dry_run:
         print(f"{size}\n{_listed(plan)}")
         return 0
-    if other := another_run():
-        raise UsageError(other)
     interrupt_by_signals()
-    if unknown:
-        raise UsageError(f"give the loads in requests/s: {_advice(plan, server)}")
     folder = options.out or DATA / name
     LOG.info(size)
     bar = None
@@ -131,18 +107,6 @@ def _profile(options: Namespace) -> int:
     if busy := busy_line(read_profile(folder).table[[*OTHER_WORK]].to_dict("records")):
         LOG.warning(busy)
     return 0
-
-
-def _advice(plan: Plan, server: dict[str, Any]) -> str:
-    """Say which loads make sense, by what the server's default sustains."""
-    from rrl.recording.record import live_server
-
-    LOG.info("no --rates: measuring how many requests/s the server's default answers at most")
-    rng, default = np.random.default_rng(plan.seed), serving_default(plan.space)
-    with exclusive(), live_server(plan, rng, **server) as running:
-        most = np.median([sustained_rate(running, default, rng) for _ in range(3)])
-    some = ",".join(f"{float(f'{fraction * most:.2g}'):g}" for fraction in (0.4, 0.85))
-    return f"the server's default answers at most {most:.3g}, so for example --rates {some}"
 
 
 def _listed(plan: Plan) -> str:
@@ -209,9 +173,10 @@ def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
         name, what = base.resolve().name, {"sample": sample, **about(options)}
         own = {"base": base, "inputs": requests, "signature": options.signature}
         own["timeout_s"] = options.deadline
-    rates = options.rates or UNKNOWN
+    if options.rates is None:
+        raise UsageError("give the loads in requests/s: --rates 20,60")
     plan = Plan(
-        name, knobs, rates, requests=options.requests, passes=options.passes, fixed=fixed,
+        name, knobs, options.rates, requests=options.requests, passes=options.passes, fixed=fixed,
         seed=options.seed, about=what,
     )  # fmt: skip
     return plan, own

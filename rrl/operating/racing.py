@@ -138,7 +138,7 @@ def _report(table: pd.DataFrame, over: pd.DataFrame, episodes: int) -> str:
         return "never" if value > episodes else f"{value:g}"
 
     forms = {name: episode for name in MEASURED if counts_episodes(name)}
-    columns = table[["table", "agent", "seeds", *MEASURED]]
+    columns = table.sort_values(["table", "mean_cost"])[["table", "agent", "seeds", *MEASURED]]
     how = {"float_format": lambda value: f"{value:.3f}"}
     medians = columns.to_string(index=False, formatters=forms, **how)
     title = "mean cost over that of the cheapest agent of the table: geometric mean and highest"

@@ -8,29 +8,23 @@ from typing import Any
 
 from rrl.operating.job import OBJECTIVES, read_job
 from rrl.operating.knob_options import setting
-from rrl.operating.operate import open_run, run
+from rrl.operating.operate import carry_out, open_run
 from rrl.operating.options import (
     DATA,
-    add_further_options,
     add_goal_options,
     add_run_options,
     checksum,
-    refuse,
 )
-from rrl.operating.table import read_table
 from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
-from rrl.recording.replay import RecordedServer, TableServer
+from rrl.recording.replay import RecordedServer
 from rrl.support.errors import DataError, UsageError
-from rrl.tuning.constrained import Constrained, LeastMemory
+from rrl.tuning.constrained import Constrained
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
-from rrl.tuning.objective import Objective
 
 _EXAMPLES = """examples:
   a recorded profile under data/, at one of its loads:
     rrl replay mobilenet_v2-threads --rate 115 --slo "p99<60ms"
-  your own table, with one column per knob and one for the cost:
-    rrl replay mine.csv --cost p99 --knobs threads,batch
   a simulated server:
     rrl replay cpu10 --rate 14 --episodes 300
   the same with what the profile of another model says:
@@ -49,19 +43,14 @@ def add_parsers(commands: Any) -> None:
     replay = commands.add_parser(
         "replay",
         usage="rrl replay SOURCE [options]",
-        help="tune on a recorded profile, a CSV file or a simulated server",
-        description="Tune on measurements that exist already.",
+        help="tune on a recorded profile or a simulated server",
+        description="Tune on measurements that exist already, by the rules of `rrl tune`.",
         epilog=_EXAMPLES + OBJECTIVES,
         formatter_class=RawDescriptionHelpFormatter,
-        add_help=False,
     )
-    replay.add_argument(
-        "source", help="a profile's folder, or its name in data/; a .csv file, or a testbed"
-    )
-    replay.add_argument("--cost", default="cost", help="cost column of a .csv (default 'cost')")
-    replay.add_argument("--knobs", help="knob columns of a .csv (default: all others)")
+    replay.add_argument("source", help="a profile's folder, or its name in data/; or a testbed")
     add_goal_options(replay)
-    add_run_options(replay, add_further_options(replay))
+    add_run_options(replay, replay.add_argument_group("further options"))
     replay.set_defaults(run=_replay)
 
 
@@ -69,23 +58,13 @@ def _replay(options: Namespace) -> int:
     server, what, rate = _open(options)
     default = dict(serving_default(server.space))
     if options.default:
-        default = setting(options.default, server.space.knobs)
+        default = setting(options.default)
     server.space.index(default)
-    job, folder = read_job(
-        options, what, options.source, server.space, default, rate=rate,
-        unit="" if isinstance(server, TableServer) else "s",
-    )  # fmt: skip
-    _check_measured(server, job.objective)
-    with open_run(job, folder) as opened:
-        return run(opened, server, folder, options)
-
-
-def _check_measured(server: Server, objective: Objective) -> None:
-    """Refuse an objective about a number that was not measured."""
-    if isinstance(objective, LeastMemory):
-        raise UsageError(f"objective {objective}: no memory was measured; use `rrl tune`")
-    if isinstance(objective, Constrained) and isinstance(server, TableServer):
-        raise UsageError(f"objective {objective}: a table has one cost only; use its column")
+    job, folder = read_job(options, what, options.source, server.space, default, rate=rate)
+    if isinstance(job.objective, Constrained) and job.objective.resource == "memory":
+        raise UsageError(f"objective {job.objective}: no memory was measured; use `rrl tune`")
+    with open_run(job, folder) as run:
+        return carry_out(run, server, options)
 
 
 def _open(options: Namespace) -> tuple[Server, str, float | None]:
@@ -93,13 +72,6 @@ def _open(options: Namespace) -> tuple[Server, str, float | None]:
     from rrl.simulation.testbeds import TESTBEDS, testbed  # it compiles loops
 
     path = Path(options.source)
-    if path.suffix.lower() == ".csv":
-        refuse(options, ("rate", "trace"), "on a table: its costs are of one load")
-        wanted = None if options.knobs is None else options.knobs.split(",")
-        table, knobs = read_table(path, options.cost, wanted)
-        what = f"{path.name} ({checksum(path)}): {options.cost}"
-        return TableServer(table, knobs, options.cost), what, 1.0
-    refuse(options, ("cost", "knobs"), "without a .csv file")
     if options.source in TESTBEDS:
         return testbed(options.source), f"testbed {options.source}", None
     folder = next((f for f in (path, DATA / path) if f.is_dir()), None)
@@ -107,7 +79,7 @@ def _open(options: Namespace) -> tuple[Server, str, float | None]:
         profiles = sorted(f.parent.name for f in DATA.glob("*/profile.json"))
         raise UsageError(
             f"unknown source {options.source!r}; known: {', '.join([*TESTBEDS, *profiles])}, "
-            "or give a profile's folder or a .csv file"
+            "or give a profile's folder (for CSV files, use `rrl race FOLDER`)"
         )
     return _profile(folder, options)
 

@@ -10,18 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from rrl.core.knob import Configuration
 from rrl.operating.job import Job
-from rrl.operating.journal import Record
 from rrl.operating.options import NO_LIMIT, UNLIMITED
-from rrl.operating.records import ending, in_ms, learned
-from rrl.operating.verdict import best_so_far
-from rrl.serving.process_knobs import environment_of, prefix
-from rrl.serving.settings import flags
+from rrl.serving.settings import environment_of, flags, prefix
 from rrl.support.errors import UnstableError, UsageError
 from rrl.support.files import write_atomically
 from rrl.tuning.constrained import Constrained
-from rrl.tuning.guard import LATE, USUAL_EPISODES
-from rrl.tuning.objective import MeanLatency, Percentile
+from rrl.tuning.episode import Episode
+from rrl.tuning.guard import LATE, USUAL_EPISODES, GuardedStep
+from rrl.tuning.objective import MeanLatency, Percentile, SLOViolations, charged_latency
 from rrl.tuning.presets import in_words
 
 BATCHING = "batching.txt"
@@ -39,8 +37,8 @@ def amount(job: Job, cost: float) -> str:
     """Format a cost for people to read, with its unit."""
     if isinstance(job.objective, Constrained):
         return job.objective.words(cost)
-    seconds = isinstance(job.objective, MeanLatency | Percentile) and job.unit == "s"
-    return f"{1e3 * cost:.1f} ms" if seconds else f"{cost:.4g}"
+    is_latency = isinstance(job.objective, MeanLatency | Percentile)
+    return f"{1e3 * cost:.1f} ms" if is_latency else f"{cost:.4g}"
 
 
 def duration(seconds: float) -> str:
@@ -54,6 +52,17 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def in_ms(seconds: float) -> str:
+    """Format a limit of latency for people to read.
+
+    Examples
+    --------
+    >>> in_ms(2.0), in_ms(0.01119)
+    ('2000 ms', '11.2 ms')
+    """
+    return f"{round(1e3 * seconds, 1):g} ms"
 
 
 def interval_words(ends: Mapping[str, float | None]) -> str:
@@ -105,65 +114,100 @@ def plan_lines(job: Job, note: str) -> list[str]:
         f"at most {job.budget} requests in trials, besides as many as the default would have had "
         "among the same requests (95 % sure)"
     )
-    if job.budget is None or job.budget >= NO_LIMIT:
+    if job.budget >= NO_LIMIT:
         allowed = "no limit in all; bad trials are stopped"
     lines.append(f"late ({late}) or failed: {allowed}")
     return [*lines, note] if note else lines
 
 
-def progress(job: Job, records: Sequence[Record], left: str) -> str:
-    """Say after an episode what ran, its result, the best so far, and in words the time left."""
-    records = learned(records)
-    last = records[-1]
-    late = f", {100 * last['late']:.0f} % late" if "late" in last else ""
-    failed = f", {last['failed']} failed" if last["failed"] else ""
-    if ending(last) == "crashed":
-        how = f"crashed ({last['guard']['parts'][0]['why']})"
-    elif "stopped" in last:
-        how = last["stopped"]
-    elif job.unit == "s" and "mean_s" in last:
-        how = f"mean {1e3 * last['mean_s']:.1f} ms, p99 {1e3 * last['p99_s']:.1f} ms{late}{failed}"
-    else:
-        how = f"{amount(job, last['cost'])}{late}{failed}"
-    best = best_so_far(records)[-1]
-    known = "" if np.isnan(best) else f": {job.objective} {amount(job, best)}"
+def progress(job: Job, steps: Sequence[GuardedStep], late_s: float | None, left: str) -> str:
+    """Say after an episode what ran, its result, the best so far, and in words the time left.
+
+    The cost of the best is the mean of its whole episodes: what a stopped or crashed trial is
+    charged is no measurement.
+    """
+    last = steps[-1]
+    known = [
+        step.cost for step in steps
+        if step.configuration == last.recommended and not step.parts[0].ended
+    ]  # fmt: skip
+    best = f": {job.objective} {amount(job, float(np.mean(known)))}" if known else ""
     return (
-        f"episode {len(records)}/{job.episodes}: {in_words(last['configuration'])}: {how} | "
-        f"best so far {in_words(last['recommended'])}{known} | {left} left"
+        f"episode {len(steps)}/{job.episodes}: {in_words(last.configuration)}: "
+        f"{_outcome(job, last, late_s)} | "
+        f"best so far {in_words(last.recommended)}{best} | {left} left"
     )
+
+
+def _outcome(job: Job, step: GuardedStep, late_s: float | None) -> str:
+    """Say how an episode went."""
+    episode, trial = step.episode, step.parts[0]
+    if trial.ended == "crashed":
+        return f"crashed ({trial.why})"
+    if stopped := stopped_words(episode, job.requests, late_s):
+        return stopped
+    late = f", {100 * SLOViolations(job.slo.target_s)(episode):.0f} % late" if job.slo else ""
+    failed = f", {int(episode.failed.sum())} failed" if episode.failed.any() else ""
+    mean_s, p99_s = charged_latency(episode).mean(), Percentile(99)(episode)
+    return f"mean {1e3 * mean_s:.1f} ms, p99 {1e3 * p99_s:.1f} ms{late}{failed}"
+
+
+def stopped_words(episode: Episode, planned: int, late_s: float | None) -> str:
+    """Say how an episode was stopped, if it was.
+
+    The requests that were open then are cancelled, not failed.
+
+    Examples
+    --------
+    >>> sent, seconds, status = [0.0, 0.1, 0.2], [0.2, 0.1, 0.05], [0, 0, 1]
+    >>> stopped_words(Episode({}, sent, seconds, status, info={"aborted": "worse"}), 60, 0.08)
+    'stopped after 3 of 60 requests: 2 over 80 ms'
+    >>> stopped_words(Episode({}, sent, seconds, status, info={"aborted": "budget"}), 60, 0.3)
+    'stopped after 3 of 60 requests: 0 over 300 ms, and 1 open could have used up the budget'
+    """
+    if late_s is None or "aborted" not in episode.info:
+        return ""
+    late = int((~episode.failed & (episode.latency > late_s)).sum())
+    failed = f", {int(episode.failed.sum())} failed" if episode.failed.any() else ""
+    words = f"stopped after {len(episode)} of {planned} requests: {late} over {in_ms(late_s)}"
+    if episode.info["aborted"] == "budget":  # see rrl.tuning.watch
+        still = int(episode.cancelled.sum())  # in a replay, nothing is cancelled
+        more = f"{still} open could have used up the budget"
+        why = more if still else "the budget allows no more"
+        failed += f", and {why}"
+    return words + failed
 
 
 # --- how to start a server ------------------------------------------------------------------------
 
 
-def add_commands(
-    job: Job, result: dict[str, Any], folder: Path, command: Sequence[str] = ()
-) -> None:
-    """Add to a result how a server is started with the configuration to deploy.
-
-    These are ``flags``, ``batching`` (the content of the file `BATCHING`), ``environment`` and, if
-    a server was measured, ``start``: a line for a shell. Nothing is added if
-    `tensorflow_model_server` has not all of the knobs, or cannot have their values.
+def deployment(deploy: Configuration, folder: Path, command: Sequence[str] = ()) -> dict[str, Any]:
+    """Return how a server is started with the configuration to deploy.
 
     Parameters
     ----------
-    job : Job
-    result : dict
-        The result of :func:`rrl.operating.verdict.summarise`.
+    deploy : configuration
+        With the fixed settings.
     folder : pathlib.Path
         The folder of the batching file.
     command : sequence of str
         The command that starts such a server, without the flags of a configuration. It is empty
         after a replay.
+
+    Returns
+    -------
+    dict
+        ``flags``, ``batching`` (the content of the file `BATCHING`), ``environment`` and, if there
+        is a command, ``start``: a line for a shell. It is empty if `tensorflow_model_server` has
+        not all of the knobs, or cannot have their values, such as adaptive batch threads.
     """
-    deploy = {**job.fixed, **result["deploy"]}
     try:
-        result["flags"], result["batching"] = flags(deploy, folder / BATCHING)
-    except UsageError:  # a table may have other knobs and values, such as text
-        return
-    result["environment"] = environment_of(deploy)
-    if command:
-        result["start"] = shlex.join([*prefix(deploy), *command, *result["flags"]])
+        line, batching = flags(deploy, folder / BATCHING)
+    except UsageError:
+        return {}
+    found = {"flags": line, "batching": batching, "environment": environment_of(deploy)}
+    start = {"start": shlex.join([*prefix(deploy), *command, *line])} if command else {}
+    return found | start
 
 
 def write(result: Mapping[str, Any], folder: Path) -> None:
@@ -184,8 +228,7 @@ def report(job: Job, result: dict[str, Any], folder: Path) -> str:
         high = "unknown" if slo["high_s"] is None else f"{1e3 * slo['high_s']:.1f}"
         lines.append(
             f"  SLO {slo['slo']}: {slo['word']} ({1e3 * slo['value_s']:.1f} ms, 95 % interval "
-            f"{1e3 * slo['low_s']:.1f} to {high}); {100 * slo['late_while_tuning']:.1f} % of the "
-            "requests were late while tuning"
+            f"{1e3 * slo['low_s']:.1f} to {high})"
         )
     if result["verdict"] == "no difference shown":
         lines.append("  the gain is not certain: keep the default, or use more --rounds")
@@ -201,13 +244,13 @@ def report(job: Job, result: dict[str, Any], folder: Path) -> str:
         lines += [f"  batching.txt: {line}" for line in result["batching"].splitlines()]
     if "start" in result:
         lines.append(f"start it with: {result['start']}")
-    lines.append(f"files: {folder}/: journal.jsonl, result.json, tuning.png and .pdf")
+    lines.append(f"files: {folder}/: journal.jsonl and result.json")
     return "\n".join(lines)
 
 
 def _gain(job: Job, result: dict[str, Any]) -> str:
     """Say what the two cost, and how one compares with the other."""
-    rounds, ratio = result["compared"], result["ratio"]
+    rounds, ratio = result["rounds"], result["ratio"]
 
     def cost(name: str) -> str:
         stopped, value = result["stopped"][name], result["cost"][name]
@@ -217,9 +260,8 @@ def _gain(job: Job, result: dict[str, Any]) -> str:
         return f"{amount(job, value)}{also}"
 
     measured = f"medians of {rounds} rounds" if rounds > 1 else "one round"
-    table = result["objective"] == "mean" and not job.unit  # of costs in any unit
     gain = (
-        f"  {'cost' if table else result['objective']} {cost('recommended')} against "
+        f"  {result['objective']} {cost('recommended')} against "
         f"{cost('default')} by default ({measured})"
     )
     if ratio and not result["stopped"]["recommended"]:
@@ -228,18 +270,22 @@ def _gain(job: Job, result: dict[str, Any]) -> str:
 
 
 def _harm_lines(job: Job, result: dict[str, Any]) -> list[str]:
-    """Say what tuning did to the requests, and which trials ended early."""
+    """Say what trials and the default did to the requests, and which trials ended early."""
     harm = result["harm"]
     if harm["late_s"] is None:
         return []
-    trials, default = (f"{bad} of {n}" for n, bad in (harm["trials"], harm["default"]))
-    budget = UNLIMITED if result["budget"] == NO_LIMIT else result["budget"]
+    budget = UNLIMITED if harm["budget"] == NO_LIMIT else harm["budget"]
     whose = "" if job.slo else ", by the first episodes of the default"
     lines = [
-        f"  late (over {in_ms(harm['late_s'])}{whose}) or failed: {trials} requests in "
-        f"trials (budget {budget}), {default} with the default"
+        f"  late (over {in_ms(harm['late_s'])}{whose}) or failed: {harm['trial_bad']} of "
+        f"{harm['trial_requests']} requests in trials (budget {budget}), {harm['default_bad']} of "
+        f"{harm['default_requests']} with the default"
     ]
-    lines += [f"  {in_words(one['configuration'])} {one['why']}" for one in harm["ended"]]
+    for part in harm["ended"]:
+        bad = f"stopped: {part['bad']} of {part['requests']} requests late or failed"
+        bad += ", and the budget allows no more" if part["why"] == "budget" else ""
+        why = f"crashed: {part['why']}" if part["ended"] == "crashed" else bad
+        lines.append(f"  {in_words(part['configuration'])} {why}")
     return lines
 
 

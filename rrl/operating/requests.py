@@ -6,42 +6,40 @@ import hashlib
 import os
 import subprocess
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rrl.operating.options import given
 from rrl.serving import models
 from rrl.serving.launcher import LOCAL, find_executable, kind_of
 from rrl.serving.sample import WARMUP, Inputs, fit, random_inputs, read_sample
-from rrl.serving.saved_model import FILE, saved_inputs
+from rrl.serving.saved_model import FILE, Needed, saved_inputs
 from rrl.serving.servable import found_versions, newest_version
 from rrl.support.errors import DataError
 from rrl.support.machine import describe_machine
 
 
 class Requests(NamedTuple):
-    """The requests of a run; `inputs` is None if they are made when the model is known.
+    """The requests of a run.
 
     `largest` is the number of examples in the largest one, and `note` a line about random values.
     """
 
-    inputs: list[Inputs] | None
+    inputs: list[Inputs]
     largest: int
     note: str
 
 
 def about(options: Namespace) -> dict[str, Any]:
     """Return what must be the same when a run continues: the model, the server, the requests."""
-    calls = {n: getattr(options, n) for n in ("signature", "deadline") if given(options, n)}
-
     version, folder = max(found_versions(model_path(options.model)).items())
     return {
         "model": f"version {version}, {model_digest(folder)}",
         "server": server_version(find_executable(options.executable)),
-        **calls,
+        "signature": options.signature,
+        "deadline": options.deadline,
     }
 
 
@@ -86,7 +84,7 @@ def model_path(model: str) -> Path:
 
 
 def read_requests(options: Namespace) -> Requests:
-    """Return the requests to send: the given ones, or the model's own warm-up requests.
+    """Return the requests to send: the given ones, the model's warm-up requests, or random ones.
 
     A SavedModel says which inputs its signature has. So a request that does not fit is refused
     before a server starts.
@@ -100,37 +98,41 @@ def read_requests(options: Namespace) -> Requests:
     UsageError
         If random values would be of no use, because an input is a text.
     """
-    own, inputs, needed = options.model not in models.MODELS, None, None
-    if own:
+    known, sample, note = options.model in models.MODELS, options.sample, ""
+    if known and sample is None:  # its random request is made when the model is, in seconds
+        return Requests([], 1, "")
+    needed: Needed = {}
+    if not known:
         _, newest = max(found_versions(model_path(options.model)).items())
         if not any(newest.iterdir()):
             raise DataError(f"{newest}: this version of the model is empty; export it again")
         needed = saved_inputs(newest, options.signature)
-        if (newest / WARMUP).exists() and not options.sample:
-            inputs = read_sample(newest / WARMUP, options.signature)
-    if options.sample:
-        if options.sample.is_dir():
-            raise DataError(f"{options.sample}: a folder; give a file with a request")
-        inputs = read_sample(options.sample, options.signature)
-    for request in inputs or ():
-        if needed is not None:
+        if sample is None and (newest / WARMUP).exists():
+            sample = newest / WARMUP
+    if sample is None:
+        inputs: list[Inputs] = [random_inputs(needed, np.random.default_rng([options.seed, 4]))]
+        note = random_note(needed, inputs[0])
+    elif sample.is_dir():
+        raise DataError(f"{sample}: a folder; give a file with a request")
+    else:
+        inputs = read_sample(sample, options.signature)
+    if needed:
+        for request in inputs:
             fit(request, needed)
-    note = random_note(needed) if inputs is None and needed is not None else ""
-    sizes = [np.shape(array)[:1] for request in inputs or () for array in request.values()]
+    sizes = [np.shape(array)[:1] for request in inputs for array in request.values()]
     if (0,) in sizes:
-        raise DataError(f"{options.sample}: a request without an example; give at least one row")
+        raise DataError(f"{sample}: a request without an example; give at least one row")
     return Requests(inputs, max((size[0] for size in sizes if size), default=1), note)
 
 
-def random_note(needed: Mapping[str, tuple[str, Sequence[int]]]) -> str:
+def random_note(needed: Needed, made: Inputs) -> str:
     """Say what random requests a model gets.
 
     Examples
     --------
-    >>> random_note({"x": ("float32", (-1, -1, 3))})
+    >>> random_note({"x": ("float32", (-1, -1, 3))}, {"x": np.zeros((1, 1, 3), np.float32)})
     'no --sample: the requests have random values of x float32 (1, 1, 3), with 1 for unknown sizes'
     """
-    made = random_inputs(needed, np.random.default_rng(0))
     shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in made.items())
     unknown = any(-1 in shape[1:] for _, shape in needed.values())
     more = ", with 1 for unknown sizes" if unknown else ""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 
 from rrl.core.knob import Value
-from rrl.support.errors import DataError, UsageError, shown
+from rrl.support.errors import DataError, shown
 from rrl.support.files import read_text
 
 MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "?", "inf", "-inf")
@@ -17,10 +16,8 @@ MOST = 1e100
 """The largest number of a table; sums of larger ones would not be finite."""
 
 
-def read_table(
-    path: Path, cost: str, knobs: Sequence[str] | None = None
-) -> tuple[dict[str, list[Value]], list[str]]:
-    r"""Read a CSV file of measurements whose cost column holds numbers.
+def read_table(path: Path, cost: str) -> tuple[dict[str, list[Value]], list[str]]:
+    r"""Read a CSV file of measurements: a column of costs, and a column for each knob.
 
     A column of numbers becomes numbers. A column with any other text becomes text, also where a
     cell is a number. In such a column "NA" is a value like the others. In a column of numbers it is
@@ -32,19 +29,15 @@ def read_table(
         UTF-8 text with a header. Lines end with LF or CRLF, and blank lines are ignored.
     cost : str
         Name of the cost column. Costs are numbers from 0 to `MOST`.
-    knobs : sequence of str, optional
-        Names of the knob columns. By default, they are all other columns.
 
     Returns
     -------
     table : dict of str to list
-        The knob columns and the cost column.
     knobs : list of str
+        The names of all columns but the costs.
 
     Raises
     ------
-    UsageError
-        If a knob is the cost column, or is named twice.
     DataError
         If the file is not such a table, or has one configuration only. The message names the line
         and the value.
@@ -59,17 +52,12 @@ def read_table(
     {'threads': [1, 2], 'mode': ['NA', 'fast'], 'p99': [0.3, 0.2]}
     """
     columns = _columns(path)
-    names = [name for name in columns if name != cost] if knobs is None else list(knobs)
-    if cost in names:
-        raise UsageError(f"--knobs: {cost!r} is the cost, so it cannot be a knob too")
-    if len(set(names)) < len(names):
-        raise UsageError(f"--knobs {','.join(names)} names a column twice; name it once")
-    for name, option in ((cost, "--cost"), *((name, "--knobs") for name in names)):
-        if name not in columns:
-            raise DataError(
-                f"{path}: no column {name!r}, it has {', '.join(columns)}; separate the columns by "
-                f"commas, and name yours with {option}"
-            )
+    if cost not in columns:
+        raise DataError(
+            f"{path}: no column {cost!r}, it has {', '.join(columns)}; separate the columns by "
+            "commas, and name yours with --cost"
+        )
+    names = [name for name in columns if name != cost]
     if not names:
         raise DataError(f"{path}: it has the cost only; it needs a column for each knob")
     table = {name: _values(path, name, columns[name]) for name in names}

@@ -18,41 +18,40 @@ from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.support.errors import ServerError
 from rrl.tuning.constrained import MEMORY
-from rrl.tuning.episode import Episode, Server, Status, check_arrivals
+from rrl.tuning.episode import Episode, Server, Status
 from rrl.tuning.presets import in_words
 from rrl.tuning.watch import Watch
 
-REPORTED = (MEMORY, "aborted", "failure")
-"""The entries of an episode's `info` that a journal stores, apart from others' requests."""
+OTHERS = "others"
+"""Where an episode's `info` has the latencies (s) and statuses of other clients' requests."""
+REPORTED = (MEMORY, "aborted", "failure", OTHERS)
+"""The entries of an episode's `info` that a journal stores."""
 
 
-def stored(episode: Episode, due: ArrayLike) -> dict[str, Any]:
-    """Return what a journal stores of an episode whose requests were planned at `due` (s).
+def stored(episode: Episode) -> dict[str, Any]:
+    """Return what a journal stores of an episode, in a form for JSON.
 
     Examples
     --------
-    >>> stored(Episode({"threads": 2}, [0.0, 0.1], [0.02, 0.03], [0, 14]), [0.0, 0.1, 0.2])
-    {'configuration': {'threads': 2}, 'latency_s': [0.02, 0.03], 'status': [0, 14]}
+    >>> answer = stored(Episode({"threads": 2}, [0.0, 0.1], [0.02, 0.03], [0, 14]))
+    >>> answer["latency"], answer["status"]
+    ([0.02, 0.03], [0, 14])
     """
-    answer: dict[str, Any] = {
+    info = {name: episode.info[name] for name in REPORTED if name in episode.info}
+    if OTHERS in info:
+        info[OTHERS] = [np.asarray(column).tolist() for column in info[OTHERS]]
+    return {
         "configuration": dict(episode.configuration),
-        "latency_s": episode.latency.tolist(),
+        "arrivals": episode.arrivals.tolist(),
+        "latency": episode.latency.tolist(),
+        "status": episode.status.tolist(),
+        "valid": bool(episode.valid),
+        "info": info,
     }
-    if not episode.ok.all():
-        answer["status"] = episode.status.tolist()
-    if not np.array_equal(episode.arrivals, check_arrivals(due)[: len(episode)]):
-        answer["arrivals_s"] = episode.arrivals.tolist()
-    if not episode.valid:
-        answer["valid"] = False
-    if info := {name: episode.info[name] for name in REPORTED if name in episode.info}:
-        answer["info"] = info
-    if "others" in episode.info:
-        answer["others"] = [np.asarray(column).tolist() for column in episode.info["others"]]
-    return answer
 
 
-def restored(answer: Mapping[str, Any], due: ArrayLike | None = None) -> Episode:
-    """Return the episode that was stored; without `due`, its arrivals are a second apart.
+def restored(answer: Mapping[str, Any]) -> Episode:
+    """Return the episode that was stored.
 
     Raises
     ------
@@ -63,21 +62,16 @@ def restored(answer: Mapping[str, Any], due: ArrayLike | None = None) -> Episode
 
     Examples
     --------
-    >>> restored({"configuration": {"threads": 2}, "latency_s": [0.02, 0.03]}).ok
-    array([ True,  True])
+    >>> restored(stored(Episode({"threads": 2}, [0.0, 0.1], [0.02, 0.03], [0, 14]))).ok
+    array([ True, False])
     """
     if "error" in answer:
         raise ServerError(str(answer["error"]), lost=int(answer["lost"]))
-    latency, info = answer["latency_s"], dict(answer.get("info", {}))
-    n = len(latency)
-    arrivals = answer.get("arrivals_s", np.arange(n, dtype=float) if due is None else due)
-    if "others" in answer:
-        seconds, status = answer["others"]
-        info["others"] = np.array(seconds, dtype=float), np.array(status, dtype=np.int64)
-    return Episode(
-        answer["configuration"], arrivals[:n], latency, answer.get("status", np.zeros(n)),
-        answer.get("valid", True), info,
-    )  # fmt: skip
+    info = dict(answer["info"])
+    if OTHERS in info:
+        seconds, status = info[OTHERS]
+        info[OTHERS] = np.array(seconds, dtype=float), np.array(status, dtype=np.int64)
+    return Episode(**{**answer, "info": info})
 
 
 def answered(episode: Episode, late_s: float | None) -> Episode:
@@ -117,26 +111,18 @@ class TapedServer:
     server : Server, optional
         It is needed when the tape has ended.
     answers : list of dict
-        All answers, played or new, since :meth:`play` or :meth:`take`.
-    left : deque of dict
-        The answers that are still to be played.
+        All answers, played or new, since :meth:`play`.
     """
 
     def __init__(self, space: ConfigSpace) -> None:
         self.space = space
         self.server: Server | None = None
         self.answers: list[dict[str, Any]] = []
-        self.left: deque[dict[str, Any]] = deque()
-        self._state: Any = None
+        self._left: deque[dict[str, Any]] = deque()
 
-    def play(self, answers: list[dict[str, Any]], state: Any = None) -> None:
-        """Answer these next; after the last one, the server's generator gets this state."""
-        self.answers, self.left, self._state = [], deque(answers), state
-
-    def take(self) -> list[dict[str, Any]]:
-        """Return the answers so far, and begin anew."""
-        answers, self.answers = self.answers, []
-        return answers
+    def play(self, answers: list[dict[str, Any]]) -> None:
+        """Answer these next."""
+        self.answers, self._left = [], deque(answers)
 
     def measure(
         self,
@@ -153,8 +139,8 @@ class TapedServer:
         ValueError
             If the tape is about another configuration, or nobody can measure what it lacks.
         """
-        if self.left:
-            return self._next(configuration, arrivals, rng)
+        if self._left:
+            return self._next(configuration)
         if self.server is None:
             raise ValueError("there is no such measurement")
         more = {} if watch is None else {"watch": watch}
@@ -164,19 +150,15 @@ class TapedServer:
             note = {"configuration": dict(configuration), "error": str(error), "lost": error.lost}
             self.answers.append(note)
             raise
-        self.answers.append(stored(episode, arrivals))
+        self.answers.append(stored(episode))
         return episode
 
-    def _next(
-        self, configuration: Configuration, due: ArrayLike, rng: np.random.Generator
-    ) -> Episode:
-        answer = self.left.popleft()
+    def _next(self, configuration: Configuration) -> Episode:
+        answer = self._left.popleft()
         self.answers.append(answer)
         if answer["configuration"] != dict(configuration):
             raise ValueError(
                 f"{in_words(configuration)} is asked for, and {in_words(answer['configuration'])} "
                 "was measured"
             )
-        if not self.left and self._state is not None:
-            rng.bit_generator.state = self._state
-        return restored(answer, due)
+        return restored(answer)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import ipaddress
 import signal
-import threading
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,13 @@ from rrl.core.space import ConfigSpace
 from rrl.operating.job import Job
 from rrl.operating.log import LOG
 from rrl.operating.requests import model_path
-from rrl.serving import models
 from rrl.serving.client_traffic import ClientTraffic
 from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
 from rrl.serving.live import LiveServer
-from rrl.serving.loadgen import SIGNATURE
-from rrl.serving.sample import Inputs, random_inputs
-from rrl.serving.saved_model import saved_inputs
-from rrl.serving.servable import found_versions, newest_version
+from rrl.serving.sample import Inputs
+from rrl.serving.saved_model import random_request
+from rrl.serving.servable import newest_version
 from rrl.support.errors import RRLError, ServerError
 from rrl.tuning.episode import Episode, Server
 from rrl.tuning.presets import in_words
@@ -37,20 +34,14 @@ from rrl.tuning.presets import in_words
 PORT = 8500  # TensorFlow Serving's own
 
 
+@contextmanager
 def open_server(
-    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
-) -> AbstractContextManager[Server]:
+    options: Namespace, job: Job, folder: Path, requests: list[Inputs]
+) -> Iterator[Server]:
     """Open the server of a run; at a port, it goes on at the end with the configuration to keep."""
-    base = model_path(options.model)
-    own = options.signature == SIGNATURE
-    if requests is None and options.model in models.MODELS and own:
-        requests = [models.sample(options.model, job.rng(4))]
-    elif requests is None:  # here, so that all servers get the same ones
-        versions = found_versions(base)
-        needed = saved_inputs(versions[max(versions)], options.signature)
-        requests = [random_inputs(needed, job.rng(4))]
-    given = {
-        "inputs": requests,
+    base, space = model_path(options.model), with_default(job)
+    given: dict[str, Any] = {
+        "inputs": requests or [random_request(base, job.rng(4), options.signature)],
         "executable": options.executable,
         "fixed": job.fixed,
         "version": newest_version(base),
@@ -60,10 +51,28 @@ def open_server(
         "logs": folder / "logs",
     }
     if options.port is None:
-        return _local(job, base, given)
+        with LiveServer(base, space, **given) as one, LiveServer(base, space, **given) as two:
+            yield InTurns(one, two)
+        return
     names = ("port", "rest_port", "bind", "traffic", "canary")
     given |= {name: getattr(options, name) for name in names}
-    return _at_port(job, base, given | {"max_request": options.max_request * 2**20})
+    with HandoverServer(base, space, max_request=options.max_request * 2**20, **given) as server:
+        server.keep(job.default)
+        try:
+            server.configure(job.default, job.rng(5))
+        except BaseException:
+            if server.serves:  # what an earlier run has left goes on
+                server.leave()
+            raise
+        opened(server)
+        try:
+            if isinstance(job.workload, ClientTraffic):
+                job.workload.traffic = server.traffic
+                LOG.warning(f"waiting for requests at {server.address}")
+                server.wait_for_requests(20)
+            yield server
+        finally:
+            leave_running(server)
 
 
 class InTurns:
@@ -90,35 +99,6 @@ class InTurns:
             return server.measure(configuration, *arguments, **options)
         finally:
             server.pause()
-
-
-@contextmanager
-def _local(job: Job, base: Path, given: dict[str, Any]) -> Iterator[Server]:
-    one, two = (LiveServer(base, with_default(job), **given) for _ in range(2))
-    with closing(one), closing(two):
-        yield InTurns(one, two)
-
-
-@contextmanager
-def _at_port(job: Job, base: Path, given: dict[str, Any]) -> Iterator[Server]:
-    """Serve at a port while tuning; at the end the kept configuration goes on there."""
-    with HandoverServer(base, with_default(job), **given) as server:
-        server.keep(job.default)
-        try:
-            server.configure(job.default, job.rng(5))
-        except BaseException:
-            if server.serves:  # what an earlier run has left goes on
-                server.leave()
-            raise
-        opened(server)
-        try:
-            if isinstance(job.workload, ClientTraffic):
-                job.workload.traffic = server.traffic
-                LOG.warning(f"waiting for requests at {server.address}")
-                server.wait_for_requests(20)
-            yield server
-        finally:
-            leave_running(server)
 
 
 def with_default(job: Job) -> ConfigSpace:
@@ -181,11 +161,7 @@ def undisturbed() -> Iterator[None]:
     A supervisor that stops this process, or a terminal that is closed after Ctrl-C, does not know
     that a service is between two states. Who presses Ctrl-C can read what happens.
     """
-    if threading.current_thread() is not threading.main_thread():  # it gets no signal
-        yield
-        return
-    left_alone = signal.SIG_IGN, None  # None: set by another language, and it cannot be restored
-    heard = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) not in left_alone]
+    heard = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
     # Not SIG_IGN, which the processes that start here would inherit.
     before = {number: signal.signal(number, lambda *_: None) for number in heard}
     try:

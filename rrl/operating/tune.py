@@ -8,39 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rrl.operating.job import OBJECTIVES, Job, read_budget, read_job
+from rrl.operating.job import OBJECTIVES, Job, read_job
 from rrl.operating.knob_options import read_default, read_space
 from rrl.operating.log import LOG
-from rrl.operating.operate import no_room, open_run, run
+from rrl.operating.operate import carry_out, no_room, open_run
 from rrl.operating.options import (
-    UNLIMITED,
-    add_further_options,
     add_goal_options,
+    add_model_options,
     add_run_options,
-    add_sample_option,
     add_server_options,
     checksum,
     ip_address,
     refuse_without_effect,
-    requests_or_unlimited,
 )
 from rrl.operating.report import plan_lines
 from rrl.operating.requests import Requests, about, read_requests, this_machine
 from rrl.serving.client_traffic import ClientTraffic
 from rrl.serving.launcher import find_executable, kind_of
-from rrl.serving.process_knobs import prefix
-from rrl.serving.settings import flags
+from rrl.serving.settings import flags, prefix
 from rrl.support.errors import UsageError, interrupt_by_signals
-from rrl.support.machine import announced
 from rrl.support.number_options import fraction, whole
 from rrl.tuning.presets import in_words
-
-PATIENCE = 15
-"""Episodes in a row in which no trial was worth its price, after which the tuning ends.
-
-Among 2, 3, 4, 6, 8, 10, 15 and 20, it is the shortest one that hardly changes what is recommended
-at the recorded loads: in 1 % of the runs at most.
-"""
 
 _EXAMPLES = """examples:
   a known model, on this machine:
@@ -58,7 +46,8 @@ _EXAMPLES = """examples:
 
 Known models: mobilenet_v2, inception_v3, keyword. Knobs: inter_op, intra_op, batch_threads (0: no
 batching), max_batch_size, batch_timeout_micros, max_enqueued_batches, grpc_max_threads, cpus,
-flag:--NAME and env:NAME. rrl/operating/README.md is the page for operators.
+flag:--NAME and env:NAME; by default the first three, up to 8 each. rrl/operating/README.md is the
+page for operators.
 
 """
 
@@ -73,18 +62,10 @@ def add_parsers(commands: Any) -> None:
         "and recommend flags and batching parameters.",
         epilog=_EXAMPLES + OBJECTIVES,
         formatter_class=RawDescriptionHelpFormatter,
-        add_help=False,
     )
     tune.add_argument("model", metavar="MODEL", help="a known model, or a SavedModel's base path")
     add_goal_options(tune)
-    add_sample_option(tune)
-    tune.add_argument(
-        "--knob",
-        action="append",
-        default=[],
-        metavar="NAME=LEVELS",
-        help="a knob to tune (default: inter_op, intra_op, batch_threads, up to 8 each)",
-    )
+    add_model_options(tune)
     tune.add_argument(
         "--port",
         type=whole(1, 65535),
@@ -95,16 +76,8 @@ def add_parsers(commands: Any) -> None:
         action="store_true",
         help="say what may be tried, how often, how long, and at which risk; start nothing",
     )
-    more = add_further_options(tune)
+    more = tune.add_argument_group("further options")
     _add_service_options(more)
-    more.add_argument(
-        "--patience",
-        type=whole(0, 10**6),
-        default=PATIENCE,
-        metavar="N",
-        help="end the tuning when no trial was worth its price for N episodes in a row, under a "
-        f"steady --rate and with --agent rrl-gp (default {PATIENCE}; 0: never)",
-    )
     add_server_options(more)
     add_run_options(tune, more)
     tune.set_defaults(run=_tune)
@@ -120,13 +93,6 @@ def add_parsers(commands: Any) -> None:
 
 def _add_service_options(group: Any) -> None:
     """Add the options about a service that has clients."""
-    group.add_argument(
-        "--budget",
-        type=requests_or_unlimited,
-        metavar="N",
-        help="late or failed requests that trials may cause (default: 5 %% of the requests of the "
-        f"tuning; {UNLIMITED}: bad trials are stopped all the same)",
-    )
     group.add_argument(
         "--rest-port", type=whole(1, 65535), metavar="PORT", help="serve REST here, beside --port"
     )
@@ -181,17 +147,15 @@ def _tune(options: Namespace) -> int:
         print("\n".join(plan_lines(job, requests.note)))
         return 0
     with ExitStack() as stack:
-        if other := stack.enter_context(announced()):
-            LOG.warning(other)
         for note in filter(None, (own_server(options), requests.note)):
             LOG.info(note)
         if full := no_room(folder):
             raise full
-        opened = stack.enter_context(open_run(job, folder))
+        run = stack.enter_context(open_run(job, folder))
         LOG.info(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
         server = stack.enter_context(open_server(options, job, folder, requests.inputs))
-        stack.enter_context(metrics_at(options.metrics_port, opened.guard))
-        return run(opened, server, folder, options, command_here(options))
+        stack.enter_context(metrics_at(options.metrics_port, run.guard))
+        return carry_out(run, server, options, command_here(options))
 
 
 def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
@@ -202,10 +166,11 @@ def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     if options.sample:
         sample = f"sample {options.sample.name} ({checksum(options.sample)})"
     what = f"{options.model} on a {kind} server, {sample}"
-    default = read_default(options, space)
     load = ClientTraffic() if options.traffic else None
+    default = read_default(options, space)
     job, folder = read_job(options, what, options.model, space, default, load, fixed=fixed)
-    job = replace(job, budget=read_budget(options, job), patience=options.patience)
+    if options.port and job.slo is None:
+        raise UsageError("--port: say which requests are late for your clients, by --slo p99<80ms")
     if options.port and options.rest_port == options.port:
         raise UsageError(f"--rest-port {options.port}: gRPC has this port; give another one")
     # A default that cannot start is refused now, not after an hour.

@@ -15,14 +15,14 @@ import numpy as np
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
-from rrl.operating.journal import JOURNAL, SCHEMA, is_configuration, read_records
+from rrl.operating.journal import JOURNAL, SCHEMA, read_records
 from rrl.operating.log import LOG
 from rrl.operating.options import DATA, checksum, refuse
 from rrl.operating.tape import answered, restored
 from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.tuning.episode import Episode
-from rrl.tuning.guarded import unanswered
+from rrl.tuning.guard import unanswered
 from rrl.tuning.objective import Objective
 from rrl.tuning.warm_start import Earlier, WarmStart, transfer
 
@@ -57,7 +57,7 @@ def read_warm_start(
     if options.warm_start is None:
         return None, {}
     if options.agent != "rrl-gp":
-        refuse(options, ["warm_start"], f"on the agent {options.agent}, only on rrl")
+        refuse(options, ["warm_start"], f"on the agent {options.agent}, only on rrl-gp")
     file, episodes = _source(options.warm_start)
     if file.parent.resolve() == out.resolve():
         raise UsageError(
@@ -106,15 +106,15 @@ def _of_profile(folder: Path) -> _Episodes:
 def _of_journal(file: Path) -> _Episodes:
     """Read a journal; an episode that was stopped early counts as what it was until then."""
     records, _ = read_records(file, file.read_bytes())
-    if records and records[0]["journal"] not in (6, SCHEMA):
+    if records and records[0]["journal"] != SCHEMA:
         raise DataError(f"{file} was written by another version of rrl; use another source")
-    fixed = records[0]["settings"].get("fixed", {}) if records else {}
+    fixed = records[0].get("fixed", {}) if records else {}
     for number, record in enumerate(records[1:], 2):
         try:
             if "episode" in record:
                 configuration, episode = _trial(record)
                 configuration = {**fixed, **configuration}
-                if not is_configuration(configuration):
+                if not all(type(one) in (int, float, str) for one in configuration.values()):
                     raise TypeError("no configuration")
                 yield configuration, 0.0, episode
         except (ValueError, TypeError, LookupError, AttributeError) as error:

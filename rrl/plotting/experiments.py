@@ -21,7 +21,6 @@ from rrl.plotting.shared import (
     plot_intervals,
     style,
 )
-from rrl.studies.outcomes import by_block
 
 ROW_LINE = 0.11  # inches between two agents of a table, so that their markers do not touch
 LABELS = {
@@ -124,7 +123,7 @@ def plot_phases(
     length: int,
     ax: Axes,
 ) -> Axes:
-    """Plot the served mean latency per episode of a changing load: quartiles of the seeds.
+    """Plot the served mean latency of a changing load: quartiles of the seeds, by block.
 
     Parameters
     ----------
@@ -135,10 +134,13 @@ def plot_phases(
     best : ndarray, shape (phases,)
         The cost of the best configuration of each phase, in seconds. It is drawn as steps.
     length : int
-        Each plotted point averages this many episodes.
+        A block has this many episodes. An incomplete last block is left out.
     """
     for name, values in costs.items():
-        last, (low, middle, high) = by_block(MS * values, length)
+        count = values.shape[1] // length
+        blocks = (MS * values)[:, : count * length].reshape(len(values), count, length)
+        low, middle, high = np.quantile(blocks.mean(axis=2), [0.25, 0.5, 0.75], axis=0)
+        last = length * np.arange(1, count + 1)  # episodes count from 1
         how = agent_style(name, lw=1.5, ms=4, markevery=0.12, label=name)
         ax.plot(last, middle, **how)
         ax.fill_between(last, low, high, color=how["color"], alpha=0.2, lw=0)

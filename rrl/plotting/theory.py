@@ -34,8 +34,8 @@ def plot_losses(losses: Mapping[str, pd.DataFrame]) -> Figure:
     Parameters
     ----------
     losses : mapping of str to DataFrame
-        Each table has one row per radius, with the columns of
-        :func:`rrl.theory.comparisons.bias_and_loss`.
+        Each table has one row per radius: the "error" of the exact fixed point, its "error bound",
+        its "loss", and the bounds on the loss, "theorem 2", "theorem 3" and "theorem 4".
     """
     fig, axes = plt.subplots(
         2, len(losses), figsize=(11, 5), sharex=True, squeeze=False, layout="constrained"
@@ -63,7 +63,7 @@ def plot_learning_runs(
 
     A panel shows the error of a run per step, and its bound at the ends of covers (dashed stairs).
     About 10 of the ends have a marker. The inner mappings have each run with its bound after 0, 1,
-    2, ... covers, see :func:`rrl.theory.comparisons.learn_beside_bound`.
+    2, ... covers, see :func:`rrl.theory.bounds.error_after`.
     """
     columns = max(len(runs) for runs in problems.values())
     fig, axes = plt.subplots(

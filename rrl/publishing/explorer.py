@@ -1,9 +1,9 @@
 """Look into a learning agent: its table, its next choice, and how sure the table is.
 
 :class:`Explorer` is an agent that tunes a server. Its settings may change between episodes.
-:func:`look` collects the state of the agent, and :func:`draw_view` draws it. :class:`Panel` puts
-sliders and buttons around the picture, for JupyterLab. Where widgets cannot run (a page, a viewer,
-an unattended run), a panel shows only its picture.
+:func:`look` collects the state of the agent, and :func:`rrl.plotting.explorer.draw_view` draws it.
+:class:`Panel` puts sliders and buttons around the picture, for JupyterLab. Where widgets cannot run
+(a page, a viewer, an unattended run), a panel shows only its picture.
 """
 
 from __future__ import annotations
@@ -11,22 +11,20 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import ipywidgets
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from rrl.core.exploration import Boltzmann, action_probabilities
 from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL
 from rrl.core.similarity import Copy, Similarity
-from rrl.core.space import ConfigSpace
-from rrl.plotting.cells import plot_cells, slices
-from rrl.plotting.shared import MS, label
+from rrl.plotting.explorer import View, draw_view
+from rrl.plotting.shared import label
 from rrl.tuning.episode import Server
 from rrl.tuning.objective import MeanLatency
 from rrl.workloads.workload import Poisson
@@ -37,8 +35,6 @@ SIMILARITIES: dict[str, tuple[Callable[[], Similarity], float, bool]] = {
     "learned": (LearnedSimilarity, 1.0, False),  # each estimate is made of all measurements
 }
 WIDEST = 4.0  # end of the radius slider, if the grid is that large
-
-Floats = NDArray[np.float64]
 
 
 class Explorer:
@@ -121,36 +117,6 @@ class Explorer:
             self.measured[self.load] = self.server.space.index(configuration)
 
 
-class View(NamedTuple):
-    """What an explorer shows under one load.
-
-    Parameters
-    ----------
-    space : ConfigSpace
-    cost : ndarray, shape (n,)
-        The table's expected cost in seconds. It is NaN before the first measurement.
-    probability : ndarray, shape (n,)
-        Probability that the agent chooses each configuration next.
-    sd : ndarray, shape (n,)
-        Standard deviation of each expected cost, as a fraction of it. It is NaN where it is
-        infinite.
-    region : ndarray of bool, shape (n,)
-        Whether a configuration is in the region of the last measurement.
-    measured, recommended : int or None
-        Indices of the last measured configuration and of the configuration to deploy.
-    title : str
-    """
-
-    space: ConfigSpace
-    cost: Floats
-    probability: Floats
-    sd: Floats
-    region: NDArray[np.bool_]
-    measured: int | None
-    recommended: int | None
-    title: str
-
-
 def look(explorer: Explorer) -> View:
     """Collect the state of the explorer's agent under the current load and settings."""
     space, load, agent = explorer.server.space, explorer.load, explorer.agent
@@ -165,7 +131,8 @@ def look(explorer: Explorer) -> View:
             title += f", no episodes; begins with {label(agent.best(load))}"
         return View(space, unknown, chances, unknown, region, None, None, title)
     region[space.ball(measured, explorer.radius)] = True
-    sd = np.where(np.isfinite(table.sds), table.sds, np.nan)
+    known = np.isfinite(table.sds)
+    cost, sd = (np.where(known, each, np.nan) for each in (table.values, table.sds))
     best = agent.best(load)
     recommended = space.index(best)
     title = f"{load:g} requests/s, {table.episodes} episodes; deploy {label(best)}"
@@ -173,51 +140,7 @@ def look(explorer: Explorer) -> View:
         truth = explorer.truth[load]
         title += f", {truth[recommended] / np.nanmin(truth) - 1:.0%} above the best"
     chances = action_probabilities(table.values, explorer.temperature, table.floor)
-    return View(space, table.values.copy(), chances, sd, region, measured, recommended, title)
-
-
-def draw_view(view: View) -> Figure:
-    """Draw three rows of heat maps: the table, the next choice, the table's standard deviations.
-
-    A line marks the region of the last measurement, a cross marks the measurement, and a ring marks
-    the configuration to deploy. Columns are slices through the grid. Values are in order of
-    position. Darker means more: a higher cost, a likelier choice, a larger standard deviation. A
-    configuration that no measurement has updated is hatched.
-    """
-    known = ~np.isnan(view.sd)
-    costs = MS * np.where(known, view.cost, np.nan)
-    lowest, highest = (np.nanmin(costs), np.nanmax(costs)) if known.any() else (1.0, 10.0)
-    cost = mpl.colors.LogNorm(lowest, max(highest, 1.01 * lowest))
-    rows = (
-        ("expected cost (ms)", costs, cost, "cividis_r"),
-        ("next choice (%)", 100 * view.probability, mpl.colors.LogNorm(0.1, 100), "Greys"),
-        ("standard dev. (%)", 100 * view.sd, mpl.colors.Normalize(0, 100), "Purples"),
-    )
-    shown = slices(view.space)
-    figure = Figure(figsize=(2.3 * len(shown) + 1.2, 6.0), dpi=90)
-    axes = figure.subplots(
-        3,
-        len(shown) + 1,
-        squeeze=False,
-        width_ratios=[1] * len(shown) + [0.06],
-        gridspec_kw={"left": 0.07, "right": 0.93, "top": 0.9, "bottom": 0.09, "wspace": 0.08},
-    )
-    for row, (name, values, norm, colours) in zip(axes, rows, strict=True):
-        for ax, middle in zip(row[:-1], shown, strict=True):
-            plot_cells(
-                view.space, values, ax, middle, text="", norm=norm, cmap=colours,
-                region=view.region, cross=view.measured, ring=view.recommended,
-            )  # fmt: skip
-            ax.label_outer(remove_inner_ticks=True)
-        bar = figure.colorbar(ax.images[0], cax=row[-1], label=name)
-        if isinstance(norm, mpl.colors.LogNorm):
-            bar.ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5), numticks=6))
-            bar.ax.yaxis.set_major_formatter("{x:g}")
-            bar.ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
-    for ax in axes[1:, :-1].flat:
-        ax.set_title("")
-    figure.suptitle(view.title, fontsize="medium")
-    return figure
+    return View(space, cost, chances, sd, region, measured, recommended, title)
 
 
 def png(figure: Figure) -> bytes:

@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.space import ConfigSpace, from_table
-from rrl.serving.process_knobs import ENV, FLAG, read_value
-from rrl.serving.settings import ADAPTIVE
+from rrl.serving.settings import ADAPTIVE, ENV, FLAG, read_value
 from rrl.support.errors import DataError
 from rrl.support.files import read_json, read_text
 from rrl.tuning.presets import serving_knob
@@ -117,12 +116,12 @@ class Profile:
         )
         return summary.reset_index()
 
-    def surface(self, rate_per_s: float, column: str = "mean_s") -> NDArray[np.float64]:
-        """Return a column of the summary at one load, in the space's order, shape (n,)."""
+    def surface(self, rate_per_s: float) -> NDArray[np.float64]:
+        """Return the mean latencies (s) at one load, in the space's order, shape (n,)."""
         summary = self.summary()
         at_rate = summary[np.isclose(summary["rate_per_s"], rate_per_s)]
         values = np.full(len(self.space), np.nan)
-        values[self.space.indices(at_rate)] = at_rate[column]
+        values[self.space.indices(at_rate)] = at_rate["mean_s"]
         return values
 
     def finalists(self, rate_per_s: float) -> list[dict[str, Any]]:

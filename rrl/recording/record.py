@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 MAX_TRIES = 3  # tries per episode in one visit; later sweeps try again if none counts
 SWEEPS = 3  # sweeps over a pass; each one measures what is still missing
 
+Key = tuple[int, int, int, int]
+"""An episode: its pass, the numbers of its configuration and of its rate, and its repeat."""
+
 
 class Recordable(Server, Protocol):
     """A server that reports how long its last start took."""
@@ -93,7 +96,7 @@ class Recorder:
         self._complete = False  # whether an earlier recording has marked the folder as complete
         self._number = {tuple(map(str, c.values())): n for n, c in enumerate(plan.space)}
         self._rates = [f"{rate:g}" for rate in plan.rates_per_s]
-        self._done: set[tuple[int, int, int, int]] = set()
+        self._done: set[Key] = set()
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = open_alone(folder)  # before anything is read: two would append the same rows
         try:
@@ -155,27 +158,19 @@ class Recorder:
                         for rate, repeat in pairs:
                             yield from self._try(server, (pass_, index, rate, repeat), rng)
 
-    def _try(
-        self, server: Recordable, key: tuple[int, int, int, int], rng: np.random.Generator
-    ) -> Iterator[Episode]:
+    def _try(self, server: Recordable, key: Key, rng: np.random.Generator) -> Iterator[Episode]:
         """Measure an episode until it counts, or has been tried too often."""
         for number in range(1, MAX_TRIES + 1):
-            episode = self._measure(server, *key, rng, last=number == MAX_TRIES)
+            episode = self._measure(server, key, rng, last=number == MAX_TRIES)
             if key in self._done:
                 yield episode
                 return
 
     def _measure(
-        self,
-        server: Recordable,
-        pass_: int,
-        index: int,
-        rate: int,
-        repeat: int,
-        rng: np.random.Generator,
-        last: bool,
+        self, server: Recordable, key: Key, rng: np.random.Generator, last: bool
     ) -> Episode:
         """Measure and save an episode, which may not count."""
+        pass_, index, rate, repeat = key
         configuration = self.plan.space[index]
         seed, arrivals = self.plan.arrivals(pass_, rate, repeat)
         started = datetime.now(UTC)
@@ -370,10 +365,12 @@ def live_server(
         `signature`, and the `timeout_s` of a request (s).
     """
     from rrl.serving.live import LiveServer
-    from rrl.serving.models import build, sample
+    from rrl.serving.models import build
+    from rrl.serving.saved_model import random_request
 
     if base is None:
-        base, inputs = build(plan.model, models), [sample(plan.model, rng)]
+        base = build(plan.model, models)
+        inputs = [random_request(base, rng)]
     return LiveServer(base, plan.space, inputs=inputs, fixed=plan.fixed, **settings)
 
 

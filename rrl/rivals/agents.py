@@ -7,7 +7,7 @@ named ``...-for-speed`` those that found a good configuration soonest.
 
 from __future__ import annotations
 
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from rrl.core.space import ConfigSpace
 HOME = {
     "rrl-gp": "rrl.tuning.recommended:recommended",
     "rrl": "rrl.core.rrl:RRL",
-    "rrl-wide": "rrl.rivals.variants:with_radius",
+    "rrl-wide": "rrl.rivals.variants:wide",
     "rrl-released": "rrl.core.rrl:released",
     "rrl-released-copy": "rrl.rivals.variants:released_copy",
     "rrl-adaptive": "rrl.core.rrl:adaptive",
@@ -39,30 +39,8 @@ HOME = {
     "optuna-tpe": "rrl.rivals.peers:Optuna",
 }
 
-#: Agents of which one part is another one, for :mod:`rrl.studies.ablation` only.
-ABLATED = {
-    "rrl-gp-flat-constant": "rrl.rivals.variants:flat_constant",
-    "rrl-gp-no-middle": "rrl.rivals.variants:without_middle",
-    "rrl-gp-reach-1": "rrl.rivals.variants:within_steps",
-    "rrl-gp-reach-3": "rrl.rivals.variants:within_steps",
-    "rrl-gp-flat-prior": "rrl.rivals.variants:other_fit",
-    "rrl-gp-expected-lengths": "rrl.rivals.variants:other_fit",
-    "rrl-gp-one-length": "rrl.rivals.variants:other_fit",
-    "rrl-radius-2": "rrl.rivals.variants:with_radius",
-    "rrl-schedule": "rrl.rivals.variants:scheduled_radius",
-    "rrl-random-radius": "rrl.rivals.variants:random_radius",
-    "rrl-adaptive-flat-prior": "rrl.rivals.variants:flat_radius",
-}
-
 #: The settings that differ from the agent's defaults.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "rrl-gp-reach-1": {"steps": 1},
-    "rrl-gp-reach-3": {"steps": 3},
-    "rrl-gp-flat-prior": {"how": "flat prior"},
-    "rrl-gp-expected-lengths": {"how": "prior alone"},
-    "rrl-gp-one-length": {"how": "one length"},
-    "rrl-radius-2": {"radius": 2.0},
-    "rrl-wide": {"radius": 3.0},  # as released
     "random": {"budget": 10},
     "coordinate-descent": {"repeats": 1, "rounds": 1},
     "hill-climbing": {"reach": 1, "again": 0.3, "patience": 1000},
@@ -80,14 +58,20 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def home(name: str) -> str:
     """Return the place where the named agent is made, as ``module:attribute``.
 
+    An agent for the ablation has an entry at that place, see :data:`rrl.rivals.variants.ABLATED`.
+
     Raises
     ------
     ValueError
         If no agent has this name. The message lists the known names.
     """
-    if name not in HOME | ABLATED:
+    if name in HOME:
+        return HOME[name]
+    from rrl.rivals.variants import ABLATED  # it loads the method
+
+    if name not in ABLATED:
         raise ValueError(f"unknown agent {name!r}: use one of {', '.join(HOME)}")
-    return (HOME | ABLATED)[name]
+    return "rrl.rivals.variants:ABLATED"
 
 
 def maker(name: str, **changes: Any) -> MakeAgent:
@@ -104,11 +88,12 @@ def maker(name: str, **changes: Any) -> MakeAgent:
     >>> maker("random", budget=7)(paper_cpu(), np.random.default_rng(0)).budget
     7
     """
-    module, _, attribute = home(name).partition(":")
+    place, settings = home(name), SETTINGS.get(name, {}) | changes
 
     def make(space: ConfigSpace, rng: np.random.Generator) -> Agent:
-        settings = SETTINGS.get(name, {}) | changes
-        return getattr(import_module(module), attribute)(space, rng, **settings)
+        found = resolve_name(place)
+        agent: Agent = (found[name] if isinstance(found, dict) else found)(space, rng, **settings)
+        return agent
 
     return make
 

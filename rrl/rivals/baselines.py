@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rrl.core.space import ConfigSpace
-from rrl.rivals.neighbours import Neighbours
+from rrl.rivals.grid import Neighbours
 from rrl.rivals.search import Search, Searcher
 from rrl.tuning.defaults import heuristic_candidates, serving_default
 
@@ -56,7 +56,7 @@ class Candidates(Searcher):
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        done = len(search.history)
+        done = search.table.episodes
         if done < self.repeats * len(self.candidates):
             return self.candidates[done // self.repeats]
         return search.lowest
@@ -95,7 +95,7 @@ class RandomSearch(Searcher):
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        if len(search.history) >= self.budget:
+        if search.table.episodes >= self.budget:
             return search.lowest
         whole = len(search.table.measured) == len(self.space)
         while True:
@@ -223,7 +223,7 @@ class Annealing(Searcher):
         if index == at:
             return
         here, there = search.mean(at), search.mean(index)
-        heat = self.temperature * self.decay ** len(search.history)
+        heat = self.temperature * self.decay**search.table.episodes
         uphill = (there - here) / max(here, 1e-12) if math.isfinite(here) else -1.0
         if uphill < 0 or (heat > 1e-12 and self.rng.random() < math.exp(-uphill / heat)):
             search.memory = {"at": index, "failures": 0}

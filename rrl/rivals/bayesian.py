@@ -1,6 +1,6 @@
 """Bayesian optimisation with a Gaussian process over the whole grid, and the model that it uses.
 
-The model sees a configuration in the unit cube (:func:`rrl.rivals.unit_cube.unit_cube`). It is of
+The model sees a configuration in the unit cube (:func:`rrl.rivals.grid.unit_cube`). It is of
 the logarithms of the costs, minus their mean and divided by their standard deviation. It is the
 Gaussian process of :mod:`rrl.core.gaussian_process`, and its nugget is the noise of an episode.
 The hyperparameters are fitted after 4, 7, 11, 17, ... measurements.
@@ -21,15 +21,15 @@ from rrl.core.gaussian_process import (
 )
 from rrl.core.learned_similarity import fit_is_due, log_costs
 from rrl.core.space import ConfigSpace
-from rrl.rivals.neighbours import Neighbours
+from rrl.rivals.grid import Floats, Neighbours, unit_cube
 from rrl.rivals.search import Search, Searcher
-from rrl.rivals.unit_cube import Floats, unit_cube
 
 Ints = NDArray[np.int64]
 
 LENGTH = 0.5  # expected length scale, as a fraction of a knob's range
 FIRST_FIT = 4  # measurements after which the hyperparameters are fitted for the first time
 NOISE = 0.1  # expected noise, as a fraction of the standard deviation of all log costs
+MOST = 2000  # candidates of a decision in a larger space, drawn at random, beside what was measured
 JITTER = 1e-6  # added to the variance of a point, so that repeated points can be factorised
 
 
@@ -39,7 +39,7 @@ class Surrogate:
     Parameters
     ----------
     cube : ndarray, shape (configurations, columns)
-        See :func:`rrl.rivals.unit_cube.unit_cube`.
+        See :func:`rrl.rivals.grid.unit_cube`.
     history : list of [int, float]
         Each pair is the number of a configuration and its cost. There is at least one.
     hyperparameters : Hyperparameters, optional
@@ -98,9 +98,6 @@ class GPEI(Searcher):
     space, rng
     initial : int, optional
         The search first measures what serves, and then a Latin hypercube of this many less one.
-    most : int, optional
-        A larger space is not scanned as a whole: each decision draws this number of candidates at
-        random. What was measured is always a candidate.
     length : float, optional
         This is the expected length scale, as a fraction of a knob's range.
 
@@ -134,31 +131,28 @@ class GPEI(Searcher):
         rng: np.random.Generator,
         *,
         initial: int = 5,
-        most: int = 2000,
         length: float = LENGTH,
     ) -> None:
         super().__init__(space, rng)
-        if initial < 1 or most < 1:
-            raise ValueError(f"need initial >= 1 and most >= 1, got {initial} and {most}")
-        if not length > 0:
-            raise ValueError(f"need length > 0, got {length}")
-        self.initial, self.most, self.length = initial, most, length
+        if initial < 1 or not length > 0:
+            raise ValueError(f"need initial >= 1 and length > 0, got {initial} and {length}")
+        self.initial, self.length = initial, length
         self.cube, self._neighbours = unit_cube(space), Neighbours(space)
 
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
         drawn = latin_hypercube(self._neighbours, self.initial - 1, self.rng)
-        search.memory = {"design": [start, *drawn], "hyperparameters": None}
+        search.memory = {"design": [start, *drawn], "told": [], "hyperparameters": None}
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        done = len(search.history)
+        done = search.table.episodes
         if done < self.initial:
             return search.memory["design"][done]
         known = self._known(search)
         candidates = np.arange(len(self.space))
-        if len(candidates) > self.most:
-            drawn = self.rng.choice(len(candidates), self.most, replace=False)
+        if len(candidates) > MOST:
+            drawn = self.rng.choice(len(candidates), MOST, replace=False)
             candidates = np.union1d(drawn, known.measured)
         mean, sd = known.posterior(candidates)
         best = float(mean[np.isin(candidates, known.measured)].min())
@@ -169,7 +163,8 @@ class GPEI(Searcher):
 
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
-        if fit_is_due(len(search.history), FIRST_FIT):
+        search.memory["told"].append([index, cost])
+        if fit_is_due(search.table.episodes, FIRST_FIT):
             search.memory["hyperparameters"] = self._known(search).fit()
 
     def expect(self, search: Search) -> None:
@@ -179,7 +174,8 @@ class GPEI(Searcher):
 
     def _known(self, search: Search) -> Surrogate:
         """Return the model of all measurements."""
-        return Surrogate(self.cube, search.history, search.memory["hyperparameters"], self.length)
+        known = search.memory
+        return Surrogate(self.cube, known["told"], known["hyperparameters"], self.length)
 
 
 def latin_hypercube(neighbours: Neighbours, count: int, rng: np.random.Generator) -> list[int]:

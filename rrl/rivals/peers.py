@@ -12,7 +12,7 @@ from importlib import import_module
 import numpy as np
 
 from rrl.core.space import ConfigSpace
-from rrl.rivals.neighbours import Neighbours
+from rrl.rivals.grid import Neighbours
 from rrl.rivals.search import Search, Searcher
 from rrl.support.errors import UsageError
 

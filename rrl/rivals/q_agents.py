@@ -18,7 +18,8 @@ from rrl.rivals.search import SMALLEST_COST, Search, Searcher
 
 Floats = NDArray[np.float64]
 
-BATCH = 32  # measurements in a training step of the network
+HIDDEN = (32, 32)  # units of the network's hidden layers
+UPDATES, BATCH = 8, 32  # training steps after an episode, and measurements in each
 
 
 def chance(episode: int, start: float, end: float, half_life: float) -> float:
@@ -83,7 +84,7 @@ class QLearning(Searcher):
         table, measured = search.table, search.table.measured
         if not len(measured):
             return search.memory["start"]
-        if self.rng.random() < chance(len(search.history), *self.epsilon):
+        if self.rng.random() < chance(search.table.episodes, *self.epsilon):
             return int(self.rng.integers(len(self.space)))
         return int(measured[table.values[measured].argmin()])
 
@@ -107,12 +108,8 @@ class DeepQNetwork(Searcher):
     epsilon : sequence of float, optional
         The probability of a random action: its start, its end and its half-life in episodes, see
         :func:`chance`.
-    hidden : sequence of int, optional
-        These are the sizes of the hidden layers.
     learning_rate : float, optional
         This is that of Adam.
-    updates : int, optional
-        Each episode makes this many training steps. Each step replays `BATCH` measurements.
 
     References
     ----------
@@ -125,14 +122,12 @@ class DeepQNetwork(Searcher):
         rng: np.random.Generator,
         *,
         epsilon: Sequence[float] = (0.3, 0.3, 50),
-        hidden: Sequence[int] = (32, 32),
         learning_rate: float = 0.01,
-        updates: int = 8,
     ) -> None:
         super().__init__(space, rng)
         chance(0, *epsilon)  # it checks the numbers
-        self.epsilon, self.updates = epsilon, updates
-        sizes = (1 + space.positions.shape[1], *hidden, 1)
+        self.epsilon = epsilon
+        sizes = (1 + space.positions.shape[1], *HIDDEN, 1)
         self.network = Network(sizes, learning_rate, rng)
         Network(sizes, learning_rate, rng)  # the runs that are stored also drew a second one
         self.replay: list[tuple[float, int, float]] = []  # log load, configuration, log cost
@@ -145,8 +140,8 @@ class DeepQNetwork(Searcher):
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        greedy = self.replay and self.rng.random() >= chance(len(search.history), *self.epsilon)
-        if not search.history:
+        greedy = self.replay and self.rng.random() >= chance(search.table.episodes, *self.epsilon)
+        if not search.table.episodes:
             return search.memory["start"]
         if not greedy:
             return int(self.rng.integers(len(self.space)))
@@ -156,7 +151,7 @@ class DeepQNetwork(Searcher):
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
         self.replay.append((search.table.log_load, index, math.log(max(cost, SMALLEST_COST))))
-        for _ in range(self.updates):
+        for _ in range(UPDATES):
             drawn = self.rng.integers(len(self.replay), size=BATCH)
             loads, indices, costs = map(
                 np.array, zip(*(self.replay[k] for k in drawn), strict=True)

@@ -15,10 +15,9 @@ import numpy as np
 
 from rrl.core.agent import check_cost
 from rrl.core.knob import Configuration
-from rrl.core.qtable import QTable
+from rrl.core.qtable import QTable, Tables
 from rrl.core.rrl import deploy
 from rrl.core.space import ConfigSpace
-from rrl.core.tables import Tables
 from rrl.tuning.defaults import serving_default
 
 SMALLEST_COST = 1e-9
@@ -33,14 +32,11 @@ class Search:
     ----------
     table : QTable
         The measurements, and what to deploy.
-    history : list of [int, float]
-        Each pair is the number of a configuration and its cost. The pairs are in order of time.
     memory : dict
         What the search continues from, under names of its own.
     """
 
     table: QTable
-    history: list[list[Any]] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)
 
     def mean(self, index: int) -> float:
@@ -57,7 +53,7 @@ class Search:
 class Searcher:
     """A tuner with a separate search per load level.
 
-    Loads are grouped as for RRL, see :class:`rrl.core.tables.Tables`. The search at a new
+    Loads are grouped as for RRL, see :class:`rrl.core.qtable.Tables`. The search at a new
     load level starts from what the nearest one with measurements deploys. If there is none, it
     starts from what TensorFlow Serving would run, see :func:`rrl.tuning.defaults.serving_default`.
 
@@ -100,8 +96,7 @@ class Searcher:
         table = self.tables.current
         cost, index = check_cost(cost), self.space.index(configuration)
         search = self.searches[table.level]
-        self.tables.record(table, index, cost)
-        search.history.append([index, cost])
+        self.tables.record(index, cost)
         self.learn(search, index, cost)
         self.expect(search)
         table.incumbent = deploy(table)

@@ -7,6 +7,7 @@ or `rrl-gp` in one part. Settings of that agent replace single settings.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -31,16 +32,7 @@ SEEDS = 2**31
 """Seeds of random radii are drawn below this number."""
 
 
-def with_radius(
-    space: ConfigSpace, rng: np.random.Generator, *, radius: float, **changes: Any
-) -> RRL:
-    """Make `rrl` with another radius; all other settings are equal."""
-    return RRL(space, rng, region=FixedRadius(radius), **changes)
-
-
-def released_copy(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
-    """Make `rrl-released` without its network: a copy estimates the similarity."""
-    return released(space, rng, similarity=Copy(), **changes)
+# --- parts of no other agent ----------------------------------------------------------------------
 
 
 class Within(WholeSpace):
@@ -64,23 +56,6 @@ class Within(WholeSpace):
         away = np.min([table.space.steps(index)[cells] for index in table.measured], axis=0)
         nearest = away[table.visits[cells] == 0].min(initial=away.max())
         return cells[away <= max(self.steps, nearest)]
-
-
-def within_steps(
-    space: ConfigSpace, rng: np.random.Generator, *, steps: int, **changes: Any
-) -> RRL:
-    """Make `rrl-gp` with trials near measured configurations only, see :class:`Within`."""
-    return recommended(space, rng, region=Within(steps), **changes)
-
-
-def without_middle(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
-    """Make `rrl-gp` that does not measure the middle of the grid after its start."""
-    return recommended(space, rng, region=WholeSpace(middle=False), **changes)
-
-
-def flat_constant(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
-    """Make `rrl-gp` that expects nothing of distant costs, with a start as without one."""
-    return recommended(space, rng, similarity=LearnedSimilarity(), **changes)
 
 
 class OtherFit(LearnedSimilarity):
@@ -140,18 +115,45 @@ class RandomSize(RegionSize):
         return math.expm1(uniform * math.log1p(self.widest))
 
 
-def scheduled_radius(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
-    """Make `rrl-adaptive` with the prior's schedule alone: nothing is learned about the radius."""
-    return RRL(space, rng, region=SelectedRadius(space, size=ScheduledSize), **changes)
+# --- the agents -----------------------------------------------------------------------------------
 
 
-def flat_radius(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
-    """Make `rrl-adaptive` with a flat prior of the radius: all is learned."""
-    size = partial(RegionSize, slope=0.0)
-    return RRL(space, rng, region=SelectedRadius(space, size=size), **changes)
+def exchanged(
+    make: Callable[..., RRL], **parts: Callable[[ConfigSpace, np.random.Generator], Any]
+) -> Callable[..., RRL]:
+    """Return a function that makes an agent with other parts; each agent gets parts of its own."""
+
+    def made(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
+        own = {name: part(space, rng) for name, part in parts.items()}
+        return make(space, rng, **(own | changes))
+
+    return made
 
 
-def random_radius(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
-    """Make `rrl-adaptive` with a radius that is drawn anew for each block."""
-    size = partial(RandomSize, seed=int(rng.integers(SEEDS)))
-    return RRL(space, rng, region=SelectedRadius(space, size=size), **changes)
+def _sized(size: Callable[..., RegionSize]) -> Callable[..., RRL]:
+    return exchanged(RRL, region=lambda space, _: SelectedRadius(space, size=size))
+
+
+def _random_radius(space: ConfigSpace, rng: np.random.Generator) -> SelectedRadius:
+    return SelectedRadius(space, size=partial(RandomSize, seed=int(rng.integers(SEEDS))))
+
+
+wide = exchanged(RRL, region=lambda *_: FixedRadius(3.0))  # as released
+released_copy = exchanged(released, similarity=lambda *_: Copy())  # without its network
+
+ABLATED: dict[str, Callable[..., RRL]] = {
+    # nothing is expected of distant costs, with a start as without one
+    "rrl-gp-flat-constant": exchanged(recommended, similarity=lambda *_: LearnedSimilarity()),
+    "rrl-gp-no-middle": exchanged(recommended, region=lambda *_: WholeSpace(middle=False)),
+    "rrl-gp-reach-1": exchanged(recommended, region=lambda *_: Within(1)),
+    "rrl-gp-reach-3": exchanged(recommended, region=lambda *_: Within(3)),
+    "rrl-gp-flat-prior": partial(other_fit, how="flat prior"),
+    "rrl-gp-expected-lengths": partial(other_fit, how="prior alone"),
+    "rrl-gp-one-length": partial(other_fit, how="one length"),
+    "rrl-radius-2": exchanged(RRL, region=lambda *_: FixedRadius(2.0)),
+    # nothing is learned about the radius, or it is drawn anew for each block, or all is learned
+    "rrl-schedule": _sized(ScheduledSize),
+    "rrl-random-radius": exchanged(RRL, region=_random_radius),
+    "rrl-adaptive-flat-prior": _sized(partial(RegionSize, slope=0.0)),
+}
+"""Agents of which one part is another one, for :mod:`rrl.studies.ablation` only."""

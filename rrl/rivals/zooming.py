@@ -8,12 +8,13 @@ so its unit does not matter. It is kept within `MOST_LOG` of 0, because the theo
 bounded.
 
 `lipschitz` bounds the change of the reward per unit of distance in the unit cube
-(:func:`rrl.rivals.unit_cube.unit_cube`). Nobody knows it beforehand.
+(:func:`rrl.rivals.grid.unit_cube`). Nobody knows it beforehand.
 
 After n measurements, the confidence radius of a mean is `confidence` times
-``sqrt(2 * log(horizon) / (n + 1))``. The source has a `confidence` of 1, for rewards between 0 and
+``sqrt(2 * log(HORIZON) / (n + 1))``. The source has a `confidence` of 1, for rewards between 0 and
 1, whose standard deviation is at most 1/2. So for the same certainty, `confidence` is twice the
-standard deviation that the noise of a log cost may have. The algorithm goes on after the horizon.
+standard deviation that the noise of a log cost may have. The published algorithm is restarted with
+twice the horizon at its end; this one goes on.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ import math
 import numpy as np
 
 from rrl.core.space import ConfigSpace
+from rrl.rivals.grid import Floats, unit_cube
 from rrl.rivals.search import SMALLEST_COST, Search, Searcher
-from rrl.rivals.unit_cube import Floats, unit_cube
 
+HORIZON = 300  # episodes
 MOST_LOG = math.log(1000)
 """A cost counts as at most this many times the first one, and as at least this part of it."""
 
@@ -43,9 +45,6 @@ class Zooming(Searcher):
     space, rng
     lipschitz, confidence : float, optional
         See :mod:`rrl.rivals.zooming`.
-    horizon : int, optional
-        The number of episodes in the confidence radius. The published algorithm is restarted with
-        twice the horizon at its end; this one goes on.
 
     References
     ----------
@@ -71,24 +70,21 @@ class Zooming(Searcher):
         *,
         lipschitz: float = 0.5,
         confidence: float = 0.05,
-        horizon: int = 300,
     ) -> None:
         super().__init__(space, rng)
-        if not (lipschitz > 0 and confidence > 0 and horizon > 1):
-            raise ValueError(
-                "need lipschitz > 0, confidence > 0 and horizon > 1, "
-                f"got {lipschitz}, {confidence} and {horizon}"
-            )
-        self.lipschitz, self.width = lipschitz, confidence * math.sqrt(2 * math.log(horizon))
+        if not (lipschitz > 0 and confidence > 0):
+            raise ValueError(f"need both above 0: lipschitz {lipschitz}, confidence {confidence}")
+        self.lipschitz, self.width = lipschitz, confidence * math.sqrt(2 * math.log(HORIZON))
         self.cube = unit_cube(space)
 
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
         search.memory = {"start": start, "cover": _Cover(self.cube, self.lipschitz, self.width)}
+        search.memory["first"] = 0.0  # the first cost above 0
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        if not search.history:
+        if not search.table.episodes:
             return search.memory["start"]
         cover = search.memory["cover"]
         bare = np.flatnonzero(cover.covering == 0)
@@ -96,7 +92,7 @@ class Zooming(Searcher):
 
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
-        first = next((cost for _, cost in search.history if cost > 0), 0.0)
+        first = search.memory["first"] = search.memory["first"] or cost
         search.memory["cover"].add(index, _reward(cost, first))
 
 

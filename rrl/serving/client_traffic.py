@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -68,7 +67,7 @@ class Call:
 
 
 class ObservedTraffic:
-    """The requests of others at a port; all methods may be called by any thread.
+    """The requests of others at a port.
 
     Only the last `MOST_CALLS` requests stay in memory.
 
@@ -101,7 +100,6 @@ class ObservedTraffic:
         self._log, self._new_log = log, new_log
         self._calls: deque[Call] = deque(maxlen=MOST_CALLS)  # in the order of their arrival
         self._open: dict[Any, Call] = {}
-        self._lock = threading.RLock()
         self._began = time.monotonic()
         self._mark = 0
         self._file: IO[bytes] | None = None
@@ -119,72 +117,65 @@ class ObservedTraffic:
 
     def since(self, mark: int = 0) -> list[Call]:
         """Return the requests that came after an earlier value of `mark`, the first one first."""
-        with self._lock:
-            new = min(max(0, self.mark - mark), len(self._calls))
-            return list(islice(reversed(self._calls), new))[::-1]
+        new = min(max(0, self.mark - mark), len(self._calls))
+        return list(islice(reversed(self._calls), new))[::-1]
 
     def open(self) -> list[Call]:
         """Return the requests without an answer."""
         self._read()
-        with self._lock:
-            return list(self._open.values())
+        return list(self._open.values())
 
     def rate_per_s(self) -> float:
         """Return how many requests per second came in during the last `_RATE_OVER_S` seconds."""
         self._read()
         now = time.monotonic()
         first = max(now - _RATE_OVER_S, self._began)
-        with self._lock:
-            count = sum(call.arrival >= first for call in self._calls)
+        count = sum(call.arrival >= first for call in self._calls)
         return count / max(now - first, 1e-9)
 
     def forget_open(self) -> None:
         """Forget the open requests: Envoy has ended, and nothing is known of them any more."""
-        with self._lock:
-            self._open.clear()
+        self._open.clear()
 
     def close(self) -> None:
         """Close the log: from now on, no new request is seen."""
-        with self._lock:
-            if self._file is not None:
-                self._file.close()
-            self._log = self._file = None
+        if self._file is not None:
+            self._file.close()
+        self._log = self._file = None
 
     def note(self, line: dict[str, Any]) -> None:
         """Take one line of the log."""
-        with self._lock:
-            if line["type"] == _START:
-                # Envoy tells the time of day. If a clock is set, only requests that are open then
-                # get a wrong arrival.
-                arrival = float(line["start_s"]) - time.time() + time.monotonic()
-                self._open[line["id"]] = call = Call(arrival, str(line["route"]))
-                self._calls.append(call)
-                self._mark += 1
-            elif line["type"] == _END and (begun := self._open.pop(line["id"], None)):
-                microseconds = line.get("seconds_us")
-                if microseconds is None:  # the client left before an answer
-                    microseconds = 1000 * line["milliseconds"]
-                begun.status = _status(line)
-                begun.saved = begun.route == TRIAL and (line.get("attempts") or 1) > 1
-                begun.end = begun.arrival + 1e-6 * float(microseconds)
+        if line["type"] == _START:
+            # Envoy tells the time of day. If a clock is set, only requests that are open then
+            # get a wrong arrival.
+            arrival = float(line["start_s"]) - time.time() + time.monotonic()
+            self._open[line["id"]] = call = Call(arrival, str(line["route"]))
+            self._calls.append(call)
+            self._mark += 1
+        elif line["type"] == _END and (begun := self._open.pop(line["id"], None)):
+            microseconds = line.get("seconds_us")
+            if microseconds is None:  # the client left before an answer
+                microseconds = 1000 * line["milliseconds"]
+            begun.status = _status(line)
+            begun.saved = begun.route == TRIAL and (line.get("attempts") or 1) > 1
+            begun.end = begun.arrival + 1e-6 * float(microseconds)
 
     def _read(self) -> None:
         """Read what is new in the log."""
         if self._log is None:
             return
-        with self._lock:
-            if self._file is None:
-                if not self._log.exists():
-                    return
-                self._file = self._log.open("rb")
+        if self._file is None:
+            if not self._log.exists():
+                return
+            self._file = self._log.open("rb")
+        self._take(self._file)
+        if self._renamed and self._log.exists():  # now Envoy writes to the new one
             self._take(self._file)
-            if self._renamed and self._log.exists():  # now Envoy writes to the new one
-                self._take(self._file)
-                self._file.close()
-                self._file, self._renamed = self._log.open("rb"), False
-                self._take(self._file)
-            elif not self._renamed and self._file.tell() > RENEW_BYTES:
-                self._rename()
+            self._file.close()
+            self._file, self._renamed = self._log.open("rb"), False
+            self._take(self._file)
+        elif not self._renamed and self._file.tell() > RENEW_BYTES:
+            self._rename()
 
     def _rename(self) -> None:
         assert self._log is not None

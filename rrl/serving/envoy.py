@@ -17,9 +17,9 @@ from pathlib import Path
 from rrl.serving.envoy_config import (
     ACCESS_LOG,
     ADMIN,
-    CLUSTERS,
     KEPT,
     ROUTES,
+    TRIAL,
     Door,
     bootstrap,
     endpoints,
@@ -84,6 +84,8 @@ class Envoy:
     def __init__(self, folder: Path, door: Door) -> None:
         self.folder, self.log = folder, folder / ACCESS_LOG
         self.process, self.door = envoy_process(folder), door
+        nowhere: tuple[str | None, str | None] = (None, None)
+        self._at = {KEPT: nowhere, TRIAL: nowhere}  # for gRPC, and for REST
 
     def check_free(self) -> None:
         """Check that it can start: an ``envoy`` is there, and nobody listens where it would.
@@ -124,9 +126,8 @@ class Envoy:
             If a port is taken, or it does not start.
         """
         self.check_free()
-        kept = dict.fromkeys(CLUSTERS) | {KEPT: address, f"{KEPT}-rest": rest_address}
-        for name, place in kept.items():
-            self._write(f"{name}.json", endpoints(name, place, _next()))
+        self._at[KEPT] = address, rest_address
+        self._write_servers()
         self._write(ROUTES, routes(_next()))
         self._write(BOOTSTRAP, bootstrap(self.door, self.folder))
         (self.folder / ADMIN).unlink(missing_ok=True)
@@ -147,14 +148,13 @@ class Envoy:
             why = next((line for line in lines if "rror" in line), "it does not answer")
             raise ServerError(f"{self.door}: Envoy did not start: {why.strip()}; see {log}")
 
-    def point(self, which: str, address: str | None, rest_address: str | None = None) -> None:
-        """Say where the server `KEPT` or `TRIAL` is now, or that there is none.
+    def point(self, which: str, address: str, rest_address: str | None = None) -> None:
+        """Say where the server `KEPT` or `TRIAL` is now; a kept one must have been named first.
 
         It returns when that holds. Calls that the former server has not answered yet stay with it.
         """
-        for cluster, place in ((which, address), (f"{which}-rest", rest_address)):
-            version = _next()
-            self._write(f"{cluster}.json", endpoints(cluster, place, version))
+        self._at[which] = address, rest_address
+        for cluster, version in self._write_servers().items():
             self._wait_for(f"cluster.{cluster}.version_text", version)
 
     def route(self, trial: float | None = None, hang_s: float = 60.0) -> None:
@@ -166,6 +166,15 @@ class Envoy:
     def new_log(self) -> None:
         """Let it open its log of requests anew, after the file was renamed."""
         self._ask("/reopen_logs", "POST")
+
+    def _write_servers(self) -> dict[str, int]:
+        """Write where the servers of each cluster are; return the numbers of these files."""
+        versions = {}
+        for end, kept, trial in zip(("", "-rest"), self._at[KEPT], self._at[TRIAL], strict=True):
+            for cluster, servers in ((f"{KEPT}{end}", [kept]), (f"{TRIAL}{end}", [trial, kept])):
+                versions[cluster] = version = _next()
+                self._write(f"{cluster}.json", endpoints(cluster, servers, version))
+        return versions
 
     def _write(self, name: str, content: dict[str, object]) -> None:
         write_atomically(self.folder / name, json.dumps(content))

@@ -11,7 +11,7 @@ but predictions is repeated, because only they change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ KEPT, TRIAL = "kept", "trial"
 """The two servers, and the routes that lead to them."""
 
 CLUSTERS = (KEPT, TRIAL, f"{KEPT}-rest", f"{TRIAL}-rest")
-"""Where calls go: to one of the servers by gRPC, or by REST."""
+"""Where calls go, by gRPC or by REST: to the kept server, or to the trial and then to the kept one.
+"""
 
 _MANY = 1_000_000  # of what Envoy would otherwise limit to a few
 _LIMITS = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
@@ -89,14 +90,12 @@ def bootstrap(door: Door, folder: Path) -> dict[str, Any]:
     folder : pathlib.Path
         The folder of the other files.
     """
-    clusters = [_cluster(name, folder) for name in CLUSTERS]
-    clusters += [_trial_then_kept(""), _trial_then_kept("-rest")]
     return {
         "node": {"id": f"rrl-{door.port}", "cluster": "rrl"},
         "admin": {"address": _pipe(folder / ADMIN)},
         "static_resources": {
             "listeners": [_listener(door, port, folder) for port in door.ports],
-            "clusters": clusters,
+            "clusters": [_cluster(name, folder) for name in CLUSTERS],
         },
         "memory_allocator_manager": {
             "bytes_to_release": 256 * 2**20,  # so much, so often: a burst does not stay
@@ -115,23 +114,26 @@ def bootstrap(door: Door, folder: Path) -> dict[str, Any]:
     }
 
 
-def endpoints(cluster: str, address: str | None, version: int) -> dict[str, Any]:
-    """Return the file with the address of a cluster's server.
+def endpoints(cluster: str, addresses: Sequence[str | None], version: int) -> dict[str, Any]:
+    """Return the file with the addresses of a cluster's servers.
 
     Parameters
     ----------
     cluster : str
         One of `CLUSTERS`.
-    address : str, optional
-        ``unix:/path`` or ``host:port``. None stands for no server.
+    addresses : sequence of str or None
+        ``unix:/path`` or ``host:port``: the first one gets the calls, and the second one what is
+        repeated. None stands for no server.
     version : int
         The number of this file. Envoy says which one it has read last.
     """
-    found = [{"endpoint": {"address": _address(address)}}] if address else []
+    servers = [
+        [{"endpoint": {"address": _address(address)}}] if address else [] for address in addresses
+    ]
     resource = {
         "@type": f"{_TYPE}config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": cluster,
-        "endpoints": [{"lb_endpoints": found}] if found else [],
+        "endpoints": [{"priority": n, "lb_endpoints": one} for n, one in enumerate(servers)],
     }
     return {"version_info": str(version), "resources": [resource]}
 
@@ -163,7 +165,7 @@ def routes(version: int, trial: float | None = None, hang_s: float = 60.0) -> di
     found = []
     if trial is not None:
         own = {**grpc, "headers": [{"name": SYNTHETIC[0], "present_match": True}]}
-        found.append(_route(TRIAL, own, "trial"))
+        found.append(_route(TRIAL, own, TRIAL))
         for match, end in ((grpc, ""), (rest, "-rest")):
             part = {"numerator": round(_MANY * trial), "denominator": "MILLION"}
             some = {**match, "runtime_fraction": {"default_value": part}}
@@ -171,13 +173,13 @@ def routes(version: int, trial: float | None = None, hang_s: float = 60.0) -> di
                 "retry_policy": _trial_repeats(hang_s),
                 "hedge_policy": {"hedge_on_per_try_timeout": True},
             }
-            found.append(_route(TRIAL, some, f"trial-then-kept{end}", **repeats))
+            found.append(_route(TRIAL, some, f"{TRIAL}{end}", **repeats))
     lost = {"retry_policy": {"retry_on": "reset,connect-failure,refused-stream", "num_retries": 1}}
     found += [
-        _route("kept", grpc, "kept", **lost),
-        _route("kept", {"prefix": "/", "grpc": {}}, "kept"),
-        _route("kept", rest, "kept-rest", **lost),
-        _route("kept", {"prefix": "/"}, "kept-rest"),
+        _route(KEPT, grpc, KEPT, **lost),
+        _route(KEPT, {"prefix": "/", "grpc": {}}, KEPT),
+        _route(KEPT, rest, f"{KEPT}-rest", **lost),
+        _route(KEPT, {"prefix": "/"}, f"{KEPT}-rest"),
     ]
     resource = {
         "@type": f"{_TYPE}config.route.v3.RouteConfiguration",
@@ -264,7 +266,6 @@ def _access_log(file: Path) -> dict[str, Any]:
         "seconds_us": "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%",
         "milliseconds": "%DURATION%",
         "route": "%ROUTE_NAME%",
-        "host": "%UPSTREAM_HOST%",
         "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
         "http": "%RESPONSE_CODE%",
         "grpc": "%GRPC_STATUS_NUMBER%",
@@ -289,22 +290,6 @@ def _cluster(name: str, folder: Path) -> dict[str, Any]:
         "connect_timeout": "5s",
         "circuit_breakers": _NO_LIMITS,
         "typed_extension_protocol_options": _protocol({"explicit_http_config": {kind: {}}}),
-    }
-
-
-def _trial_then_kept(end: str) -> dict[str, Any]:
-    name = "envoy.clusters.aggregate"
-    both = _typed(
-        name,
-        "extensions.clusters.aggregate.v3.ClusterConfig",
-        clusters=[f"trial{end}", f"kept{end}"],
-    )
-    return {
-        "name": f"trial-then-kept{end}",
-        "connect_timeout": "5s",
-        "lb_policy": "CLUSTER_PROVIDED",
-        "cluster_type": both,
-        "circuit_breakers": _NO_LIMITS,
     }
 
 

@@ -138,7 +138,6 @@ class HandoverServer(LiveServer):
                     f"`rrl stop {self.door.port}`, or choose another port"
                 )
             self._envoy.route()  # a tuner that was killed may have left a trial there
-            self._envoy.point(TRIAL, None)
         if left is not None and left.alive:
             self._kept_server = left
             if self._envoy.process.alive:

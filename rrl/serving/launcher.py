@@ -26,9 +26,8 @@ from rrl.core.knob import Configuration, plain
 from rrl.serving.lasting import Lasting, send, stop, wait_until
 from rrl.serving.loadgen import Client, LastingError
 from rrl.serving.preloaded import Forked, fork_server
-from rrl.serving.process_knobs import cpus_of, environment_of, prefix
 from rrl.serving.servable import newest_version
-from rrl.serving.settings import flags
+from rrl.serving.settings import cpus_of, environment_of, flags, prefix
 from rrl.serving.tied import tied_command
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.files import write_atomically
@@ -93,8 +92,7 @@ class ModelServer:
     model_path : path
         Base path with numbered version folders, as for `--model_base_path`.
     configuration : configuration
-        Settings named in `rrl.serving.settings.KNOBS`, and flags, environment variables and CPUs of
-        :mod:`rrl.serving.process_knobs`. An empty mapping means the server's defaults.
+        Settings of :mod:`rrl.serving.settings`. An empty mapping means the server's defaults.
     executable : str, optional
         See `find_executable`.
     logs : path, optional

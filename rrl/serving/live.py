@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -87,12 +88,17 @@ class LiveServer:
         signature: str = SIGNATURE,
     ) -> None:
         self.space, self._signature = space, signature
-        self._start_timeout_s, self._logs = start_timeout_s, logs
         self._version = newest_version(Path(model_path)) if version is None else version
         self._model_path, self._inputs = model_path, inputs
         self._fixed = dict(fixed or {})
-        self._executable, self._warmup = executable, warmup
-        self._timeout_s = timeout_s
+        self._warmup, self._timeout_s = warmup, timeout_s
+        self._another = partial(
+            ModelServer,
+            model_path,
+            executable=executable,
+            start_timeout_s=start_timeout_s,
+            logs=logs,
+        )
         self._server: ModelServer | None = None
         self._client: Client | None = None
         self._payloads: list[bytes] = []
@@ -123,7 +129,7 @@ class LiveServer:
         if self._server:
             self._server.resume()
         if self._client and self._warmup:
-            self._client.warm_up(self._payloads, self._warmup, self._timeout_s)
+            self._client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
 
     def configure(self, configuration: Configuration, rng: np.random.Generator) -> ModelServer:
         """Start and warm up `configuration`, if it does not run already.
@@ -169,7 +175,7 @@ class LiveServer:
         """Run every thread, then every batch size: each size is a new shape for TensorFlow."""
         if not self._warmup:
             return
-        client.warm_up(self._payloads, self._warmup, self._timeout_s)
+        client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)  # some may be refused
         largest = wanted.get("max_batch_size", 1) if wanted.get("batch_threads") else 1
         enough = time.monotonic() + WARM_S
         for size in range(2, min(int(largest), LARGEST_WARM) + 1):
@@ -177,21 +183,14 @@ class LiveServer:
                 return
             first = self._requests[0].items()
             batch = client.payload({name: np.repeat(array, size, axis=0) for name, array in first})
-            client.warm_up([batch], 1, self._timeout_s)  # fails if a model takes only one
+            client.fire(batch, [0.0], self._timeout_s)  # fails if a model takes only one
 
     def _launch(
         self, wanted: Configuration, rng: np.random.Generator, **more: Any
     ) -> tuple[ModelServer, Client]:
         """Start a server and warm it up; if that fails, stop it."""
         began = time.monotonic()
-        server = ModelServer(
-            self._model_path,
-            wanted,
-            executable=self._executable,
-            start_timeout_s=self._start_timeout_s,
-            logs=self._logs,
-            **more,
-        ).start()
+        server = self._another(wanted, **more).start()
         client = Client(server.address, server.name, self._signature)
         try:
             self._check_version()  # so it is the one that was loaded
@@ -248,16 +247,14 @@ class LiveServer:
     ) -> Sample:
         """Send an episode's requests; if the server died, drop it and raise ServerError."""
         assert self._client is not None
-        lost = 0
+        sample = self._client.fire(self._payloads, arrivals, self._timeout_s, watch, also)
         try:
-            sample = self._client.fire(self._payloads, arrivals, self._timeout_s, watch, also)
-            lost = len(sample.status)
             server.check()
             doubt = sample.status.any() and not sample.aborted  # a stopped trial may be stuck
             if doubt and not self._client.available(timeout_s=2.0):
                 raise ServerError(f"{server.title} does not answer after failed requests")
         except ServerError as error:
-            error.lost = lost
+            error.lost = len(sample.status)
             self._drop()
             raise
         return sample
@@ -271,7 +268,7 @@ def live_episode(
     configuration: Configuration,
     arrivals: NDArray[np.float64],
     sample: Sample,
-    server: ModelServer | None,
+    server: ModelServer | None = None,
     switch_s: float = 0.0,
 ) -> Episode:
     """Make the episode of a sample; it is invalid if the generator itself was too late."""
@@ -279,6 +276,7 @@ def live_episode(
     stopped = {"aborted": sample.aborted} if sample.aborted else {}
     others = {"others": sample.others} if sample.others else {}
     failed = {"failure": sample.failure()} if sample.status.all() else {}
+    about = {"server": server.kind} if server else {}
     used = server and server.memory_bytes()
     memory = {MEMORY: used} if used else {}
     return Episode(
@@ -288,7 +286,7 @@ def live_episode(
         status=sample.status,
         valid=fraction <= MAX_SLIP_FRACTION,
         info={
-            "server": server.kind if server else "remote",
+            **about,
             "slip_share": fraction,
             "switch_s": switch_s,
             "restarted": switch_s > 0,

@@ -1,22 +1,22 @@
 """An open-loop load generator over TF Serving's own gRPC API.
 
-See :mod:`rrl.serving.volley` for how requests are sent, and :mod:`rrl.serving.sender` for the
-process that sends them. The generator shares the machine with the server, so it reports how late
-its own requests left.
+See :mod:`rrl.serving.volley` for how requests are sent. They leave from the process that tunes,
+which does nothing else during an episode. The generator shares the machine with the server, so it
+reports how late its own requests left.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.serving.quiet import load_tensorflow
-from rrl.serving.sender import METHOD, Sender
-from rrl.serving.volley import Sample
+from rrl.serving.volley import Sample, Volley
 from rrl.support.errors import ServerError
 from rrl.tuning.watch import Watch
 
@@ -28,6 +28,8 @@ UNLIMITED = [
 SYNTHETIC = ("rrl-synthetic", "1")
 """Metadata of the requests of `Client.fire`, by which Envoy tells them from those of others."""
 
+_METHOD = "/tensorflow.serving.PredictionService/Predict"
+_CONNECT_S = 1.0  # longest wait for the connection before an episode
 _BUSY_S = 0.05  # the pause before a server that had no thread is asked again
 
 _CHANNEL_OPTIONS = [
@@ -75,13 +77,19 @@ class Client:
     def __init__(self, address: str, model: str = "default", signature: str = SIGNATURE) -> None:
         load_tensorflow()  # tensorflow_serving.apis imports it
         import grpc
-        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+        from tensorflow_serving.apis import (
+            get_model_status_pb2,
+            model_service_pb2_grpc,
+            prediction_service_pb2_grpc,
+        )
 
         self.address, self.model, self.signature = address, model, signature
         self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
-        self._sender: Sender | None = None
+        self._named = get_model_status_pb2.GetModelStatusRequest()
+        self._named.model_spec.name = model
+        self._on_bytes = self._channel.unary_unary(_METHOD)  # a payload is serialised once
 
     def __enter__(self) -> Client:
         return self
@@ -90,10 +98,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connection."""
         self._channel.close()
-        if self._sender:
-            self._sender.close()
 
     def predict(
         self, inputs: Mapping[str, NDArray[Any]], timeout_s: float = 30.0
@@ -109,11 +115,10 @@ class Client:
         """Return the serialised request, for `fire`."""
         return predict_request(inputs, self.model, self.signature).SerializeToString()
 
-    def states(self, timeout_s: float) -> dict[int, tuple[str, str]]:
-        """Return the state and error message that the server reports for each model version.
+    def available(self, timeout_s: float) -> bool:
+        """Return whether the server reports within some seconds that the model is AVAILABLE.
 
-        The result is empty if the server does not answer within `timeout_s` seconds. The connection
-        may come up during that time, and a server that has no free thread is asked again.
+        The connection may come up in that time. A server that has no free thread is asked again.
 
         Raises
         ------
@@ -121,41 +126,24 @@ class Client:
             If the server answers that it has no such model.
         """
         import grpc
-        from tensorflow_serving.apis import get_model_status_pb2 as status_pb2
 
-        request = status_pb2.GetModelStatusRequest()
-        request.model_spec.name = self.model
-        deadline, reply = time.monotonic() + timeout_s, None
-        while reply is None:
+        deadline = time.monotonic() + timeout_s
+        while True:
             left_s = deadline - time.monotonic()
             try:
-                reply = self._models.GetModelStatus(request, timeout=left_s, wait_for_ready=True)
+                reply = self._models.GetModelStatus(
+                    self._named, timeout=left_s, wait_for_ready=True
+                )
+                return any(found.state == found.AVAILABLE for found in reply.model_version_status)
             except grpc.RpcError as error:
                 if error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
-                    return {}
+                    return False
                 if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
                     raise ServerError(
                         f"{self.address}: model {self.model!r}: {error.details()} "
                         "(give the name that the server was started with)"
                     ) from None
                 time.sleep(_BUSY_S)
-        name = status_pb2.ModelVersionStatus.State.Name
-        return {
-            found.version: (name(found.state), found.status.error_message)
-            for found in reply.model_version_status
-        }
-
-    def available(self, timeout_s: float) -> bool:
-        """Wait for the connection; return whether a version of the model is AVAILABLE."""
-        return any(state == "AVAILABLE" for state, _ in self.states(timeout_s).values())
-
-    def warm_up(self, payloads: Sequence[bytes], count: int, timeout_s: float) -> None:
-        """Send requests at once, in turn, and wait for their ends; nothing is measured."""
-        predict = self._channel.unary_unary(METHOD)  # on bytes
-        given = {"timeout": timeout_s, "metadata": (SYNTHETIC,)}
-        calls = [predict.future(payloads[i % len(payloads)], **given) for i in range(count)]
-        for call in calls:
-            call.exception()  # waits; a configuration may refuse some, such as a full queue
 
     def fire(
         self,
@@ -166,8 +154,6 @@ class Client:
         also: Callable[[], str] | None = None,
     ) -> Sample:
         """Send a request at each scheduled arrival and wait for all the answers.
-
-        A client sends one episode at a time, from a process that it keeps for the next ones.
 
         Parameters
         ----------
@@ -188,8 +174,16 @@ class Client:
         Sample
             The sample has one entry for every request that was sent, including failed ones.
         """
+        import grpc
+
+        # The server may have been restarted: no request waits for a connection, or fails without.
+        with suppress(grpc.RpcError):
+            self._models.GetModelStatus(self._named, timeout=_CONNECT_S, wait_for_ready=True)
         due = np.asarray(arrivals, dtype=float)
         turns = [payload] if isinstance(payload, bytes) else payload
-        if not self._sender or not self._sender.alive():
-            self._sender = Sender(self.address, _CHANNEL_OPTIONS, (SYNTHETIC,))
-        return self._sender.fire(turns, due, timeout_s, watch, also)
+
+        def call(i: int) -> Any:
+            request = turns[i % len(turns)]
+            return self._on_bytes.future(request, timeout=timeout_s, metadata=(SYNTHETIC,))
+
+        return Volley(call, due, watch, also).fire()

@@ -36,8 +36,8 @@ import argparse
 import gc
 import os
 import signal
-import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -45,13 +45,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rrl.serving.loadgen import UNLIMITED
-from rrl.serving.process_knobs import usable_cpus
 from rrl.serving.quiet import load_tensorflow
 from rrl.serving.servable import LoadedModel, log, reason
-from rrl.serving.settings import read_batching
+from rrl.serving.settings import read_batching, usable_cpus
 from rrl.serving.versions import ServedModel
+from rrl.support.number_options import number, whole
 
+MOST = 2**31 - 1  # of what is counted, as in the original
 START_ERROR = 255  # exit status of tensorflow_model_server if it cannot start
+ENDS = (signal.SIGTERM, signal.SIGINT)
 
 
 # --- the flags, which are those of tensorflow_model_server ----------------------------------------
@@ -68,19 +70,6 @@ def _boolean(text: str) -> bool:
     return text.lower() in ("true", "1")
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
-    return seconds
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
-    return int(text)
-
-
 def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read and check flags of `tensorflow_model_server`; a bad flag exits with status 255."""
     parser = _parser()
@@ -91,7 +80,6 @@ def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         (not flags.model_base_path, "--model_base_path must be set"),
         (not flags.port and not flags.grpc_socket_path, "give --port or --grpc_socket_path"),
         (flags.rest_api_port and flags.rest_api_port == flags.port, "give two ports, not one"),
-        (not flags.grpc_max_threads, "--grpc_max_threads must be at least 1"),
     ):
         if bad:
             parser.error(problem)
@@ -106,17 +94,18 @@ def _parser() -> _Parser:
         "and REST APIs. Flags are those of tensorflow_model_server.",
     )
     threads = 4 * len(usable_cpus())  # a forked server gets its CPUs after the import
+    port, count = whole(0, 65535), whole(0, MOST)
     flag = parser.add_argument
-    flag("--port", type=_natural, default=8500, help="gRPC port; 0: none")
+    flag("--port", type=port, default=8500, help="gRPC port; 0: none")
     flag("--grpc_socket_path", default="", help="unix socket to listen on as well")
-    flag("--rest_api_port", type=_natural, default=0, help="HTTP port of the REST API; 0: none")
+    flag("--rest_api_port", type=port, default=0, help="HTTP port of the REST API; 0: none")
     flag("--bind_address", default="127.0.0.1", help="address to bind (only in rrl)")
     flag("--model_name", default="default")
     flag("--model_base_path", default="", help="folder with numbered version folders")
-    flag("--file_system_poll_wait_seconds", type=_seconds, default=1.0, help="0: look only once")
-    flag("--grpc_max_threads", type=_natural, default=threads)
-    flag("--tensorflow_intra_op_parallelism", type=_natural, default=0, help="0: automatic")
-    flag("--tensorflow_inter_op_parallelism", type=_natural, default=0, help="0: automatic")
+    flag("--file_system_poll_wait_seconds", type=number, default=1.0, help="0: look only once")
+    flag("--grpc_max_threads", type=whole(1, MOST), default=threads)
+    flag("--tensorflow_intra_op_parallelism", type=count, default=0, help="0: automatic")
+    flag("--tensorflow_inter_op_parallelism", type=count, default=0, help="0: automatic")
     flag("--batching_parameters_file", default="")
     for name, default in (("enable_batching", False), ("enable_model_warmup", True)):
         flag(f"--{name}", type=_boolean, nargs="?", const=True, default=default)
@@ -225,26 +214,28 @@ def preload() -> None:
     gc.freeze()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Load, warm up, serve; return the exit status. SIGTERM and SIGINT end it at any time."""
-    flags = parse_flags(argv)
-    # A signal may reach any thread (after a pause it does). Python's handlers run only when the
-    # main thread wakes up. So the main thread waits for the byte that a signal writes here.
-    stop, signalled = socket.socketpair()
-    signalled.setblocking(False)
-    signal.set_wakeup_fd(signalled.fileno())
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: sys.exit(0))
+def serve(argv: Sequence[str] | None = None) -> NoReturn:
+    """Load, warm up and serve, as the whole process. SIGTERM and SIGINT end it at any time."""
     try:
-        server = start_all(flags)
+        flags = parse_flags(argv)
+    except SystemExit as end:
+        _leave(int(end.code or 0))
+    # A signal may reach any thread (after a pause it does), and would wake up no other one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
+    started: list[Any] = []
+    threading.Thread(target=_start, args=(flags, started)).start()
+    signal.sigwait(ENDS)
+    for server in started:
+        server.stop(grace=5).wait()
+    _leave(0)
+
+
+def _start(flags: argparse.Namespace, started: list[Any]) -> None:
+    try:
+        started.append(start_all(flags))
     except Exception as error:  # a bad file, a port that is taken, a model that does not load
         log(str(error).split("\n")[0] or repr(error))
-        return START_ERROR
-    try:
-        stop.recv(1)
-    finally:
-        server.stop(grace=5).wait()
-    return 0
+        _leave(START_ERROR)
 
 
 def _leave(status: int) -> NoReturn:
@@ -252,14 +243,6 @@ def _leave(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
-
-
-def serve(argv: Sequence[str] | None = None) -> NoReturn:
-    """Serve as the whole process, and end it with the exit status."""
-    try:
-        _leave(main(argv))
-    except SystemExit as end:
-        _leave(int(end.code or 0))
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from rrl.serving.loadgen import predict_request
 from rrl.serving.quiet import load_tensorflow, quiet
 from rrl.serving.sample import WARMUP
-from rrl.serving.saved_model import FILE
+from rrl.serving.saved_model import FILE, random_request
 from rrl.support.errors import UsageError
 
 INPUT = "inputs"
@@ -67,33 +68,6 @@ MODELS: dict[str, Callable[[Any], Any]] = {
 """Known models by name."""
 
 
-def sample(model: str, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-    """Make the inputs of one request for a known model: random pixels or sound, batch of one.
-
-    Parameters
-    ----------
-    model : str
-        A name in `MODELS`.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    dict of str to ndarray
-        One array for each input name. The first axis is the batch.
-
-    Examples
-    --------
-    >>> inputs = sample("mobilenet_v2", np.random.default_rng(0))
-    >>> {name: (array.shape, array.dtype.name) for name, array in inputs.items()}
-    {'inputs': ((1, 224, 224, 3), 'uint8')}
-    """
-    check_model(model)
-    if model == "keyword":
-        return {INPUT: rng.integers(-(2**15), 2**15, (1, 16_000), dtype=np.int16)}
-    side = 299 if model == "inception_v3" else 224
-    return {INPUT: rng.integers(0, 256, (1, side, side, 3), dtype=np.uint8)}
-
-
 def build(model: str, root: str | os.PathLike[str] = "build/models", seed: int = 0) -> Path:
     """Make the SavedModel of a known model, unless it exists already.
 
@@ -116,7 +90,8 @@ def build(model: str, root: str | os.PathLike[str] = "build/models", seed: int =
     UsageError
         If the model is unknown. The message lists the known models.
     """
-    check_model(model)
+    if model not in MODELS:
+        raise UsageError(f"unknown model {model!r}; known: {', '.join(MODELS)}")
     base = Path(root).resolve() / model
     made = base / "1" / FILE
     if not made.exists():
@@ -138,7 +113,7 @@ def _export(model: str, version: Path, seed: int) -> None:
 
     keras.utils.set_random_seed(seed)
     MODELS[model](keras).export(version, verbose=False)
-    write_warmup(version, model, sample(model, np.random.default_rng(seed)))
+    write_warmup(version, model, random_request(version.parent, np.random.default_rng(seed)))
     keras.backend.clear_session()
 
 
@@ -157,8 +132,6 @@ def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]]) -> 
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
-    from rrl.serving.loadgen import predict_request
-
     log = prediction_log_pb2.PredictionLog()
     log.predict_log.request.CopyFrom(predict_request(inputs, model=model))
     path = version / WARMUP
@@ -167,9 +140,3 @@ def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]]) -> 
         for _ in range(WARMUPS):
             writer.write(log.SerializeToString())
     return path
-
-
-def check_model(model: str) -> None:
-    """Raise UsageError with a list of the known models if `model` is not one of them."""
-    if model not in MODELS:
-        raise UsageError(f"unknown model {model!r}; known: {', '.join(MODELS)}")

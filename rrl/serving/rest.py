@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from rrl.serving.loadgen import SIGNATURE, LastingError
 from rrl.serving.rest_json import request_inputs, response
 from rrl.serving.sample import fit
-from rrl.serving.saved_model import Needed, needed_inputs
+from rrl.serving.saved_model import needed_inputs
 from rrl.serving.servable import log, reason, refused
 from rrl.serving.versions import ServedModel
 from rrl.tuning.episode import Status
@@ -51,8 +51,7 @@ class Rest:
         from google.protobuf import json_format
         from tensorflow_serving.apis import get_model_status_pb2
 
-        request = get_model_status_pb2.GetModelStatusRequest()
-        _identify(request.model_spec, name, version)
+        request = get_model_status_pb2.GetModelStatusRequest(model_spec=_spec(name, version))
         reply = self._served.status(request)
         return json_format.MessageToDict(reply, always_print_fields_with_no_presence=True)
 
@@ -66,33 +65,23 @@ class Rest:
         ValueError, LastingError
             If the body is no request, or does not fit the signature.
         """
-        import tensorflow as tf
-        from tensorflow_serving.apis import predict_pb2
-
         document = json.loads(body)
         given = request_inputs(document)
-        request = predict_pb2.PredictRequest()
-        _identify(request.model_spec, name, version)
-        request.model_spec.signature_name = str(document.get("signature_name", ""))
-        for key, array in fit(given, self._needed(request.model_spec)).items():
-            request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
-        answer = self._served.predict(request)
-        outputs = {key: tf.make_ndarray(proto) for key, proto in answer.outputs.items()}
-        return response(outputs, by_row="instances" in document)
-
-    def _needed(self, spec: Any) -> Needed:
-        """Return the inputs of a signature."""
-        key = spec.signature_name or SIGNATURE
-        with self._served.serving(spec) as model:
+        key = str(document.get("signature_name") or SIGNATURE)
+        with self._served.serving(_spec(name, version)) as model:
             if key not in model.signature_defs:
                 raise refused(f'Serving signature name: "{key}" not found in signature def')
-            return needed_inputs(model.signature_defs[key])
+            outputs = model.run(key, fit(given, needed_inputs(model.signature_defs[key])))
+        return response(outputs, by_row="instances" in document)
 
 
-def _identify(spec: Any, name: str, version: str | None) -> None:
-    spec.name = name
+def _spec(name: str, version: str | None) -> Any:
+    from tensorflow_serving.apis import model_pb2
+
+    spec = model_pb2.ModelSpec(name=name)
     if version:
         spec.version.value = int(version)
+    return spec
 
 
 class _Server(ThreadingTCPServer):

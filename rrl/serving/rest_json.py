@@ -6,7 +6,8 @@ A sample in a file has the same form as the body of a request.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 UNNAMED = ""
 """The name of an input that the request does not name, because the model has only one."""
+
+_NESTED = (list, dict)
 
 
 def request_inputs(document: Any) -> dict[str, NDArray[Any]]:
@@ -38,19 +41,20 @@ def request_inputs(document: Any) -> dict[str, NDArray[Any]]:
     >>> request_inputs({"inputs": {"b64": "aGk="}})
     {'': array(b'hi', dtype=object)}
     """
-    forms = document.keys() & {"instances", "inputs"} if isinstance(document, dict) else ()
+    forms = document.keys() & {"instances", "inputs"} if isinstance(document, dict) else set()
     if not forms:
         raise ValueError('write {"instances": [...]} or {"inputs": {"NAME": [...]}}')
     if len(forms) > 1:
         raise ValueError("it has instances and inputs; leave one of them out")
-    rows = "instances" in document
-    inputs = _columns(document["instances"]) if rows else document["inputs"]
-    if not isinstance(inputs, dict) or _is_bytes(inputs):
+    inputs = _decoded(document[forms.pop()])
+    if "instances" in document:
+        inputs = _columns(inputs)
+    if not isinstance(inputs, dict):
         inputs = {UNNAMED: inputs}
     return {name: _array(name, values) for name, values in inputs.items()}
 
 
-def response(outputs: Mapping[str, NDArray[Any]], by_row: bool) -> dict[str, Any]:
+def response(outputs: Mapping[str, Any], by_row: bool) -> dict[str, Any]:
     """Return the JSON object that answers a request with instances (by row) or with inputs.
 
     Bytes of an output whose name ends with ``_bytes``, and bytes that are no text, are in base 64.
@@ -68,9 +72,13 @@ def response(outputs: Mapping[str, NDArray[Any]], by_row: bool) -> dict[str, Any
     >>> response({"a": y, "b": np.array([b"x", b"y"], object)}, by_row=True)
     {'predictions': [{'a': 0.1, 'b': 'x'}, {'a': inf, 'b': 'y'}]}
     """
-    values = {name: _plain(name, outputs[name]) for name in sorted(outputs)}
+    arrays = {  # TensorFlow gives a single text as bytes
+        name: np.asarray(outputs[name], object if isinstance(outputs[name], bytes) else None)
+        for name in sorted(outputs)
+    }
+    values = {name: _plain(name, array) for name, array in arrays.items()}
     if by_row:
-        sizes = {np.shape(array)[:1] for array in outputs.values()}
+        sizes = {array.shape[:1] for array in arrays.values()}
         if len(sizes) != 1 or () in sizes:
             raise ValueError("the outputs have no common batch size; send inputs, not instances")
     alone = next(iter(values.values())) if len(values) == 1 else None
@@ -86,48 +94,42 @@ def _columns(rows: Any) -> Any:
     """Return the values of each input from a list of instances, or of the only one."""
     if not isinstance(rows, list) or not rows:
         raise ValueError("instances must be a list with at least one")
-    named = [isinstance(row, dict) and not _is_bytes(row) for row in rows]
-    if not any(named):
+    if not any(isinstance(row, dict) for row in rows):
         return rows
     for number, row in enumerate(rows):
-        if not named[number] or row.keys() != rows[0].keys():
+        if not isinstance(row, dict) or row.keys() != rows[0].keys():
             raise ValueError(
                 f"instance {number} has not the same inputs as instance 0; give each the same names"
             )
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def _array(name: str, values: Any) -> NDArray[Any]:
-    """Return the values of an input as an array, with bytes for what is written in base 64."""
+def _decoded(value: Any) -> Any:
+    """Return a JSON value with bytes in place of what is written in base 64."""
+    if isinstance(value, list):
+        return [_decoded(one) if isinstance(one, _NESTED) else one for one in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() != {"b64"}:
+        return {name: _decoded(one) for name, one in value.items()}
     try:
-        has_bytes = _has_bytes(values)
-        array = np.array(_decoded(values), object) if has_bytes else np.asarray(values)
-        if array.dtype.kind == "U":
-            array = np.array(values, object)
-        if array.dtype.kind == "O" and any(isinstance(value, list | dict) for value in array.flat):
-            raise ValueError("its rows have different lengths, or other objects than b64")
-    except ValueError as error:  # such as rows of different lengths, or text that is not base 64
-        what = repr(name) if name else "the input"
-        raise ValueError(f"{what} is not an array ({error})") from None
-    return array
+        return base64.b64decode(str(value["b64"]), validate=True)
+    except ValueError:
+        raise ValueError(f"{str(value)[:50]} is not in base 64") from None
 
 
-def _is_bytes(value: Any) -> bool:
-    return isinstance(value, dict) and value.keys() == {"b64"}
-
-
-def _has_bytes(values: Any) -> bool:
-    return _is_bytes(values) or (isinstance(values, list) and any(map(_has_bytes, values)))
-
-
-def _decoded(values: Any) -> bytes | str | Sequence[Any]:
-    if _is_bytes(values):
-        return base64.b64decode(str(values["b64"]), validate=True)
-    if isinstance(values, list):
-        return [_decoded(value) for value in values]
-    if not isinstance(values, str):
-        raise ValueError(f"{str(values)[:50]!r} beside bytes; write all as bytes or text")
-    return values
+def _array(name: str, values: Any) -> NDArray[Any]:
+    with suppress(ValueError):  # of rows that differ in length
+        array = np.asarray(values)
+        if array.dtype.kind in "biuf":
+            return array
+    array = np.array(values, object)
+    if {type(value) for value in array.flat} <= {str, bytes}:
+        return array
+    raise ValueError(
+        f"{repr(name) if name else 'the input'} is not an array: it needs rows of one length, of "
+        "numbers, or of texts and b64"
+    )
 
 
 def _plain(name: str, array: NDArray[Any]) -> Any:

@@ -26,7 +26,6 @@ WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 MOST_BYTES = 2**28
 """The largest sample, in bytes: 256 MiB. A small compressed file can hold much more."""
 
-
 FILLED_BYTES = 2**24
 """The largest array, in bytes, for which a message may leave out values: 16 MiB."""
 
@@ -85,7 +84,7 @@ def _read_json(path: Path, signature: str) -> list[Inputs]:
         content = {"inputs": content}
     try:
         return [request_inputs(content)]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: {error}") from None
 
 
@@ -187,9 +186,14 @@ def to_array(tensor: Any) -> NDArray[Any]:
 
 
 def random_inputs(
-    signature: Mapping[str, tuple[str, Sequence[int]]], rng: np.random.Generator
+    signature: Mapping[str, tuple[str, Sequence[int]]],
+    rng: np.random.Generator,
+    pixels: bool = False,
 ) -> dict[str, NDArray[Any]]:
     """Make random inputs that fit a signature; unknown sizes become 1.
+
+    Integers are below 100, as they are often positions in a table. With `pixels`, those of 8 and 16
+    bits have all values of their type, as pixels and sound do.
 
     Raises
     ------
@@ -207,7 +211,10 @@ def random_inputs(
         size = tuple(max(1, s) for s in shape)
         if dtype in ("string", "object"):
             raise UsageError(f"input {name!r} is a string: give a request with --sample")
-        if np.issubdtype(np.dtype(dtype), np.integer):
+        if pixels and dtype in ("uint8", "int8", "uint16", "int16"):
+            ends = np.iinfo(dtype)
+            inputs[name] = rng.integers(ends.min, ends.max, size, np.dtype(dtype), endpoint=True)
+        elif np.issubdtype(np.dtype(dtype), np.integer):
             inputs[name] = rng.integers(0, 100, size).astype(dtype)
         else:
             inputs[name] = rng.random(size).astype(dtype)

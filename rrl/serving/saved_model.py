@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rrl.serving.loadgen import LastingError
+from rrl.serving.loadgen import SIGNATURE, LastingError
 from rrl.serving.quiet import load_tensorflow
+from rrl.serving.sample import random_inputs
+from rrl.serving.servable import found_versions
 from rrl.support.errors import DataError
 
 FILE = "saved_model.pb"
@@ -73,3 +76,14 @@ def needed_inputs(signature: Any) -> Needed:
             raise ValueError(repr(name))
         needed[name] = dtype.name, tuple(dim.size for dim in info.tensor_shape.dim)
     return needed
+
+
+def random_request(
+    base: Path, rng: np.random.Generator, signature: str = SIGNATURE
+) -> dict[str, NDArray[Any]]:
+    """Make a request with random values for the newest version of a known model.
+
+    See :func:`saved_inputs` and :func:`rrl.serving.sample.random_inputs`.
+    """
+    _, newest = max(found_versions(base).items())
+    return random_inputs(saved_inputs(newest, signature), rng, pixels=True)

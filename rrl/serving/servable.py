@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rrl.serving.loadgen import SIGNATURE
-from rrl.serving.process_knobs import usable_cpus
 from rrl.serving.sample import WARMUP, read_logs, to_array
+from rrl.serving.settings import usable_cpus
 from rrl.tuning.defaults import SERVER_DEFAULTS
 
 INIT_SIGNATURE = "__saved_model_init_op"  # an operation that loading runs, not a function
@@ -124,10 +124,10 @@ class LoadedModel:
                     self._session, [tf.saved_model.SERVING], str(path)
                 )
                 self.signature_defs = dict(meta.signature_def)
+                self.signature_defs.pop(INIT_SIGNATURE, None)
                 self._calls = {
                     key: self._callable(key, signature, batching)
                     for key, signature in self.signature_defs.items()
-                    if key != INIT_SIGNATURE
                 }
         except BaseException:
             self.close()
@@ -176,11 +176,9 @@ class LoadedModel:
         from tensorflow_serving.apis import predict_pb2
 
         key = request.model_spec.signature_name or SIGNATURE
-        if key not in self._calls:
+        if key not in self.signature_defs:
             raise refused(f'Serving signature key "{key}" not found.', "FailedPrecondition")
-        signature = self.signature_defs[key]
-        values = self._calls[key](*self._inputs(request, signature))
-        outputs = dict(zip(sorted(signature.outputs), values, strict=True))
+        outputs = self.run(key, self._inputs(request, self.signature_defs[key]))
         response = predict_pb2.PredictResponse()
         response.model_spec.name = self.name
         response.model_spec.signature_name = key
@@ -194,14 +192,19 @@ class LoadedModel:
             response.outputs[name].CopyFrom(tf.make_tensor_proto(outputs[name]))
         return response
 
-    def _inputs(self, request: Any, signature: Any) -> list[Any]:
-        """Return the request's tensors sorted by name, checked as TF Serving checks them."""
+    def run(self, key: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a signature on arrays that fit it; return its outputs by name."""
+        values = self._calls[key](*(inputs[name] for name in sorted(inputs)))
+        return dict(zip(sorted(self.signature_defs[key].outputs), values, strict=True))
+
+    def _inputs(self, request: Any, signature: Any) -> dict[str, Any]:
+        """Return the tensors of a request by name, checked as TF Serving checks them."""
         import tensorflow as tf
 
         sent, wanted = set(request.inputs), set(signature.inputs)
         if sent != wanted:
             raise refused(f"inputs {_listed(sent)}: expected {_listed(wanted)}")
-        arrays = []
+        arrays = {}
         for name in sorted(wanted):
             proto, spec = request.inputs[name], signature.inputs[name]
             if proto.dtype != spec.dtype:
@@ -214,7 +217,7 @@ class LoadedModel:
             shape = tf.TensorShape(spec.tensor_shape)
             if not shape.is_compatible_with(array.shape):
                 raise refused(f"input {name!r}: expected shape {shape}, got {array.shape}")
-            arrays.append(array)
+            arrays[name] = array
         return arrays
 
 

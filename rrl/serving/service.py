@@ -18,7 +18,7 @@ from rrl.serving.lasting import stop, wait_until
 from rrl.serving.launcher import PREFIX, ModelServer, lasting_server
 from rrl.support.errors import UsageError
 from rrl.support.files import open_alone, write_atomically
-from rrl.support.own_folder import own_folder
+from rrl.support.user_folder import user_folder
 
 NOTE = "server.json"
 CURRENT = "server.sh"  # for a supervisor
@@ -28,7 +28,7 @@ _OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
 
 def port_folder(port: int) -> Path:
     """Return the folder of the service at a port."""
-    return own_folder("ports", str(port))
+    return user_folder("ports", str(port))
 
 
 def note_server(folder: Path, server: ModelServer) -> None:

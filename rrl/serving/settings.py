@@ -1,21 +1,28 @@
-"""A configuration as TensorFlow Serving's flags and its file of batching parameters.
+"""A configuration as what a server is started with: flags, a file, environment variables and CPUs.
 
-The file has the text form of a protocol buffer, such as ``max_batch_size { value: 8 }``. A setting
-that is not in it has the server's own default.
+The file has TensorFlow Serving's parameters of batching, in the text form of a protocol buffer,
+such as ``max_batch_size { value: 8 }``. A setting that is not in it has the server's own default.
+
+Other settings say in their names what they are: ``flag:--grpc_max_threads``,
+``env:TF_ENABLE_ONEDNN_OPTS`` or ``cpus``. The values of the first two are numbers or text. A
+process has all settings from its start to its end, so another value needs another process.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from rrl.core.knob import Configuration
-from rrl.serving.process_knobs import FLAG, check_process_knob, is_process_knob
+from rrl.core.knob import Configuration, Value
 from rrl.support.errors import UsageError
 from rrl.tuning.defaults import LEFT_OUT
+from rrl.tuning.presets import CPUS
 
 KNOBS = (
     "inter_op",
@@ -28,8 +35,11 @@ KNOBS = (
 )
 """Settings of a served configuration; 0 means automatic for pools and off for batch_threads.
 
-A configuration may also have the settings of :mod:`rrl.serving.process_knobs`.
+A configuration may also have flags, environment variables and CPUs.
 """
+
+FLAG, ENV = "flag:", "env:"
+"""How the names of other flags and of environment variables begin."""
 
 ADAPTIVE = -1
 """The batch_threads value for TensorFlow's adaptive scheduler, which only the local server has."""
@@ -48,6 +58,61 @@ _LEAST = {
 """The batching parameters that knobs set, and their least values."""
 
 _PARAMETER = re.compile(r"(\w+)\s*\{\s*value\s*:\s*(-?\d+)\s*\}")
+_FLAG_NAME = re.compile(r"--[A-Za-z][\w-]*", re.ASCII)
+_ENV_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_TAKEN = {
+    "port": "give the port by --port",
+    "grpc_socket_path": "rrl chooses it",
+    "model_name": "it is the name of the model's folder",
+    "model_base_path": "give the model instead",
+    "file_system_poll_wait_seconds": "rrl needs its own value to measure one version",
+    "enable_batching": "use the knob batch_threads",
+    "enable_per_model_batching_parameters": "use the knob batch_threads",
+    "batching_parameters_file": "use the knobs batch_threads, max_batch_size and so on",
+}
+
+
+def is_process_knob(name: str) -> bool:
+    """Return whether a setting is a flag, an environment variable or the number of CPUs.
+
+    Examples
+    --------
+    >>> [is_process_knob(name) for name in ("flag:--port", "env:A", "cpus", "inter_op")]
+    [True, True, True, False]
+    """
+    return name == CPUS or name.startswith((FLAG, ENV))
+
+
+def check_process_knob(name: str, value: Value | None = None) -> None:
+    """Check the name of such a setting, and its value if there is one.
+
+    Raises
+    ------
+    UsageError
+        If the name has another form, if rrl sets that flag itself, or if the number of CPUs is not
+        a whole number of 1 or more.
+
+    Examples
+    --------
+    >>> check_process_knob("env:2X")
+    Traceback (most recent call last):
+    ...
+    rrl.support.errors.UsageError: env:2X: no name of an environment variable; write it as env:NAME
+    """
+    if name.startswith(FLAG):
+        flag = name.removeprefix(FLAG)
+        if not _FLAG_NAME.fullmatch(flag):
+            raise UsageError(f"{name}: no name of a flag; write it with its dashes, as flag:--name")
+        if why := _TAKEN.get(flag.removeprefix("--")):
+            raise UsageError(f"{flag} cannot be set in this way: {why}")
+    elif name.startswith(ENV) and not _ENV_NAME.fullmatch(name.removeprefix(ENV)):
+        raise UsageError(f"{name}: no name of an environment variable; write it as env:NAME")
+    elif name == CPUS and value is not None and not _is_count(value):
+        raise UsageError(f"cpus must be a whole number, 1 or more, got {value!r}")
+
+
+def _is_count(value: Value) -> bool:
+    return not isinstance(value, bool | str) and value == value // 1 and value >= 1
 
 
 def checked(configuration: Configuration) -> dict[str, int]:
@@ -84,8 +149,8 @@ def flags(
     Parameters
     ----------
     configuration : configuration
-        Settings named in `KNOBS`, and process settings. A setting of batches that is not named has
-        the value of :data:`rrl.tuning.defaults.LEFT_OUT`.
+        All settings. One of batches that is not named has the value of
+        :data:`rrl.tuning.defaults.LEFT_OUT`.
     batching_file : pathlib.Path
         Path of the file where the batching parameters will be written.
     local : bool
@@ -166,3 +231,84 @@ def read_batching(text: str) -> dict[str, int]:
     if parameters.get("num_batch_threads") == 0:
         raise ValueError(f"num_batch_threads must be at least 1, or {ADAPTIVE}: adaptive")
     return parameters
+
+
+def usable_cpus() -> list[int]:
+    """Return the numbers of the CPUs that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
+
+
+def read_value(text: str) -> Value:
+    """Return the value that a text stands for: a number if it is written like one, or the text.
+
+    Examples
+    --------
+    >>> read_value("8"), read_value("0.5"), read_value("08"), read_value("true")
+    (8, 0.5, '08', 'true')
+    """
+    for kind in (int, float):
+        with suppress(ValueError):
+            if repr(number := kind(text)) == text and abs(number) < float("inf"):
+                return number
+    return text
+
+
+def environment_of(configuration: Configuration) -> dict[str, str]:
+    """Return the environment variables of a configuration.
+
+    Examples
+    --------
+    >>> environment_of({"env:OMP_NUM_THREADS": 1, "inter_op": 2})
+    {'OMP_NUM_THREADS': '1'}
+    """
+    found = (pair for pair in configuration.items() if pair[0].startswith(ENV))
+    return {name.removeprefix(ENV): str(value) for name, value in found}
+
+
+def cpus_of(configuration: Configuration) -> list[int]:
+    """Return the numbers of the CPUs that a configuration gives a server: the first usable ones.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer CPUs.
+
+    Examples
+    --------
+    >>> cpus_of({"cpus": 1}) == usable_cpus()[:1], cpus_of({}) == usable_cpus()
+    (True, True)
+    """
+    here = usable_cpus()
+    count = configuration.get(CPUS, len(here))
+    check_process_knob(CPUS, count)
+    if int(count) > len(here):
+        raise UsageError(
+            f"cpus={count}: rrl may use {len(here)} CPUs here; give at most {len(here)}"
+        )
+    return here[: int(count)]
+
+
+def prefix(configuration: Configuration) -> list[str]:
+    """Return the words before a server's command that give it its environment and its CPUs.
+
+    They are those of `env` and `taskset`, which replace themselves by the server.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer CPUs, or this system cannot bind a process to CPUs.
+
+    Examples
+    --------
+    >>> prefix({"env:OMP_NUM_THREADS": 1, "inter_op": 2})
+    ['env', 'OMP_NUM_THREADS=1']
+    """
+    variables = [f"{name}={value}" for name, value in environment_of(configuration).items()]
+    words = ["env", *variables] if variables else []
+    if CPUS not in configuration:
+        return words
+    numbers = ",".join(map(str, cpus_of(configuration)))
+    if shutil.which("taskset") is None:
+        raise UsageError("cpus needs the program taskset; install util-linux, or leave it out")
+    return [*words, "taskset", "--cpu-list", numbers]

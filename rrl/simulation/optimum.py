@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rrl.core.knob import Configuration
 from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.objective import FAILURE_S
-from rrl.workloads.workload import Poisson, Workload
+from rrl.workloads.workload import Poisson
 
 Floats = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ class Optimum:
 
 def optimum(
     server: SimulatedServer,
-    workload: float | Workload,
+    rate_per_s: float,
     *,
     requests: int = 100,
     replications: int = 100,
@@ -66,8 +66,8 @@ def optimum(
     ----------
     server : SimulatedServer
         The server to search.
-    workload : float or Workload
-        Rate of Poisson arrivals per second, or any workload.
+    rate_per_s : float
+        Rate of the Poisson arrivals, in requests per second.
     requests : int
         Requests per episode. Each episode starts with an empty queue, as an agent sees it.
     replications : int
@@ -91,7 +91,7 @@ def optimum(
 
     if replications < 2:
         raise ValueError(f"{replications} replications: use at least 2")
-    workload = Poisson(float(workload)) if isinstance(workload, int | float) else workload
+    workload = Poisson(rate_per_s)
     costs = np.empty((replications, len(server.space)))
     for row in costs:
         for block, latency, rejected in server.grid(workload.arrivals(requests, rng), rng):

@@ -25,7 +25,7 @@ items. Real requests can have priorities and deadlines.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -38,9 +38,8 @@ Bools = NDArray[np.bool_]
 NO_LIMIT = int(np.iinfo(np.int64).max)
 
 
-@dataclass(frozen=True, eq=False)
-class Passage:
-    """When each request leaves, and in which batch.
+class Passage(NamedTuple):
+    """When each request leaves.
 
     Parameters
     ----------
@@ -48,14 +47,10 @@ class Passage:
         Time in seconds at which each request is answered or rejected.
     rejected : ndarray of bool, shape (n,)
         Whether each request finds the queue full.
-    edges : ndarray of int, shape (batches + 1,)
-        Batch b contains the requests from ``edges[b]`` to ``edges[b + 1] - 1`` that are not
-        rejected.
     """
 
     departure: Floats
     rejected: Bools
-    edges: Ints
 
 
 def simulate_queue(
@@ -98,7 +93,7 @@ def simulate_queue(
     Returns
     -------
     Passage
-        Departures, rejections and batches.
+        Departures and rejections.
 
     Raises
     ------
@@ -129,11 +124,11 @@ def simulate_queue(
         if not 0 <= delay < np.inf:
             raise ValueError(f"{name} {delay} s: must be a number that is at least 0")
     n = len(arrivals)
-    out = Passage(np.empty(n), np.empty(n, dtype=bool), np.empty(n + 1, dtype=np.int64))
-    limits = (int(threads), int(capacity), int(handlers))
-    delays = (float(timeout), float(dispatch))
-    batches = _serve(arrivals, factor, batch_work, speed, limits, delays, *vars(out).values())
-    return Passage(out.departure, out.rejected, out.edges[: batches + 1])
+    departure, rejected = np.empty((1, n)), np.empty((1, n), dtype=bool)
+    sizes = np.array([[len(batch_work), len(speed), threads, capacity, handlers]], dtype=np.int64)
+    delays = np.array([[timeout, dispatch]], dtype=float)
+    serve_grid(arrivals, factor, batch_work[None], speed[None], sizes, delays, departure, rejected)
+    return Passage(departure[0], rejected[0])
 
 
 def _floats(name: str, values: ArrayLike) -> Floats:
@@ -193,8 +188,8 @@ def _serve(  # noqa: C901, PLR0915 (one loop, whose branches are the kinds of ev
     departure: Floats,
     rejected: Bools,
     edges: Ints,
-) -> int:
-    """Fill `departure`, `rejected` and `edges`; return the number of batches."""
+) -> None:
+    """Fill `departure` and `rejected`; batch b is within requests edges[b] to edges[b + 1] - 1."""
     (threads, capacity, handlers), (timeout, dispatch) = limits, delays
     n, max_batch, slots = len(arrivals), len(batch_work), len(speed)
     ends, running = np.empty(slots), np.empty(slots, np.int64)  # heap: progress at the end, batch
@@ -247,7 +242,6 @@ def _serve(  # noqa: C901, PLR0915 (one loop, whose branches are the kinds of ev
             work = factor[first] * batch_work[size - 1]
             _push(ends, running, begun - ended, progress + work, begun)
             begun += 1
-    return formed
 
 
 @njit(cache=True)

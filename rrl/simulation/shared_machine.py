@@ -31,6 +31,12 @@ from rrl.workloads.workload import positive
 Floats = NDArray[np.float64]
 _FOR_EVER = 1e9  # seconds; nobody simulates so long
 
+Progress = tuple[Floats, Floats]
+"""Seconds of the clock, and the seconds of a whole machine that a server has had by each of them.
+
+Both increase from 0. Between them, the progress is linear.
+"""
+
 
 @dataclass(frozen=True)
 class Neighbour:
@@ -70,7 +76,14 @@ class Neighbour:
         return self.busy / (self.busy + self.idle)
 
     def progress(self, horizon: float, rng: np.random.Generator) -> Progress:
-        """Draw when it works until `horizon` (s); from then on it pauses."""
+        """Draw when it works until `horizon` (s); from then on it pauses.
+
+        Examples
+        --------
+        >>> clock, done = Neighbour(0.5, 60.0, 60.0).progress(1000.0, np.random.default_rng(0))
+        >>> bool(500 < np.interp(1000.0, clock, done) < 1000)
+        True
+        """
         pairs = int(2 * horizon / (self.busy + self.idle)) + 16
         lengths = rng.exponential((self.idle, self.busy), (pairs, 2)).reshape(-1)
         if rng.random() < self.working:
@@ -82,38 +95,10 @@ class Neighbour:
         kept = int(np.searchsorted(times, horizon))
         times = np.concatenate((times[:kept], (horizon, horizon + _FOR_EVER)))
         gained = np.diff(times) * np.append(speeds[:kept], 1.0)
-        return Progress(times, np.concatenate(((0.0,), np.cumsum(gained))))
+        return times, np.concatenate(((0.0,), np.cumsum(gained)))
 
 
-@dataclass(frozen=True, eq=False)
-class Progress:
-    """How much of a whole machine a server has had by each time, linear between the knots.
-
-    Parameters
-    ----------
-    times, done : ndarray, shape (k,)
-        Seconds of the clock, and seconds of a whole machine. Both increase from 0.
-
-    Examples
-    --------
-    >>> half = Progress(np.array([0.0, 10.0]), np.array([0.0, 5.0]))
-    >>> float(half.at(4.0)), float(half.when(2.0))
-    (2.0, 4.0)
-    """
-
-    times: Floats
-    done: Floats
-
-    def at(self, times: ArrayLike) -> Floats:
-        """Seconds of a whole machine until `times` (s)."""
-        return np.interp(np.asarray(times, dtype=float), self.times, self.done)
-
-    def when(self, done: ArrayLike) -> Floats:
-        """Seconds of the clock at which `done` seconds of a whole machine are reached."""
-        return np.interp(np.asarray(done, dtype=float), self.done, self.times)
-
-
-ALONE = Progress(np.array([0.0, _FOR_EVER]), np.array([0.0, _FOR_EVER]))
+ALONE: Progress = (np.array([0.0, _FOR_EVER]), np.array([0.0, _FOR_EVER]))
 """The progress of a server without a neighbour."""
 
 
@@ -170,11 +155,12 @@ class SharedServer:
         """
         times = check_arrivals(arrivals)
         start, owed = self._now, self.carried
-        before = self.progress.at(start)
-        due = np.concatenate((np.zeros(owed), self.progress.at(start + times) - before))
+        clock, done = self.progress
+        before = np.interp(start, clock, done)
+        due = np.concatenate((np.zeros(owed), np.interp(start + times, clock, done) - before))
         own = np.random.default_rng(rng.integers(2**63))
         served = self.server.measure(configuration, due, own)
-        answered = self.progress.when(before + due + served.latency) - start
+        answered = np.interp(before + due + served.latency, done, clock) - start
         self.carried = int(np.count_nonzero(served.ok & (answered > times[-1])))
         self._now = start + float(times[-1])
         latency = np.maximum(answered[owed:] - times, 0.0)  # rounding can give -1e-16

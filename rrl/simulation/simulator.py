@@ -44,7 +44,7 @@ class SimulatedServer:
         The configurations to choose from. The knobs are `inter_op`, `intra_op` (0: automatic, all
         cores), `batch_threads` (0: batching off), `max_batch_size`, `batch_timeout_micros`,
         `max_enqueued_batches` and `cpus` (0: all). They have the same meaning as in TensorFlow
-        Serving and in :mod:`rrl.serving.process_knobs`: a server that is bound to fewer cores has
+        Serving and in :mod:`rrl.serving.settings`: a server that is bound to fewer cores has
         fewer automatic threads and fewer threads for requests.
     model, machine
         The model that is served and the machine that runs it.

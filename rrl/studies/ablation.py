@@ -8,15 +8,22 @@ run, and one row for each problem, agent and measure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.studies.outcomes import COMPARED, median_of, name_of, runs_table, write_runs
+from rrl.studies.outcomes import (
+    COMPARED,
+    Problem,
+    interval,
+    median_of,
+    runs_table,
+    write_runs,
+)
 from rrl.studies.problems import ANY_LOAD, MADE, SURFACES
-from rrl.studies.settings import Load, Setting, cross
+from rrl.studies.settings import Setting, cross
 from rrl.studies.sweeps import Sweep
 from rrl.support.intervals import bootstrap_interval
 
@@ -48,27 +55,26 @@ FAMILIES = {
 }
 """The agents of each family, by the reference that they are compared with."""
 
-PROBLEMS: dict[str, tuple[str, Load]] = {
-    **{name: (name, ANY_LOAD) for name in SURFACES},
-    **{f"{name} {rate:g}": (name, rate) for name, rate in (("cpu10", 12.5), ("gpu", 500.0))},
-    "cpu2-joint 115": ("cpu2-joint", 115.0),
-    "mobilenet_v2-joint-279 81.5": ("mobilenet_v2-joint-279", 81.5),
-    **{name: (name, ANY_LOAD) for name in MADE},
-}
-"""The problems by name: surfaces, simulated servers, a recording, and spaces made on purpose."""
+PROBLEMS: tuple[Problem, ...] = (
+    *((name, ANY_LOAD) for name in SURFACES),
+    ("cpu10", 12.5),
+    ("gpu", 500.0),
+    ("cpu2-joint", 115.0),
+    ("mobilenet_v2-joint-279", 81.5),
+    *((name, ANY_LOAD) for name in MADE),
+)
+"""The problems: surfaces, simulated servers, a recording, and spaces made on purpose."""
 
 FIRST_SEED = 6000  # no agent and no setting was chosen on these seeds
 SEEDS, EPISODES = 30, 150
-VERDICTS = ("won", "tied", "lost")
-KEYS = ["family", "problem", "agent"]
 
 
 def ablation_settings(
-    problems: Iterable[str] = PROBLEMS,
+    testbeds: Collection[str] | None = None,
     agents: Iterable[str] | None = None,
     seeds: int = SEEDS,
 ) -> tuple[Setting, ...]:
-    """Return the settings of some problems and agents; by default all agents of both families.
+    """Return the settings of some testbeds and agents, by default of all.
 
     Examples
     --------
@@ -76,7 +82,7 @@ def ablation_settings(
     (170, ('pool', 10.0, 'rrl-gp', 30, 150))
     """
     names = [name for family in FAMILIES.values() for name in family] if agents is None else agents
-    where = [PROBLEMS[name] for name in problems]
+    where = [problem for problem in PROBLEMS if testbeds is None or problem[0] in testbeds]
     return cross(where, dict.fromkeys(names, seeds), EPISODES, FIRST_SEED)
 
 
@@ -90,8 +96,8 @@ def ablation_runs(sweep: Sweep) -> pd.DataFrame:
         :data:`rrl.studies.outcomes.COMPARED`, as :func:`rrl.studies.outcomes.runs_table` has them.
     """
     runs = runs_table(sweep.run(), sweep.scenarios())
-    names = {name_of(where): name for name, where in PROBLEMS.items()}
-    return runs.assign(problem=runs["problem"].map(names))[["problem", "agent", "seed", *COMPARED]]
+    names = runs["problem"].str.removesuffix("/s")
+    return runs.assign(problem=names)[["problem", "agent", "seed", *COMPARED]]
 
 
 def ablation_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -130,42 +136,18 @@ def ablation_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame
         for reference, family in FAMILIES.items():
             for agent in (name for name in family if {name, reference} <= tables.keys()):
                 for measure in COMPARED:
-                    ours, theirs = tables[agent][measure], tables[reference][measure]
-                    row = (reference, problem, agent, measure)
-                    middle = median_of(measure, EPISODES)
-                    rows.append(row + _row(ours, theirs.loc[ours.index], draws, middle))
-    numbers = ["median", "median_low", "median_high", "ratio", "low", "high", "verdict"]
-    return pd.DataFrame(rows, columns=[*KEYS, "measure", *numbers])
-
-
-def _row(
-    ours: pd.Series, theirs: pd.Series, draws: int, middle: Callable[..., Any]
-) -> tuple[float | str, ...]:
-    rng = np.random.default_rng(draws)
-    medians = bootstrap_interval(ours.to_numpy(), rng, statistic=middle)
-    logs = np.log(ours.to_numpy() / theirs.to_numpy())
-    ratio, low, high = np.exp(bootstrap_interval(logs, rng, statistic=np.mean))
-    verdict = "won" if high < 1 else "lost" if low > 1 else "tied"
-    return (*medians, ratio, low, high, verdict)
-
-
-def who_won(table: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Count for each agent on how many problems it won, tied and lost against its reference.
-
-    Returns
-    -------
-    DataFrame
-        One row per agent of `table`, except the references. The columns are `won`, `tied` and
-        `lost`, and `ratio`: the geometric mean of the ratios over the problems.
-    """
-    rows = table[(table["measure"] == measure) & (table["agent"] != table["family"])]
-    groups = rows.groupby("agent", sort=False)
-    counts = {v: groups["verdict"].agg(lambda s, v=v: int((s == v).sum())) for v in VERDICTS}
-    means = groups["ratio"].agg(lambda ratios: float(np.exp(np.log(ratios).mean())))
-    return means.to_frame("ratio").assign(**counts)[[*VERDICTS, "ratio"]]
+                    ours, own_rng = tables[agent][measure], np.random.default_rng(draws)
+                    logs = np.log(ours / tables[reference][measure].loc[ours.index]).to_numpy()
+                    row: dict[str, Any] = {"family": reference, "problem": problem}
+                    row |= {"agent": agent, "measure": measure}
+                    row |= interval("median", ours, own_rng, median_of(measure, EPISODES))
+                    ratio, low, high = np.exp(bootstrap_interval(logs, own_rng, statistic=np.mean))
+                    verdict = "won" if high < 1 else "lost" if low > 1 else "tied"
+                    row |= {"ratio": ratio, "low": low, "high": high, "verdict": verdict}
+                    rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def make_ablation(folder: Path, sweep: Sweep) -> None:
     """Race what is missing, and write ``runs.csv`` and ``table.csv``."""
-    runs = ablation_runs(sweep.of(ablation_settings()))
-    write_runs(runs, folder, lambda known: ablation_table(known, np.random.default_rng(0)))
+    write_runs(ablation_runs(sweep.of(ablation_settings())), folder, ablation_table)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,19 @@ import numpy as np
 from rrl.core.agent import MakeAgent
 from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
-from rrl.rivals.agents import ABLATED, HOME, maker
+from rrl.rivals.agents import HOME, maker
+from rrl.rivals.variants import ABLATED
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.days import Day, run_days
-from rrl.studies.problems import MADE, SURFACES, half_of, open_scenario
+from rrl.studies.problems import MADE, SURFACES, half_of, open_scenario, surface
 from rrl.studies.race import Race, score
-from rrl.studies.scenario import Scenario, find_truth
+from rrl.studies.scenario import find_truth
 from rrl.studies.settings import WORKLOADS
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import read_json, write_atomically
 from rrl.support.machine import available_cpus, one_thread
-from rrl.support.provenance import NUMERICAL, PACKAGE, PATH, Version, known
+from rrl.support.provenance import NUMERICAL, PACKAGE, PATH, Version, installed, known
 from rrl.support.provenance import digest as file_digest
-from rrl.support.provenance import versions as installed
 from rrl.tuning.episode import Status
 from rrl.tuning.loop import tune
 from rrl.tuning.objective_names import parse_objective
@@ -49,10 +50,10 @@ from rrl.workloads.workload import Phases, Poisson
 
 DATA = PACKAGE.parent / "data"
 CACHE = PACKAGE.parent / "build" / "behaviour.json"
-ROOMS = (
-    *("support", "core", "workloads", "tuning", "serving"),
-    *("recording", "simulation", "rivals", "theory", "studies"),
-)
+Numbers = Iterator[Any]
+"""Numbers and arrays of numbers, which show what an agent, a problem or the judge does."""
+LATER = ("exercises", "plotting", "publishing", "operating")
+"""The rooms whose code no behaviour can depend on, because `studies` does not import from them."""
 SHORT = {
     "rrl-released": 25,
     "gp-ei": 40,
@@ -92,14 +93,19 @@ def cases() -> Iterator[tuple[ConfigSpace, list[float], float, float]]:
     yield (ConfigSpace(mixed, available), changing[::2], 1.0, 0.3)
 
 
-def agent_choices(name: str, make: MakeAgent | None = None) -> str | None:
-    """Return the digest of an agent's choices; None if its package is not installed."""
-    chosen: list[list[int]] = []
+def agent_choices(name: str, make: MakeAgent | None = None) -> Numbers:
+    """Yield the choices of an agent.
+
+    Raises
+    ------
+    DataError
+        If its package is not installed.
+    """
     for number, (space, loads, curvature, noise) in enumerate(cases()):
         try:
             agent = (make or maker(name))(space, np.random.default_rng([7, number]))
-        except (ImportError, AttributeError, UsageError):
-            return None
+        except (ImportError, AttributeError, UsageError) as error:
+            raise DataError(f"the agent {name} cannot be made here: {error}") from error
         except (ValueError, KeyError):  # an agent for the knobs of TensorFlow Serving
             continue
         draws, positions = np.random.default_rng(number), space.positions
@@ -110,12 +116,11 @@ def agent_choices(name: str, make: MakeAgent | None = None) -> str | None:
             bend = 1.0 + curvature * load / 10.0 * float(scaled[index].sum())
             factor = max(1 + noise * float(draws.standard_normal()), 0.1)
             agent.tell(space[index], 0.01 * bend * factor)
-            chosen.append([index, space.index(agent.best(load))])
-    return _hash(chosen)
+            yield index, space.index(agent.best(load))
 
 
-def warm_choices() -> str | None:
-    """Return the digest of the recommended agent's choices after a warm start."""
+def warm_choices() -> Numbers:
+    """Yield the recommended agent's choices after a warm start."""
     from rrl.tuning.recommended import recommended
     from rrl.tuning.warm_start import Earlier, transfer
 
@@ -128,55 +133,32 @@ def warm_choices() -> str | None:
     return agent_choices("warm start", make)
 
 
-def latencies(testbed: str) -> str:
-    """Return the digest of six configurations of a testbed at two loads and under an overload."""
-    found: list[Any] = []
-    for factor in (0.7, 1.0, 4.0):
-        problem = open_scenario(testbed, factor * RATES.get(testbed, 115.0), DATA)
-        rng = np.random.default_rng(3)
-        for index in rng.permutation(len(problem.space))[:6].tolist():
-            arrivals = problem.workload.arrivals(150, rng)
+def answers(*problems: tuple[str, Any]) -> Numbers:
+    """Yield what twelve configurations of each problem answer; a surface also tells its costs.
+
+    A problem is a testbed and a load.
+    """
+    for testbed, load in problems:
+        problem, rng = open_scenario(testbed, load, DATA), np.random.default_rng(3)
+        if problem.known:
+            yield problem.cost
+        for index in rng.permutation(len(problem.space))[:12].tolist():
+            arrivals = problem.workload.arrivals(problem.requests, rng)
             episode = problem.server.measure(problem.space[index], arrivals, rng)
-            found.append([index, *map(_short, episode.latency), *episode.status.tolist()])
-    return _hash(found)
+            yield from (index, episode.latency, episode.status)
 
 
-def surface_costs(name: str) -> str:
-    """Return the digest of the costs of a surface, and of what its noise makes of them."""
-    problem, rng = open_scenario(name, 10.0, DATA), np.random.default_rng(4)
-    told = [problem.server.measure(c, [0.0, 1.0], rng) for c in list(problem.space)[:40]]
-    return _hash([list(map(_short, problem.cost)), [_short(e.latency.mean()) for e in told]])
+def arrivals(name: str) -> Numbers:
+    """Yield the arrivals of a workload."""
+    yield WORKLOADS[name](*LOADS[name]).arrivals(400, np.random.default_rng(6))
 
 
-def replays() -> str:
-    """Return the digest of what both halves of a recording replay."""
-    found: list[Any] = []
-    for half in (0, 1):
-        for load in (81.5, Phases((0, 2, 4), (1 / 50, 1 / 113, 1 / 80), 100)):
-            problem = open_scenario(f"{JUDGED}/{half}", load, DATA)
-            rng = np.random.default_rng(5)
-            for index in rng.permutation(len(problem.space))[:12].tolist():
-                arrivals = problem.workload.arrivals(problem.requests, rng)
-                episode = problem.server.measure(problem.space[index], arrivals, rng)
-                found.append([index, *map(_short, episode.latency)])
-    return _hash(found)
-
-
-def arrivals(name: str) -> str:
-    """Return the digest of the arrivals of a workload."""
-    times = WORKLOADS[name](*LOADS[name]).arrivals(400, np.random.default_rng(6))
-    return _hash(list(map(_short, times)))
-
-
-def days() -> str:
-    """Return the digest of short days of devices, with and without a neighbour."""
-    found: list[Any] = []
+def days() -> Numbers:
+    """Yield short days of devices, with and without a neighbour."""
     for neighbour in ((), (0.5, 20.0, 40.0)):
         day = Day("cpu2", 75.0, "tf-serving-default", 1, 300, 0.1, neighbour, 60.0)
         for agent in ("tf-serving-default", "knowing"):
-            arrays = run_days(day._replace(agent=agent), [1], str(DATA))
-            found += [[_short(value) for value in array.ravel()] for array in arrays.values()]
-    return _hash(found)
+            yield from run_days(day._replace(agent=agent), [1], str(DATA)).values()
 
 
 class _Cycle:
@@ -196,108 +178,96 @@ class _Cycle:
         return self.space[int(np.argmin(self.costs)) % len(self.space)]
 
 
-def loop() -> str:
-    """Return the digest of a run of the loop: loads, costs and recommendations."""
-    found: list[Any] = []
+def loop() -> Numbers:
+    """Yield a run of the loop: loads, costs and recommendations."""
     for load in (Poisson(115.0), Phases((0, 10, 20), (1 / 60, 1 / 165, 1 / 60), 100)):
         server = TESTBEDS["cpu2"]()
         agent = _Cycle(server.space)
         run = tune(server, agent, load, 125, np.random.default_rng(8))
-        recommended = [server.space.index(c) for c in run.recommended]
-        numbers = run.costs, agent.costs, agent.loads
-        found += [*(list(map(_short, one)) for one in numbers), recommended]
-    return _hash(found)
+        yield from (run.costs, agent.costs, agent.loads)
+        yield [server.space.index(c) for c in run.recommended]
 
 
-def objectives() -> str:
-    """Return the digest of the costs of some episodes by each kind of objective."""
-    names = ("mean", "p99", "slo:0.05", "0.7*mean+0.3*p99", "cpus with p99<522ms")
-    found: list[Any] = []
-    server = TESTBEDS["cpu10-cores"]()
-    for name in names:
-        objective = parse_objective(name, most_cpus=10)
-        rng = np.random.default_rng(9)
-        episodes = [
-            server.measure(server.space[i], Poisson(rate).arrivals(200, rng), rng)
-            for i in range(0, len(server.space), max(len(server.space) // 9, 1))
-            for rate in (12.0, 200.0)
-        ]
-        some = episodes[0]
-        status = np.where(np.arange(len(some)) % 9, some.status, Status.UNAVAILABLE.value)
-        episodes.append(replace(some, status=status))
-        found.append([name, *(_short(objective(episode)) for episode in episodes)])
-    return _hash(found)
+def objectives() -> Numbers:
+    """Yield the costs of some episodes by each kind of objective."""
+    server, rng = TESTBEDS["cpu10-cores"](), np.random.default_rng(9)
+    episodes = [
+        server.measure(server.space[i], Poisson(rate).arrivals(200, rng), rng)
+        for i in range(0, len(server.space), max(len(server.space) // 9, 1))
+        for rate in (12.0, 200.0)
+    ]
+    some = episodes[0]
+    status = np.where(np.arange(len(some)) % 9, some.status, Status.UNAVAILABLE.value)
+    episodes.append(replace(some, status=status))
+    for name in ("mean", "p99", "slo:0.05", "0.7*mean+0.3*p99", "cpus with p99<522ms"):
+        yield from map(parse_objective(name, most_cpus=10), episodes)
 
 
-def horizons() -> str:
-    """Return the digest of a small race of radii over two horizons."""
+def horizons() -> Numbers:
+    """Yield a small race of radii over two horizons."""
     from rrl.studies.horizons import learning_surface, race_radii
 
-    tables = np.load(DATA / "surfaces" / "surfaces.npz")
-    scenario = {"pool": learning_surface("pool", tables)}
-    race = race_radii(scenario, [1], horizons=(40, 130), radii=(1.0,))
-    return _hash([_short(value) for value in race.runs["cost"]])
+    scenario = {"pool": learning_surface("pool", DATA)}
+    yield race_radii(scenario, [1], horizons=(40, 130), radii=(1.0,)).runs["cost"]
 
 
-def mapped() -> str:
-    """Return the digest of the surfaces of the map of regions, and of two short runs on them."""
+def mapped() -> Numbers:
+    """Yield the surfaces of the map of regions, and two short runs on them."""
     from rrl.studies.map_cells import (
         JUDGING_KINDS,
         TUNING_KINDS,
-        Cell,
         agent_settings,
         map_surface,
         run_cell,
     )
 
-    kinds, cell = (*TUNING_KINDS, *JUDGING_KINDS), Cell(0.05, 0.07)
-    found = [list(map(_short, map_surface(kind, 0.05, 3)[::40])) for kind in kinds]
+    kinds = *TUNING_KINDS, *JUDGING_KINDS
+    for kind in kinds:
+        yield map_surface(kind, 0.05, 3)[::40]
     for agent in ("rrl", "q-learning"):
         setting = agent_settings()[agent][0]
-        runs = run_cell(agent, setting, cell, [(kinds[0], 3)], [1], 120)
-        found += [list(map(_short, values.ravel())) for values in runs.values()]
-    return _hash(found)
+        yield from run_cell(0.05, 0.07, agent, setting, kinds[0], 3, [1], 120)["measures"][0]
 
 
-def truths() -> str:
-    """Return the digest of the truth of a simulated load, a changing one, and a recorded one."""
+def truths() -> Numbers:
+    """Yield the truth of a simulated load, a changing one, and a recorded one."""
     phases = Phases((0, 2, 4), (1 / 60, 1 / 165, 1 / 60), 100)
-    found: list[Any] = []
     for testbed, load in (("cpu2", 115.0), ("cpu2", phases), (JUDGED, 81.5), (f"{JUDGED}/1", 81.5)):
-        truth = find_truth(open_scenario(testbed, load, DATA), replications=6, episodes=6)
-        found += [[_short(value) for value in np.ravel(part)] for part in truth if part is not None]
-    return _hash(found)
+        yield from find_truth(open_scenario(testbed, load, DATA), replications=6, episodes=6)
 
 
-def measured() -> str:
-    """Return the digest of all measures of some runs, and of their medians and intervals."""
+def measured() -> Numbers:
+    """Yield all measures of some runs, and their medians and intervals."""
     from rrl.studies.outcomes import interval, measures, median_of
 
     rng = np.random.default_rng(10)
     space = ConfigSpace([Knob("threads", range(12))])
-    cost, late = np.geomspace(1.0, 3.0, 12), np.linspace(0.0, 0.5, 12)
-    scenario = Scenario("line", TESTBEDS["cpu2"](), Poisson(9.0), cost, late)
+    line = surface("line", space, np.geomspace(1.0, 3.0, 12))
+    scenario = replace(line, violations=np.linspace(0.0, 0.5, 12))
     chosen = rng.integers(len(space), size=(9, 140))
     recommended = np.minimum(np.sort(chosen, axis=1)[:, ::-1], chosen)
     runs = Race(chosen.astype(np.int32), recommended.astype(np.int32))
-    found = [list(map(_short, values)) for values in score(scenario, runs).values()]
+    yield from score(scenario, runs).values()
     for name, values in measures(scenario, runs).items():
         middle = interval(name, values, np.random.default_rng(0), median_of(name, 140))
-        found += [list(map(_short, values)), [_short(value) for value in middle.values()]]
-    return _hash(found)
+        yield from (values, list(middle.values()))
 
 
-def behaviours() -> dict[str, Callable[[], str | None]]:
-    """Return what has a version, by name, with the function that makes its digest."""
+def behaviours() -> dict[str, Callable[[], Numbers]]:
+    """Return what has a version, by name, with the function that shows what it does."""
     agents = {f"agent {name}": partial(agent_choices, name) for name in (*HOME, *ABLATED)}
-    problems = {f"problem {name}": partial(latencies, name) for name in TESTBEDS}
-    made = {f"problem {name}": partial(surface_costs, name) for name in (*SURFACES, *MADE)}
+    rates = {name: RATES.get(name, 115.0) * np.array([0.7, 1.0, 4.0]) for name in TESTBEDS}
+    changing = Phases((0, 2, 4), (1 / 50, 1 / 113, 1 / 80), 100)
+    replays = product((f"{JUDGED}/0", f"{JUDGED}/1"), (81.5, changing))
+    problems: dict[str, list[tuple[str, Any]]] = {
+        **{name: [(name, rate) for rate in rates[name].tolist()] for name in TESTBEDS},
+        **{name: [(name, None)] for name in (*SURFACES, *MADE)},
+        "replay": list(replays),
+    }
     return {
         **agents,
         "agent warm start": warm_choices,
-        **problems,
-        **made,
-        "problem replay": replays,
+        **{f"problem {name}": partial(answers, *some) for name, some in problems.items()},
         "problem day": days,
         **{f"load {name}": partial(arrivals, name) for name in WORKLOADS},
         "judge loop": loop,
@@ -344,8 +314,9 @@ def processes() -> int:
 
 
 def _digest(name: str) -> str | None:
-    with one_thread(), suppress(OSError, DataError):  # its data are missing
-        return behaviours()[name]()
+    with one_thread(), suppress(OSError, DataError):  # its data or its package are missing
+        numbers = (number for part in behaviours()[name]() for number in np.ravel(part))
+        return _hash([f"{float(number):.9g}" for number in numbers])  # processors differ in more
     return None
 
 
@@ -368,7 +339,8 @@ def _keep(found: dict[str, str | None]) -> None:
 @cache
 def _code() -> str:
     """Return the digest of all that a behaviour can depend on."""
-    files = sorted(path for room in ROOMS for path in (PACKAGE / room).rglob("*.py"))
+    rooms = sorted(room for room in PACKAGE.iterdir() if room.name not in LATER)
+    files = sorted(path for room in rooms for path in room.rglob("*.py"))
     return _hash([list(map(file_digest, files)), installed((*NUMERICAL, "tensorflow"))])
 
 
@@ -380,23 +352,21 @@ def label(name: str) -> str:
     >>> label("load Poisson").startswith("load Poisson ")
     True
     """
-    stored, (digest,) = known().get(name), digests([name]).values()
-    if stored is None:
-        return f"{name} {(digest or 'unknown')[:12]}"
-    if digest is None or stored.digest in ("", digest):
-        return f"{name} {stored.number}"
-    return f"{name} {digest[:12]}"
+    (digest,) = digests([name]).values()
+    is_known = _is_known(name, digest)
+    return f"{name} {known()[name].number if is_known else (digest or 'unknown')[:12]}"
 
 
 def changed() -> dict[str, str]:
     """Return the digests of all behaviours that are not those of their versions, by name."""
-    stored = known()
-    present = digests(behaviours())
-    return {
-        name: digest
-        for name, digest in present.items()
-        if digest is not None and (name not in stored or stored[name].digest not in ("", digest))
-    }
+    present = digests(behaviours()).items()
+    return {name: digest for name, digest in present if digest and not _is_known(name, digest)}
+
+
+def _is_known(name: str, digest: str | None) -> bool:
+    """Return whether a version has this digest; what cannot be told here counts as the same."""
+    stored = known().get(name)
+    return stored is not None and (digest is None or stored.digest in ("", digest))
 
 
 def accept(path: Path = PATH) -> list[str]:
@@ -423,11 +393,6 @@ def accept(path: Path = PATH) -> list[str]:
     text = (f'"{name}": {json.dumps(list(stored[name]))}' for name in sorted(stored))
     write_atomically(path, "{\n" + ",\n".join(text) + "\n}\n")
     return lines
-
-
-def _short(value: Any) -> str:
-    """Return nine digits of a number: the last bits differ between processors."""
-    return f"{float(value):.9g}"
 
 
 def _hash(found: Any) -> str:

@@ -1,18 +1,24 @@
-"""The page of the claims: ``claims.md``, and ``claims.json`` with the same for programs."""
+"""The page of the claims: ``claims.md``, and ``claims.json`` with the same for programs.
+
+``claim_page.md``, beside this module, contains the words of the page with a ``$name`` for each
+number, list and table.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rrl.recording.truth import TOLERANCE
 from rrl.studies.claim_tables import LOADS, Evidence
-from rrl.studies.claims import USE, VERDICTS, Judged, Number
+from rrl.studies.claims import USE, VERDICTS, by_half
 from rrl.studies.days import DEFAULT
 from rrl.studies.map_cells import MEASURES
 from rrl.studies.map_factors import PAPER_CONDITIONS
@@ -53,7 +59,7 @@ def as_text(value: float, low: float, high: float, unit: str = "") -> str:
     return f"{texts[0]}{interval} {unit}".rstrip()
 
 
-def claim_row(judged: Judged, registered: Registration) -> Claim:
+def claim_row(id: str, judged: pd.DataFrame, registered: Registration) -> Claim:
     """Return what a claim comes to, by name, as both files have it.
 
     Returns
@@ -65,36 +71,33 @@ def claim_row(judged: Judged, registered: Registration) -> Claim:
         `oracle` have the number of the first part for each half, of the agent and of the oracle.
         `registration` is the SHA-256 of the registration from which the verdict follows.
     """
-    claim, part = judged.claim, judged.claim.parts[0]
+    claim, part = registered.claims[id], registered.claims[id].parts[0]
 
-    def texts(agent: str, interval: bool = True) -> list[str]:
-        return [_text(one, claim.unit, interval) for one in judged.of(agent) if one.problems]
+    def texts(agent: str) -> list[str]:
+        both = by_half(judged, id, agent).itertuples()
+        return [as_text(n.value, n.low, n.high, claim.unit) for n in both if n.problems]
 
-    short = {
-        name: " / ".join(texts(agent, interval=False)) or "none"
-        for name, agent in (("own", claim.about), ("oracle", ORACLE), ("fixed", FIXED))
+    named = {"own": texts(claim.about), "oracle": texts(ORACLE), "fixed": texts(FIXED)}
+    short = {  # without intervals
+        name: re.sub(r" \[.*?\]", "", " / ".join(found)) or "none" for name, found in named.items()
     }
-    side = "above" if part.above is not None else "below"
+    own = judged[(judged["claim"] == id) & (judged["agent"] == claim.about) & judged["decides"]]
+    testbeds = {name.split()[0] for names in own["problems"] for name in names}
     return {
-        "id": judged.id,
+        "id": id,
         "paper": claim.paper,
         "words": claim.words,
         "source": claim.source,
         "agent": claim.about,
-        "kind": judged.kind,
-        "verdict": judged.verdict,
-        "reason": REASONS[judged.id].format(**short),
-        "rule": "after results" if judged.after_results else "before results",
-        "asked": f"{side} {part.threshold:g} {claim.unit}",
-        "measured": texts(claim.about),
-        "oracle": texts(ORACLE),
+        "kind": own["kind"].iloc[0],
+        "verdict": own["verdict"].iloc[0],
+        "reason": REASONS[id].format(**short),
+        "rule": f"{'after' if testbeds & set(registered.already_read) else 'before'} results",
+        "asked": f"{part.side} {part.threshold:g} {claim.unit}",
+        "measured": named["own"],
+        "oracle": named["oracle"],
         "registration": registered.digest,
     }
-
-
-def _text(number: Number, unit: str, interval: bool) -> str:
-    ends = (number.low, number.high) if interval else (number.value, number.value)
-    return as_text(number.value, *ends, unit)
 
 
 def by_utilisation(evidence: Evidence, agents: Iterable[str]) -> pd.DataFrame:
@@ -134,12 +137,7 @@ def best_simple(table: pd.DataFrame, simple: Sequence[str]) -> str:
 def lost_loads(evidence: Evidence, ours: str, column: str) -> pd.DataFrame:
     """Return where another agent is better than ours by more than the tolerance.
 
-    Parameters
-    ----------
-    evidence : Evidence
-    ours : str
-    column : str
-        Of `runs`, such as "deployed" or "mean_cost". Medians over the seeds are compared.
+    The medians over the seeds are compared, by a column of `runs` such as "deployed".
 
     Returns
     -------
@@ -155,25 +153,6 @@ def lost_loads(evidence: Evidence, ours: str, column: str) -> pd.DataFrame:
 
 
 # --- the page -------------------------------------------------------------------------------------
-
-
-def lead(claims: Sequence[Claim], saved: pd.DataFrame, ours: str, rival: str) -> str:
-    """Return three sentences: the verdicts, what is saved, and what could be saved.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> rows = [("low", name, 0, saved) for name, saved in (("a", 30), ("b", 20), ("oracle", 40))]
-    >>> table = pd.DataFrame(rows, columns=["load", "agent", "half", "saved"])
-    >>> print(lead([], table, "a", "b").splitlines()[1])
-    Of the default's mean latency, `a` saves 30 % (low).
-    """
-    return (
-        f"{counted(claims)}\n"
-        f"Of the default's mean latency, `{ours}` saves {_by_load(saved, ours)}.\n"
-        f"The best simple rival, `{rival}`, saves {_by_load(saved, rival)}, and an oracle "
-        f"{_by_load(saved, ORACLE)}."
-    )
 
 
 def counted(claims: Sequence[Claim]) -> str:
@@ -193,37 +172,77 @@ def counted(claims: Sequence[Claim]) -> str:
     return f"Of the paper's {tested} claims, {', '.join(words) or 'none is judged'}."
 
 
-def _by_load(saved: pd.DataFrame, agent: str) -> str:
-    own = saved[saved["agent"] == agent]
-    cells = {load: _cell(own[own["load"] == load]) for load in LOADS}
-    return (
-        ", ".join(f"{cell} % ({load})" for load, cell in cells.items() if cell) or "nothing known"
+def write_claims(
+    judged: pd.DataFrame,
+    evidence: Evidence,
+    registered: Registration,
+    folder: str | os.PathLike[str],
+    of_map: Sequence[str],
+    of_paper: pd.DataFrame,
+) -> list[Claim]:
+    """Write ``claims.json`` and ``claims.md`` with the same numbers, and return the claims.
+
+    `judged` is that of :func:`rrl.studies.claims.judge_all`. The page also says what the map says:
+    `of_map`, the sentences of :func:`rrl.studies.map_factors.map_words`, and `of_paper`, the table
+    of :func:`rrl.studies.map_claims.judge_on_map`.
+    """
+    claims = [claim_row(id, judged, registered) for id in registered.claims]
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    write_atomically(Path(folder) / "claims.json", json.dumps(claims, indent=1) + "\n")
+    (ours,) = registered.columns["recommended"]
+    missing = of_paper[(of_paper["problems"] == 0) & (of_paper["measure"] == MEASURES[0])]
+    absent = (f"{row.claim}: {row.metric} against {row.against}" for row in missing.itertuples())
+    page = Template(Path(__file__).with_suffix(".md").read_text(encoding="utf-8")).substitute(
+        counted=counted(claims),
+        claims=_claims(claims),
+        of_map="\n".join(f"- {one}" for one in of_map),
+        of_paper=_of_paper(of_paper, registered),
+        absent=", ".join(absent),
+        deployed=_lost(evidence, ours, "deployed"),
+        mean_cost=_lost(evidence, ours, "mean_cost"),
+        differ=", ".join(_differ(judged, registered)) or "no claim",
+        changes=_changes(registered),
+        digest=registered.digest,
+        tolerance=f"{100 * TOLERANCE:g}",
+        **{
+            name: ", ".join(f"{100 * level:g}" for level in levels)
+            for name, levels in PAPER_CONDITIONS.items()
+        },
+        **_savings(evidence, ours, registered.columns["simple"]),
+        **_where_tested("C7", judged, evidence, registered),
     )
+    write_atomically(Path(folder) / "claims.md", page)
+    return claims
 
 
-def _cell(rows: pd.DataFrame, column: str = "saved") -> str:
-    return " / ".join(f"{value:.3g}" for value in rows.sort_values("half")[column])
+def _savings(evidence: Evidence, ours: str, simple: Sequence[str]) -> dict[str, str]:
+    """Return what we, the best simple rival and an oracle save, as sentences and as a table."""
+    saved = by_utilisation(evidence, (ours, *simple, ORACLE, READER))
+    rival = best_simple(saved, simple)
 
+    def cells(agent: str, column: str = "saved") -> dict[str, str]:
+        """Return a number for each half, by load."""
+        own = saved[saved["agent"] == agent].groupby("load")[column]
+        return {str(load): " / ".join(f"{x:.3g}" for x in both) for load, both in own}
 
-def _utilisation(saved: pd.DataFrame, ours: str, rival: str) -> str:
+    def sentence(agent: str) -> str:
+        by_load = cells(agent)
+        return ", ".join(f"{by_load[load]} % ({load})" for load in LOADS if load in by_load)
+
     head = ("utilisation", "default, times the best", f"`{ours}` saves, %", f"`{rival}` saves, %",
             "perfect reader saves, %", "oracle saves, %")  # fmt: skip
-    rows = []
-    for load in LOADS:
-        own = saved[saved["load"] == load]
-        cells = [_cell(own[own["agent"] == name]) for name in (ours, rival, READER, ORACLE)]
-        rows.append((load, _cell(own[own["agent"] == ORACLE], "best"), *cells))
-    halves = sorted(saved["half"].unique())
-    both = " / ".join(HALVES[half] for half in halves)
-    return (
-        f"{_table(head, rows)}\n\nEach cell: {both}; the other half judges. A number is the "
-        "geometric mean over the recordings of what is deployed after the registered number of "
-        "episodes. A perfect reader always deploys what is best in the replayed half, and an "
-        "oracle what is best by the judge."
-    )
+    columns = cells(ORACLE, "best"), *map(cells, (ours, rival, READER, ORACLE))
+    rows = [(load, *(column.get(load, "") for column in columns)) for load in LOADS]
+    said = {"ours_saves": ours, "rival_saves": rival, "oracle_saves": ORACLE}
+    return {
+        "ours": ours,
+        "rival": rival,
+        "utilisation": _table(head, rows),
+        **{name: sentence(agent) for name, agent in said.items()},
+    }
 
 
-def _claims(claims: Sequence[Claim], evidence: Evidence, judged: Mapping[str, Judged]) -> list[str]:
+def _claims(claims: Sequence[Claim]) -> str:
     head = ("claim", "the paper", "agent", "measured", "asked", "oracle", "verdict", "why", "rule")
     rows = [
         (c["id"], c["paper"], f"`{c['agent']}`" if c["agent"] else "",
@@ -231,153 +250,69 @@ def _claims(claims: Sequence[Claim], evidence: Evidence, judged: Mapping[str, Ju
          f"**{c['verdict']}**", c["reason"], f"made {c['rule']}")
         for c in claims
     ]  # fmt: skip
-    said = [_table(head, rows)]
-    if "C7" in judged and len(evidence.facts):
-        one, facts = judged["C7"], evidence.facts
-        own = facts[(facts["kind"] == one.kind) & facts["workload"].isin(one.claim.workloads)]
-        beds = ", ".join(dict.fromkeys(own["testbed"]))
-        loads = ", ".join(one.claim.workloads)
-        said.append(
-            f"C7 was tested on {beds}, under {loads}. Of its episodes, "
-            f"{100 * own['seen'].mean():.0f} % replay a load that was seen in development. The "
-            "other claims, all agents, and the numbers on each load are in notebook `08_claims`."
-        )
-    return said
+    return _table(head, rows)
 
 
-def _when_a_region_pays(of_map: Sequence[str]) -> list[str]:
-    if not of_map:
-        return []
-    picture = (
-        "![Factors of the paper's agent over Q-learning by roughness and noise](region-map.png)"
-    )
-    return ["## When does a region pay?", picture, "\n".join(f"- {one}" for one in of_map)]
+def _where_tested(
+    id: str, judged: pd.DataFrame, evidence: Evidence, registered: Registration
+) -> dict[str, str]:
+    """Return on which testbeds and loads a claim was tested, and how much of this was seen (%)."""
+    facts, workloads = evidence.facts, registered.claims[id].workloads
+    kinds = judged.loc[(judged["claim"] == id) & judged["decides"], "kind"]
+    own = facts[facts["kind"].isin(kinds) & facts["workload"].isin(workloads)]
+    return {
+        "testbeds": ", ".join(dict.fromkeys(own["testbed"])),
+        "workloads": ", ".join(workloads),
+        "seen": f"{100 * own['seen'].mean():.0f}",
+    }
 
 
-def conditions_section(judged: pd.DataFrame) -> str:
-    """Return the section about the paper's conditions, in Markdown.
-
-    Parameters
-    ----------
-    judged : DataFrame
-        See :func:`rrl.studies.map_claims.judge_on_map`.
-    """
-    rough, noise = (
-        ", ".join(f"{100 * level:g}" for level in PAPER_CONDITIONS[name])
-        for name in ("roughness", "noise")
-    )
+def _of_paper(judged: pd.DataFrame, registered: Registration) -> str:
+    """Return the table of the claims under the paper's conditions, by their first parts."""
     lines = []
-    for id, rows in judged.groupby("claim", sort=False):
-        side, unit = ("below", "%") if id == "C1" else ("above", "times")
-        first = rows.groupby("measure", sort=False).first()
-        said = [_said(first.loc[measure], unit) for measure in MEASURES]
-        one = rows.iloc[0]
-        lines.append((str(id), f"`{one['agent']}`", f"{side} {one['threshold']:g} {unit}", *said))
-    head = ("claim", "agent", "asked", *(f"by what is {measure}" for measure in MEASURES))
-    missing = judged[(judged["problems"] == 0) & (judged["measure"] == MEASURES[0])]
-    absent = ", ".join(
-        f"{row.claim}: {row.metric} against {row.against}" for row in missing.itertuples()
-    )
-    return "\n\n".join([
-        "## Under the paper's conditions",
-        f"On the map, these are the cells where neighbours differ by {rough} % and an episode has "
-        f"a noise of {noise} %. They were declared before the map was "
-        "computed. **Rule made after results**: that these cells judge C1 to C4 was decided "
-        "when the map was known. The thresholds, the words and the code are the registered "
-        "ones. The number is the first part's: episodes of Q-learning over those of the "
-        "agent (for C3, of the best fixed radius), until what is served, or recommended, "
-        "stays within 10 % of the best.",
-        _table(head, lines),
-        f"Parts for which the map has no runs ({absent}) cannot be met there.",
-    ])  # fmt: skip
+    for id, rows in judged.drop_duplicates(["claim", "measure"]).groupby("claim", sort=False):
+        one, unit, said = rows.iloc[0], registered.claims[str(id)].unit, []
+        for row in rows.itertuples():
+            number = f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}] {unit}"
+            again = f"measured again, the same configuration errs by {row.oracle:.3g} {unit}"
+            word = f"**{row.verdict}**"
+            said.append(f"{number}: {word}" if row.problems else f"{word}: {again}")
+        asked = f"{one['side']} {one['threshold']:g} {unit}"
+        lines.append((str(id), f"`{one['agent']}`", asked, *said))
+    return _table(("claim", "agent", "asked", *(f"by what is {m}" for m in MEASURES)), lines)
 
 
-def _said(row: pd.Series, unit: str) -> str:
-    """Return the number of a claim by one measure, and the verdict."""
-    if not row["problems"]:
-        oracle = f"measured again, the same configuration errs by {row['oracle']:.3g} {unit}"
-        return f"**{row['verdict']}**: {oracle}"
-    number = f"{row['value']:.3g} [{row['low']:.3g}, {row['high']:.3g}] {unit}"
-    return f"{number}: **{row['verdict']}**"
-
-
-def _lost(evidence: Evidence, ours: str) -> list[str]:
-    said = [
-        f"In these cases, `{ours}` costs over {100 * TOLERANCE:.0f} % more than another agent. "
-        "A case is a steady load with one half replayed."
+def _lost(evidence: Evidence, ours: str, column: str) -> str:
+    """Return where another agent costs less than ours, by a column of the runs."""
+    lost = lost_loads(evidence, ours, column).sort_values("ratio", ascending=False)
+    rows = [
+        (one.problem, HALVES[one.half], f"{one.ratio:.2f} times `{one.agent}`")
+        for one in lost.itertuples()
     ]
     cases = int(evidence.facts["load"].isin(LOADS).sum())
-    for column, what in (("deployed", "Deployed cost"), ("mean_cost", "Mean cost while learning")):
-        lost = lost_loads(evidence, ours, column).sort_values("ratio", ascending=False)
-        rows = [
-            (one.problem, HALVES[one.half], f"{one.ratio:.2f} times `{one.agent}`")
-            for one in lost.itertuples()
-        ]
-        said.append(f"**{what}**: {len(rows)} of {cases} cases.")
-        if rows:
-            said.append(_table(("load", "half", f"cost of `{ours}`"), rows))
-    return said
+    table = _table(("load", "half", f"cost of `{ours}`"), rows)
+    return f"{len(rows)} of {cases} cases." + (f"\n\n{table}" if rows else "")
 
 
-def _sure(judged: Mapping[str, Judged]) -> list[str]:
-    apart, single = [], []
-    for one in judged.values():
-        numbers = one.of(one.claim.about)
-        apart += [one.id] * (len({(n.met, n.direction) for n in numbers}) > 1)
-        single += [one.id] * (len(numbers) < one.halves[one.kind])
-    missing = f" Only one half is computed yet for {', '.join(single)}." if single else ""
+def _differ(judged: pd.DataFrame, registered: Registration) -> list[str]:
+    """Return the claims to which the first numbers of both halves give different verdicts."""
+    words = ["met", "directed"]
     return [
-        "A verdict on a recording needs both halves, and the weaker one counts. By their first "
-        "numbers, the two halves would give different verdicts for "
-        f"{', '.join(apart) or 'no claim'}.{missing}",
-        "Brackets are 95 % intervals: for C1 over the loads; for C2, C3, C4 and C7 over the "
-        "recordings and the seeds. For C5, C6 and C7 they include the error of the half that "
-        "judges. All runs on a recording replay the same few episodes, so a second half says more "
-        "about luck than more seeds do.",
+        id
+        for id, claim in registered.claims.items()
+        if len(by_half(judged, id, claim.about)[words].drop_duplicates()) > 1
     ]
 
 
-def _log(registered: Registration) -> list[str]:
+def _changes(registered: Registration) -> str:
     rows = [
         (str(entry["date"]), " ".join(str(entry["moved"]).split()))
         for entry in registered.changes
         if "after all was read" in str(entry["reason"]).lower()
     ]
-    digest = f"Registered in `data/claims.yaml`, SHA-256 {registered.digest}."
-    return [_table(("date", "whose verdicts moved"), rows), f"`changes` there says why. {digest}"]
+    return _table(("date", "whose verdicts moved"), rows)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def write_claims(
-    judged: Mapping[str, Judged],
-    evidence: Evidence,
-    registered: Registration,
-    folder: str | os.PathLike[str],
-    of_map: Sequence[str] = (),
-    conditions: str = "",
-) -> list[Claim]:
-    """Write ``claims.json`` and ``claims.md`` with the same numbers, and return the claims.
-
-    The sentences of `of_map` (:func:`rrl.studies.map_factors.map_words`) stand on the page, beside
-    the figure of the map. The section `conditions` (:func:`conditions_section`) follows.
-    """
-    claims = [claim_row(one, registered) for one in judged.values()]
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    write_atomically(Path(folder) / "claims.json", json.dumps(claims, indent=1) + "\n")
-    (ours,) = registered.columns["recommended"]
-    saved = by_utilisation(evidence, (ours, *registered.columns["simple"], ORACLE, READER))
-    rival = best_simple(saved, registered.columns["simple"])
-    page = [
-        "# Claims", lead(claims, saved, ours, rival), _utilisation(saved, ours, rival),
-        "## Eight claims and one use", *_claims(claims, evidence, judged),
-        *_when_a_region_pays(of_map), *filter(None, [conditions]),
-        "## Where it is not the best", *_lost(evidence, ours),
-        "## How sure", *_sure(judged),
-        "## What changed after results", *_log(registered),
-    ]  # fmt: skip
-    write_atomically(Path(folder) / "claims.md", "\n\n".join(page) + "\n")
-    return claims

@@ -26,7 +26,7 @@ from rrl.studies.outcomes import Results, name_of
 from rrl.studies.problems import half_of, open_scenario
 from rrl.studies.race import Race, score
 from rrl.studies.registration import Problem, Registration
-from rrl.studies.scenario import SLO_FACTORS, Scenario, Truth
+from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Setting
 from rrl.studies.similarity_error import (
     GlobalMean,
@@ -59,12 +59,13 @@ class Evidence(NamedTuple):
         true mean latency and the true fraction of late requests of what is deployed after the
         registered number of episodes. `error` is the standard error of the logarithm of
         `latency_s`, and `requests` is the number of independent requests behind `late`.
+        `simple_regret` is that of `facts`.
     late : DataFrame
         The same for agents that minimised the fraction of late requests.
     served : DataFrame
         One row per problem whose load changes, agent or reference, and seed: the mean latency
         `latency_s` that was served while learning, on recordings by the half that judges, with the
-        `error` of the logarithm of its ratio to the default's.
+        `error` of the logarithm of its ratio to the default's, and `simple_regret`.
     similarity : DataFrame
         One row per problem under a load that stays, and estimator, with the median `error` of its
         estimates (%). The estimator ``again`` measures the configuration itself once more.
@@ -151,50 +152,41 @@ def steady_tables(
     registered: Registration,
     problems: Sequence[Problem],
     results: Results,
-    truths: Mapping[Any, Truth],
     scenarios: Mapping[Any, Scenario],
     simulated_requests: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the tables `runs` and `facts` of :class:`Evidence` for loads that stay.
 
-    Parameters
-    ----------
-    registered : Registration
-    problems : sequence of Problem
-    results : mapping of Setting to Race
-        All agents minimised the same: with those of :func:`late_settings`, `runs` is `late`.
-    truths, scenarios : mapping
-        By testbed and load.
-    simulated_requests : int
-        The number of requests per configuration behind a simulated truth.
+    All agents of the `results` minimised the same: with those of :func:`late_settings`, `runs` is
+    `late`. The `scenarios` are given by testbed and load, with their truths. A simulated truth
+    rests on `simulated_requests` of each configuration.
     """
     import pandas as pd
 
-    rules = registered.rules
-    row = SLO_FACTORS.index(rules.late_factor)
-    by_problem: dict[Any, dict[Setting, Race]] = {}
-    for setting, race in results.items():
-        by_problem.setdefault(setting.problem, {})[setting] = race
-    runs, facts = [], []
+    rules, runs, facts = registered.rules, [], []
     for problem in problems:
-        key = problem.what.problem
-        if problem.workload or key not in by_problem:
+        own = {one: race for one, race in results.items() if one.problem == problem.what.problem}
+        if problem.workload or not own:
             continue
-        scenario, late = scenarios[key], truths[key].late[row]
-        head = _head(problem)
+        scenario, head = scenarios[problem.what.problem], _head(problem)
         sure = how_sure(scenario, rules.late_factor * scenario.optimum, simulated_requests)
         facts.append(head | _facts(registered, problem, scenario, sure["error"]))
-        own = by_problem[key]
-        least = any(setting.objective != "mean" for setting in own)
+        least_late = any(setting.objective != "mean" for setting in own)
         races = {setting.agent: race for setting, race in own.items()}
-        races |= _references(scenario, late if least else None, next(iter(races.values())))
+        races |= _references(scenario, least_late, next(iter(races.values())))
         for agent, race in races.items():
             found, episodes = score(scenario, race), race.recommended.shape[1]
             final = race.recommended[:, min(rules.deployed_after, episodes) - 1]
-            columns: dict[str, Any] = {"first": found["first_within_5"]}
-            columns |= {"mean_cost": found["mean_cost"]}
-            columns |= {"deployed": 1 + found["simple_regret"], "latency_s": scenario.cost[final]}
-            columns |= {name: values[final] for name, values in (sure | {"late": late}).items()}
+            columns: dict[str, Any] = {
+                "first": found["first_within_5"],
+                "mean_cost": found["mean_cost"],
+                "deployed": 1 + found["simple_regret"],
+                "latency_s": scenario.cost[final],
+                "error": sure["error"][final],
+                "requests": sure["requests"][final],
+                "late": scenario.violations[final],
+                "simple_regret": _regret(scenario),
+            }
             columns |= {"agent": agent, "seed": np.arange(len(final)), "episodes": episodes}
             runs.append(pd.DataFrame(head | columns))
     return pd.concat(runs, ignore_index=True) if runs else pd.DataFrame(), pd.DataFrame(facts)
@@ -212,14 +204,14 @@ def _head(problem: Problem) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _references(scenario: Scenario, late: Any, like: Race) -> dict[str, Race]:
+def _references(scenario: Scenario, least_late: bool, like: Race) -> dict[str, Race]:
     """Return races of references: the default serves first, then always one configuration.
 
     It is the default, or the best one: that with the lowest cost, or with the fewest late requests
     and among these the lowest cost.
     """
     cost = scenario.cost
-    best = int(np.lexsort((cost, cost if late is None else late))[0])
+    best = int(np.lexsort((cost, scenario.violations if least_late else cost))[0])
     numbers = {DEFAULT: scenario.default, ORACLE: best}
     if scenario.replay_best is not None:
         numbers[READER] = scenario.replay_best
@@ -293,16 +285,8 @@ def served_tables(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the tables `served` and `facts` of :class:`Evidence` for loads that change.
 
-    Parameters
-    ----------
-    registered : Registration
-    problems : iterable of Problem
-    results : mapping of Setting or Day to Race or arrays
-        What :meth:`rrl.Sweep.run` and :meth:`rrl.Sweep.days` return for :func:`settings`.
-    scenarios : mapping
-        By testbed and load.
-    data : path
-        The folder of the profiles.
+    The `results` are those of :func:`settings` by :meth:`rrl.Sweep.run`, the `scenarios` are given
+    by testbed and load, and `data` is the folder of the profiles.
     """
     import pandas as pd
 
@@ -335,14 +319,13 @@ def served_tables(
             latency = {agent: _mean_s(found) for agent, found in own.items()}
             best = latency[DEFAULT] / (1 + regret)  # on the arrivals of each seed
             latency |= {ORACLE: best, FIXED: best}
-        head = _head(problem)
-        for agent, values in latency.items():
-            row = head | {"agent": agent, "seed": np.arange(len(values)), "latency_s": values}
-            served.append(pd.DataFrame(row | {"error": error.get(agent, 0.0)}))
         best_s, default_s = (float(np.median(latency[name])) for name in (ORACLE, DEFAULT))
         regret = default_s / best_s - 1 if regret is None else regret
-        facts.append(head | {"best_s": best_s, "default_s": default_s, "simple_regret": regret,
-                             "load": "", "seen": seen})  # fmt: skip
+        head = _head(problem) | {"simple_regret": regret}
+        for agent, values in latency.items():
+            row = {"agent": agent, "seed": np.arange(len(values)), "latency_s": values}
+            served.append(pd.DataFrame(head | row | {"error": error.get(agent, 0.0)}))
+        facts.append(head | {"best_s": best_s, "default_s": default_s, "load": "", "seen": seen})
     table = pd.concat(served, ignore_index=True) if served else pd.DataFrame()
     return table, pd.DataFrame(facts)
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,7 +32,8 @@ from rrl.simulation.shared_machine import ALONE, Neighbour, SharedServer
 from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.outcomes import interval
-from rrl.studies.problems import half_of
+from rrl.studies.problems import open_scenario
+from rrl.studies.scenario import Scenario
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Server
 from rrl.tuning.loop import steps
@@ -167,11 +167,12 @@ def level_costs(problem: Day, data: str) -> tuple[NDArray[np.float64], NDArray[n
     rates : ndarray, shape (levels,)
     costs : ndarray, shape (levels, configurations)
     """
-    server = _machine(problem.testbed, data)
+    server = _scenario(problem, data).server
     if isinstance(server, RecordedServer):
         profile, judge = server.profile, 1 - (server.half or 0)
         truths = [judge_half(profile, rate, judge).cost for rate in profile.rates_per_s]
         return np.array(profile.rates_per_s), np.array(truths)
+    assert isinstance(server, SimulatedServer)
 
     def costs(slow: float) -> NDArray[np.float64]:
         find = partial(
@@ -202,14 +203,14 @@ def run_days(day: Day, seeds: Sequence[int], data: str) -> Arrays:
     """
     chosen = np.empty((len(seeds), day.episodes), dtype=np.int32)
     late, mean_s = np.empty_like(chosen), np.empty(chosen.shape, dtype=np.float32)
-    hour = np.empty_like(mean_s)
+    hour, scenario = np.empty_like(mean_s), _scenario(day, data)
     for row, seed in enumerate(seeds):
-        server = _server(day, seed, data)
+        server = _server(day, scenario.server, seed)
         agent = _agent(day, server.space, seed, data)
         run = steps(
             server,
             agent,
-            device_day(day.rate, day.length_s),
+            scenario.workload,
             day.episodes,
             np.random.default_rng([seed, 1]),
             requests=day.requests,
@@ -224,17 +225,12 @@ def run_days(day: Day, seeds: Sequence[int], data: str) -> Arrays:
     return {"chosen": chosen, "mean_s": mean_s, "late": late, "hour": hour}
 
 
-@lru_cache(maxsize=8)
-def _machine(testbed: str, data: str) -> SimulatedServer | RecordedServer:
-    if testbed in TESTBEDS:
-        return TESTBEDS[testbed]()
-    name, half = half_of(testbed)
-    return RecordedServer(Path(data) / name, half=half)
+def _scenario(day: Day, data: str) -> Scenario:
+    return open_scenario(day.testbed, device_day(day.rate, day.length_s), data)
 
 
-def _server(day: Day, seed: int, data: str) -> Server:
-    machine = _machine(day.testbed, data)
-    if isinstance(machine, RecordedServer):
+def _server(day: Day, machine: Server, seed: int) -> Server:
+    if not isinstance(machine, SimulatedServer):
         return machine
     if not day.neighbour:
         return SharedServer(machine, ALONE)
@@ -269,7 +265,7 @@ def served_days(found: Mapping[Day, Arrays], rng: np.random.Generator) -> pd.Dat
     Parameters
     ----------
     found : mapping of Day to arrays
-        What :meth:`rrl.studies.sweeps.Sweep.days` returns. Each problem has the default.
+        What :meth:`rrl.Sweep.run` returns for days. Each problem has the default.
     rng : numpy.random.Generator
         For the bootstrap.
 

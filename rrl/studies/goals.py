@@ -89,7 +89,7 @@ def judging_requests(problem: Scenario, *, replications: int = 100, seed: int = 
     Examples
     --------
     >>> from rrl.studies.problems import open_scenario
-    >>> requests = judging_requests(open_scenario("keyword-threads 900"))
+    >>> requests = judging_requests(open_scenario("keyword-threads", 900.0))
     >>> len(requests.latency), bool((requests.percentile(99) > requests.mean).all())
     (16, True)
     """

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
 
 from rrl.core.agent import Agent, MakeAgent
@@ -25,16 +24,14 @@ from rrl.core.region import FixedRadius, RegionSize
 from rrl.core.rrl import RRL, adaptive
 from rrl.core.space import ConfigSpace
 from rrl.studies.outcomes import write_csv
-from rrl.studies.problems import SurfaceServer, surface
+from rrl.studies.problems import PathLike, SurfaceServer, open_scenario, surface
 from rrl.studies.scenario import Scenario
-from rrl.tuning.presets import paper_cpu
-
-Floats = NDArray[np.float64]
 
 RACED = ("wide", "pool", "wide, 4 times as fine")
 """The surfaces of the table."""
 HORIZONS, RADII, SEEDS = (100, 300, 1000, 3000), (0.0, 1.0, 2.0, 4.0), 30
 ADAPTIVE = "adaptive"
+FINER = 4  # steps of the finer grid for one of the coarse grid
 DIGITS = 9  # of the numbers in the files
 LOAD_NOISE = 0.1  # of the load estimates: 100 Poisson arrivals give this much
 
@@ -55,41 +52,25 @@ class RadiusRace(NamedTuple):
     radii: pd.DataFrame
 
 
-def learning_surface(name: str, tables: Mapping[str, Any]) -> Scenario:
-    """Return one of the stored surfaces as a problem; with ", 4 times as fine", on a finer grid.
+def learning_surface(name: str, data: PathLike = "data") -> Scenario:
+    """Return a stored surface as a problem; with ", 4 times as fine", on a finer grid.
+
+    There each step of a knob is four steps, between which the log costs are interpolated linearly.
 
     Parameters
     ----------
     name : str
-        This is the key of a table, and possibly the ending.
-    tables : mapping of str to ndarray
-        This is the content of ``data/surfaces/surfaces.npz``.
+        This is one of :data:`rrl.studies.problems.SURFACES`, and possibly the ending.
+    data : path
+        This is the folder of the surfaces.
     """
-    space, cost = paper_cpu(), tables[name.split(",")[0]]
+    coarse = open_scenario(name.split(",")[0], data=data)
     if "," not in name:
-        return surface(name, space, cost.ravel())
-    order = [np.argsort(knob.positions) for knob in space.knobs]  # that of their effect
-    return refine(name, cost[np.ix_(*order)], 4)
-
-
-def refine(name: str, cost: ArrayLike, times: int) -> Scenario:
-    """Make each knob's steps `times` times finer, by linear interpolation of the log costs.
-
-    Parameters
-    ----------
-    name : str
-    cost : array_like, shape (values, ..., values)
-        The values are in the order of the knobs' effect.
-    times : int
-
-    Examples
-    --------
-    >>> refine("line", [1.0, 4.0], 2).cost.tolist()
-    [1.0, 2.0, 4.0]
-    """
-    logs = np.log(np.asarray(cost, dtype=float))
-    axes = [np.arange((n - 1) * times + 1) for n in logs.shape]
-    at = np.stack(np.meshgrid(*axes, indexing="ij")) / times
+        return coarse
+    order = [np.argsort(knob.positions) for knob in coarse.space.knobs]  # that of their effect
+    logs = np.log(coarse.cost.reshape(coarse.space.shape)[np.ix_(*order)])
+    axes = [np.arange((n - 1) * FINER + 1) for n in logs.shape]
+    at = np.stack(np.meshgrid(*axes, indexing="ij")) / FINER
     fine = np.exp(map_coordinates(logs, at, order=1))
     space = ConfigSpace([Knob(f"knob{i}", tuple(axis.tolist())) for i, axis in enumerate(axes)])
     return surface(name, space, fine)
@@ -168,8 +149,7 @@ def make_horizons(folder: Path, data: str, workers: int) -> None:
     from joblib import Parallel, delayed
     from tqdm import tqdm
 
-    tables = np.load(Path(data) / "surfaces" / "surfaces.npz")
-    scenarios = {name: learning_surface(name, tables) for name in RACED}
+    scenarios = {name: learning_surface(name, data) for name in RACED}
     tasks = [(name, seed) for name in RACED for seed in range(SEEDS)]
     jobs = (delayed(race_radii)({name: scenarios[name]}, [seed]) for name, seed in tasks)
     runs = Parallel(n_jobs=workers, return_as="generator")(jobs)

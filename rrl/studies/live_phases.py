@@ -3,10 +3,10 @@
 ``python -m rrl.studies.live_phases`` makes several runs. In each, TensorFlow Serving's default, the
 configuration `FIXED` and the learners of `LEARNERS` take turns, each on its own server, with the
 same arrivals. The learners tune the five knobs of the recorded joint grid behind a guard. Every
-latency is kept. `data/claims.yaml` registers the runs.
+latency is kept. `data/claims.yaml` registers fifteen runs, which the code at a tag records.
 
 The phases are scaled to the rate that the server's default sustains on this machine.
-``notebooks/09_applications`` reads the recorded data.
+``notebooks/09_applications`` shows earlier runs, which had other contestants.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="python -m rrl.studies.live_phases", description=__doc__.split("\n", maxsplit=1)[0]
     )
-    parser.add_argument("--out", type=Path, default=Path("data/live-changing"))
+    parser.add_argument("--out", type=Path, default=Path("build/live-phases"))
     parser.add_argument("--model", default="mobilenet_v2", help="default: mobilenet_v2")
     parser.add_argument("--models", default="build/models", help="where the model is built")
     parser.add_argument("--runs", type=COUNT, default=15, help="default 15; recorded ones are kept")
@@ -163,12 +163,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rrl.recording.plans import JOINT_PART, PLANS
     from rrl.recording.source import sustained_rate
     from rrl.serving.live import LiveServer
-    from rrl.serving.models import build, check_model, sample
+    from rrl.serving.models import build
+    from rrl.serving.saved_model import random_request
 
     options = _parser().parse_args(argv)
-    check_model(options.model)
     model, plan = build(options.model, options.models), PLANS[JOINT_PART]
-    inputs = sample(options.model, np.random.default_rng(0))
+    inputs = random_request(model, np.random.default_rng(0))
 
     def live(stack: ExitStack, space: ConfigSpace) -> LiveServer:
         server = LiveServer(model, space, inputs=inputs, fixed=plan.fixed)

@@ -32,7 +32,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,19 +73,11 @@ def _bowl(x: Floats, rng: np.random.Generator) -> Floats:
     return (x - rng.uniform(1, 9, 3)) ** 2 @ rng.lognormal(0, 0.5, 3)
 
 
-def _cone(x: Floats, rng: np.random.Generator) -> Floats:
-    return np.sqrt(_bowl(x, rng))
-
-
 def _field(x: Floats, rng: np.random.Generator, length: float) -> Floats:
     from scipy.ndimage import gaussian_filter, map_coordinates
 
     smooth = gaussian_filter(rng.standard_normal((11, 11, 11)), length, mode="nearest")
     return map_coordinates(smooth, x.T, order=1)
-
-
-def _hills(x: Floats, rng: np.random.Generator) -> Floats:
-    return _field(x, rng, 2.0)
 
 
 def _valley(x: Floats, rng: np.random.Generator) -> Floats:
@@ -117,8 +109,8 @@ def _rugged(x: Floats, rng: np.random.Generator) -> Floats:
 
 _KINDS: dict[str, Callable[[Floats, np.random.Generator], Floats]] = {
     "bowl": _bowl,
-    "cone": _cone,
-    "hills": _hills,
+    "cone": lambda x, rng: np.sqrt(_bowl(x, rng)),
+    "hills": lambda x, rng: _field(x, rng, 2.0),
     "valley": _valley,
     "basins": _basins,
     "threads": _threads,
@@ -204,16 +196,6 @@ COLUMNS = tuple(
 )
 """What a run is measured by: the names of the columns of all tables."""
 
-ARRAYS = ("arrivals", "excess")
-"""What is stored of the runs, see :func:`run_measures`."""
-
-
-class Cell(NamedTuple):
-    """A place on the map: how much neighbours differ, and the noise of an episode (fractions)."""
-
-    roughness: float
-    noise: float
-
 
 def agent_settings() -> dict[str, list[str]]:
     """Return the settings of each agent that the tuning tries, as JSON.
@@ -268,12 +250,7 @@ def agent_with(agent: str, setting: str) -> MakeAgent:
 def settles(within: Sequence[bool] | NDArray[np.bool_], episodes: int) -> float:
     """Return the first episode, counted from 1, from which on all is within; infinity if none is.
 
-    Parameters
-    ----------
-    within : array_like of bool
-        Its first entry belongs to the first episode.
-    episodes : int
-        The length of the run.
+    `episodes` is the length of the run, and `within` begins with its first episode.
 
     Examples
     --------
@@ -287,7 +264,7 @@ def settles(within: Sequence[bool] | NDArray[np.bool_], episodes: int) -> float:
     return float(first) if first <= LATEST * episodes else math.inf
 
 
-def run_measures(served: Floats, recommended: Floats) -> tuple[Floats, Floats]:
+def run_measures(served: Floats, recommended: Floats) -> Floats:
     """Measure one run, in the order of `COLUMNS`.
 
     Parameters
@@ -297,11 +274,10 @@ def run_measures(served: Floats, recommended: Floats) -> tuple[Floats, Floats]:
 
     Returns
     -------
-    arrivals : ndarray, shape (6,)
-        Episodes until the arrival, counted from 1; infinite if there is none.
-    excess : ndarray, shape (6,)
-        What was served before the arrival, or in the whole run, above the best: the sum over the
-        episodes in units of the best cost.
+    ndarray, shape (2, 6)
+        First the episodes until the arrival, counted from 1; infinite if there is none. Then the
+        excess: what was served before the arrival, or in the whole run, above the best. It is the
+        sum over the episodes in units of the best cost.
 
     Examples
     --------
@@ -319,45 +295,37 @@ def run_measures(served: Floats, recommended: Floats) -> tuple[Floats, Floats]:
     ]
     above = np.concatenate([[0.0], np.cumsum(served - 1)])
     excess = [above[-1 if math.isinf(first) else int(first) - 1] for first in arrivals]
-    return np.array(arrivals), np.array(excess)
+    return np.array([arrivals, excess])
 
 
 def run_cell(
+    rough: float,
+    noise: float,
     agent: str,
     setting: str,
-    cell: Cell,
-    surfaces: Sequence[tuple[str, int]],
+    kind: str,
+    drawn: int,
     seeds: Sequence[int],
     episodes: int,
 ) -> dict[str, Floats]:
-    """Run an agent on surfaces of one cell, from each seed.
+    """Run an agent on a surface of a cell, from each seed.
 
-    Parameters
-    ----------
-    agent, setting : str
-        See :func:`agent_settings`.
-    cell : Cell
-    surfaces : sequence of (str, int)
-        The kind and the seed of each surface, see :func:`rrl.studies.map_cells.map_surface`.
-    seeds : sequence of int
-        Agents with the same seed meet the same noise and the same load estimates.
-    episodes : int
+    A cell is how much neighbours differ, and the noise of an episode (fractions). For `agent` and
+    `setting`, see :func:`agent_settings`, and for `kind` and `drawn`, the seed of the surface,
+    :func:`map_surface`. Agents with the same seed meet the same noise and the same load estimates.
 
     Returns
     -------
-    dict of str to ndarray, shape (surfaces, seeds, 6)
-        ``arrivals`` and ``excess`` of :func:`run_measures`.
+    dict of str to ndarray
+        ``measures`` of :func:`run_measures`, shape (seeds, 2, 6).
     """
-    space, make = paper_grid()[0], agent_with(agent, setting)
-    arrivals, excess = np.empty((2, len(surfaces), len(seeds), len(COLUMNS)))
-    for i, (kind, drawn) in enumerate(surfaces):
-        cost = map_surface(kind, cell.roughness, drawn)
-        scenario = surface(kind, space, cost, cell.noise)
-        for j, seed in enumerate(seeds):
-            learner = make(space, np.random.default_rng([seed, 0]))
-            chosen = np.empty((2, episodes), dtype=int)
-            every = surface_episodes(scenario, learner, seed, episodes)
-            for t, (index, load) in enumerate(every):
-                chosen[:, t] = index, space.index(learner.best(load))
-            arrivals[i, j], excess[i, j] = run_measures(*cost[chosen])
-    return dict(zip(ARRAYS, (arrivals, excess), strict=True))
+    space, make, found = paper_grid()[0], agent_with(agent, setting), []
+    cost = map_surface(kind, rough, drawn)
+    scenario = surface(kind, space, cost, noise)
+    for seed in seeds:
+        learner = make(space, np.random.default_rng([seed, 0]))
+        chosen = np.empty((2, episodes), dtype=int)
+        for t, (index, load) in enumerate(surface_episodes(scenario, learner, seed, episodes)):
+            chosen[:, t] = index, space.index(learner.best(load))
+        found.append(run_measures(*cost[chosen]))
+    return {"measures": np.array(found)}

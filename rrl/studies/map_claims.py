@@ -18,12 +18,10 @@ verdicts of :mod:`rrl.studies.claims`. What differs:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rrl.studies.claim_tables import Evidence
 from rrl.studies.claims import Number, part_number, verdict
 from rrl.studies.map_cells import MEASURES, paper_grid
 from rrl.studies.map_factors import (
@@ -45,17 +43,12 @@ AGENTS = {"C1": "rrl", "C2": "rrl", "C3": "rrl-adaptive", "C4": "rrl"}
 """The agent of the paper that each claim is judged for on the map."""
 
 
-def map_evidence(tuning: pd.DataFrame, runs: pd.DataFrame, column: str, length: int) -> Evidence:
-    """Return the tables of the claims for the cells of the map that fit the paper's setting.
+def map_runs(tuning: pd.DataFrame, runs: pd.DataFrame, column: str, length: int) -> pd.DataFrame:
+    """Return the runs in the cells of the map that fit the paper's setting, to judge speed by.
 
-    Parameters
-    ----------
-    tuning, runs : DataFrame
-        See :mod:`rrl.studies.region_map`.
-    column : str
-        What a run is measured by, such as "served_10".
-    length : int
-        Episodes of a judging run.
+    `tuning` and `runs` are tables of :mod:`rrl.studies.region_map`, `column` is what a run is
+    measured by, such as "served_10", and `length` is the number of episodes of a judging run. Each
+    agent has the setting that the tuning chose. An oracle arrives with the first episode.
     """
     import pandas as pd
 
@@ -69,15 +62,7 @@ def map_evidence(tuning: pd.DataFrame, runs: pd.DataFrame, column: str, length: 
         episodes=length,
     )
     knows = own[own["agent"] == AGENTS["C4"]].assign(agent=ORACLE, first=1.0)
-    similarity = [(noise, "again", _error_again(noise)) for noise in PAPER_CONDITIONS["noise"]]
-    return Evidence(
-        runs=pd.concat([own, knows]),
-        late=pd.DataFrame(),
-        served=pd.DataFrame(),
-        similarity=pd.DataFrame(similarity, columns=["problem", "estimator", "error"]),
-        facts=own[["problem"]].drop_duplicates(),
-        recorded=pd.DataFrame(),
-    )
+    return pd.concat([own, knows])
 
 
 def _error_again(noise: float) -> float:
@@ -92,13 +77,14 @@ def parts_there(parts: Sequence[ClaimPart]) -> list[ClaimPart]:
 
     Examples
     --------
-    >>> fixed = [ClaimPart("price", "geometric mean", name, 1, above=1) for name in ("rrl", "x")]
-    >>> sooner = ClaimPart("speed", "geometric mean", "q-learning-for-speed", 1, above=8)
+    >>> rest = "rrl", "geometric mean", 1.0, "above", 1.0
+    >>> sooner = ClaimPart("speed", *rest)._replace(against="q-learning-for-speed")
+    >>> fixed = [ClaimPart("price", *rest)] * 2
     >>> [(part.metric, part.against) for part in parts_there([sooner, *fixed])]
     [('speed', 'q-learning'), ('speed', 'rrl')]
     """
-    own = [replace(part, against=part.against.removesuffix("-for-speed")) for part in parts]
-    price = [replace(one, metric="speed", against="rrl") for one in own if one.metric == "price"]
+    own = [part._replace(against=part.against.removesuffix("-for-speed")) for part in parts]
+    price = [one._replace(metric="speed", against="rrl") for one in own if one.metric == "price"]
     return [*(part for part in own if part.metric != "price"), *price[:1]]
 
 
@@ -111,11 +97,8 @@ def judge_on_map(
 ) -> pd.DataFrame:
     """Judge the claims of `AGENTS` in the cells of the map that fit the paper's setting.
 
-    Parameters
-    ----------
-    registered : Registration
-    tuning, runs, length, rng
-        See :func:`map_evidence`. With `rng`, the surfaces and the runs are drawn again.
+    For `tuning`, `runs` and `length`, see :func:`map_runs`. With `rng`, the surfaces and the
+    runs are drawn again.
 
     Returns
     -------
@@ -126,38 +109,27 @@ def judge_on_map(
     """
     import pandas as pd
 
-    rows: list[dict[str, Any]] = []
     draws = int(rng.integers(2**31))  # a number must not depend on which others there are
+    errors = [(noise, "again", _error_again(noise)) for noise in PAPER_CONDITIONS["noise"]]
+    again = pd.DataFrame(errors, columns=["problem", "estimator", "error"])
+
+    def number_of(part: ClaimPart, own: pd.DataFrame, agent: str) -> Number:
+        """Return the number of a part; one without problems where the map has no such runs."""
+        rows = {("speed", agent): own, ("similarity", ORACLE): again}.get((part.metric, agent))
+        rng = np.random.default_rng(draws)
+        return Number() if rows is None else part_number(part, registered.rules, rows, agent, rng)
+
+    found = []
     for measure, column in zip(MEASURES, MIDDLE, strict=True):
-        tables = map_evidence(tuning, runs, column, length)
+        own = map_runs(tuning, runs, column, length)
         for id, agent in AGENTS.items():
-            parts, found = parts_there(registered.claims[id].parts), []
-            for part in parts:
-                oracle, number = (
-                    _number(part, registered, tables, name, np.random.default_rng(draws))
-                    for name in (ORACLE, agent)
-                )
-                able = bool(number.problems) and (oracle.met or number.met)
-                found.append((number._replace(testable=able), oracle))
-            head = {"claim": id, "agent": agent, "measure": measure}
-            head["verdict"] = verdict(number for number, _ in found)
-            for part, (number, oracle) in zip(parts, found, strict=True):
-                row = {name: getattr(part, name) for name in ("metric", "against", "threshold")}
-                row |= number._asdict() | {"problems": len(number.problems)}
-                rows.append(head | row | {"oracle": oracle.value})
-    return pd.DataFrame(rows)
-
-
-def _number(
-    part: ClaimPart,
-    registered: Registration,
-    tables: Evidence,
-    agent: str,
-    rng: np.random.Generator,
-) -> Number:
-    """Return the number of a part; one without problems where the map has no such runs."""
-    of_speed = part.metric == "speed"
-    again = part.metric == "similarity" and agent == ORACLE
-    return (
-        part_number(part, registered.rules, tables, agent, rng) if of_speed or again else Number()
-    )
+            rows = []
+            for part in parts_there(registered.claims[id].parts):
+                oracle, number = (number_of(part, own, name) for name in (ORACLE, agent))
+                testable = bool(number.problems) and (oracle.met or number.met)
+                row = {"claim": id, "agent": agent, "measure": measure} | part._asdict()
+                row |= number._replace(testable=testable)._asdict()
+                rows.append(row | {"problems": len(number.problems), "oracle": oracle.value})
+            parts = pd.DataFrame(rows)
+            found.append(parts.assign(verdict=verdict(parts)))
+    return pd.concat(found, ignore_index=True)

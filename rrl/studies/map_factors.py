@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.studies.map_cells import COLUMNS, LATEST, MEASURES, TOLERANCES, Cell, paper_grid
+from rrl.studies.map_cells import COLUMNS, LATEST, MEASURES, TOLERANCES, paper_grid
 from rrl.theory.bounds import best_radius, noise_scale
 from rrl.theory.cover import neighbours
 
@@ -198,12 +198,12 @@ def by_radius(tuning: pd.DataFrame) -> pd.DataFrame:
         for column in COLUMNS:
             arrives = np.isfinite(lowest[column]).any()
             best = json.loads(chosen[(*cell, column)])["radius"] if arrives else np.nan
-            rows.append((*cell, column, *lowest[column], best, theory_radius(Cell(*cell))))
+            rows.append((*cell, column, *lowest[column], best, theory_radius(*cell)))
     radii = sorted(set(tried["radius"]))
     return pd.DataFrame(rows, columns=[*CELL, "column", *radii, "best", "theory"])
 
 
-def theory_radius(cell: Cell) -> float:
+def theory_radius(roughness: float, noise: float) -> float:
     """Return the best radius by the corollary, after `THEORY_EPISODES` uniform visits.
 
     See :func:`rrl.theory.bounds.best_radius`. The Lipschitz constant is the log difference of
@@ -211,25 +211,27 @@ def theory_radius(cell: Cell) -> float:
 
     Examples
     --------
-    >>> [round(theory_radius(Cell(roughness, 0.07)), 1) for roughness in (0.015, 0.15)]
+    >>> [round(theory_radius(roughness, 0.07), 1) for roughness in (0.015, 0.15)]
     [7.4, 3.0]
     """
     space, _ = paper_grid()
     kappa = float(neighbours(space, 2.0).sum(axis=1).min()) / len(space) / 2.0**3
-    scale = noise_scale(THEORY_EPISODES, len(space), kappa, cell.noise)
-    return float(best_radius(np.log1p(cell.roughness), scale, 3))
+    scale = noise_scale(THEORY_EPISODES, len(space), kappa, noise)
+    return float(best_radius(np.log1p(roughness), scale, 3))
 
 
-def nearest_cell(roughness: float, noise: float, cells: Iterable[tuple[float, float]]) -> Cell:
+def nearest_cell(
+    roughness: float, noise: float, cells: Iterable[tuple[float, float]]
+) -> tuple[float, float]:
     """Return the cell that is nearest to a place, by the logarithms of both numbers.
 
     Examples
     --------
     >>> nearest_cell(0.034, 0.27, [(0.05, 0.07), (0.05, 0.3), (0.5, 0.3)])
-    Cell(roughness=0.05, noise=0.3)
+    (0.05, 0.3)
     """
     here = np.log(np.maximum((roughness, noise), 1e-9))
-    return Cell(*min(cells, key=lambda cell: float(np.linalg.norm(np.log(cell) - here))))
+    return min(cells, key=lambda cell: float(np.linalg.norm(np.log(cell) - here)))
 
 
 def in_paper_conditions(table: pd.DataFrame) -> pd.Series:
@@ -265,59 +267,23 @@ def place_factors(
     return places.merge(pd.DataFrame(rows, columns=names), on="place")
 
 
-def agreement(at_places: pd.DataFrame) -> pd.DataFrame:
-    """Return how well the map foretells places: the rank correlation with their factors.
-
-    Grids below `LARGE_GRID` configurations do not count. The other rows say how well one number
-    alone, measured beforehand, would have foretold the factor.
-
-    Parameters
-    ----------
-    at_places : DataFrame
-        See :func:`place_factors`.
-
-    Returns
-    -------
-    DataFrame
-        The columns are measure, number, places and correlation (Spearman's).
-    """
-    import pandas as pd
-    from scipy.stats import spearmanr
-
-    known = at_places[(at_places["cells"] >= LARGE_GRID) & at_places["factor"].notna()]
-    rows = []
-    for measure in MEASURES:
-        of = known[known["column"].str.startswith(measure)]
-        for number in ("predicted", *CELL, f"within_{100 * TOLERANCES[1]:g}"):
-            both = of[["factor", number]].dropna()
-            enough = len(both) > 2 and (both.nunique() > 1).all()
-            rank = float(spearmanr(both["factor"], both[number])[0]) if enough else np.nan
-            rows.append((measure, number, len(both), rank))
-    return pd.DataFrame(rows, columns=["measure", "number", "places", "correlation"])
-
-
 # --- In words -------------------------------------------------------------------------------------
 
 
 def map_words(
-    factors: pd.DataFrame, losses: pd.DataFrame, radii: pd.DataFrame, found: pd.DataFrame
+    factors: pd.DataFrame, losses: pd.DataFrame, radii: pd.DataFrame, at_places: pd.DataFrame
 ) -> list[str]:
     """Return what the map says, one sentence each, at the middle tolerance.
 
-    Parameters
-    ----------
-    factors, losses : DataFrame
-        See :func:`map_factors`: all agents over Q-learning, and `rrl` over ``rrl-adaptive``.
-    radii : DataFrame
-        See :func:`by_radius`.
-    found : DataFrame
-        See :func:`agreement`.
+    `factors` are those of all agents over Q-learning, and `losses` those of `rrl` over
+    ``rrl-adaptive`` (:func:`map_factors`). For `radii`, see :func:`by_radius`, and for
+    `at_places` :func:`place_factors`.
     """
     own = factors[factors["agent"] == "rrl"]
     said = []
     for measure, column in zip(MEASURES, MIDDLE, strict=True):
         said += _about_measure(measure, own[own["column"] == column])
-    return [*said, *_about_radius(losses, radii), *_about_places(found)]
+    return [*said, *_about_radius(losses, radii), *about_places(at_places)]
 
 
 def _about_measure(measure: str, cells: pd.DataFrame) -> list[str]:
@@ -352,15 +318,24 @@ def _about_radius(losses: pd.DataFrame, radii: pd.DataFrame) -> list[str]:
     return said
 
 
-def _about_places(found: pd.DataFrame) -> list[str]:
+def about_places(at_places: pd.DataFrame) -> list[str]:
+    """Say how well the map foretells places: the rank correlation (Spearman's) with their factors.
+
+    Grids below `LARGE_GRID` configurations do not count. Another sentence is about the one number,
+    measured beforehand, that alone would have foretold the factors best.
+    """
+    known = at_places[(at_places["cells"] >= LARGE_GRID) & at_places["factor"].notna()]
     said = []
-    for measure, of in found.dropna(subset=["correlation"]).groupby("measure", sort=False):
-        ranks, places = of.set_index("number")["correlation"], int(of["places"].max())
-        single = ranks.drop("predicted", errors="ignore")
+    for measure, column in zip(MEASURES, MIDDLE, strict=True):
+        of = known[known["column"] == column]
+        ranks = of[["factor", "predicted", *NUMBERS]].corr("spearman", min_periods=3)["factor"]
+        single = ranks[list(NUMBERS)].dropna()
+        if single.empty:
+            continue
         best = str(single.abs().idxmax())
         said.append(
-            f"By what is {measure}, the factors on {places} replays of large grids have a rank "
-            f"correlation of {ranks.get('predicted', np.nan):.2f} with those of the map. "
+            f"By what is {measure}, the factors on {len(of)} replays of large grids have a rank "
+            f"correlation of {ranks['predicted']:.2f} with those of the map. "
             f"Looked up afterwards, {NUMBERS[best]} alone correlates most ({single[best]:.2f}; the "
             f"best of {len(single)} numbers)."
         )

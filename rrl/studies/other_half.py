@@ -59,17 +59,9 @@ def told_by_judge(
 ) -> Told:
     """Judge what some agents served under a changing load by the half that none of them replayed.
 
-    Parameters
-    ----------
-    server : RecordedServer
-        It replays one half.
-    load : Workload
-    requests : int
-        Requests of an episode.
-    first_seed : int
-        The runs have this seed and those that follow.
-    chosen : mapping of str to ndarray, shape (seeds, episodes)
-        The configurations that each agent served. The default is among them.
+    `server` replays one half, and the other one judges. An episode has so many `requests`. The runs
+    have the seed `first_seed` and those that follow. `chosen` contains the configurations that each
+    agent served, shape (seeds, episodes), and the default is among the agents.
     """
     profile, rates = server.profile, server.profile.rates_per_s
     assert server.half is not None
@@ -120,13 +112,8 @@ def how_sure(
 ) -> dict[str, NDArray[Any]]:
     """Return how sure the truth of a problem under a load that stays is.
 
-    Parameters
-    ----------
-    scenario : Scenario
-    limit_s : float
-        A request is late if it takes longer, in seconds.
-    simulated_requests : int
-        The number of requests per configuration behind a simulated truth.
+    A request is late if it takes longer than `limit_s`. `simulated_requests` of each configuration
+    are behind a simulated truth.
 
     Returns
     -------

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import gmean
 
 from rrl.simulation.testbeds import TESTBEDS
-from rrl.studies.problems import SURFACES
+from rrl.studies.problems import MADE, SURFACES
 from rrl.studies.race import Race, counts_episodes, score
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Load, Setting
@@ -71,7 +71,7 @@ def median_of(measure: str, episodes: int) -> Callable[..., Values]:
 
 
 def name_of(problem: Problem) -> str:
-    """Return a short name of a problem; a surface has no load.
+    """Return a short name of a problem; a table of costs has no load.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def name_of(problem: Problem) -> str:
     ('cpu10 12.5/s', 'gpu FlashCrowd')
     """
     testbed, load = problem
-    if testbed in SURFACES:
+    if testbed in (*SURFACES, *MADE):
         return testbed
     return f"{testbed} {load:g}/s" if isinstance(load, int | float) else f"{testbed} {load[0]}"
 
@@ -231,13 +231,14 @@ def duels(runs: pd.DataFrame, ours: str, rng: np.random.Generator) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def tally(duels: pd.DataFrame) -> pd.DataFrame:
-    """Count the duels that were won, tied and lost: one row per measure."""
-    counts = duels.groupby(["measure", "verdict"]).size().unstack(fill_value=0)
-    return counts.reindex(index=list(COMPARED), columns=["won", "tied", "lost"], fill_value=0)
+def tally(rows: pd.DataFrame, by: str = "measure") -> pd.DataFrame:
+    """Count what was won, tied and lost in the column `verdict`: one row per value of `by`."""
+    counts = rows.groupby([by, "verdict"]).size().unstack(fill_value=0)
+    words = ["won", "tied", "lost"]
+    return counts.reindex(index=rows[by].unique(), columns=words, fill_value=0)
 
 
-def best_settings(log: pd.DataFrame, aim: str) -> pd.DataFrame:
+def best_settings(log: pd.DataFrame, aim: str) -> pd.Series:
     """Return the setting of each agent with the lowest geometric mean over the problems.
 
     Parameters
@@ -249,48 +250,23 @@ def best_settings(log: pd.DataFrame, aim: str) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame
-        The index is `agent`. The columns are `settings` and the mean, under its name `aim`.
-        Settings that were not raced on all problems of their agent are left out.
+    Series
+        The `settings` by `agent`. Settings that were not raced on all problems of their agent are
+        left out.
 
     Examples
     --------
     >>> import pandas as pd
     >>> columns = ["agent", "settings", "problem", "mean_cost"]
     >>> rows = [("a", "1", "p", 2.0), ("a", "1", "q", 8.0), ("a", "2", "p", 3.0)]
-    >>> best_settings(pd.DataFrame(rows, columns=columns), "mean_cost").values.tolist()
-    [['1', 4.0]]
+    >>> best_settings(pd.DataFrame(rows, columns=columns), "mean_cost").to_dict()
+    {'a': '1'}
     """
     groups = log.groupby(["agent", "settings"], sort=False)
     count, typical = groups["problem"].nunique(), groups[aim].agg(gmean)
     typical = typical[count == count.groupby("agent").transform("max")]
     chosen = typical.loc[typical.groupby("agent", sort=False).idxmin()]
-    return chosen.reset_index("settings")
-
-
-def by_block(costs: Values, length: int) -> tuple[NDArray[np.int64], Values]:
-    """Return the quartiles over the seeds of each block's mean cost.
-
-    Parameters
-    ----------
-    costs : ndarray, shape (seeds, episodes)
-    length : int
-        A block has this many episodes. An incomplete last block is left out.
-
-    Returns
-    -------
-    last : ndarray, shape (blocks,)
-        This is the last episode of each block. Episodes count from 1.
-    quartiles : ndarray, shape (3, blocks)
-
-    Examples
-    --------
-    >>> by_block(np.arange(8.0).reshape(2, 4), 2)[1][1]
-    array([2.5, 4.5])
-    """
-    blocks = costs.shape[1] // length
-    means = costs[:, : blocks * length].reshape(len(costs), blocks, length).mean(axis=2)
-    return length * np.arange(1, blocks + 1), np.quantile(means, [0.25, 0.5, 0.75], axis=0)
+    return chosen.reset_index("settings")["settings"]
 
 
 def interval(
@@ -312,7 +288,9 @@ def write_csv(
 
 
 def write_runs(
-    runs: pd.DataFrame, folder: Path, summarise: Callable[[pd.DataFrame], pd.DataFrame]
+    runs: pd.DataFrame,
+    folder: Path,
+    summarise: Callable[[pd.DataFrame, np.random.Generator], pd.DataFrame],
 ) -> None:
     """Write ``runs.csv`` and ``table.csv`` with six significant digits.
 
@@ -321,7 +299,8 @@ def write_runs(
     import pandas as pd
 
     write_csv(runs, folder / "runs.csv", "%.6g")
-    write_csv(summarise(pd.read_csv(folder / "runs.csv")), folder / "table.csv", "%.6g")
+    table = summarise(pd.read_csv(folder / "runs.csv"), np.random.default_rng(0))
+    write_csv(table, folder / "table.csv", "%.6g")
 
 
 def write_table(table: pd.DataFrame, name: str, folder: str | os.PathLike[str]) -> pd.DataFrame:

@@ -19,14 +19,16 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
-from rrl.studies.scenario import Costs, Scenario, find_truth
+from rrl.studies.scenario import Costs, Scenario, find_truth, near_best
+from rrl.studies.settings import Load, workload
+from rrl.support.errors import UsageError
 from rrl.tuning.episode import Episode, Server, Status, check_arrivals, watched
 from rrl.tuning.presets import paper_cpu
 from rrl.tuning.watch import Watch
@@ -42,27 +44,14 @@ SURFACES = ("wide", "narrow", "pool")
 
 DATA = Path("data")
 ANY_LOAD = 10.0  # requests per second; the costs of a surface do not depend on it
-_RATES = {
-    "cpu10": (8.3, 12.5, 16.7),
-    "gpu": (200.0, 500.0, 900.0),
-    "cpu2": (60.0, 115.0, 165.0),
-    "mobilenet_v2-threads": (60.0, 115.0, 165.0),
-    "mobilenet_v2-busy": (38.0, 76.0, 107.0),
-    "inception_v3-threads": (10.0, 21.0, 30.0),
-    "mobilenet_v2-batching": (165.0,),
-    "keyword-threads": (1275.0,),
-    "mobilenet_v2-joint-279": (81.5,),  # its other two loads are held out
-}
-SCENARIOS = {name: (name, ANY_LOAD) for name in SURFACES} | {
-    f"{testbed} {rate:g}": (testbed, rate) for testbed, rates in _RATES.items() for rate in rates
-}
-"""The testbed and the load of each problem of the board, see :func:`open_scenario`."""
 
 
 def open_scenario(
-    testbed: str, load: float | Workload | None = None, data: PathLike = "data"
+    testbed: str, load: Load | Workload | None = None, data: PathLike = "data"
 ) -> Scenario:
     """Make a scenario quickly, without computing its truth; a surface has its truth already.
+
+    Later calls return the same one.
 
     Parameters
     ----------
@@ -70,11 +59,10 @@ def open_scenario(
         This is one of `SURFACES` or `MADE`, a simulated testbed (see :func:`rrl.testbed`), or the
         name of a profile in `data`. The first half of a profile is replayed. With ``/1`` after the
         name, the second half is replayed.
-    load : float or Workload, optional
-        This is the rate of Poisson arrivals in requests per second, or any workload. A recorded
+    load : float, tuple or Workload, optional
+        This is the load of a :class:`rrl.studies.settings.Setting`, or any workload. A recorded
         load is replayed as it is. Under a workload that changes, each episode gets the nearest
-        recorded load. A surface has no load. The rate may also follow the testbed's name:
-        ``"gpu 500"``.
+        recorded load. A surface has no load.
     data : path
         This is the folder of the profiles and the surfaces.
 
@@ -82,14 +70,23 @@ def open_scenario(
     ------
     DataError
         If `testbed` is none of these, or the load was not recorded.
-    ValueError
-        If there is no load.
+    UsageError
+        If there is no load, or no workload like that.
 
     Examples
     --------
-    >>> open_scenario("pool").cost.shape, open_scenario("gpu 500").name
+    >>> open_scenario("pool").cost.shape, open_scenario("gpu", 500.0).name
     ((1331,), 'gpu 500/s')
     """
+    key: tuple[Any, ...] = testbed, load, data
+    try:
+        return _opened(*key)
+    except TypeError:  # a workload that cannot be hashed is opened each time
+        return _opened.__wrapped__(*key)
+
+
+@lru_cache(maxsize=64)
+def _opened(testbed: str, load: Load | Workload | None, data: PathLike) -> Scenario:
     from rrl.recording.replay import RecordedServer
     from rrl.simulation.testbeds import TESTBEDS
 
@@ -99,11 +96,9 @@ def open_scenario(
     if testbed in MADE:
         return surface(testbed, *made_space(testbed), noise=NOISE)
     if load is None:
-        testbed, _, rate = testbed.rpartition(" ")
-        if not testbed:
-            raise ValueError(f"testbed {rate!r} needs a load: a rate, or a workload")
-        load = float(rate)
-    rate_per_s = float(load) if isinstance(load, int | float) else None
+        raise UsageError(f"testbed {testbed} needs a load: a rate, or a workload")
+    made = workload(load) if isinstance(load, tuple) else load
+    rate_per_s = float(made) if isinstance(made, int | float) else None
     requests = 100
     if testbed in TESTBEDS:
         server: Server = TESTBEDS[testbed]()
@@ -111,10 +106,11 @@ def open_scenario(
         name, half = half_of(testbed)
         server = RecordedServer(_profile(Path(data) / name), rate_per_s, half)
         requests = int(server.profile.description["plan"]["requests"])
-    workload = Poisson(float(load)) if isinstance(load, int | float) else load
-    of_load = f"{rate_per_s:g}/s" if rate_per_s is not None else type(load).__name__.lower()
-    unknown = np.full(len(server.space), np.nan)
-    return Scenario(f"{testbed} {of_load}", server, workload, unknown, unknown, requests)
+    arrivals = Poisson(float(made)) if isinstance(made, int | float) else made
+    of_load = f"{rate_per_s:g}/s" if rate_per_s is not None else type(made).__name__.lower()
+    unknown, none = np.full(len(server.space), np.nan), np.zeros(len(server.space), dtype=bool)
+    name = f"{testbed} {of_load}"
+    return Scenario(name, server, arrivals, unknown, unknown, none, none, requests)
 
 
 @lru_cache(maxsize=16)
@@ -152,7 +148,7 @@ def with_truth(
 
     Examples
     --------
-    >>> with_truth("keyword-threads 900").optimum == with_truth("keyword-threads", 900.0).optimum
+    >>> with_truth("keyword-threads", 900.0) is with_truth("keyword-threads", 900.0)
     True
     """
     problem = open_scenario(testbed, load, data)
@@ -204,9 +200,9 @@ def surface(name: str, space: ConfigSpace, cost: ArrayLike, noise: float = 0.07)
     >>> line.optimum
     1.0
     """
-    server = SurfaceServer(space, cost, noise)
-    unknown = np.full(len(space), np.nan)
-    return Scenario(name, server, Poisson(10.0), server.cost, unknown)
+    server, unknown = SurfaceServer(space, cost, noise), np.full(len(space), np.nan)
+    within = near_best(server.cost)
+    return Scenario(name, server, Poisson(10.0), server.cost, unknown, within, within)
 
 
 # --- spaces made on purpose -----------------------------------------------------------------------

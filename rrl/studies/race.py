@@ -60,7 +60,7 @@ def race(
     --------
     >>> from rrl import RRL
     >>> from rrl.studies.problems import with_truth
-    >>> runs = race(with_truth("keyword-threads 900"), RRL, range(3), 20)
+    >>> runs = race(with_truth("keyword-threads", 900.0), RRL, range(3), 20)
     >>> runs.chosen.shape
     (3, 20)
     """
@@ -87,7 +87,7 @@ def counts_episodes(measure: str) -> bool:
 
     Examples
     --------
-    >>> [counts_episodes(name) for name in ("first_within_5", "stays_within_10", "mean_cost")]
+    >>> [counts_episodes(name) for name in ("first_within_5", "stays_within_5", "mean_cost")]
     [True, True, False]
     """
     return measure.startswith(("first_", "stays_"))
@@ -102,8 +102,7 @@ def score(scenario: Scenario, runs: Race) -> dict[str, NDArray[np.float64]]:
         ``first_within_5`` is the first episode whose recommended configuration is good (see
         :class:`Scenario`). ``stays_within_5`` is the first episode from which on all recommended
         configurations are good, to the end of the run. The names with ``possibly_within_5`` are
-        the same for possibly good configurations, and those with ``within_10`` for a true cost
-        within 10 % of the optimum. These numbers are infinite if this never happens.
+        the same for possibly good configurations. These numbers are infinite if this never happens.
         ``simple_regret`` is the true cost of the last recommendation above the optimum's, divided
         by the optimum's. ``mean_cost`` is the true mean cost of all episodes, divided by the
         optimum's, and ``mean_cost_100`` is that of the first hundred episodes.
@@ -127,7 +126,6 @@ def score(scenario: Scenario, runs: Race) -> dict[str, NDArray[np.float64]]:
     for name, good in (
         ("within_5", scenario.good[runs.recommended]),
         ("possibly_within_5", scenario.possible[runs.recommended]),
-        ("within_10", deployed <= 1.1),
     ):
         first = np.where(good.any(axis=1), good.argmax(axis=1) + 1.0, np.inf)
         run_of_good = np.where(good.all(axis=1), episodes, good[:, ::-1].argmin(axis=1))

@@ -39,12 +39,10 @@ import numpy as np
 from rrl.recording.profile import read_profile
 from rrl.studies.behaviour import label
 from rrl.studies.map_cells import (
-    ARRAYS,
     COLUMNS,
     JUDGING_KINDS,
     TOLERANCES,
     TUNING_KINDS,
-    Cell,
     agent_settings,
     agent_with,
     run_cell,
@@ -61,20 +59,13 @@ from rrl.studies.map_factors import (
     typical,
 )
 from rrl.studies.outcomes import write_csv
-from rrl.studies.problems import half_of
+from rrl.studies.problems import half_of, open_scenario
 from rrl.studies.race import race
-from rrl.studies.roughness import (
-    episode_noise,
-    half_of_profile,
-    one_step_pairs,
-    roughness,
-    simulated_noise,
-    smooth_level,
-)
+from rrl.studies.roughness import axes
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Setting
 from rrl.studies.sweep_store import packages, run_key
-from rrl.studies.sweeps import Sweep, Task, piece_key, problem
+from rrl.studies.sweeps import Sweep, Task, piece_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +75,7 @@ if TYPE_CHECKING:
 
 Place = tuple[str, float]
 """A testbed or a profile, and a load in requests per second."""
-Problems = Mapping[Place, Scenario]
+Problems = Mapping[Any, Scenario]
 
 SIMULATED = {
     "cpu10": (8.3, 12.5, 16.7),
@@ -96,7 +87,6 @@ RECORDED = (
     *("mobilenet_v2-threads", "mobilenet_v2-busy", "inception_v3-threads"),
     *("mobilenet_v2-batching", "keyword-threads", "mobilenet_v2-joint-279"),
 )
-NOISE_EPISODES = 40  # per configuration, for the noise of a simulated place
 
 
 def all_places(data: str | os.PathLike[str]) -> list[Place]:
@@ -119,34 +109,22 @@ def place_name(testbed: str, load: float) -> str:
 def place_problems(places: Sequence[Place], sweep: Sweep) -> Problems:
     """Return the problems of places with their truths; a recording has one for either half."""
     halves = [(f"{name}/1", load) for name, load in places if name in RECORDED]
-    wanted = (*places, *halves)
-    scenarios = sweep.of([Setting(*one, "rrl", 1, 1) for one in wanted]).scenarios()
-    return {where: scenarios[where] for where in wanted}
+    return sweep.of([Setting(*one, "rrl", 1, 1) for one in (*places, *halves)]).scenarios()
 
 
-def measure_places(places: Sequence[Place], problems: Problems, data: str) -> pd.DataFrame:
+def measure_places(places: Sequence[Place], problems: Problems) -> pd.DataFrame:
     """Return where each place lies: the table `places.csv`."""
     import pandas as pd
 
     within = [f"within_{100 * tolerance:g}" for tolerance in TOLERANCES]
     rows = []
     for name, load in places:
-        where = problems[name, load]
-        pairs = one_step_pairs(where.space)
-        judged = [over_reference(where)]
-        if name in RECORDED:
-            judged.append(over_reference(problems[f"{name}/1", load]))
-            profile = read_profile(Path(data) / name)
-            halves = [half_of_profile(profile, load, half) for half in (0, 1)]
-            level = smooth_level(halves[0].means, halves[1].means, pairs)
-            rough = roughness(halves[0].means, halves[1].means, pairs, level)
-            noise = episode_noise(halves[0], halves[1], level)
-        else:
-            rough = roughness(where.cost, where.cost, pairs)
-            noise = simulated_noise(where, NOISE_EPISODES, np.random.default_rng(0))
-        near = [float(np.mean(np.array(judged) <= 1 + most)) for most in TOLERANCES]
-        numbers = (round(number, 4) for number in (float(rough), float(noise), *near))
-        rows.append((place_name(name, load), len(where.space), *numbers))
+        halves = (name, load), (f"{name}/1", load)
+        where = [problems[half] for half in halves if half in problems]
+        judged = np.array([over_reference(half) for half in where])
+        near = [float(np.mean(judged <= 1 + most)) for most in TOLERANCES]
+        numbers = (round(number, 4) for number in (*axes(where[0]), *near))
+        rows.append((place_name(name, load), len(where[0].space), *numbers))
     return pd.DataFrame(rows, columns=["place", "cells", *CELL, *within])
 
 
@@ -177,8 +155,8 @@ def race_places(
     rows = []
     for key, task in tasks.items():
         number = COLUMNS.index(key[3])
-        columns = (pieces[task.key][name][:, number].tolist() for name in ARRAYS)
-        rows += [(*key, *run) for run in zip(stage.seeds, *columns, strict=True)]
+        runs = pieces[task.key]["measures"][:, :, number].tolist()
+        rows += [(*key, seed, *run) for seed, run in zip(stage.seeds, runs, strict=True)]
     names = ["place", "half", "agent", "column", "setting", "seed", "episodes", "excess"]
     return pd.DataFrame(rows, columns=names)
 
@@ -207,10 +185,9 @@ def run_place(
     data: str,
 ) -> Arrays:
     """Run an agent at a place from each seed, and measure it by true costs over the reference."""
-    runs = race(problem(testbed, load, data), agent_with(agent, setting), seeds, episodes)
+    runs = race(open_scenario(testbed, load, data), agent_with(agent, setting), seeds, episodes)
     both = zip(cost[runs.chosen], cost[runs.recommended], strict=True)
-    measured = np.array([run_measures(*costs) for costs in both])
-    return dict(zip(ARRAYS, measured.swapaxes(0, 1), strict=True))
+    return {"measures": np.array([run_measures(*costs) for costs in both])}
 
 
 TUNING_EPISODES, JUDGING_EPISODES = 1000, 3000
@@ -229,8 +206,9 @@ class Stage(NamedTuple):
     episodes: int
 
 
-Tried = tuple[Cell, str, str]
-"""A cell, an agent, and one of its :func:`rrl.studies.map_cells.agent_settings`."""
+Tried = tuple[float, float, str, str]
+"""Roughness and noise of a cell, an agent, and one of its
+:func:`rrl.studies.map_cells.agent_settings`."""
 
 
 class Plan(NamedTuple):
@@ -246,7 +224,7 @@ def whole_plan(data: str | os.PathLike[str] = "data") -> Plan:
     """Return the plan of the published map; the deep Q-network is in its four corners only."""
     corners = set(product(ROUGHNESSES[:: len(ROUGHNESSES) - 1], NOISES[::3]))
     tried = [
-        (Cell(*cell), agent, setting)
+        (*cell, agent, setting)
         for cell in product(ROUGHNESSES, NOISES)
         for agent, settings in agent_settings().items()
         if agent != "deep-q-network" or cell in corners
@@ -269,7 +247,7 @@ def tune_cells(plan: Plan, sweep: Sweep) -> pd.DataFrame:
         medians = typical(np.moveaxis(arrivals, -1, 0))
         never = np.isinf(arrivals).mean(axis=(0, 1)).round(4)
         numbers = zip(medians, never, excess.mean(axis=(0, 1)).round(3), strict=True)
-        rows.append((*key[0], *key[1:], *(number for three in numbers for number in three)))
+        rows.append((*key, *(number for three in numbers for number in three)))
     names = [f"{column}{end}" for column in COLUMNS for end in ("", "_never", "_excess")]
     return pd.DataFrame(rows, columns=[*CELL, "agent", "setting", *names])
 
@@ -279,9 +257,9 @@ def judge_cells(plan: Plan, sweep: Sweep, tuning: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     chosen = chosen_settings(tuning)[[*CELL, "agent", "setting"]].drop_duplicates()
-    wanted = [(Cell(*row[:2]), *row[2:]) for row in chosen.itertuples(index=False, name=None)]
+    wanted = list(chosen.itertuples(index=False, name=None))
     rows = [
-        (*key[0], *key[1:], kind, seed, *arrivals[i, j], *excess[i, j].round(3))
+        (*key, kind, seed, *arrivals[i, j], *excess[i, j].round(3))
         for key, (arrivals, excess) in _runs_of(wanted, plan.judging, sweep).items()
         for i, kind in enumerate(plan.judging.kinds)
         for j, seed in enumerate(plan.judging.seeds)
@@ -290,23 +268,20 @@ def judge_cells(plan: Plan, sweep: Sweep, tuning: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*CELL, "agent", "setting", "surface", "seed", *names])
 
 
-def _runs_of(
-    wanted: Sequence[Tried], stage: Stage, sweep: Sweep
-) -> dict[Tried, tuple[np.ndarray, ...]]:
-    """Return arrivals and excess, shape (kinds, seeds, 6); the runs on a surface are a piece."""
+def _runs_of(wanted: Sequence[Tried], stage: Stage, sweep: Sweep) -> dict[Tried, np.ndarray]:
+    """Return arrivals and excess, shape (2, kinds, seeds, 6); the runs on a surface are a piece."""
     tasks = {key: [_cell_task(key, kind, stage) for kind in stage.kinds] for key in wanted}
     pieces = sweep.compute([task for of_key in tasks.values() for task in of_key])
     return {
-        key: tuple(np.concatenate([pieces[task.key][name] for task in of_key]) for name in ARRAYS)
+        key: np.moveaxis(np.array([pieces[task.key]["measures"] for task in of_key]), 2, 0)
         for key, of_key in tasks.items()
     }
 
 
 def _cell_task(tried: Tried, kind: str, stage: Stage) -> Task:
-    cell, agent, setting = tried
     seeds = tuple(stage.seeds)
-    arguments = agent, setting, cell, [(kind, seeds[0])], seeds, stage.episodes
-    versions = label(f"agent {agent}"), label("judge map"), packages()
+    arguments = *tried, kind, seeds[0], seeds, stage.episodes
+    versions = label(f"agent {tried[2]}"), label("judge map"), packages()
     return Task(piece_key("map", arguments, versions), run_cell, arguments)
 
 
@@ -323,7 +298,7 @@ def make_map(folder: Path, sweep: Sweep, plan: Plan | None = None) -> None:
     tuning = tune_cells(plan, sweep)
     runs = judge_cells(plan, sweep, tuning)
     problems = place_problems(plan.places, sweep)
-    at = measure_places(plan.places, problems, sweep.data)
+    at = measure_places(plan.places, problems)
     raced = race_places(problems, at, tuning, plan.judging, sweep)
     for name, table in zip(FILES, (tuning, runs, at, raced), strict=True):
         write_csv(table, folder / f"{name}.csv")

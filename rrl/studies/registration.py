@@ -6,80 +6,64 @@ that its log does not explain.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
-import tokenize
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from io import StringIO
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rrl.rivals.agents import ABLATED, HOME, home
+from rrl.rivals.agents import HOME, home
+from rrl.rivals.variants import ABLATED
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.days import Day
-from rrl.studies.problems import half_of
+from rrl.studies.scenario import SLO_FACTOR
 from rrl.studies.settings import Setting, literal, workload
 from rrl.support.errors import DataError
 from rrl.support.files import read_text
 
-NAME = "claims.yaml"
 METRICS = ("similarity", "information", "speed", "loss", "price", "latency", "late", "served",
            "runtime", "binary")  # fmt: skip
 FAMILY = "all of a family"
+STATISTICS = ("median", "geometric mean", "largest", FAMILY, "count")
 DAY = "DeviceDay"
 """The name of the load of a day of devices, among the `workloads` of a claim."""
-STATISTICS = ("median", "geometric mean", "largest", FAMILY, "count")
 JUDGES = tuple(
     Path(__file__).with_name(f"{name}.py")
-    for name in ("claims", "claim_tables", "other_half", "map_claims")
+    for name in ("claims", "claim_tables", "other_half", "map_claims", "side_by_side")
 )
 """The code that judges: the digest of the registration covers it."""
 
 
-@dataclass(frozen=True)
-class ClaimPart:
+class ClaimPart(NamedTuple):
     """A number that a claim needs.
 
     Parameters
     ----------
-    metric, statistic, against : str
-        What is measured, how it is summarised over the problems, and what the agent is compared
-        with.
+    metric, against, statistic : str
+        What is measured, what the agent is compared with, and how the number is summarised over the
+        problems.
+    threshold : float
+        The part is met if its interval lies beyond this number.
+    side : {"above", "below"}
+        On which side of a limit the claim is.
     direction : float
         The part has the claim's direction if its interval lies beyond this number.
-    above, below : float, optional
-        The threshold: the part is met if its interval lies beyond it. Exactly one is given.
     """
 
     metric: str
-    statistic: str
     against: str
+    statistic: str
+    threshold: float
+    side: str
     direction: float
-    above: float | None = None
-    below: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, known in (("metric", METRICS), ("statistic", STATISTICS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}; use one of {known}")
-        if (self.above is None) == (self.below is None):
-            raise ValueError("give either `above` or `below`")
-        if self.statistic == FAMILY and (self.above, self.direction) != (1, 1):
-            raise ValueError(f"{FAMILY!r} tests ratios against 1; give `above: 1`, `direction: 1`")
-
-    @property
-    def threshold(self) -> float:
-        """The number that the interval must be above, or below."""
-        limit = self.below if self.above is None else self.above
-        assert limit is not None
-        return float(limit)
 
     def beyond(self, low: float, high: float, limit: float) -> bool:
         """Return whether an interval lies beyond a limit, on the side of the claim."""
-        return low > limit if self.above is not None else high < limit
+        return low > limit if self.side == "above" else high < limit
 
 
 @dataclass(frozen=True)
@@ -111,9 +95,9 @@ class RegisteredClaim:
         Which problems count, and what is done because there are many.
     about : str
         The agent that the verdict is about. It is empty if the claim is about none.
-    also : tuple of str
+    also : sequence of str
         Further agents that the claim is measured for, under loads that stay.
-    workloads : tuple of str
+    workloads : sequence of str
         The kinds of changing loads that count. Without any, the loads are those that stay.
     objective : str
         What the agents minimise: "mean" (the mean latency) or "late" (the late requests).
@@ -132,8 +116,8 @@ class RegisteredClaim:
     selection: str
     correction: str
     about: str = ""
-    also: tuple[str, ...] = ()
-    workloads: tuple[str, ...] = ()
+    also: Sequence[str] = ()
+    workloads: Sequence[str] = ()
     objective: str = "mean"
     theory: str = ""
     history: str = ""
@@ -166,27 +150,27 @@ class Registration:
 
     Parameters
     ----------
-    columns : mapping of str to tuple of str
+    columns : mapping of str to sequence of str
         The agents: `paper`, `recommended`, `rivals`, and those of the rivals that are `simple`.
     rules : Rules
-    decided_by : tuple of str
+    decided_by : sequence of str
         The kinds of problems that decide, the first one that can.
     problems : tuple of Problem
         Each recording is there twice: its second half is replayed where ``/1`` follows its name.
     claims : mapping of str to RegisteredClaim
-    changes : tuple of mapping
+    changes : sequence of mapping
         The log.
     digest : str
         The SHA-256 of the file.
     """
 
-    columns: Mapping[str, tuple[str, ...]]
+    columns: Mapping[str, Sequence[str]]
     rules: Rules
-    decided_by: tuple[str, ...]
+    decided_by: Sequence[str]
     problems: tuple[Problem, ...]
     claims: Mapping[str, RegisteredClaim]
-    changes: tuple[Mapping[str, Any], ...]
-    digest: str = field(compare=False)
+    changes: Sequence[Mapping[str, Any]]
+    digest: str
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -219,21 +203,6 @@ class Registration:
         loads = (p.what.load for p in held if isinstance(p.what, Setting))
         return tuple(float(load) for load in loads if isinstance(load, int | float))
 
-    def present(self, data: str | os.PathLike[str]) -> tuple[Problem, ...]:
-        """Return the problems that can be run: simulated ones, and profiles in the folder `data`.
-
-        Examples
-        --------
-        >>> registered = read_registration("data")
-        >>> {p.testbed for p in registered.present("/no/profiles")} == {"cpu10", "cpu2", "gpu"}
-        True
-        """
-
-        def is_there(testbed: str) -> bool:
-            return (Path(data) / half_of(testbed)[0] / "profile.json").is_file()
-
-        return tuple(p for p in self.problems if p.testbed in TESTBEDS or is_there(p.testbed))
-
 
 # --- reading --------------------------------------------------------------------------------------
 
@@ -250,36 +219,39 @@ def read_registration(data: str | os.PathLike[str] = "data") -> Registration:
     Examples
     --------
     >>> registered = read_registration("data")
-    >>> registered.claims["C4"].parts[0].above, len(registered.digest)
-    (8, 64)
+    >>> registered.claims["C4"].parts[0].threshold, len(registered.digest)
+    (8.0, 64)
     """
     import yaml
 
-    path = Path(data) / NAME
+    path = Path(data) / "claims.yaml"
     if not path.is_file():
         raise DataError(f"{path}: not found; restore it")
     text = read_text(path)
     try:
         content = yaml.safe_load(text)
         _check_log(content)
-        return _registration(content, hashlib.sha256(text.encode()).hexdigest())
+        rules = Rules(**content["rules"])
+        if rules.late_factor != SLO_FACTOR:
+            raise ValueError(f"`late_factor` is {SLO_FACTOR:g}, as in the truth of each problem")
+        claims = {
+            id: RegisteredClaim(**claim | {"parts": tuple(map(_part, claim["parts"]))})
+            for id, claim in content["claims"].items()
+        }
+        for id, claim in claims.items():
+            if {part.metric == "late" for part in claim.parts} != {claim.objective == "late"}:
+                raise ValueError(f"{id}: the metric `late` and the objective `late` go together")
+        also = [(claim.about, *claim.also) for claim in claims.values()]
+        for name in filter(None, chain(*content["columns"].values(), *also)):
+            home(name)  # an agent that is not known is refused
+        return Registration(
+            content["columns"], rules, content["decided_by"],
+            tuple(_problems(content)), claims, content["changes"],
+            hashlib.sha256(text.encode()).hexdigest(),
+        )  # fmt: skip
     except (yaml.YAMLError, AttributeError, LookupError, TypeError, ValueError) as error:
         line = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(f"{path}: {line}; restore it, or mend what was changed") from None
-
-
-def _registration(content: Mapping[str, Any], digest: str) -> Registration:
-    claims = {key: _claim(claim) for key, claim in content["claims"].items()}
-    columns = {name: tuple(agents) for name, agents in content["columns"].items()}
-    named = [name for agents in columns.values() for name in agents]
-    for claim in claims.values():
-        named += [*claim.also, *filter(None, [claim.about])]
-    for name in named:
-        home(name)  # an agent that is not known is refused
-    return Registration(
-        columns, Rules(**content["rules"]), tuple(content["decided_by"]),
-        tuple(_problems(content)), claims, tuple(content["changes"]), digest,
-    )  # fmt: skip
 
 
 def content_digest(content: Mapping[str, Any]) -> str:
@@ -292,20 +264,14 @@ def content_digest(content: Mapping[str, Any]) -> str:
 def without_words(source: str) -> str:
     r"""Return a module's source without comments, docstrings and spaces.
 
+    A docstring has triple quotes, and a space or a line's start precedes a comment.
+
     Examples
     --------
-    >>> without_words('def f(x):  # f\n    "Word."\n    return x + 1\n')
+    >>> without_words("def f(x):  # f\n    return x + 1\n")
     'deff(x):returnx+1'
     """
-    lines = source.splitlines(keepends=True)
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            assert node.end_lineno is not None
-            lines[node.lineno - 1 : node.end_lineno] = ["\n"] * (node.end_lineno - node.lineno + 1)
-    for token in tokenize.generate_tokens(StringIO(source).readline):
-        if token.type == tokenize.COMMENT and lines[token.start[0] - 1].strip():
-            lines[token.start[0] - 1] = lines[token.start[0] - 1][: token.start[1]]
-    return "".join("".join(lines).split())
+    return "".join(re.sub(r'""".*?"""|(?<!\S)#[^\n]*', "", source, flags=re.DOTALL).split())
 
 
 def _check_log(content: Mapping[str, Any]) -> None:
@@ -321,12 +287,19 @@ def _check_log(content: Mapping[str, Any]) -> None:
         )
 
 
-def _claim(content: Mapping[str, Any]) -> RegisteredClaim:
-    if content.get("objective", "mean") not in ("mean", "late"):
-        raise ValueError(f"unknown objective {content['objective']!r}; use mean or late")
-    listed = {name: tuple(content.get(name, ())) for name in ("also", "workloads")}
-    parts = tuple(ClaimPart(**part) for part in content["parts"])
-    return RegisteredClaim(**{**content, **listed, "parts": parts})
+def _part(content: Mapping[str, Any]) -> ClaimPart:
+    sides = {"above", "below"} & set(content)
+    if len(sides) != 1:
+        raise ValueError("give either `above` or `below`")
+    (side,) = sides
+    rest = {name: value for name, value in content.items() if name != side}
+    part = ClaimPart(**rest, side=side, threshold=float(content[side]))
+    for value, known in ((part.metric, METRICS), (part.statistic, STATISTICS)):
+        if value not in known:
+            raise ValueError(f"unknown {value!r}; use one of {known}")
+    if part.statistic == FAMILY and part[3:] != (1, "above", 1):
+        raise ValueError(f"{FAMILY!r} tests ratios against 1; give `above: 1`, `direction: 1`")
+    return part
 
 
 def _problems(content: Mapping[str, Any]) -> Iterator[Problem]:

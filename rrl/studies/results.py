@@ -4,13 +4,12 @@
 
 - ``check`` says what is stored, and fails if a result is of other versions than the present ones.
   It names the figures that rest on it, and the command that renews it.
-- ``renew`` computes the tables, and the results that a notebook reads, which are of other versions.
-  It can be stopped, and the same command goes on.
-- ``clean`` removes what is of other versions. It comes after all notebooks have stored what they
-  read, so nobody reads what is left.
+- ``renew`` makes the tables of other versions anew, and computes the results of other versions that
+  notebooks read. The notebooks then store these results (``make results``). It can be stopped, and
+  the same command goes on. It removes all that is of other versions at the end.
 - ``versions`` gives the behaviours that have changed their next versions (``make versions``).
-- ``verify`` computes a sample of the stored runs again and compares them byte by byte. Each commit
-  has another sample. With ``--all`` it computes every run.
+- ``verify`` computes a sample of the stored runs again, and compares all numbers, but for
+  rounding. Each commit has another sample. With ``--all`` it computes every run.
 
 Besides runs and truths, the store has tables of runs that are no single races. A table depends on
 versions of agents, problems and the judge, too, and has a line in the index. :func:`table_file`
@@ -25,6 +24,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,18 +42,18 @@ from rrl.studies.sweep_store import (
     Key,
     Store,
     data_key,
-    differing,
     packages,
     read_arrays,
+    run_key,
 )
-from rrl.studies.sweeps import Result, Sweep, Task
+from rrl.studies.sweeps import Sweep, Task
 from rrl.studies.warm_start import PROBLEMS as WARM_PROBLEMS
 from rrl.studies.warm_start import make_warm_start
 from rrl.support.errors import DataError, Parser, UnstableError, UsageError, command
 from rrl.support.files import read_json
 
 SAMPLE = 60  # results that are computed again, of one seed each
-ROUNDING = 1e-12  # two truths may differ by this fraction; 1e-15 was seen between processors
+ROUNDING = 1e-12  # two costs may differ by this fraction; 1e-15 was seen between processors
 MANIFEST = Path("figures") / "manifest.json"
 
 
@@ -67,42 +67,38 @@ class Table(NamedTuple):
 
     Parameters
     ----------
-    agents, testbeds : tuple of str
+    behaviours : tuple of str
+        Agents and parts of the judge, such as ``"agent rrl"``.
+    testbeds : tuple of str
     make : callable
         It takes the folder of the table and a sweep, which has the folder of the data.
-    judge : tuple of str
-        The parts of the judge.
     """
 
-    agents: tuple[str, ...]
+    behaviours: Key
     testbeds: tuple[str, ...]
     make: Callable[[Path, Sweep], None]
-    judge: tuple[str, ...] = JUDGE
 
 
 def tables() -> dict[str, Table]:
     """Return all tables by name."""
-    families = tuple(dict.fromkeys(name for family in FAMILIES.values() for name in family))
+    varied = dict.fromkeys(f"agent {name}" for family in FAMILIES.values() for name in family)
+    mapped = ("rrl", "rrl-adaptive", "q-learning", "deep-q-network")
     return {
         "ablation": Table(
-            families, tuple(testbed for testbed, _ in ABLATION_PROBLEMS.values()), make_ablation
+            (*varied, *JUDGE), tuple(testbed for testbed, _ in ABLATION_PROBLEMS), make_ablation
         ),
         "horizons": Table(
-            ("rrl", "rrl-adaptive"),
+            ("agent rrl", "agent rrl-adaptive", "judge horizons"),
             tuple(dict.fromkeys(name.split(",")[0] for name in RACED)),
             lambda folder, sweep: make_horizons(folder, sweep.data, sweep.workers),
-            ("judge horizons",),
         ),
         "region-map": Table(
-            ("rrl", "rrl-adaptive", "q-learning", "deep-q-network"),
+            (*(f"agent {name}" for name in mapped), *JUDGE, "judge map"),
             (*SIMULATED, *RECORDED),
             make_map,
-            (*JUDGE, "judge map"),
         ),
         "warm-start": Table(
-            ("rrl-gp", "warm start"),
-            tuple(WARM_PROBLEMS),
-            make_warm_start,
+            ("agent rrl-gp", "agent warm start", *JUDGE), tuple(WARM_PROBLEMS), make_warm_start
         ),
     }
 
@@ -111,8 +107,7 @@ def key_of(table: Table, data: str | os.PathLike[str]) -> Key:
     """Return what a table depends on, in the form of a result's key."""
     problems = dict.fromkeys(map(problem_name, table.testbeds))
     read = dict.fromkeys(key for name in table.testbeds for key in data_key(name, str(data), True))
-    names = *(f"agent {name}" for name in table.agents), *problems, *table.judge
-    return (*map(label, names), *read, packages())
+    return (*map(label, (*table.behaviours, *problems)), *read, packages())
 
 
 def table_file(name: str, file: str, data: str | os.PathLike[str] = "data") -> Path:
@@ -137,7 +132,7 @@ def table_file(name: str, file: str, data: str | os.PathLike[str] = "data") -> P
     'runs.csv'
     """
     store = Store(Path(data) / "results")
-    path, entry = store.table(name) / file, store.index.get(TABLES + name)
+    path, entry = store.path(TABLES + name) / file, store.index.get(TABLES + name)
     if entry is None or not path.exists():
         raise DataError(f"{path}: not stored; remove its folder, then `make results` makes it")
     new = sorted(set(key_of(tables()[name], data)) ^ set(entry[1]))
@@ -152,35 +147,29 @@ def renew_table(name: str, sweep: Sweep) -> None:
     """Make a table anew, and enter it in the index; pieces that a sweep has are not run again."""
     table = tables()[name]
     key = key_of(table, sweep.data)
-    table.make(sweep.store.table(name), sweep)
+    table.make(sweep.store.path(TABLES + name), sweep)
     sweep.store.enter({TABLES + name: (("table", name), key)})
 
 
 # --- which versions the results are of ------------------------------------------------------------
 
 
-def wanted_now(sweep: Sweep) -> dict[str, Result]:
-    """Return what the present code makes of each stored run, day and truth, by name.
+def keys_now(sweep: Sweep) -> dict[str, Key]:
+    """Return the keys that the present code gives to all tables and stored results, by name.
 
     A result is left out if its agent cannot be made here, or its testbed no longer exists.
     """
-    found = {}
-    for name, (what, _) in sweep.store.index.items():
-        if name.startswith(TABLES):
-            continue
-        try:
+    found = {TABLES + name: key_of(table, sweep.data) for name, table in tables().items()}
+    for name, what in sweep.store.runs.items():
+        with suppress(LookupError, ImportError, ValueError):  # an agent or a testbed is gone
             what.check()
-            found[name] = sweep.result(what)
-        except (LookupError, ImportError, ValueError):  # an agent or a testbed that is gone
-            continue
+            found[name] = run_key(what, sweep.data)
     return found
 
 
 def outdated(sweep: Sweep) -> dict[str, Key]:
     """Return the stored results of other versions, with what has changed in their keys."""
-    keys = {name: result.key for name, result in wanted_now(sweep).items()}
-    keys |= {TABLES + name: key_of(table, sweep.data) for name, table in tables().items()}
-    store, late = sweep.store, dict[str, Key]()
+    keys, store, late = keys_now(sweep), sweep.store, dict[str, Key]()
     for name in sorted({*store.index, *keys}):
         if name not in keys:
             late[name] = (f"{name} cannot be made any more",)
@@ -218,11 +207,12 @@ def check(sweep: Sweep) -> str:
         print(f"changed, without a version of their own yet: {', '.join(sorted(unknown))}")
     late = outdated(sweep)
     if not late:
-        runs = sum(getattr(what, "seeds", 0) for what, _ in sweep.store.index.values())
-        count = sum(name.startswith(TABLES) for name in sweep.store.index)
+        stored = sweep.store.runs
+        runs = sum(getattr(what, "seeds", 0) for what in stored.values())
         return (
-            f"read from data/results: {len(sweep.store.index) - count} results ({runs} runs) and "
-            f"{count} tables, all of the present versions; computed: what notebooks do not store"
+            f"read from data/results: {len(stored)} results ({runs} runs) and "
+            f"{len(sweep.store.index) - len(stored)} tables, all of the present versions; "
+            "computed: what notebooks do not store"
         )
     reasons: dict[Key, list[str]] = defaultdict(list)
     for name, new in late.items():
@@ -240,10 +230,10 @@ def check(sweep: Sweep) -> str:
 
 
 def renew(sweep: Sweep) -> str:
-    """Compute what is of other versions and read by a notebook; return one line about it.
+    """Renew the tables, compute what else notebooks read, and remove what is old; return one line.
 
-    A file that is missing is left to the notebook, which knows the arrays that it reads. Pieces are
-    computed in a random order, so that the time left is that of all of them.
+    The notebooks store these results, because they know which arrays they read. Pieces are computed
+    in a random order, so that the time left is that of all of them.
 
     Raises
     ------
@@ -252,30 +242,26 @@ def renew(sweep: Sweep) -> str:
     """
     if missing := sorted(changed()):
         raise UsageError(f"{', '.join(missing)}: no versions yet; `make versions` gives them some")
-    late, now, read = outdated(sweep), wanted_now(sweep), read_by()
-    made = [name for name in tables() if TABLES + name in late]
-    wanted = [name for name in late if name in now and (name in read or not read)]
-    results = [now[name] for name in wanted if sweep.store.path(name).exists()]
-    tasks = [task for result in results for task in result.tasks]
+    keys, late, read = keys_now(sweep), outdated(sweep), read_by()
+    wanted = [
+        what
+        for name, what in sweep.store.runs.items()
+        if name in late and name in keys and (name in read or not read)
+    ]
+    tasks = [task for what in wanted for task in sweep.tasks(what)]
     random.Random(0).shuffle(tasks)
     sweep.compute(tasks)
-    for result in results:
-        sweep.keep_result(result)
+    made = [name for name in tables() if TABLES + name in late]
     for name in made:
         print(f"table {name}", flush=True)
         renew_table(name, sweep)
-    return f"{len(results)} results and {len(made)} tables renewed"
+    old = [name for name in outdated(sweep) if name in sweep.store]
+    sweep.store.forget(old)
+    return f"{len(wanted)} results computed, {len(made)} tables renewed, {len(old)} removed"
 
 
-def clean(sweep: Sweep) -> str:
-    """Remove the stored results of other versions; return one line about it."""
-    late = [name for name in outdated(sweep) if name in sweep.store]
-    sweep.store.forget(late)
-    return f"{len(late)} results of other versions removed"
-
-
-def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[Result]:
-    """Choose results to compute again: one seed of each; all seeds of all without a count.
+def sample_of(sweep: Sweep, salt: str, count: int | None) -> dict[str, list[Task]]:
+    """Choose results to compute again, and return their pieces by name.
 
     Parameters
     ----------
@@ -283,19 +269,21 @@ def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[Result]:
     salt : str
         Another text selects another sample.
     count : int or None
+        Of so many results, one seed is computed; without a count, all seeds of all results.
     """
+    keys, index = keys_now(sweep), sweep.store.index
     present = {
-        name: result
-        for name, result in sorted(wanted_now(sweep).items())
-        if set(sweep.store.index[name][1]) == set(result.key)
+        name: what
+        for name, what in sorted(sweep.store.runs.items())
+        if name in keys and set(index[name][1]) == set(keys[name])
     }
     if count is None:
-        return list(present.values())
-    rng, found = random.Random(salt), []
+        return {name: sweep.tasks(what) for name, what in present.items()}
+    rng, found = random.Random(salt), {}
     for name in rng.sample(list(present), min(count, len(present))):
-        what = present[name].what
+        what = present[name]
         seed = None if isinstance(what, TruthOf) else what.first_seed + rng.randrange(what.seeds)
-        found.append(present[name] if seed is None else sweep.result(what, [[seed]]))
+        found[name] = sweep.tasks(what, None if seed is None else [[seed]])
     return found
 
 
@@ -310,12 +298,11 @@ def verify(sweep: Sweep, count: int | None = SAMPLE) -> str:
         If a file is damaged.
     """
     chosen = sample_of(sweep, _commit(), count)
-    computed = sweep.compute([task for result in chosen for task in result.tasks])
-    for result in chosen:
-        for task in result.tasks:
-            _compare(sweep.store, result, task, computed[task.key])
-    total = sum(not name.startswith(TABLES) for name in sweep.store.index)
-    what = "all" if count is None else f"{len(chosen)} of {total}"
+    computed = sweep.compute([task for tasks in chosen.values() for task in tasks])
+    for name, tasks in chosen.items():
+        for task in tasks:
+            _compare(sweep.store, name, task, computed[task.key])
+    what = "all" if count is None else f"{len(chosen)} of {len(sweep.store.runs)}"
     return f"computed again: {what} stored results, and the same came out"
 
 
@@ -328,31 +315,33 @@ def _commit() -> str:
         return ""
 
 
-def _compare(store: Store, result: Result, task: Task, computed: Arrays) -> None:
-    what, whole, stored = "", result.what, read_arrays(store.path(result.name))
-    if not isinstance(whole, TruthOf):
-        first, seeds = whole.first_seed, task.arguments[1]
-        rows = slice(seeds[0] - first, seeds[-1] + 1 - first)
-        what = f", seeds {seeds[0]} to {seeds[-1]}"
-        stored = {name: array[rows] for name, array in stored.items()}
-        computed = {name: array for name, array in computed.items() if name in stored}
-    elif stored["cost"].shape == computed["cost"].shape and np.allclose(
-        stored["cost"], computed["cost"], rtol=ROUNDING, atol=0
-    ):
-        stored = stored | {"cost": computed["cost"]}
-    if names := differing(stored, computed):
+def _compare(store: Store, name: str, task: Task, computed: Arrays) -> None:
+    what, where, stored = store.index[name][0], "", read_arrays(store.path(name))
+    if not isinstance(what, TruthOf):
+        seeds = task.arguments[1]
+        rows = slice(seeds[0] - what.first_seed, seeds[-1] + 1 - what.first_seed)
+        where = f", seeds {seeds[0]} to {seeds[-1]}"
+        stored = {array: values[rows] for array, values in stored.items()}
+    names = stored.keys() | computed.keys() - {"costs"}  # some notebooks store no costs
+    if differ := [array for array in sorted(names) if not _same(stored, computed, array)]:
         raise UnstableError(
-            f"{store.path(result.name)}{what}: {' and '.join(names)} differ from what the "
+            f"{store.path(name)}{where}: {' and '.join(differ)} differ from what the "
             "same versions give here; use the locked packages (`make env`), or remove the file and "
             "run `make results`"
         )
+
+
+def _same(stored: Arrays, computed: Arrays, name: str) -> bool:
+    if name not in stored or name not in computed or stored[name].shape != computed[name].shape:
+        return False
+    return np.allclose(stored[name], computed[name], rtol=ROUNDING, atol=0, equal_nan=True)
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Check, renew or verify the stored results; print what was found."""
     parser = Parser(prog="python -m rrl.studies.results", description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["check", "renew", "clean", "versions", "verify"])
+    parser.add_argument("what", choices=["check", "renew", "versions", "verify"])
     parser.add_argument("--all", action="store_true", help="verify every stored result (hours)")
     options = parser.parse_args(argv)
     sweep = Sweep(())
@@ -360,8 +349,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(*accept(), sep="\n")
     elif options.what == "renew":
         print(renew(sweep))
-    elif options.what == "clean":
-        print(clean(sweep))
     elif not sweep.store.index:
         print("no results are stored: all are computed, which takes longer")
     elif options.what == "check":

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.space import ConfigSpace
 from rrl.recording.profile import Profile
+from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import rows_of_half
 from rrl.simulation.simulator import SimulatedServer
 from rrl.studies.scenario import Scenario
@@ -29,6 +30,7 @@ Ints = NDArray[np.int64]
 
 TWICE = 2.0
 """Configurations below this multiple of the best cost count."""
+NOISE_EPISODES = 40  # per configuration, for the noise of a simulated place
 
 
 class Half(NamedTuple):
@@ -154,26 +156,30 @@ def half_of_profile(profile: Profile, rate_per_s: float, half: int) -> Half:
     return Half(np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0), counts)
 
 
-def simulated_noise(scenario: Scenario, episodes: int, rng: np.random.Generator) -> float:
+def simulated_noise(scenario: Scenario) -> float:
     """Return the sd of the logarithm of one episode's cost on a simulated server.
 
-    It is the root of the mean variance over the configurations with low costs. Each episode has
-    arrivals of its own.
-
-    Parameters
-    ----------
-    scenario : Scenario
-        Its truth is known, and its server is simulated.
-    episodes : int
-        At least 2.
-    rng : numpy.random.Generator
+    It is the root of the mean variance over the configurations with low true costs. Each of the
+    episodes has arrivals of its own.
     """
-    server = scenario.server
+    server, rng = scenario.server, np.random.default_rng(0)
     assert isinstance(server, SimulatedServer)
     low = np.flatnonzero(low_costs(scenario.cost))
-    stretch = scenario.workload.arrivals(episodes * scenario.requests, rng)
-    logs = np.empty((episodes, len(low)))
+    stretch = scenario.workload.arrivals(NOISE_EPISODES * scenario.requests, rng)
+    logs = np.empty((NOISE_EPISODES, len(low)))
     for row, arrivals in zip(logs, cut(stretch, scenario.requests), strict=True):
         blocks = server.grid(arrivals, rng, low)
         row[:] = np.log(np.concatenate([latency.mean(axis=1) for _, latency, _ in blocks]))
     return float(np.sqrt(logs.var(axis=0, ddof=1).mean()))
+
+
+def axes(place: Scenario) -> tuple[float, float]:
+    """Return the roughness and the noise of a place: of a recorded load, or of a simulated one."""
+    pairs, server = one_step_pairs(place.space), place.server
+    if not isinstance(server, RecordedServer):
+        return roughness(place.cost, place.cost, pairs), simulated_noise(place)
+    rate = place.workload.rate
+    first, second = (half_of_profile(server.profile, rate, half) for half in (0, 1))
+    level = smooth_level(first.means, second.means, pairs)
+    rough = roughness(first.means, second.means, pairs, level)
+    return rough, episode_noise(first, second, level)

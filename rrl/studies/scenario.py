@@ -12,7 +12,7 @@ p99 of the best configuration. It does not say which configuration that is.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 Costs = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-
-UNMARKED: Flags = np.empty(0, dtype=bool)
-"""Flags that are not given: they follow from the costs."""
 
 SLO_FACTOR = 2.0
 """The latency objective of a scenario, in units of the optimum's mean latency."""
@@ -58,12 +55,12 @@ class Scenario:
     violations : ndarray, shape (configurations,)
         This is the true fraction of requests that take longer than `SLO_FACTOR` times the optimum's
         mean latency. It is NaN if the fraction is not known.
-    requests : int
-        Each episode has this many requests. A recorded episode has the recorded number.
-    good, possible : ndarray of bool, shape (configurations,), optional
+    good, possible : ndarray of bool, shape (configurations,)
         `good` marks configurations that are within 5 % of the optimum by the upper limit of their
         cost, and `possible` those that are so by the lower limit. They differ if the truth is
-        recorded. By default both follow from the costs.
+        recorded.
+    requests : int, optional
+        Each episode has this many requests. A recorded episode has the recorded number.
     """
 
     name: str
@@ -71,15 +68,9 @@ class Scenario:
     workload: Workload
     cost: Costs
     violations: Costs
+    good: Flags
+    possible: Flags
     requests: int = 100
-    good: Flags = field(default_factory=lambda: UNMARKED)
-    possible: Flags = field(default_factory=lambda: UNMARKED)
-
-    def __post_init__(self) -> None:
-        within = self.cost <= (1 + TOLERANCE) * np.fmin.reduce(self.cost)
-        for name in ("good", "possible"):
-            if not len(getattr(self, name)):
-                object.__setattr__(self, name, within)
 
     @property
     def space(self) -> ConfigSpace:
@@ -154,13 +145,18 @@ class Truth(NamedTuple):
 
     cost: Costs
     late: Costs
-    good: Flags = UNMARKED
-    possible: Flags = UNMARKED
+    good: Flags
+    possible: Flags
 
     @property
     def violations(self) -> Costs:
         """The row of `late` for `SLO_FACTOR`."""
         return self.late[SLO_FACTORS.index(SLO_FACTOR)]
+
+
+def near_best(cost: Costs) -> Flags:
+    """Return which configurations are within 5 % of the optimum, by costs without an error."""
+    return cost <= (1 + TOLERANCE) * cost.min()
 
 
 def find_truth(
@@ -202,7 +198,7 @@ def find_truth(
     for block, latency in charged(problem.server, parts, rng):
         for row, factor in zip(late, SLO_FACTORS, strict=True):
             row[block] += (latency > factor * cost.min()).mean(axis=1) / len(parts)
-    within = cost <= (1 + TOLERANCE) * cost.min()
+    within = near_best(cost)
     return Truth(cost, late, within, within)
 
 
@@ -242,5 +238,5 @@ def _recorded_truth(problem: Scenario, server: RecordedServer, horizon: int) -> 
     late = np.average(fractions, axis=0, weights=counts)
     if len(truths) == 1:
         return Truth(truths[0].cost, fractions[0], truths[0].good, truths[0].possible)
-    within = cost <= (1 + TOLERANCE) * cost.min()
+    within = near_best(cost)
     return Truth(cost, late, within, within)

@@ -27,7 +27,7 @@ class Setting(NamedTuple):
         This is the rate of Poisson arrivals in requests per second, or a workload's name and
         arguments: ``("Phases",)``, ``("Bursts", (5.0, 20.0), (60.0, 10.0))``.
     agent : str
-        This is a key of ``rrl.AGENTS`` or of :data:`rrl.rivals.agents.ABLATED`.
+        This is a key of ``rrl.AGENTS`` or of :data:`rrl.rivals.variants.ABLATED`.
     seeds : int
         There are this many runs.
     episodes : int

@@ -31,8 +31,7 @@ from rrl.support.errors import DataError
 from rrl.support.files import read_json, write_atomically
 from rrl.support.machine import describe_machine, exclusive
 from rrl.tuning.episode import Episode, Server
-from rrl.tuning.guard import Guard
-from rrl.tuning.guarded import GuardedStep, guarded_steps
+from rrl.tuning.guard import Guard, GuardedStep, guarded_steps
 from rrl.tuning.loop import Step, draw_run, learning_steps
 from rrl.tuning.objective import MeanLatency
 from rrl.tuning.watch import Watch

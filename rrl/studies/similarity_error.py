@@ -69,7 +69,7 @@ def variogram(
     Returns
     -------
     distance, fraction : ndarray, shape (distances,)
-        Distances are in steps and are rounded to whole ones.
+        Distances are in steps and are rounded to whole ones, from 1 on.
 
     References
     ----------
@@ -83,15 +83,11 @@ def variogram(
     >>> fraction.round(2)
     array([0.25, 1.  , 2.25, 4.  ])
     """
-    logs = np.log(cost)
-    total, count = np.zeros(0), np.zeros(0)
-    for index in range(len(space)):
-        away = np.rint(space.distances(index)).astype(int)
-        squares = (logs - logs[index]) ** 2 / 2
-        size = max(away.max() + 1, len(total))
-        total = np.pad(total, (0, size - len(total))) + np.bincount(away, squares, size)
-        count = np.pad(count, (0, size - len(count))) + np.bincount(away, minlength=size)
-    distance = np.flatnonzero(count)[1:]  # without each configuration paired with itself
+    from scipy.spatial.distance import pdist
+
+    away, logs = np.rint(pdist(space.positions)).astype(int), np.log(cost)[:, None]
+    total, count = np.bincount(away, pdist(logs, "sqeuclidean") / 2), np.bincount(away)
+    distance = np.flatnonzero(count * np.arange(len(count)))
     return distance, total[distance] / count[distance] / logs.var()
 
 

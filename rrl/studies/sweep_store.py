@@ -147,18 +147,19 @@ class Store:
     def __contains__(self, name: str) -> bool:
         return name in self.index
 
-    def path(self, name: str) -> Path:
-        """Return the path of a result."""
-        return self.folder / f"{name}.npz"
+    @property
+    def runs(self) -> dict[str, Run]:
+        """What was run, by name, without the tables."""
+        return {n: what for n, (what, _) in self.index.items() if not n.startswith(TABLES)}
 
-    def table(self, name: str) -> Path:
-        """Return the folder of a table, see :func:`rrl.studies.results.tables`."""
-        return self.folder / TABLES / name
+    def path(self, name: str) -> Path:
+        """Return the file of a result, or the folder of a table."""
+        return self.folder / (name if name.startswith(TABLES) else f"{name}.npz")
 
     def is_present(self, name: str, key: Key) -> bool:
         """Return whether the file or the table of a result with this key is stored."""
-        there = self.folder / name if name.startswith(TABLES) else self.path(name)
-        return name in self.index and set(self.index[name][1]) == set(key) and there.exists()
+        known = name in self.index and set(self.index[name][1]) == set(key)
+        return known and self.path(name).exists()
 
     def write(self, name: str, arrays: Arrays) -> None:
         """Write a result's file; equal arrays give equal bytes."""
@@ -176,9 +177,11 @@ class Store:
         """Remove some results and their lines; what was entered meanwhile is kept."""
         self.index = Store(self.folder).index
         for name in names:
-            self.path(name).unlink(missing_ok=True)
-            if name.startswith(TABLES):
-                shutil.rmtree(self.folder / name, ignore_errors=True)
+            path = self.path(name)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
             del self.index[name]
         self._write_index()
 
@@ -203,28 +206,6 @@ def read_arrays(path: Path) -> Arrays:
         raise DataError(
             f"{path}: damaged ({error}); restore it, or remove it: it is then computed again"
         ) from None
-
-
-def differing(one: Arrays, other: Arrays) -> list[str]:
-    """Return the names of the arrays that are not the same in both, byte by byte.
-
-    The size of an integer does not count, because the stored ones are as small as possible.
-
-    Examples
-    --------
-    >>> differing({"a": np.arange(2, dtype=np.int8)}, {"a": np.arange(2), "b": np.ones(1)})
-    ['b']
-    """
-    return [
-        name
-        for name in sorted({*one, *other})
-        if name not in one or name not in other or _bytes(one[name]) != _bytes(other[name])
-    ]
-
-
-def _bytes(array: np.ndarray) -> tuple[Any, ...]:
-    whole = array.astype(np.int64) if array.dtype.kind in "iu" else array
-    return whole.dtype.str, whole.shape, whole.tobytes()
 
 
 def _save(file: Any, arrays: Arrays) -> None:

@@ -17,8 +17,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,11 +31,11 @@ from rrl.studies.days import Arrays, Day, run_days
 from rrl.studies.problems import open_scenario
 from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario, Truth, find_truth
-from rrl.studies.settings import Load, Setting, TruthOf, workload
+from rrl.studies.settings import Load, Setting, TruthOf
 from rrl.studies.sweep_store import Key, Run, Store, read_arrays, run_key, run_name
 from rrl.support.files import replacing
 from rrl.support.machine import one_thread
-from rrl.support.provenance import NUMERICAL, versions
+from rrl.support.provenance import NUMERICAL, installed
 from rrl.tuning.constrained import most_cpus
 from rrl.tuning.objective_names import parse_objective
 
@@ -50,22 +50,13 @@ class Task(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-class Result(NamedTuple):
-    """A result, stored or to be computed: its name in the store, what it is, its key and pieces."""
-
-    name: str
-    what: Run
-    key: Key
-    tasks: list[Task]
-
-
 class Sweep:
     """The results of some settings: it reads existing ones and runs missing ones on request.
 
     Parameters
     ----------
     settings : sequence of Setting or Day
-        All are of the same kind. Settings have :meth:`run`, days have :meth:`days`.
+        Only settings have problems with a truth.
     data : path
         This is the folder of the recorded profiles. The stored results are in its subfolder
         ``results``.
@@ -87,7 +78,7 @@ class Sweep:
 
     def __init__(
         self,
-        settings: Sequence[Setting] | Sequence[Day],
+        settings: Sequence[Setting | Day],
         *,
         data: str | os.PathLike[str] = "data",
         build: str | os.PathLike[str] = "build",
@@ -108,34 +99,24 @@ class Sweep:
         build = self.folder.parent
         return Sweep(settings, data=self.data, build=build, workers=self.workers)
 
-    @property
-    def _races(self) -> list[Setting]:
-        return [setting for setting in self.settings if isinstance(setting, Setting)]
-
     @cached_property
     def store(self) -> Store:
         """The stored results."""
         return Store(Path(self.data) / "results")
 
-    def run(self) -> dict[Setting, Race]:
-        """Race all settings, and return the results by setting, in the order of the settings."""
-        wanted = {setting: self.result(setting) for setting in self._races}
-        found = self._results(list(wanted.values()))
-        return {setting: self._race(found[key.name], setting) for setting, key in wanted.items()}
+    def run(self) -> dict[Any, Any]:
+        """Run all settings, and return the results by setting, in the order of the settings.
 
-    def days(self) -> dict[Day, Arrays]:
-        """Return what :func:`rrl.studies.days.run_days` gives, by day, in the order of the days."""
-        wanted = {day: self.result(day) for day in self.settings if isinstance(day, Day)}
-        found = self._results(list(wanted.values()))
-        return {
-            day: {name: rows[: day.seeds] for name, rows in found[result.name].items()}
-            for day, result in wanted.items()
-        }
+        The result of a setting is a :class:`rrl.Race`. That of a day is a dictionary of arrays, see
+        :func:`rrl.studies.days.run_days`.
+        """
+        found = self._found(self.settings)
+        return {w: rows if isinstance(w, Day) else self._race(rows) for w, rows in found.items()}
 
     def scenarios(self) -> dict[tuple[str, Load], Scenario]:
         """Return the problems of the settings with their truths."""
-        truths = self.truths()
-        problems = {s.problem: problem(*s.problem, self.data) for s in self._races}
+        truths, races = self.truths(), [s for s in self.settings if isinstance(s, Setting)]
+        problems = {s.problem: open_scenario(*s.problem, self.data) for s in races}
         return {
             key: where.knowing(truths[key]) if key in truths else where
             for key, where in problems.items()
@@ -147,37 +128,30 @@ class Sweep:
         A changing workload uses the longest horizon.
         """
         horizon: dict[tuple[str, Load], int] = {}
-        for setting in self._races:
-            if problem(*setting.problem, self.data).known:
+        for setting in self.settings:
+            if isinstance(setting, Day) or open_scenario(*setting.problem, self.data).known:
                 continue
             steady = isinstance(setting.load, int | float)
             length = self.replications if steady else setting.episodes
             horizon[setting.problem] = max(length, horizon.get(setting.problem, 0))
-        wanted = {
-            key: self.result(TruthOf(*key, n, self.replications)) for key, n in horizon.items()
-        }
-        found = self._results(list(wanted.values()))
-        return {key: Truth(**found[result.name]) for key, result in wanted.items()}
+        wanted = [TruthOf(*key, n, self.replications) for key, n in horizon.items()]
+        found = self._found(wanted)
+        return {(what.testbed, what.load): Truth(**arrays) for what, arrays in found.items()}
 
-    def result(self, what: Run, seeds: Sequence[Sequence[int]] | None = None) -> Result:
-        """Return the result of a setting, a day or a truth; `seeds` names those of each piece."""
+    def tasks(self, what: Run, seeds: Sequence[Sequence[int]] | None = None) -> list[Task]:
+        """Return the pieces of a setting, a day or a truth; `seeds` names those of each piece."""
         key = run_key(what, self.data)
         if isinstance(what, TruthOf):
-            tasks = [Task(piece_key(what, key), run_truth, (*what, self.data))]
-            return Result(run_name(what), what, key, tasks)
+            return [Task(piece_key(what, key), run_truth, (*what, self.data))]
         run: Callable[..., Arrays] = run_days if isinstance(what, Day) else run_piece
         last = what.first_seed + what.seeds
         starts = range(what.first_seed, last, SEEDS_PER_PIECE)
         parts = seeds or [range(first, min(first + SEEDS_PER_PIECE, last)) for first in starts]
-        tasks = [
-            Task(
-                piece_key(what._replace(seeds=0), key, tuple(part)),
-                run,
-                (what, tuple(part), self.data),
-            )
+        same = what._replace(seeds=0)
+        return [
+            Task(piece_key(same, key, tuple(part)), run, (what, tuple(part), self.data))
             for part in parts
         ]
-        return Result(run_name(what), what, key, tasks)
 
     def compute(self, tasks: Sequence[Task], progress: bool = True) -> dict[str, Arrays]:
         """Return the pieces by key; those that are not in the folder of pieces are computed."""
@@ -197,48 +171,40 @@ class Sweep:
                     np.savez_compressed(file, **arrays)
         return {key: read_arrays(file) for key, file in files.items()}
 
-    def keep_result(self, result: Result) -> None:
-        """Store a result whose pieces were computed, with the same arrays as before."""
-        pieces = self.compute(result.tasks, progress=False)
-        arrays = _join([pieces[task.key] for task in result.tasks])
-        path = self.store.path(result.name)
-        before = read_arrays(path) if path.exists() else arrays
-        self.store.write(result.name, {name: arrays[name] for name in arrays if name in before})
-        self.store.enter({result.name: (result.what, result.key)})
-
-    def _results(self, wanted: Sequence[Result]) -> dict[str, Arrays]:
-        stored = {result.name: kept for result in wanted if (kept := self._stored(result))}
-        missing = [result for result in wanted if result.name not in stored]
-        if outdated := sum(result.name in self.store for result in missing):
-            print(
-                f"{outdated} of {len(wanted)} stored results are of other versions: computed anew"
-            )
-        pieces = self.compute([task for result in missing for task in result.tasks])
-        found = {r.name: _join([pieces[task.key] for task in r.tasks]) for r in missing}
+    def _found(self, wanted: Iterable[Any]) -> dict[Any, Arrays]:
+        """Return the arrays of settings, days or truths, stored or computed, in their order."""
+        keys = {what: run_key(what, self.data) for what in wanted}
+        found = {w: kept for w, key in keys.items() if (kept := self._stored(w, key)) is not None}
+        missing = {what: self.tasks(what) for what in keys if what not in found}
+        if outdated := sum(run_name(what) in self.store for what in missing):
+            print(f"{outdated} of {len(keys)} stored results are of other versions: computed anew")
+        pieces = self.compute([task for tasks in missing.values() for task in tasks])
+        for what, tasks in missing.items():
+            parts = [pieces[task.key] for task in tasks]
+            found[what] = {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
         if os.environ.get("RRL_RESULTS") == "store":
-            for name, arrays in found.items():
-                self.store.write(name, self._kept(arrays))
-            self.store.enter({result.name: (result.what, result.key) for result in missing})
-        return stored | found
+            for what in missing:
+                read = {n: a for n, a in found[what].items() if self.costs or n != "costs"}
+                self.store.write(run_name(what), read)
+            self.store.enter({run_name(what): (what, keys[what]) for what in missing})
+        seeds = {what: getattr(what, "seeds", None) for what in keys}  # a truth has none
+        return {w: {n: rows[: seeds[w]] for n, rows in found[w].items()} for w in keys}
 
-    def _stored(self, result: Result) -> Arrays | None:
+    def _stored(self, what: Run, key: Key) -> Arrays | None:
         """Return a stored result if it is of the present code and has all that is wanted."""
-        if not self.store.is_present(result.name, result.key):
+        name = run_name(what)
+        if not self.store.is_present(name, key):
             return None
-        arrays = read_arrays(self.store.path(result.name))
-        if isinstance(result.what, TruthOf):
+        arrays = read_arrays(self.store.path(name))
+        if isinstance(what, TruthOf):
             return arrays
-        enough = len(arrays["chosen"]) >= result.what.seeds
-        return arrays if enough and ("costs" in arrays or not self.costs) else None
+        enough = len(arrays["chosen"]) >= what.seeds
+        costs = "costs" in arrays or not self.costs or isinstance(what, Day)
+        return arrays if enough and costs else None
 
-    def _kept(self, arrays: Arrays) -> Arrays:
-        return {name: array for name, array in arrays.items() if self.costs or name != "costs"}
-
-    def _race(self, arrays: Arrays, setting: Setting) -> Race:
-        rows = {name: array[: setting.seeds] for name, array in self._kept(arrays).items()}
+    def _race(self, rows: Arrays) -> Race:
         costs = rows["costs"].astype(np.float64) if self.costs else None
-        chosen, recommended = (rows[n].astype(np.int32) for n in ("chosen", "recommended"))
-        return Race(chosen, recommended, costs)
+        return Race(rows["chosen"].astype(np.int32), rows["recommended"].astype(np.int32), costs)
 
 
 def _call(task: Task) -> tuple[str, Arrays]:
@@ -254,23 +220,11 @@ def piece_key(*about: Any) -> str:
     *about
         All that the piece depends on; JSON can write it.
     """
-    text = json.dumps([about, versions(NUMERICAL)], sort_keys=True)
+    text = json.dumps([about, installed(NUMERICAL)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _join(parts: Sequence[Mapping[str, Any]]) -> Arrays:
-    if len(parts) == 1:
-        return dict(parts[0])
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
 # --- Pieces: what a worker process runs, and what the result depends on --------------------------
-
-
-@lru_cache(maxsize=64)
-def problem(testbed: str, load: Load, data: str) -> Scenario:
-    """Open the problem of a setting, without its truth; later calls return the same one."""
-    return open_scenario(testbed, workload(load), data)
 
 
 def run_piece(setting: Setting, seeds: Sequence[int], data: str) -> Arrays:
@@ -282,7 +236,7 @@ def run_piece(setting: Setting, seeds: Sequence[int], data: str) -> Arrays:
         ``chosen`` and ``recommended`` are those of :class:`rrl.studies.race.Race`. ``costs`` (s for
         a latency) has single precision, so that it can be stored: the seventh digit is rounded.
     """
-    scenario = problem(*setting.problem, data)
+    scenario = open_scenario(*setting.problem, data)
     objective = parse_objective(setting.objective, most_cpus(scenario.space))
     make = agents.maker(setting.agent)
     runs = race(scenario, make, seeds, setting.episodes, objective=objective)
@@ -292,5 +246,5 @@ def run_piece(setting: Setting, seeds: Sequence[int], data: str) -> Arrays:
 
 def run_truth(testbed: str, load: Load, episodes: int, replications: int, data: str) -> Arrays:
     """Find the truth of one problem, as :class:`rrl.studies.scenario.Truth` has it."""
-    where = problem(testbed, load, data)
+    where = open_scenario(testbed, load, data)
     return find_truth(where, replications=replications, episodes=episodes)._asdict()

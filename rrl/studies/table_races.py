@@ -155,33 +155,12 @@ def _run(where: Scenario, agent: str, seed: int, episodes: int) -> Arrays:
 
 
 def table_medians(runs: pd.DataFrame, episodes: int) -> pd.DataFrame:
-    """Return the median of each measure with its 95 % interval, one row per table and agent.
+    """Return the medians of each table and agent, see :func:`rrl.studies.outcomes.medians`.
 
-    The agent with the lowest mean cost is the first of its table. Numbers of episodes are censored
-    after `episodes`, as :mod:`rrl.studies.outcomes` says.
-
-    Returns
-    -------
-    DataFrame
-        The columns are those of :func:`rrl.studies.outcomes.medians`, and `table`.
-
-    Examples
-    --------
-    >>> line = table_scenario("line", {"a": [1, 2], "cost": [3.0, 1.0]}, ["a"])
-    >>> runs = race_tables([line], ["tf-serving-default", "rrl"], [0, 1], 40, progress=False)
-    >>> table_medians(runs, 40)["agent"].tolist()
-    ['rrl', 'tf-serving-default']
+    Numbers of episodes are censored after `episodes`.
     """
-    import pandas as pd
-
-    rng = np.random.default_rng(0)
-    tables = [
-        medians(there, ["agent"], MEASURED, rng)
-        .sort_values("mean_cost", ignore_index=True)
-        .assign(table=name)
-        for name, there in runs.assign(episodes=episodes).groupby("table", sort=False)
-    ]
-    return pd.concat(tables, ignore_index=True)
+    by, rng = ["table", "agent"], np.random.default_rng(0)
+    return medians(runs.assign(episodes=episodes), by, MEASURED, rng)
 
 
 def over_lowest(table: pd.DataFrame) -> pd.DataFrame:

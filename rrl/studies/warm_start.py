@@ -224,11 +224,6 @@ def warm_start_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def write_warm_start(runs: pd.DataFrame, folder: Path) -> None:
-    """Write ``runs.csv`` and ``table.csv``."""
-    write_runs(runs, folder, lambda known: warm_start_table(known, np.random.default_rng(0)))
-
-
 def make_warm_start(folder: Path, sweep: Sweep) -> None:
-    """Run the study in the processes of a sweep, and write its tables."""
-    write_warm_start(study(workers=sweep.workers), folder)
+    """Run the study in the processes of a sweep, and write ``runs.csv`` and ``table.csv``."""
+    write_runs(study(workers=sweep.workers), folder, warm_start_table)

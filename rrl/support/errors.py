@@ -120,6 +120,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise an error instead of printing the whole usage text."""
+        if message.endswith("expected one argument"):
+            option = message.split()[1].rstrip(":")
+            message += f"; write a value that begins with a dash as {option}=VALUE"
         raise UsageError(f"{message}; `{self.prog} --help` lists the options")
 
 

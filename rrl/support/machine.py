@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import time
@@ -13,16 +12,14 @@ from typing import Any
 
 from filelock import FileLock
 
-from rrl.support.own_folder import own_folder
-from rrl.support.provenance import versions
+from rrl.support.provenance import installed
+from rrl.support.user_folder import user_folder
 
 LOCK = "machine.lock"
 """In the user's own folder, a process locks this file while it measures; `flock` on the file makes
 other work wait."""
 
 POLL_S, TURN_S = 0.02, 0.05  # how often one looks for its turn, and the pause that lets it find it
-RUN = "machine.run"  # beside it: a file that all runs lock together which measure all the time
-_DISTURBANCE = "on this machine: wait for it, or the measurements disturb each other"
 
 PACKAGES = ("region-rl", "tensorflow", "tensorflow-serving-api", "grpcio", "numpy")
 
@@ -66,67 +63,16 @@ def describe_machine() -> dict[str, Any]:
         "load_average": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": versions(PACKAGES),
+        "versions": installed(PACKAGES),
     }
 
 
 @contextmanager
 def exclusive() -> Iterator[None]:
     """Wait until no other process measures on this machine, then hold the lock for the block."""
-    with FileLock(own_folder() / LOCK, poll_interval=POLL_S):
+    with FileLock(user_folder() / LOCK, poll_interval=POLL_S):
         yield
     time.sleep(TURN_S)
-
-
-@contextmanager
-def announced() -> Iterator[str | None]:
-    """Announce a run that measures all the time, for the block; give a warning, or None.
-
-    Such a run does not take turns by :func:`exclusive`, because it serves while it measures.
-
-    Yields
-    ------
-    str or None
-        One line if another run measures on this machine now, in turns or all the time.
-
-    Examples
-    --------
-    >>> with announced():
-    ...     another_run()
-    'another rrl run measures on this machine: wait for it, or the measurements disturb each other'
-    """
-    recording = f"a recording measures {_DISTURBANCE}" if _held(LOCK) else None
-    warning, file = another_run() or recording, _open(RUN)
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH)  # several runs share it
-        yield warning
-    finally:
-        os.close(file)
-
-
-def another_run() -> str | None:
-    """Return one line about a run that measures all the time on this machine; None without one.
-
-    Recordings take turns with each other by :func:`exclusive`. They cannot do that with such a run,
-    so they must not begin.
-    """
-    return f"another rrl run measures {_DISTURBANCE}" if _held(RUN) else None
-
-
-def _held(name: str) -> bool:
-    """Return whether a process holds a lock; its end, however it ends, releases it."""
-    file = _open(name)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
-    return False
-
-
-def _open(name: str) -> int:
-    return os.open(own_folder() / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 @contextmanager

@@ -56,20 +56,20 @@ def _pins() -> dict[str, list[str]]:
     return found
 
 
-def versions(packages: Iterable[str]) -> dict[str, str]:
+def installed(packages: Iterable[str]) -> dict[str, str]:
     """Return the installed versions by name; a package that is not installed is left out.
 
     Examples
     --------
-    >>> list(versions(["numpy", "no-such-package"]))
+    >>> list(installed(["numpy", "no-such-package"]))
     ['numpy']
     """
-    found = ((package, _installed(package)) for package in packages)
+    found = ((package, _version(package)) for package in packages)
     return {package: number for package, number in found if number}
 
 
 @cache
-def _installed(package: str) -> str | None:
+def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -20,6 +20,7 @@ from rrl.tuning.loop import steps
 from rrl.workloads.workload import Poisson
 
 Floats = NDArray[np.float64]
+RESAMPLES = 1000  # of a bootstrap
 UNIFORM = Boltzmann(1e9, 1e9)
 """At its temperature all configurations are equally likely, as the theorems assume."""
 
@@ -158,7 +159,7 @@ def first_below(curve: Floats, level: float) -> Floats:
 
 
 def slope_interval(
-    x: ArrayLike, samples: ArrayLike, rng: np.random.Generator, resamples: int = 1000
+    x: ArrayLike, samples: ArrayLike, rng: np.random.Generator
 ) -> tuple[float, float, float]:
     """Fit the slope of log means against log x, with a 95 % bootstrap interval over the runs.
 
@@ -168,7 +169,6 @@ def slope_interval(
     samples : array_like, shape (m, runs)
         All values of a column come from the same seed. So the bootstrap draws whole columns.
     rng : numpy.random.Generator
-    resamples : int, optional
 
     Returns
     -------
@@ -182,7 +182,7 @@ def slope_interval(
     """
     samples, logs = np.asarray(samples, dtype=float), np.log(np.asarray(x, dtype=float))
     centred = (logs - logs.mean()) / ((logs - logs.mean()) ** 2).sum()
-    drawn = rng.integers(samples.shape[1], size=(resamples, samples.shape[1]))
+    drawn = rng.integers(samples.shape[1], size=(RESAMPLES, samples.shape[1]))
     slopes = centred @ np.log(samples[:, drawn].mean(axis=-1))
     low, high = np.quantile(slopes, (0.025, 0.975))
     slope = centred @ np.log(samples.mean(axis=1))

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+TOLERANCE = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,15 +87,11 @@ def policy_values(mdp: MDP, policy: Ints) -> Floats:
     return np.asarray(np.linalg.solve(system, cost), dtype=float)[..., 0]
 
 
-def solve(mdp: MDP, tolerance: float = 1e-12) -> Floats:
+def solve(mdp: MDP) -> Floats:
     """Return Q*, shape (..., S, A), by policy iteration.
 
-    Parameters
-    ----------
-    mdp : MDP
-    tolerance : float, optional
-        An action replaces another only if it lowers the state's value by more than
-        ``tolerance (1 + |value|)``.
+    An action replaces another only if it lowers the state's value by more than
+    ``TOLERANCE (1 + |value|)``.
 
     References
     ----------
@@ -111,7 +108,7 @@ def solve(mdp: MDP, tolerance: float = 1e-12) -> Floats:
     while True:
         values = policy_values(mdp, policy)
         q = mdp.backup(values)
-        lower = q.min(axis=-1) < values - tolerance * (1 + np.abs(values))
+        lower = q.min(axis=-1) < values - TOLERANCE * (1 + np.abs(values))
         if not lower.any():
             return q
         policy = np.where(lower, q.argmin(axis=-1), policy)

@@ -18,32 +18,61 @@ or more requests per episode, and judge the result by new requests, as ``rrl tun
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 from rrl.core.space import ConfigSpace
 from rrl.support.errors import UsageError
-from rrl.support.machine import memory_bytes
 from rrl.tuning.episode import Episode
 from rrl.tuning.presets import CPUS
 from rrl.tuning.slo import SLO
 
 MEMORY = "memory_bytes"
 """Where an episode's `info` has the resident memory of the server."""
+RESOURCES = {CPUS: "CPUs of the configuration", "memory": "bytes of a server on this machine"}
 
 
 @dataclass(frozen=True)
-class Constrained(ABC):
-    """The part that these objectives have in common; `slo` is the limit to keep.
+class Constrained:
+    """The least of a resource that keeps the SLO; of episodes with equal amounts, the fastest one.
+
+    The cost of an episode that keeps the SLO is ``(amount - (1 - times) / 2) / most``, where
+    `times` is its latency divided by the target. So the latency counts for at most half a CPU, or
+    half a byte.
 
     Parameters
     ----------
     slo : SLO
+    resource : {"cpus", "memory"}
+        The CPUs that the configuration gives to the server, or the resident memory of its process
+        at the end of the episode (``memory_bytes`` in the episode's `info`).
+    most : int
+        The highest amount of any episode: CPUs, or bytes.
+
+    Raises
+    ------
+    ValueError
+        If the resource is another one or `most` is below 1, or if an episode has no amount from 1
+        to `most`.
+
+    Examples
+    --------
+    >>> from rrl import parse_slo
+    >>> fewest = Constrained(parse_slo("p99<80ms"), "cpus", most=4)
+    >>> measured = ((1, 0.12), (2, 0.08), (2, 0.04))  # CPUs and seconds
+    >>> [fewest(Episode({"cpus": n}, [0.0], [seconds], [0])) for n, seconds in measured]
+    [1.5, 0.5, 0.4375]
     """
 
     slo: SLO
-    resource: ClassVar[str]
+    resource: str
+    most: int
+
+    def __post_init__(self) -> None:
+        if self.resource not in RESOURCES or self.most < 1:
+            raise ValueError(
+                f"give a resource of {', '.join(RESOURCES)}, and the most of it, at least 1; got "
+                f"{self.resource!r} and {self.most}"
+            )
 
     def __call__(self, episode: Episode) -> float:
         """Return the cost of an episode.
@@ -53,67 +82,22 @@ class Constrained(ABC):
         statistic, target_s = self.slo.statistic, self.slo.target_s
         failure_s = max(statistic.failure_s, 2 * target_s)
         times = replace(statistic, failure_s=failure_s)(episode) / target_s
-        return times if times > 1 else self.fraction(episode, times)
-
-    @abstractmethod
-    def fraction(self, episode: Episode, times: float) -> float:
-        """Return the cost of an episode that keeps the SLO, above 0 and at most 1."""
-
-    @abstractmethod
-    def amount(self, cost: float) -> str:
-        """Format the cost of an episode that keeps the SLO for people to read."""
+        if times > 1:
+            return times
+        used = (
+            episode.configuration.get(CPUS) if self.resource == CPUS else episode.info.get(MEMORY)
+        )
+        if not isinstance(used, int | float) or not 1 <= used <= self.most:
+            words = f"{self.resource} from 1 to {self.most} ({RESOURCES[self.resource]})"
+            raise ValueError(f"{self} needs {words}, got {used!r}")
+        return float(used - (1 - times) / 2) / self.most
 
     def words(self, cost: float) -> str:
         """Format a cost for people to read."""
-        return self.amount(cost) if cost <= 1 else f"{cost:.2f} times the target (SLO broken)"
-
-    def __str__(self) -> str:
-        return f"{self.resource} with {self.slo}"
-
-
-@dataclass(frozen=True)
-class FewestCPUs(Constrained):
-    """The fewest CPUs that keep the SLO; of configurations with equal CPUs, the fastest one.
-
-    The cost of an episode that keeps the SLO is ``(cpus - (1 - times) / 2) / most``, where `times`
-    is its latency divided by the target. So the latency counts for at most half a CPU.
-
-    Parameters
-    ----------
-    slo : SLO
-    most : int
-        The highest number of CPUs of any configuration.
-
-    Raises
-    ------
-    ValueError
-        If `most` is below 1, or an episode's configuration has no number of CPUs from 1 to `most`.
-
-    Examples
-    --------
-    >>> from rrl import parse_slo
-    >>> fewest = FewestCPUs(parse_slo("p99<80ms"), most=4)
-    >>> measured = ((1, 0.12), (2, 0.08), (2, 0.04))  # CPUs and seconds
-    >>> [fewest(Episode({"cpus": n}, [0.0], [seconds], [0])) for n, seconds in measured]
-    [1.5, 0.5, 0.4375]
-    """
-
-    most: int
-    resource: ClassVar[str] = CPUS
-
-    def __post_init__(self) -> None:
-        if self.most < 1:
-            raise ValueError(f"most must be at least 1 CPU, got {self.most}")
-
-    def fraction(self, episode: Episode, times: float) -> float:
-        """See :meth:`Constrained.fraction`."""
-        cpus = episode.configuration.get(CPUS)
-        if not isinstance(cpus, int | float) or not 1 <= cpus <= self.most:
-            raise ValueError(f"{self} needs {CPUS} from 1 to {self.most}, got {cpus!r}")
-        return float(cpus - (1 - times) / 2) / self.most
-
-    def amount(self, cost: float) -> str:
-        """See :meth:`Constrained.amount`."""
+        if cost > 1:
+            return f"{cost:.2f} times the target (SLO broken)"
+        if self.resource != CPUS:
+            return f"{cost * self.most / 2**20:.0f} MiB"
         cpus = math.ceil(cost * self.most)
         times = 1 - 2 * (cpus - cost * self.most)
         if times < 0:  # a mean of episodes that keep the SLO and of others that break it
@@ -121,48 +105,8 @@ class FewestCPUs(Constrained):
         word = "CPU" if cpus == 1 else "CPUs"
         return f"{cpus} {word}, {self.slo.statistic} at {100 * times:.0f} % of the target"
 
-
-@dataclass(frozen=True)
-class LeastMemory(Constrained):
-    """The least resident memory of the server process that keeps the SLO.
-
-    The cost of an episode that keeps the SLO is the fraction of the machine's memory. The server is
-    asked at the end of the episode (``memory_bytes`` in the episode's `info`).
-
-    Parameters
-    ----------
-    slo : SLO
-    most : int, optional
-        The memory of the machine in bytes. The default is that of this machine.
-
-    Raises
-    ------
-    ValueError
-        If an episode has no memory from 1 to `most` bytes.
-
-    Examples
-    --------
-    >>> from rrl import parse_slo
-    >>> episode = Episode({}, [0.0], [0.02], [0], info={"memory_bytes": 3 * 2**28})
-    >>> LeastMemory(parse_slo("p99<80ms"), most=2**30)(episode)
-    0.75
-    """
-
-    most: int | None = None
-    resource: ClassVar[str] = "memory"
-
-    def fraction(self, episode: Episode, times: float) -> float:
-        """See :meth:`Constrained.fraction`."""
-        used, most = episode.info.get(MEMORY), self.most or memory_bytes()
-        if not used or used > most:
-            raise ValueError(
-                f"{self} needs the memory of a server on this machine, got {used!r} bytes"
-            )
-        return float(used / most)
-
-    def amount(self, cost: float) -> str:
-        """See :meth:`Constrained.amount`."""
-        return f"{cost * (self.most or memory_bytes()) / 2**20:.0f} MiB"
+    def __str__(self) -> str:
+        return f"{self.resource} with {self.slo}"
 
 
 def most_cpus(space: ConfigSpace, *more: float) -> int | None:

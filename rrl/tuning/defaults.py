@@ -80,18 +80,12 @@ def nearest(space: ConfigSpace, wanted: Configuration) -> Configuration:
     return space[int(np.lexsort(gaps[:, first[::-1]].T)[0])]
 
 
-def serving_default(space: ConfigSpace, cores: int | None = None) -> Configuration:
+def serving_default(space: ConfigSpace) -> Configuration:
     """Return the configuration of a space that is nearest to TensorFlow Serving's default.
 
     By default, thread pools are automatic, with one thread per core, and batching is off. If a
     space has no value for batching off, batching has its own defaults: one batch thread per core,
     batches of up to 1000 requests and no waiting. The server has all CPUs.
-
-    Parameters
-    ----------
-    space : ConfigSpace
-    cores : int, optional
-        Number of cores of the machine. The default is that of :func:`guess_cores`.
 
     References
     ----------
@@ -107,10 +101,10 @@ def serving_default(space: ConfigSpace, cores: int | None = None) -> Configurati
     >>> serving_default(paper_gpu())
     {'max_batch_size': 128, 'batch_timeout_micros': 0, 'batch_threads': 8}
     """
-    return nearest(space, _automatic(space, cores, batching=False))
+    return nearest(space, _automatic(space, batching=False))
 
 
-def heuristic_candidates(space: ConfigSpace, cores: int | None = None) -> list[Configuration]:
+def heuristic_candidates(space: ConfigSpace) -> list[Configuration]:
     """Return the configurations that the batching guide suggests to try.
 
     Thread pools are automatic, because the guide says nothing about them. There is a batch thread
@@ -129,7 +123,7 @@ def heuristic_candidates(space: ConfigSpace, cores: int | None = None) -> list[C
     >>> [c["batch_timeout_micros"] for c in heuristic_candidates(paper_gpu())]
     [0, 500, 1000, 2000, 5000, 10000]
     """
-    wanted = _automatic(space, cores, batching=True)
+    wanted = _automatic(space, batching=True)
     low, high = HEURISTIC_TIMEOUTS_MICROS
     timeouts = [knob.values for knob in space.knobs if knob.name == "batch_timeout_micros"]
     numbers = [x for x in (timeouts[0] if timeouts else (0,)) if not isinstance(x, str)]
@@ -138,8 +132,8 @@ def heuristic_candidates(space: ConfigSpace, cores: int | None = None) -> list[C
     return [c for i, c in enumerate(found) if c not in found[:i]]
 
 
-def _automatic(space: ConfigSpace, cores: int | None, batching: bool) -> dict[str, Value]:
-    cores = guess_cores(space) if cores is None else cores
+def _automatic(space: ConfigSpace, batching: bool) -> dict[str, Value]:
+    cores = guess_cores(space)
     values = {knob.name: knob.values for knob in space.knobs}
 
     def pool(name: str) -> int:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.tuning.episode import Server, measure_valid
+from rrl.tuning.loop import shown_load
 from rrl.tuning.objective import MeanLatency, Objective
-from rrl.workloads.workload import Workload, estimate_rate
+from rrl.workloads.workload import Workload
 from rrl.workloads.workload import episodes as cut
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -88,10 +89,10 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         self.server, self.workload, self.steps, self.requests = server, workload, steps, requests
         self.objective = objective or MeanLatency()
         space: ConfigSpace = server.space
-        whole = len(space) == prod(space.shape)
-        self.action_space = (
-            spaces.MultiDiscrete(list(space.shape)) if whole else spaces.Discrete(len(space))
-        )
+        if len(space) == prod(space.shape):
+            self.action_space, self._shape = spaces.MultiDiscrete(list(space.shape)), space.shape
+        else:
+            self.action_space, self._shape = spaces.Discrete(len(space)), (len(space),)
         columns = space.positions.shape[1]
         high = np.array([_LARGEST, _LARGEST, *[1.0] * columns], dtype=np.float32)
         self.observation_space = spaces.Box(np.zeros_like(high), high)
@@ -111,14 +112,10 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         return self.server.space[self._index(action)]
 
     def _index(self, action: Any) -> int:
-        numbers = np.asarray(action)
-        if self.action_space.shape == (1,) and numbers.size == 1:  # a scalar for the only knob
-            numbers = numbers.reshape(1)
-        if not (numbers.dtype.kind in "iu" and self.action_space.contains(numbers)):
-            raise ValueError(f"action {action!r} is not in {self.action_space}")
-        if numbers.ndim == 0:
-            return int(numbers)
-        return int(np.ravel_multi_index(tuple(numbers), self.server.space.shape))
+        try:
+            return int(np.ravel_multi_index(tuple(np.atleast_1d(action)), self._shape))
+        except (TypeError, ValueError):
+            raise ValueError(f"action {action!r} is not in {self.action_space}") from None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -168,5 +165,5 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         )
 
     def _observe(self, cost: float, place: NDArray[np.float64]) -> Observation:
-        load = estimate_rate(self._parts[self._done], self.requests)
+        load = shown_load(self._parts[self._done])
         return np.clip([load, cost, *place], 0.0, _LARGEST).astype(np.float32)

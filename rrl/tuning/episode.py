@@ -113,8 +113,8 @@ class Episode:
     Examples
     --------
     >>> episode = Episode({"inter_op": 2}, [0.0, 0.1], [0.02, 0.03], [0, 0])
-    >>> len(episode), round(float(episode.latency.mean()), 3), episode.rate
-    (2, 0.025, 10.0)
+    >>> len(episode), round(float(episode.latency.mean()), 3), episode.bad(0.025)
+    (2, 0.025, 1)
     """
 
     configuration: Configuration
@@ -174,40 +174,32 @@ class Episode:
         """
         return int(np.count_nonzero(self.failed | (self.latency > late_s)))
 
-    @property
-    def rate(self) -> float:
-        """Observed arrivals per second; infinite if all arrive at once."""
-        span = float(self.arrivals[-1] - self.arrivals[0])
-        return (len(self) - 1) / span if span > 0 else float("inf")
-
 
 def watched(episode: Episode, watch: Watch | None) -> Episode:
     """Return what remains of a finished episode if a watch had stopped it.
 
     Simulated and recorded servers know the whole episode at once. A stopped episode has the
-    requests that were sent before it stopped. Its `info` has the reason as ``aborted``, and the
-    time of the stop as ``aborted_s``.
+    requests that were sent before it stopped. Its `info` has the reason as ``aborted``.
 
     Examples
     --------
     >>> episode = Episode({}, [0.0, 1.0, 2.0, 3.0], [0.2, 9.0, 9.0, 9.0], [0, 0, 0, 0])
     >>> short = watched(episode, Watch(late_s=0.5, allowance=2, usual=0.02))
     >>> len(short), dict(short.info)
-    (3, {'aborted': 'budget', 'aborted_s': 3.0})
+    (3, {'aborted': 'budget'})
     """
     if watch is None:
         return episode
     due, failed = episode.arrivals, ~episode.ok
     done = due + episode.latency
     for sent in range(1, len(due)):
-        now = float(due[sent])
-        if reason := watch.at(now, due[:sent], done[:sent], failed[:sent]):
+        if reason := watch.at(float(due[sent]), due[:sent], done[:sent], failed[:sent]):
             return replace(
                 episode,
                 arrivals=due[:sent],
                 latency=episode.latency[:sent],
                 status=episode.status[:sent],
-                info={**episode.info, "aborted": reason, "aborted_s": now},
+                info={**episode.info, "aborted": reason},
             )
     return episode
 

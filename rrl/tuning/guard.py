@@ -2,9 +2,9 @@
 
 The default configuration is what serves without tuning. A request is bad if it failed or was late
 (:mod:`rrl.tuning.watch`). The guard keeps this promise for any agent, with probability at least
-1 - `delta`: at every moment, the number of bad requests of all trials is at most `budget`, plus
-`factor` times the number that the default would have caused among the same requests. A trial is
-every episode of another configuration than the default.
+1 - `DELTA`: at every moment, the number of bad requests of all trials is at most `budget`, plus the
+number that the default would have caused among the same requests. A trial is every episode of
+another configuration than the default.
 
 A server that other clients use, too, measures their requests and reports them with the episode.
 They count like the others.
@@ -13,22 +13,33 @@ The promise holds because a trial is admitted, and goes on, only while all its o
 become bad without breaking it. The default's fraction of bad requests is known only from the
 default's own episodes, so the guard uses a lower confidence bound of it. The promise concerns the
 requests that the server measures. It assumes that this fraction does not fall with time.
+
+:func:`guarded_steps` is the loop under a guard: the agent chooses, and the guard admits, measures
+and returns to the default. `rrl tune` and the runs on live servers use it. The loop without a guard
+is in :mod:`rrl.tuning.loop`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
-from rrl.support.mean_bound import lower_mean
+from rrl.support.errors import GeneratorError, ServerError
+from rrl.tuning.episode import Episode, Server, Status, bad_requests, measure_valid
+from rrl.tuning.loop import Step, shown_load
+from rrl.tuning.mean_bound import lower_mean
+from rrl.tuning.objective import Objective, Percentile
+from rrl.tuning.presets import in_words
 from rrl.tuning.watch import Watch
+from rrl.workloads.workload import Times
 
+DELTA = 0.05  # probability that the promise does not hold
 LATE = 2.0  # without an objective, late means later than this many times the default's p99
 USUAL_EPISODES = 3  # of the default; the p99 of a single one is often several times too high
 LEAST_USUAL, MOST_USUAL = 0.02, 0.9  # limits of the fraction of bad requests that a watch expects
@@ -49,7 +60,7 @@ class Part:
         Empty if the episode ended as planned. Otherwise "aborted" (stopped by the watch) or
         "crashed" (the server did not start, died, or answered no request).
     why : str
-        The reason of a crash, in one line.
+        The reason of a crash, in one line, or that of the watch: "worse", "budget".
     whole : bool
         False if it only served the rest of an episode, after a bad trial.
     charge : float, optional
@@ -66,6 +77,18 @@ class Part:
     charge: float | None = None
 
 
+class Trial(NamedTuple):
+    """What a guard measured: a part with its episode and its cost.
+
+    `invalid` is the number of measurements that were dropped before this one.
+    """
+
+    part: Part
+    episode: Episode
+    cost: float
+    invalid: int
+
+
 @dataclass
 class Guard:
     """Decide what may be tried, and what serves instead; see the module's text for the promise.
@@ -77,15 +100,11 @@ class Guard:
     default : configuration
         What serves without tuning.
     budget : int
-        Bad requests that trials may have besides the default's own.
+        Bad requests that trials may have besides the default's own, at least 0.
     late_s : float, optional
         A request is late if it takes longer than this many seconds. By default the guard sets it
         after the first `USUAL_EPISODES` episodes of the default, to `LATE` times the median of
         their 99th percentiles. No trial begins before.
-    factor : float, optional
-        How many times the default's own bad requests are allowed, at least 0.
-    delta : float, optional
-        Probability that the promise does not hold.
 
     Attributes
     ----------
@@ -100,7 +119,7 @@ class Guard:
     Raises
     ------
     ValueError
-        If a number is out of range.
+        If the budget is negative.
 
     Examples
     --------
@@ -120,22 +139,17 @@ class Guard:
     default: Configuration
     budget: int
     late_s: float | None = None
-    factor: float = 1.0
-    delta: float = 0.05
     parts: list[Part] = field(default_factory=list)
     shunned: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.default = dict(self.default)
-        if self.budget < 0 or self.factor < 0 or not 0 < self.delta < 1:
-            raise ValueError(
-                f"a guard needs budget and factor of 0 or more and 0 < delta < 1, got "
-                f"{self.budget}, {self.factor} and {self.delta}"
-            )
+        if self.budget < 0:
+            raise ValueError(f"a guard needs a budget of 0 or more, got {self.budget}")
         self.serves: Configuration = self.default
         self._usual_p99s: list[float] = []
         self._default_fractions: list[float] = []
-        self._default_bad = self._trial_requests = self._trial_bad = 0
+        self._trial_requests = self._trial_bad = 0
         self._lower = 0.0
         self._records: dict[int, tuple[int, int]] = {}  # requests and bad ones
 
@@ -144,8 +158,7 @@ class Guard:
     @property
     def allowance(self) -> int:
         """Bad requests that trials may still have now."""
-        own = self.factor * self._lower * self._trial_requests
-        return int(self.budget + own) - self._trial_bad
+        return int(self.budget + self._lower * self._trial_requests) - self._trial_bad
 
     def is_default(self, configuration: Configuration) -> bool:
         """Return whether this is the default configuration."""
@@ -181,34 +194,68 @@ class Guard:
         sound = requests and bad / requests <= np.mean(self._default_fractions or [0.0])
         return dict(best) if sound and self.admits(best) else self.default
 
-    def choices(self, agent: Agent, load: float) -> Iterator[tuple[Configuration, float | None]]:
-        """Ask the agent until it names a configuration that is not shunned.
+    def ask(self, agent: Agent, load: float) -> Configuration | None:
+        """Return what the agent chooses; None if it chooses nothing but shunned configurations.
 
-        Yields
-        ------
-        configuration, charge
-            Each choice of the agent. The charge is what the agent was told for a shunned
-            configuration at once. It is None for the last choice, which may be served if
-            :meth:`admits` agrees.
+        For a shunned one, it is told the charge at once, and asked again.
         """
         for _ in range(MOST_REFUSED):
             asked = dict(agent.ask(load))
             charge = self.charge(asked)
-            yield asked, charge
             if charge is None:
-                return
+                return asked
             agent.tell(asked, charge)
+        return None
 
-    # --- what was served ------------------------------------------------------------------------
+    # --- what is served -------------------------------------------------------------------------
+
+    def measure(
+        self,
+        server: Server,
+        configuration: Configuration,
+        arrivals: Times,
+        rng: np.random.Generator,
+        objective: Objective,
+        whole: bool = True,
+    ) -> Trial:
+        """Measure a configuration under its watch, and note what it did.
+
+        It is shunned from now on if it crashed or was stopped as too bad. The cost of a crash is
+        that of an episode without answers.
+
+        Raises
+        ------
+        ServerError
+            If the default itself fails, or no configuration is to blame.
+        """
+        watch, why = self.watch(configuration), ""
+        self.serves = dict(configuration)
+        try:
+            episode, invalid = measure_valid(server, configuration, arrivals, rng, watch)
+            check_answered(episode)
+            counts = [bad_requests(one, self.late_s) for one in (*invalid, episode)]
+            requests, bad = (sum(column) for column in zip(*counts, strict=True))
+            why = str(episode.info.get("aborted", ""))
+            ended = "aborted" if why else ""
+        except ServerError as error:
+            if self.is_default(configuration) or isinstance(error, GeneratorError):
+                raise
+            episode, invalid = unanswered(configuration, arrivals), []
+            requests, bad, ended, why = error.lost, error.lost, "crashed", str(error)
+        cost = objective(episode)
+        shuns = ended == "crashed" or why == "worse"
+        charge = cost if shuns else None
+        part = Part(dict(configuration), requests, bad, ended, why, whole, charge)
+        self.note(part)
+        return Trial(part, episode, cost, len(invalid))
 
     def note(self, part: Part) -> None:
         """Take in what a configuration did; a charge shuns it from now on."""
         self.parts.append(part)
         if self.is_default(part.configuration):
-            self._default_bad += part.bad
             if part.whole:  # the rest of an episode suffers from the trial before it
                 self._default_fractions.append(part.bad / max(part.requests, 1))
-                self._lower = lower_mean(self._default_fractions, self.delta)
+                self._lower = lower_mean(self._default_fractions, DELTA)
             return
         self._trial_requests += part.requests
         self._trial_bad += part.bad
@@ -227,17 +274,112 @@ class Guard:
                 self.late_s = LATE * float(np.median(self._usual_p99s))
 
     def summary(self) -> dict[str, Any]:
-        """Return what happened so far, in a form for JSON."""
-        trials = [part for part in self.parts if not self.is_default(part.configuration)]
+        """Return the limits, and the numbers of requests so far, of bad ones and of bad trials."""
+        parts = list(self.parts)  # another thread may ask while a part is noted
+        trials = [part for part in parts if not self.is_default(part.configuration)]
+        requests, bad = sum(part.requests for part in trials), sum(part.bad for part in trials)
+        ended = [part.ended for part in trials]
         return {
             "late_s": self.late_s,
             "budget": self.budget,
-            "factor": self.factor,
-            "delta": self.delta,
-            "default_requests": sum(p.requests for p in self.parts) - self._trial_requests,
-            "default_bad": self._default_bad,
-            "trial_requests": self._trial_requests,
-            "trial_bad": self._trial_bad,
-            "aborted": sum(part.ended == "aborted" for part in trials),
-            "crashed": sum(part.ended == "crashed" for part in trials),
+            "default_requests": sum(part.requests for part in parts) - requests,
+            "default_bad": sum(part.bad for part in parts) - bad,
+            "trial_requests": requests,
+            "trial_bad": bad,
+            "aborted": ended.count("aborted"),
+            "crashed": ended.count("crashed"),
         }
+
+
+# --- the loop -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class GuardedStep(Step):
+    """One episode under a guard.
+
+    The configuration is what served, or what was tried and crashed. After a crash, the cost is that
+    of an episode without answers. The recommended configuration is the default if the agent knows
+    nothing, or if its choice is shunned.
+
+    Parameters
+    ----------
+    asked : configuration, optional
+        The agent's last choice. It differs from `configuration` if the guard did not admit it, and
+        is None if all choices were refused.
+    parts : list of Part
+        Everything that was served, in order.
+    """
+
+    asked: Configuration | None
+    parts: list[Part]
+
+
+def guarded_steps(
+    server: Server,
+    agent: Agent,
+    load: float,
+    parts: Iterable[Times],
+    rng: np.random.Generator,
+    objective: Objective,
+    guard: Guard,
+) -> Iterator[GuardedStep]:
+    """Let `agent` learn under a guard; see :func:`rrl.tuning.loop.learning_steps`.
+
+    If a trial crashes or is stopped, the default serves the rest of the arrivals. The agent is not
+    told the cost of a default that is not in its space.
+
+    Raises
+    ------
+    ServerError
+        If the default itself fails. Then it is not the configuration that is wrong.
+    """
+    for number, arrivals in enumerate(parts):
+        asked = guard.ask(agent, load)
+        chosen = asked if asked is not None and guard.admits(asked) else guard.default
+        part, episode, cost, invalid = guard.measure(server, chosen, arrivals, rng, objective)
+        served = [part]
+        if chosen in guard.space:
+            agent.tell(chosen, cost)
+        if guard.is_default(chosen):
+            guard.set_limit(Percentile(99)(episode))
+        rest = arrivals if part.ended == "crashed" else arrivals[len(episode) :]
+        if part.ended and len(rest) > 1:
+            what = server, guard.default, rest - rest[0], rng, objective
+            served.append(guard.measure(*what, whole=False).part)
+        best = _recommended(guard, agent, load)
+        next_load = shown_load(episode.arrivals if len(episode) == len(arrivals) else arrivals)
+        step = number, load, dict(chosen), cost, best, episode, invalid, next_load
+        yield GuardedStep(*step, asked, served)
+        load = next_load
+
+
+def _recommended(guard: Guard, agent: Agent, load: float) -> Configuration:
+    try:
+        best = dict(agent.best(load))
+    except ValueError:  # it was told nothing yet, because the default is not in its space
+        return guard.default
+    return best if guard.charge(best) is None else guard.default
+
+
+def check_answered(episode: Episode) -> None:
+    """Raise ServerError if no request of an episode was answered.
+
+    Raises
+    ------
+    ServerError
+        The message has the gRPC status and the server's own words.
+    """
+    if episode.ok.any() or "aborted" in episode.info:
+        return
+    words = episode.info.get("failure") or Status(int(episode.status[0])).name
+    raise ServerError(
+        f"all {len(episode)} requests to {in_words(episode.configuration)} failed: {words}",
+        lost=len(episode),
+    )
+
+
+def unanswered(configuration: Configuration, arrivals: Times) -> Episode:
+    """Return an episode in which no request was answered."""
+    n = len(arrivals)
+    return Episode(configuration, arrivals, np.zeros(n), np.full(n, Status.UNAVAILABLE.value))

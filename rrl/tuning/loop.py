@@ -6,9 +6,8 @@ time: it draws the arrivals of a run (:func:`draw_run`) and starts :func:`learni
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +17,6 @@ from rrl.tuning.episode import Episode, Server, measure_valid
 from rrl.tuning.objective import MeanLatency, Objective
 from rrl.workloads.workload import Times, Workload, estimate_rate
 from rrl.workloads.workload import episodes as cut
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOST = 1e6  # highest load (requests/s) shown to an agent; simultaneous arrivals give infinity
 
@@ -101,7 +97,7 @@ def learning_steps(
     load: float,
     parts: Iterable[Times],
     rng: np.random.Generator,
-    objective: Callable[[Episode], float],
+    objective: Objective,
 ) -> Iterator[Step]:
     """Let `agent` learn from one episode for each of the `parts`, which are arrivals in seconds.
 
@@ -186,13 +182,6 @@ class Run:
         """The configuration to deploy at the end."""
         return self.recommended[-1]
 
-    def table(self) -> pd.DataFrame:
-        """Return a table with one row per episode: the knobs, `load_per_s` and `cost`."""
-        import pandas as pd
-
-        table = pd.DataFrame(self.configurations)
-        return table.assign(load_per_s=self.loads, cost=self.costs)
-
 
 def tune(
     server: Server,
@@ -203,7 +192,6 @@ def tune(
     *,
     requests: int = 100,
     objective: Objective | None = None,
-    progress: bool = False,
 ) -> Run:
     """Let `agent` learn on `server` for a number of episodes.
 
@@ -224,8 +212,6 @@ def tune(
         Requests per episode. The default is the paper's 100.
     objective : Objective, optional
         The cost of an episode. The default is the mean latency in seconds.
-    progress : bool, optional
-        Whether to show a progress bar on stderr.
 
     Returns
     -------
@@ -248,13 +234,9 @@ def tune(
     >>> run.best, len(run)
     ({'threads': 3}, 40)
     """
-    from tqdm import tqdm
-
     run = Run()
-    objective = objective or MeanLatency()
     every = steps(server, agent, workload, episodes, rng, requests=requests, objective=objective)
-    bar = tqdm(every, "tuning", episodes, unit="episode", disable=not progress)
-    for step in bar:
+    for step in every:
         run.invalid += step.invalid
         run.configurations.append(dict(step.configuration))
         run.costs.append(step.cost)

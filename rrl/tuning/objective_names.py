@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 from rrl.support.errors import UsageError
-from rrl.tuning.constrained import FewestCPUs, LeastMemory
+from rrl.support.machine import memory_bytes
+from rrl.tuning.constrained import RESOURCES, Constrained
 from rrl.tuning.objective import MeanLatency, Objective, Percentile, SLOViolations, Weighted
+from rrl.tuning.presets import CPUS
 from rrl.tuning.slo import parse_slo
 
 _NUMBER = r"(\d+\.?\d*|\.\d+)(e-?\d+)?"
@@ -52,13 +54,12 @@ def parse_objective(name: str, most_cpus: int | None = None) -> Objective:
 
 
 def _constrained(resource: str, slo: str, name: str, most_cpus: int | None) -> Objective:
-    if resource == FewestCPUs.resource:
-        if most_cpus is None:
-            raise UsageError(f"objective {name!r} needs a knob such as --knob cpus=1,2")
-        return FewestCPUs(parse_slo(slo), most_cpus)
-    if resource == LeastMemory.resource:
-        return LeastMemory(parse_slo(slo))
-    raise _unknown(name)
+    if resource not in RESOURCES:
+        raise _unknown(name)
+    most = most_cpus if resource == CPUS else memory_bytes()
+    if most is None:
+        raise UsageError(f"objective {name!r} needs a knob such as --knob cpus=1,2")
+    return Constrained(parse_slo(slo), resource, most)
 
 
 def _term(part: str, name: str) -> tuple[float, Objective]:

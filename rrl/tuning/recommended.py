@@ -66,7 +66,6 @@ def recommended(
         "region": WholeSpace(),
         "exploration": ExpectedSaving(),
         "learning_rate": 1.0,  # each estimate is made of all measurements
-        "average": False,
     }
     if warm is not None and not warm.flat:
         kept |= {"similarity": WarmSimilarity(warm.trend), "region": WholeSpace(middle=False)}

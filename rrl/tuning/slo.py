@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Episode
-from rrl.tuning.objective import MeanLatency, Percentile, SLOViolations, charged_latency
+from rrl.tuning.objective import MeanLatency, Percentile, charged_latency
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
@@ -30,10 +30,6 @@ class SLO:
 
     statistic: Percentile | MeanLatency
     target_s: float
-
-    def late(self, episode: Episode) -> float:
-        """Return the fraction of an episode's requests that exceed the target or fail."""
-        return SLOViolations(self.target_s)(episode)
 
     def __str__(self) -> str:
         return f"{self.statistic}<{1e3 * self.target_s:.15g}ms"

@@ -11,7 +11,7 @@ import numpy as np
 
 from rrl.support.errors import DataError, shown
 from rrl.support.files import read_text
-from rrl.workloads.workload import Times, check_size, positive
+from rrl.workloads.workload import Times, check_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,22 +57,6 @@ class Trace:
     def rate(self) -> float:
         """Requests per second over the whole trace."""
         return (len(self.times) - 1) / float(self.times[-1])
-
-    def faster(self, times: float) -> Trace:
-        """Return the trace with all times divided by a number.
-
-        Raises
-        ------
-        ValueError
-            If the number is not positive and finite.
-
-        Examples
-        --------
-        >>> Trace([0.0, 1.0, 4.0]).faster(2).times
-        array([0. , 0.5, 2. ])
-        """
-        positive("speed", times, "times")
-        return Trace(self.times / times)
 
     def arrivals(self, n: int, rng: np.random.Generator) -> Times:
         """Times of the first `n` requests: seconds, sorted, shape (n,); `rng` is not used."""
@@ -131,10 +115,11 @@ def read_trace(path: str | Path, column: str | None = None) -> Trace:
     table = table[(table != "").any(axis=1)]
     if table.empty:
         raise DataError(f"{path} is empty: a trace needs one timestamp per line")
-    header = not any(_begins_like_a_time(cell) for cell in table.iloc[0])
-    index = _column(path, list(table.iloc[0]) if header else None, table.shape[1], column)
+    first = table.iloc[0].tolist()
+    names = [] if any(map(_begins_like_a_time, first)) else first
+    index = 0 if column is None and len(first) == 1 else _column(path, names, column)
     try:
-        return Trace(_times(path, table[index].iloc[int(header) :]))
+        return Trace(_times(path, table[index].iloc[int(bool(names)) :]))
     except DataError:
         raise
     except ValueError as error:
@@ -152,33 +137,27 @@ def _times(path: str | Path, cells: pd.Series) -> Times:
 
     seconds = pd.to_numeric(cells, errors="coerce").astype(float)
     dates = pd.to_datetime(cells, format="ISO8601", utc=True, errors="coerce")
-    finite = np.isfinite(seconds)
-    if finite.all():
+    in_seconds = bool(np.isfinite(seconds.head(1)).all())
+    read = np.isfinite(seconds) if in_seconds else dates.notna()
+    if not read.all():
+        line = int(cells.index[~read][0])
+        raise DataError(
+            f"{path} line {line + 1}: {shown(cells[line])} is not a time as the others are: give "
+            "all in seconds, with a point before decimals, or all in ISO 8601"
+        )
+    if in_seconds:
         return seconds.to_numpy()
-    if dates.notna().all():  # they are subtracted before they become floats: microseconds remain
-        return (dates - dates.iloc[0]).dt.total_seconds().to_numpy()
-    words, bad = "an ISO 8601 time as the others are", dates.isna()
-    if finite.iloc[0]:
-        words, bad = "a finite number of seconds as the others are", ~finite
-    elif bad.iloc[0]:
-        words = "a finite number of seconds or an ISO 8601 time"
-    line, cell = next((i, cells[i]) for i in cells.index[bad])
-    hint = "; write decimals with a point" if "," in cell else ""
-    raise DataError(f"{path} line {line + 1}: {shown(cell)} is not {words}{hint}")
+    return (dates - dates.iloc[0]).dt.total_seconds().to_numpy()  # microseconds remain
 
 
-def _column(path: str | Path, names: list[str] | None, width: int, name: str | None) -> int:
+def _column(path: str | Path, names: list[str], name: str | None) -> int:
     """Return the index of the time column; `names` are those of the header, if there is one."""
-    if name is None and width == 1:
-        return 0
-    if name is None:
-        found = [i for i, own in enumerate(names or ()) if own.lower() in TIME_COLUMNS]
-        which = "name the one with the times by --time-column"
-        which += "" if names else "; write decimals with a point"
-    else:
-        found = [i for i, own in enumerate(names or ()) if own == name]
-        which = f"{'none' if not found else 'more than one'} is {name!r}"
+    known = TIME_COLUMNS if name is None else (name,)
+    found = [i for i, own in enumerate(names) if (own if name else own.lower()) in known]
     if len(found) == 1:
         return found[0]
-    known = f"the columns {', '.join(map(shown, names))}" if names else "no header"
-    raise DataError(f"{path} has {known}; {which}")
+    has = f"the columns {', '.join(map(shown, names))}" if names else "no header"
+    raise DataError(
+        f"{path} has {has}: exactly one column has to be {' or '.join(map(shown, known))} (name "
+        "another one by --time-column); write decimals with a point"
+    )

@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Times = NDArray[np.float64]
 
+WINDOW = 100  # arrivals of which a load is estimated
+
 
 class Workload(Protocol):
     """Protocol of all objects that generate the arrival times of requests."""
@@ -87,8 +89,8 @@ class Phases:
 
     Examples
     --------
-    >>> [round(1 / Phases().at(episode).rate, 2) for episode in (0, 799, 800, 1300, 2000, 2400)]
-    [0.07, 0.07, 0.06, 0.07, 0.1, 0.12]
+    >>> round(Phases().rate, 2)
+    12.15
     """
 
     starts: tuple[int, ...] = (0, 800, 1300, 2000, 2400)
@@ -114,13 +116,6 @@ class Phases:
         """Mean requests per second over all episodes."""
         lengths = np.diff((*self.starts, self.episodes))
         return float(self.episodes / (lengths @ np.array(self.gaps)))
-
-    def at(self, episode: int) -> Poisson:
-        """Return the workload of one episode; episodes count from 0."""
-        if episode < 0:
-            raise ValueError(f"episodes count from 0, got {episode}")
-        phase = int(np.searchsorted(self.starts, episode, side="right")) - 1
-        return Poisson(1 / self.gaps[phase])
 
     def arrivals(self, n: int, rng: np.random.Generator) -> Times:
         """Times of the first `n` requests: seconds, sorted, shape (n,)."""
@@ -218,19 +213,17 @@ def episodes(arrivals: ArrayLike, requests: int) -> Iterator[Times]:
         yield times[first : first + size] - (times[first - 1] if first else 0.0)
 
 
-def estimate_rate(arrivals: ArrayLike, window: int = 100) -> float:
+def estimate_rate(arrivals: ArrayLike) -> float:
     """Estimate the load from past arrivals.
 
-    The estimate is the number of gaps between the `window` latest arrivals, divided by their total
+    The estimate is the number of gaps between the `WINDOW` latest arrivals, divided by their total
     time. A window counted in requests has the same relative error at every load, about
-    ``1 / sqrt(window - 1)`` for Poisson arrivals.
+    ``1 / sqrt(WINDOW - 1)`` for Poisson arrivals.
 
     Parameters
     ----------
     arrivals : array_like, shape (n,)
         Past arrival times in seconds, sorted. There must be at least two.
-    window : int
-        Number of latest arrivals to use, at least 2.
 
     Returns
     -------
@@ -240,16 +233,14 @@ def estimate_rate(arrivals: ArrayLike, window: int = 100) -> float:
     Raises
     ------
     ValueError
-        If there are fewer than two arrivals or `window` is below 2.
+        If there are fewer than two arrivals.
 
     Examples
     --------
-    >>> estimate_rate([0.0, 5.0, 5.5, 6.0], window=3)
+    >>> estimate_rate([5.0, 5.5, 6.0])
     2.0
     """
-    if window < 2:
-        raise ValueError(f"window {window}: a rate needs at least 2 arrivals")
-    recent = np.asarray(arrivals, dtype=float)[-window:]
+    recent = np.asarray(arrivals, dtype=float)[-WINDOW:]
     if len(recent) < 2:
         raise ValueError(f"{len(recent)} past arrivals: a rate needs at least 2")
     span = float(recent[-1] - recent[0])

@@ -1,4 +1,4 @@
-"""A folder of the user's own, for locks, notes and what outlives a process.
+"""A folder of the user, for locks, notes and what outlives a process.
 
 Other users can neither read it nor put anything there. In a shared folder for temporary files they
 could: a link of theirs in place of a lock would lead a write to a file of the user.
@@ -17,7 +17,7 @@ from rrl.support.errors import UsageError
 NAME = "rrl"
 
 
-def own_folder(*names: str) -> Path:
+def user_folder(*names: str) -> Path:
     """Return a folder of this user, with mode 0700; it is made if it is missing.
 
     It lies in ``$XDG_STATE_HOME``, by default ``~/.local/state``. If nothing can be written there,
@@ -35,7 +35,7 @@ def own_folder(*names: str) -> Path:
 
     Examples
     --------
-    >>> folder = own_folder("ports")
+    >>> folder = user_folder("ports")
     >>> folder.name, oct(folder.stat().st_mode & 0o777)
     ('ports', '0o700')
     """
