@@ -6,8 +6,8 @@ reinforcement learning, a load level is a state, a configuration is an action, a
 negative reward; there is no next state. The modules in reading order:
 
 1. What can be chosen: :mod:`~rrl.core.knob` and :mod:`~rrl.core.space`.
-2. What is known: :mod:`~rrl.core.qtable`. It begins with the region update, and ends with the loads
-   that share a table.
+2. What is known: :mod:`~rrl.core.qtable`. The module begins with the region update
+   and ends with the loads that share a table.
 3. What a measurement says about other configurations: :mod:`~rrl.core.similarity`.
 4. About which others, and what may be tried next: :mod:`~rrl.core.region`.
 5. What serves next: :mod:`~rrl.core.exploration`.

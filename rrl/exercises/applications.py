@@ -100,7 +100,7 @@ check_worth_having = Function(
     (_undominated(lambda x, a, y, b: (x <= a) & (y < b)), "as fast with fewer CPUs is better, too"),
     (
         _undominated(lambda x, a, y, b: (x < a) & (y <= b)),
-        "with as many CPUs, the faster one is better, too",
+        "of two with equal CPUs, the faster one is better, too",
     ),
     (lambda c, s: ~front(c, s), "upside down: true means on the front"),
     (

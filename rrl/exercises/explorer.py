@@ -233,7 +233,7 @@ def check_region_greedy(agent_class: Callable[..., Any]) -> None:
         require(not part[~near].any(), f"self.{name} changes outside the region: use space.ball")
         require(
             part[near].all(),
-            f"self.{name} lacks a part of the region: the neighbours, or what was measured",
+            f"self.{name} lacks a part of the region: its neighbours, or the measured cell",
         )
         found = np.unique(part[near]).tolist()
         require(

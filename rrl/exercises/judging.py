@@ -86,7 +86,7 @@ def ask(function: Callable[..., Any], *arguments: Any, hint: str = "") -> Any:
     require(
         not inspect.isgenerator(returned),
         f"{_name(function)}() returns a generator, which computes nothing until it is read: use "
-        "`return` instead of `yield`, and list(...) around what is in brackets",
+        "`return` instead of `yield`, and `list(...)` around the comprehension",
     )
     return returned
 

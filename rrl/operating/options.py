@@ -18,8 +18,8 @@ UNLIMITED, NO_LIMIT = "unlimited", 10**9
 PATIENCE = 15
 """Episodes in a row in which no trial was worth its price, after which the tuning ends.
 
-Among 2, 3, 4, 6, 8, 10, 15 and 20, it is the shortest one that hardly changes what is recommended
-at the recorded loads: in 1 % of the runs at most.
+Among 2, 3, 4, 6, 8, 10, 15 and 20, this number is the smallest one that changes the recommendation
+in at most 1 % of the runs at the recorded loads.
 """
 
 MANY = whole(2, 10**6)

@@ -29,7 +29,7 @@ Ints = NDArray[np.int64]
 LENGTH = 0.5  # expected length scale, as a fraction of a knob's range
 FIRST_FIT = 4  # measurements after which the hyperparameters are fitted for the first time
 NOISE = 0.1  # expected noise, as a fraction of the standard deviation of all log costs
-MOST = 2000  # candidates of a decision in a larger space, drawn at random, beside what was measured
+MOST = 2000  # random candidates of a decision in a larger space, beside the measured configurations
 JITTER = 1e-6  # added to the variance of a point, so that repeated points can be factorised
 
 

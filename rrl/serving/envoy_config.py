@@ -122,8 +122,8 @@ def endpoints(cluster: str, addresses: Sequence[str | None], version: int) -> di
     cluster : str
         One of `CLUSTERS`.
     addresses : sequence of str or None
-        ``unix:/path`` or ``host:port``: the first one gets the calls, and the second one what is
-        repeated. None stands for no server.
+        ``unix:/path`` or ``host:port``: the first server gets the calls, and the second one the
+        repeated calls. None stands for no server.
     version : int
         The number of this file. Envoy says which one it has read last.
     """
