@@ -2,14 +2,14 @@
 #
 # The environment is .venv, or the active conda environment (not conda's base). It is made from
 # requirements.lock when it is missing, half made or of another lock; its file rrl-stamp says which
-# lock and which checkout it was completed for. Once it is complete nothing asks for a network, but
-# for `envoy` without an Envoy on the PATH.
+# lock and which checkout it was completed for. Once it is complete, only `lock`, and the first `envoy`
+# and `site`, ask for a network.
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help env envoy set-up test test-long lint format reproduce reproduce-all verify recorded \
-        measured live live-experiments bench lab lock clean student pages site results versions \
+        measured live bench lab lock clean student pages site results versions \
         verify-all store-results renew-results check-results verify-results compare-figures \
         all-steps committed
 
@@ -76,7 +76,7 @@ reproduce: env ## Run all notebooks (or NOTEBOOKS="..."), then one of them on a 
 	@$(call alone,reproduce,$(MAKE) -s all-steps)
 
 reproduce-all: env ## Measure anew what is in data/README.md (hours, resumable), then reproduce
-	@$(call alone,reproduce,$(MAKE) -s measured renew-results store-results all-steps live-experiments)
+	@$(call alone,reproduce,$(MAKE) -s measured renew-results store-results all-steps)
 	@rm -rf build/measured
 
 results: env ## Renew the stored results of other versions, and store new ones
@@ -92,7 +92,7 @@ verify: committed env ## Run the notebooks, then compare all figures with what i
 	@$(call alone,reproduce,$(MAKE) -s check-results verify-results recorded)
 	@$(MAKE) -s compare-figures
 
-bench: envoy ## Time what must be fast: the server, hand-overs, the simulator, the agents' decisions
+bench: envoy ## Time what must be fast: the server, calls through Envoy, the simulator, the agents' decisions
 	@for script in tests/bench_*.py; do $(ENV_PYTHON) $$script || exit; done
 
 # Into build/measured first, which stays until all is done: an interrupted run does not begin again.
@@ -174,9 +174,6 @@ live: | env
 	@$(RUN) notebooks/00_quickstart.ipynb --out build/live -p figures ../figures/live -p source live \
 	    -p profile keyword-threads -p rates_per_s "[]" -p by_hand 2 -p episodes 4 \
 	    -p requests 60 -p rounds 3
-
-live-experiments: | env
-	@$(RUN) notebooks/07_experiments.ipynb --out build/live -p figures ../figures/live -p source live
 
 # --- The environment ---------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ _EXAMPLES = """examples:
   rrl replay mobilenet_v2-threads --rate 115 --slo "p99<60ms"
   rrl race mine --agents rrl-gp,rrl,random
   rrl profile mobilenet_v2-threads --out build/mine
-  rrl profile /models/mine --sample one.npz --knob inter_op=1,2 --knob intra_op=1,2 --rates 20,60
+  rrl profile /models/mine --sample one.json --knob inter_op=1,2 --knob intra_op=1,2 --rates 20,60
 
 exit codes: 0 done, 2 usage, 3 bad data, 4 the server failed, 5 measured, but the result is not
 stable or misses the goal, 130 interrupted

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 
 from rrl.serving.lasting import wait_until
-from rrl.serving.loadgen import Client
+from rrl.serving.loadgen import Client, predict_request
 
 LIMIT_S = 600.0  # it only ends a test that hangs
 
@@ -84,13 +84,10 @@ def clients(address, rest_port=None, batch=1):
             yield codes
 
 
-def states(client):
-    """The state of each version of a client's model, by its number."""
-    from tensorflow_serving.apis import get_model_status_pb2
-
-    name = get_model_status_pb2.ModelVersionStatus.State.Name
-    reply = client._models.GetModelStatus(client._named, timeout=LIMIT_S)
-    return {one.version: name(one.state) for one in reply.model_version_status}
+def version_of(client):
+    """The version of a client's model that answers."""
+    request = predict_request({"x": np.ones((1, 2), np.float32)}, client.model)
+    return client._stub.Predict(request, timeout=LIMIT_S).model_spec.version.value
 
 
 def alive(pid):

@@ -53,7 +53,6 @@ FIRST = (
     "test_launcher",
     "test_serving",
     "test_claims",
-    "test_warm_start",
     "test_results",
     "test_data_path",
 )

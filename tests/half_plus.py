@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 
 def build_half_plus(base: Path, version: int, plus: float) -> Path:
@@ -35,14 +31,3 @@ def build_half_plus(base: Path, version: int, plus: float) -> Path:
         )
         builder.save()
     return base
-
-
-def add_warm_up(base: Path, version: int, logs: list[PredictionLog]) -> None:
-    """Write the requests that a server sends to itself before a version is available."""
-    import tensorflow as tf
-
-    folder = base / str(version) / "assets.extra"
-    folder.mkdir()
-    with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as writer:
-        for log in logs:
-            writer.write(log.SerializeToString())

@@ -245,7 +245,7 @@ def test_learners_begin_with_what_serves(make):
         agent.tell(serving_default(space), 1.0)
 
 
-def test_epsilon_is_the_share_of_random_choices():
+def test_epsilon_is_the_fraction_of_random_choices():
     space = paper_cpu()
     agent = QLearning(space, rng(), epsilon=(0.2, 0.2, 1))
     agent.tell(agent.ask(10.0), 0.0)

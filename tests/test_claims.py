@@ -426,7 +426,10 @@ def test_the_page_has_all_numbers_of_both_halves(tmp_path):
     dots = by_problem(table[table["claim"] == "C5"])
     assert len(dots[(dots["agent"] == "rrl-gp") & (dots["half"] == 1)]) == len(PROBLEMS)
     of_map = ["A region pays.", "It does not."], on_map(10, 5, np.inf)
-    claims = claim_page.write_claims(table, given, few(), tmp_path, *of_map)
+    live = {"contestant": "rrl-gp", "part": ["whole run", "first half"], "ratio": 0.9, "low": 0.8,
+            "high": 0.95, "verdict": "faster", "kept": 2, "runs": 15}  # fmt: skip
+    words_and_tables = *of_map, pd.DataFrame(live)
+    claims = claim_page.write_claims(table, given, few(), tmp_path, *words_and_tables)
     (of_c5,) = (claim for claim in claims if claim["id"] == "C5")
     assert (of_c5["asked"], of_c5["oracle"]) == ("above 88.9 %", ["96 %"] * 2)
     assert json.loads((tmp_path / "claims.json").read_text()) == claims
@@ -438,11 +441,19 @@ def test_the_page_has_all_numbers_of_both_halves(tmp_path):
         *(f"**{claim['verdict']}**" for claim in claims),
         "| high | 25 / 25 | 60 / 60 |",  # what is saved of the default's latency
         "- A region pays.\n- It does not.\n",
+        "| `rrl-gp` | 0.9 [0.8, 0.95] | 0.9 [0.8, 0.95] | **faster** | 2 of 15 |",
         *(f"| {id} | `{agent}` |" for id, agent in AGENTS.items()),
         "100 [100, 100] times: **partly shown**",
         "C4: speed against deep-q-network",  # no runs on the map
     ):
         assert text in page
+
+
+def test_the_page_waits_for_the_last_live_run(tmp_path):
+    nothing, live = pd.DataFrame(), pd.DataFrame({"contestant": ["rrl-gp"], "runs": [14]})
+    with pytest.raises(DataError, match="14 runs, and 15 are registered"):
+        claim_page.write_claims(nothing, tables(), few(), tmp_path, [], nothing, live)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_load_on_which_another_agent_is_better_is_named():
@@ -525,7 +536,12 @@ def test_a_change_needs_an_entry_with_its_reason(tmp_path):
 
 @pytest.mark.parametrize(
     ("before", "after", "refused"),
-    [("> limit", ">= limit", True), ("# beyond", "# past", False), ("Word", "Words", False)],
+    [
+        ("> limit", ">= limit", True),
+        ("    return", "        return", True),
+        ("# beyond", "# past", False),
+        ("Word", "Words", False),
+    ],
 )
 def test_the_seal_covers_the_code_that_judges_but_not_its_words(
     tmp_path, monkeypatch, before, after, refused
@@ -627,7 +643,7 @@ def test_a_recorded_day_is_judged_by_the_half_that_is_not_replayed():
     rows = {}
     for half in ("", "/1"):
         day = Day(f"keyword-threads{half}", 900.0, DEFAULT, 2, 2000, 0.05, length_s=60.0)
-        found = {day: run_days(day, range(2), str(DATA))}
+        found = {day: run_days(day, str(DATA))}
         days = [Problem("real", day.problem)]
         served, _ = claim_tables.served_tables(few(), days, found, {}, DATA)
         rows[half] = served.set_index(["agent", "seed"])["latency_s"]

@@ -130,7 +130,8 @@ def test_the_version_is_told(capsys):
 def test_a_missed_slo_is_five(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = ["replay", "cpu2", "--rate", "115", "--slo", "mean<1ms", "--agent", "rrl"]
-    assert main([*arguments, "--episodes", "10", "--rounds", "5", "--quiet"]) == 5
+    more = ["--episodes", "10", "--rounds", "5", "--budget", "unlimited", "--quiet"]
+    assert main([*arguments, *more]) == 5
     out, err = capsys.readouterr()
     assert "SLO mean<1ms: missed" in out
     assert "lower the load, add cores" in err

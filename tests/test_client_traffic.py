@@ -9,8 +9,9 @@ import pytest
 
 from rrl.serving import client_traffic
 from rrl.serving.client_traffic import NoTrafficError, ObservedTraffic, OthersRequests
+from rrl.serving.handover import HandoverServer
 from rrl.serving.lasting import wait_until
-from rrl.support.errors import GeneratorError
+from rrl.support.errors import GeneratorError, ServerError
 from rrl.tuning.watch import Watch
 
 KEPT, TRIAL = "kept", "trial"
@@ -94,6 +95,19 @@ def test_what_is_open_at_the_end_of_a_stopped_trial_has_failed(aborted):
     answer("a")(clients)
     _, status = others.outcomes(aborted=aborted)
     assert sorted(status.astype(bool).tolist()) == [False, aborted]
+
+
+def test_what_a_trial_that_died_had_of_others_counts_as_lost():
+    def die(clients):
+        raise ServerError("it died")
+
+    clients = Clients(send(*"abc"), answer("a"), answer("b", attempts=2), die)
+    server = HandoverServer.__new__(HandoverServer)  # without a process
+    vars(server).update(traffic=clients.traffic, _of_others=True, _timeout_s=60.0)
+    vars(server).update(_server=clients, _trial=clients, _drop=lambda: None)
+    with pytest.raises(ServerError, match="it died") as error:
+        server._fire(clients, np.zeros(9), None)
+    assert error.value.lost == 2
 
 
 def test_what_was_open_before_an_episode_does_not_count_in_it():

@@ -6,7 +6,6 @@ import json
 import math
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from probe import build_probe
 
-import rrl
 from rrl import (
     ConfigSpace,
     Constrained,
@@ -25,10 +23,9 @@ from rrl import (
     testbed,
 )
 from rrl.cli import main
-from rrl.operating.verdict import SAME_MEMORY, judge_costs
 from rrl.serving.launcher import LOCAL
 from rrl.serving.settings import usable_cpus
-from rrl.tuning.constrained import MEMORY, most_cpus
+from rrl.tuning.constrained import most_cpus
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Episode, Status
 from rrl.workloads.workload import Poisson
@@ -44,36 +41,24 @@ def episodes(draw):
     failed = draw(st.lists(st.booleans(), min_size=len(latency), max_size=len(latency)))
     few = draw(st.booleans())
     status = np.where(failed, Status.UNAVAILABLE, 0) if few else np.zeros(len(latency))
-    info = {MEMORY: draw(st.integers(1, 2**30))}
     configuration = {"cpus": draw(st.integers(1, MOST))}
-    return Episode(configuration, np.arange(len(latency)), latency, status, info=info)
-
-
-def objectives(slo):
-    return Constrained(slo, "cpus", MOST), Constrained(slo, "memory", 2**30)
-
-
-def used(objective, episode):
-    """How much of its resource an episode used; less is better."""
-    if objective.resource == "cpus":
-        return episode.configuration["cpus"]
-    return episode.info[MEMORY]
+    return Episode(configuration, np.arange(len(latency)), latency, status)
 
 
 @given(one=episodes(), other=episodes(), text=st.sampled_from(SLO_TEXTS))
-def test_first_the_slo_then_the_resource(one, other, text):
+def test_first_the_slo_then_the_cpus(one, other, text):
     """An independent reading of the SLO decides which of two episodes must cost less."""
     slo = parse_slo(text)
-    for objective in objectives(slo):
-        keeps = [_keeps(slo, episode) for episode in (one, other)]
-        costs = [objective(episode) for episode in (one, other)]
-        for kept, cost in zip(keeps, costs, strict=True):
-            assert kept == (cost <= 1)
-            assert 0 < cost < math.inf
-        if keeps == [True, False]:
-            assert costs[0] < costs[1]
-        if keeps == [True, True] and used(objective, one) < used(objective, other):
-            assert costs[0] < costs[1]
+    objective = Constrained(slo, MOST)
+    keeps = [_keeps(slo, episode) for episode in (one, other)]
+    costs = [objective(episode) for episode in (one, other)]
+    for kept, cost in zip(keeps, costs, strict=True):
+        assert kept == (cost <= 1)
+        assert 0 < cost < math.inf
+    if keeps == [True, False]:
+        assert costs[0] < costs[1]
+    if keeps == [True, True] and one.configuration["cpus"] < other.configuration["cpus"]:
+        assert costs[0] < costs[1]
 
 
 def _keeps(slo, episode):
@@ -89,10 +74,10 @@ def _keeps(slo, episode):
 def test_failing_at_once_does_not_keep_a_slow_target():
     """A target above the usual charge of 10 s for a failed request."""
     failed = Episode({"cpus": 1}, [0.0, 1.0], [0.0, 0.0], [Status.UNAVAILABLE] * 2)
-    assert Constrained(parse_slo("p99<30s"), "cpus", 2)(failed) == 2.0
+    assert Constrained(parse_slo("p99<30s"), 2)(failed) == 2.0
 
 
-@pytest.mark.parametrize("name", ["cpus with p99<80ms", "memory with mean<20ms"])
+@pytest.mark.parametrize("name", ["cpus with p99<80ms", "cpus with mean<20ms"])
 def test_names_are_read_and_written(name):
     objective = parse_objective(name, most_cpus=4)
     assert str(objective) == name
@@ -103,7 +88,7 @@ def test_names_are_read_and_written(name):
     ("name", "message"),
     [
         ("cpus with p99<80ms", "needs a knob such as --knob cpus=1,2"),
-        ("memory with p99", "write it as p99<50ms"),
+        ("cpus with p99", "write it as p99<50ms"),
         ("disk with p99<80ms", "unknown objective"),
     ],
 )
@@ -112,15 +97,10 @@ def test_bad_names(name, message):
         parse_objective(name)
 
 
-def test_numbers_that_were_not_measured_are_named():
-    slo = parse_slo("p99<80ms")
+def test_a_number_of_cpus_that_is_none_is_named():
     fast = Episode({"cpus": 12}, [0.0], [0.01], [0])
-    for objective, message in (
-        (Constrained(slo, "cpus", 10), r"cpus from 1 to 10 \(.*\), got 12"),
-        (Constrained(slo, "memory", 10), r"memory from 1 to 10 \(.*\), got None"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            objective(fast)
+    with pytest.raises(ValueError, match="cpus from 1 to 10, got 12"):
+        Constrained(parse_slo("p99<80ms"), 10)(fast)
 
 
 # --- a simulated server that is bound to some of its cores ----------------------------------------
@@ -193,27 +173,3 @@ def test_a_real_server_is_tuned_for_the_fewest_cpus(tmp_path, capsys):
     for used in result["memory_bytes"].values():  # TensorFlow alone needs more than 64 MiB
         assert 64 * 2**20 < used < pages
     assert "memory of the server: " in report
-
-
-@pytest.mark.long
-def test_a_real_server_is_tuned_for_the_least_memory(tmp_path, capsys):
-    """With the default, a file that Python runs at its start takes 64 MiB."""
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.taken = b'x' * 2**26\n")
-    plain = str(Path(rrl.__file__).parent.parent)
-    knob = f"env:PYTHONPATH={tmp_path}:{plain},{plain}"
-    options = ["--knob", knob, "--objective", "memory with p99<20s"]
-    report, result = tuned(tmp_path, capsys, *options)
-    assert result["verdict"] == "better"
-    assert result["deploy"] == {"env:PYTHONPATH": plain}
-    used = result[MEMORY]
-    assert 2**25 < used["default"] - used["recommended"] < 2**27
-    assert f"p99<20000ms {used['recommended'] / 2**20:.0f} MiB against " in report
-
-
-def test_memory_that_differs_as_starts_do_is_no_difference():
-    """Every round has the same two processes, so rounds alone would find a sure difference."""
-    rounds = [{"default": 0.1000, "recommended": 0.1005}] * 12
-    assert judge_costs(rounds)["verdict"] == "worse"
-    assert judge_costs(rounds, SAME_MEMORY)["verdict"] == "no difference shown"
-    rounds = [{"default": 0.1000, "recommended": 0.0950}] * 12
-    assert judge_costs(rounds, SAME_MEMORY)["verdict"] == "better"

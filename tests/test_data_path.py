@@ -21,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import grpc
 import numpy as np
 import pytest
+from clients import LIMIT_S, calling
 
 from rrl.serving import client_traffic, envoy, envoy_config
 from rrl.serving.client_traffic import ObservedTraffic
@@ -34,7 +35,6 @@ from rrl.support.errors import ServerError, UsageError
 PREDICT = PREDICTION + "Predict"
 REST = "/v1/models/probe:predict"
 SMALL, LARGE = 2**10, 2**23
-LIMIT_S = 600.0  # it only ends a test that hangs
 NEVER_S = 10 * LIMIT_S
 
 CALLS = ((32, SMALL, 64), (8, LARGE, 8))
@@ -360,24 +360,16 @@ def test_a_trial_gets_its_part_of_the_predictions(path, trial, kept):
 
 @KINDS
 def test_no_call_fails_while_routes_and_servers_change(kind, path, trial, kept):
-    stop, bad = threading.Event(), []
-
-    def clients():
-        while not stop.is_set():
-            bad.append(ask(path, kind, 8, SMALL, 16))
-
-    thread = threading.Thread(target=clients)
-    thread.start()
+    bad = []
     try:
-        for number in range(10):
-            on_trial(path, trial, fraction=0.5)
-            path.route()
-            first, second = (kept, trial) if number % 2 else (trial, kept)
-            for one in (first, second):
-                path.point("kept", one.address, one.rest_address)
+        with calling([lambda: bad.append(ask(path, kind, 8, SMALL, 16))]):
+            for number in range(10):
+                on_trial(path, trial, fraction=0.5)
+                path.route()
+                first, second = (kept, trial) if number % 2 else (trial, kept)
+                for one in (first, second):
+                    path.point("kept", one.address, one.rest_address)
     finally:
-        stop.set()
-        thread.join()
         path.point("kept", kept.address, kept.rest_address)
     assert len(bad) > 0
     assert not any(bad)
@@ -492,7 +484,8 @@ def test_probes_are_no_requests(path, seen):
     call(path, method=PREDICTION + "GetModelMetadata")
     post(path, where="/v1/models/probe/metadata", method="GET")
     call(path)
-    ended(seen, 1)
+    post(path, where=f"{REST}?key=1")  # a prediction all the same
+    ended(seen, 2)
     assert seen.rate_per_s() > 0
 
 

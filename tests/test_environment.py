@@ -24,6 +24,12 @@ def make(server, **settings):
     return ServingEnv(server, **settings)
 
 
+def served(environment, action):
+    """The configuration that an action stands for."""
+    environment.reset(seed=1)
+    return environment.step(action)[-1]["configuration"]
+
+
 @pytest.mark.parametrize("name", SERVERS)
 def test_gymnasium_finds_nothing_to_complain_about(name):
     with warnings.catch_warnings():
@@ -31,22 +37,22 @@ def test_gymnasium_finds_nothing_to_complain_about(name):
         check_env(make(SERVERS[name]()), skip_render_check=True)
 
 
-def test_levels_are_actions_and_where_some_are_missing_configurations_are():
+def test_values_are_actions_and_where_some_are_missing_configurations_are():
     whole, holed = testbed("cpu2"), TableServer(HOLED, ["a", "b"])
     chosen = make(whole)
     assert chosen.action_space == gymnasium.spaces.MultiDiscrete(whole.space.shape)
     for index in (0, 17, 95):
         action = whole.space.value_indices[index]
-        assert chosen.configuration(action) == whole.space[index]
+        assert served(chosen, action) == whole.space[index]
     numbers = make(holed)
     assert numbers.action_space == gymnasium.spaces.Discrete(4)
-    assert [numbers.configuration(i) for i in range(4)] == list(holed.space)
+    assert [served(numbers, i) for i in range(4)] == list(holed.space)
 
 
 def test_a_number_is_an_action_where_there_is_one_knob():
     environment = make(TableServer({"threads": [1, 2, 4], "cost": [3.0, 2.0, 1.0]}, ["threads"]))
     for action in (1, np.int64(1), np.array([1])):
-        assert environment.configuration(action) == {"threads": 2}
+        assert served(environment, action) == {"threads": 2}
 
 
 @pytest.mark.parametrize("action", [[4, 0, 0], [-1, 0, 0], [0, 0], [0.5, 0, 0], None])
@@ -82,23 +88,42 @@ def test_a_seed_means_the_same_as_in_the_packages_own_loop():
     environment = make(server, workload=workload, steps=6, objective=objective)
     (load, *nothing), _ = environment.reset(seed=7)
     assert nothing == [0, 0, 0, 0]
-    loads, costs, rewards = [], [], []
+    loads, costs, rewards, configurations = [], [], [], []
     for step, action in enumerate(actions):
         loads.append(load)
         observation, reward, terminated, truncated, info = environment.step(action)
         load, cost, *place = observation.tolist()
         costs.append(info["cost"])
         rewards.append(reward)
+        configurations.append(info["configuration"])
         assert cost == np.float32(info["cost"])
         assert (terminated, truncated) == (False, step == 5)
         positions = server.space.positions[server.space.index(info["configuration"])]
         assert np.allclose(np.array(place) * [3, 3, 5], positions)
-    agent = Scripted([environment.configuration(action) for action in actions])
     rng = np.random.default_rng(7)
+    agent = Scripted(configurations)
     run = tune(server, agent, workload, 6, rng, requests=20, objective=objective)
     assert costs == run.costs
     assert np.allclose(loads, run.loads)
     assert rewards == [-cost for cost in costs]
+
+
+class Sped:
+    """A server whose clients send twice as fast as was planned, so that only the episode knows."""
+
+    def __init__(self, server):
+        self.server, self.space = server, server.space
+
+    def measure(self, configuration, arrivals, rng):
+        return self.server.measure(configuration, arrivals / 2, rng)
+
+
+def test_the_load_is_that_of_the_requests_that_came():
+    planned, came = (make(server(testbed("cpu2"))) for server in (lambda bed: bed, Sped))
+    loads = [environment.reset(seed=1)[0][0] for environment in (planned, came)]
+    assert loads[0] == loads[1]  # nothing has come yet
+    loads = [environment.step([0, 0, 0])[0][0] for environment in (planned, came)]
+    assert loads[1] == pytest.approx(2 * loads[0])
 
 
 def test_a_reset_without_a_seed_goes_on_and_with_one_begins_again():

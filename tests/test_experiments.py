@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rrl import RRL, Phases, Poisson, TableServer, choose_rates, compare, ratio_interval, tune
-from rrl.recording.source import open_profile, open_source
+from rrl.recording.source import open_source
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.tuning.episode import Episode
 
@@ -94,8 +94,6 @@ def test_unknown_sources_and_profiles(tmp_path):
         pass
     with pytest.raises(DataError, match="not found"), open_source("recorded", "x", data=tmp_path):
         pass
-    with pytest.raises(UsageError, match="with a plan"):
-        open_profile("live", "x")
 
 
 def test_loads_are_those_given_or_shares_of_what_the_default_sustains(server):

@@ -37,9 +37,9 @@ def test_the_view_is_the_agents_own_table_choice_and_region(explorer, similarity
     explorer.radius, explorer.temperature, explorer.similarity = 1.5, 0.1, similarity
     explorer.step(12)
     view, agent = look(explorer), explorer.agent
-    table = agent.table(60.0)
+    table = agent.tables.nearest(60.0)
     region = view.space.ball(view.measured, 1.5)
-    assert np.flatnonzero(view.region).tolist() == region.tolist() == table.last.tolist()
+    assert view.region.tolist() == region.tolist() == table.last.tolist()
     known = table.counts > 0
     for shown, own in ((view.cost, table.values), (view.sd, table.sds)):
         assert np.isnan(shown[~known]).all()
@@ -97,7 +97,7 @@ def test_at_a_new_load_the_view_has_what_serves_first(explorer):
     view = look(explorer)
     assert np.isnan(view.cost).all()
     assert np.isnan(view.sd).all()
-    assert not view.region.any()
+    assert not view.region.size
     assert view.measured is view.recommended is None
     explorer.step()
     assert view.probability[explorer.measured[115.0]] == view.probability.sum() == 1

@@ -26,7 +26,7 @@ PAGES = [
     path
     for folder in (".", ".github", "data", "data/results", "figures", "notebooks", "rrl/operating")
     for path in sorted((ROOT / folder).glob("*.md"))
-]
+] + [ROOT / "rrl/studies/README.md"]
 
 
 # --- Results --------------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ def test_an_animation_has_a_frame_per_figure_and_the_same_bytes_each_time(tmp_pa
     space = ConfigSpace([Knob(name, (1, 2, 4)) for name in ("a", "b")])
     truth = np.linspace(0.1, 0.2, len(space))
     views = [
-        View(space, np.where(away <= 1, truth, np.nan), truth, truth, away <= 1, n, n, "")
+        View(space, np.where(away <= 1, truth, np.nan), truth, truth, space.ball(n, 1), n, n, "")
         for n, away in ((n, space.distances(n)) for n in (1, 4))
     ]
 

@@ -317,22 +317,60 @@ def test_the_budget_holds_in_the_comparison_too(budget, late, tmp_path):
     assert again.result() == result
 
 
+def test_a_round_that_the_budget_stops_is_the_last_one_and_shows_nothing(tmp_path):
+    """None is late, but so many are open at once that they could use up the budget."""
+    made = count()
+
+    def act(configuration, *rest):
+        tuning = next(made) < job.episodes
+        fast = 0.001 if tuning else 0.099
+        return taking(0.08 if configuration == DEFAULT else fast)(configuration, *rest)
+
+    space = ConfigSpace([Knob("threads", (3, 4)), Knob("batch", (1,))])
+    more = {"workload": Poisson(200.0), "agent": "random", "rounds": 8, "budget": 5}
+    job = guarded_job(space=space, slo=parse_slo("p99<100ms"), **more)
+    result = operate(job, Acting(act), tmp_path).result()
+    assert (result["rounds"], result["verdict"]) == (1, "no difference shown")
+    assert result["stopped"] == {"default": 0, "recommended": 1}
+    again = operate(replace(job, budget=500), Acting(act), tmp_path)  # then it goes on
+    assert len(again.rounds) == 8
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 40))
 def test_invalid_episodes_use_up_the_allowance(seed, allowance):
-    """The generator is too late again and again, and every request is bad."""
-    calls = count(1)
+    """The generator is too late twice, and some requests are bad each time."""
+    rng, calls = np.random.default_rng(seed), count(1)
 
-    def act(*what):
-        return taking(60.0, valid=next(calls) == 3)(*what)
+    def act(configuration, arrivals, _):
+        latency = np.where(rng.random(50) < 0.3, 60.0, 0.01)
+        return Episode(configuration, arrivals, latency, np.zeros(50), valid=next(calls) == 3)
 
     watch = Watch(LATE_S, allowance, usual=0.9)
-    arrivals = np.cumsum(np.random.default_rng(seed).exponential(0.2, 50))
-    what = DEFAULT, arrivals, np.random.default_rng(0), watch
-    last, dropped = measure_valid(Acting(act), *what)
-    assert len(dropped) == 2
-    bad = sum(one.bad(LATE_S) for one in (*dropped, last))
-    assert bad <= allowance + 2  # at least one request is sent in each
+    arrivals = np.cumsum(rng.exponential(0.2, 50))
+    last, dropped = measure_valid(Acting(act), DEFAULT, arrivals, rng, watch)
+    assert sum(one.bad(LATE_S) for one in (*dropped, last)) <= allowance
+    assert len(dropped) == 2 if last.valid else last.info["aborted"] == "budget"
+
+
+def die(*_):
+    raise ServerError("it died", lost=2)
+
+
+REFUSED = {"others": (np.zeros(3), np.full(3, Status.UNAVAILABLE.value))}
+
+
+@pytest.mark.parametrize(
+    ("crash", "bad"), [(die, 2), (taking(0.0, Status.UNAVAILABLE, info=REFUSED), 2 + 3)]
+)
+def test_a_crash_leaves_no_bad_request_uncounted(crash, bad):
+    """Two late requests of an invalid episode, then those of a crash and of other clients."""
+    acts = [taking(60.0, valid=False), crash]
+    server = Acting(lambda *what: acts.pop(0)(*what))
+    guard, trial = Guard(SPACE, DEFAULT, 100, LATE_S), {"threads": 1, "batch": 1}
+    what = trial, np.arange(2.0), np.random.default_rng(0), MeanLatency()
+    part = guard.measure(server, *what).part
+    assert (part.ended, part.bad) == ("crashed", 2 + bad)
 
 
 # --- the parts ------------------------------------------------------------------------------------

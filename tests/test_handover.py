@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shlex
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,14 +17,16 @@ import psutil
 import pytest
 from clients import LIMIT_S, clients
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
-from test_launcher import sockets
+from test_launcher import script, sockets
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving.client_traffic import OthersRequests
+from rrl.serving.envoy import envoy_process
+from rrl.serving.envoy_config import Door
 from rrl.serving.handover import HandoverServer
-from rrl.serving.lasting import wait_until
-from rrl.serving.launcher import LOCAL, can_bind, free_port, lasting_server
+from rrl.serving.lasting import stop, wait_until
+from rrl.serving.launcher import BINARY, LOCAL, LOCAL_COMMAND, can_bind, free_port, lasting_server
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, predict_request
 from rrl.serving.service import noted_server, port_folder, stop_service
@@ -50,9 +53,9 @@ OPTIONS = {"executable": LOCAL, "warmup": 2, "timeout_s": 60.0}
 
 @pytest.fixture(scope="module")
 def started(model):
-    with HandoverServer(model, SLOW, **OPTIONS, rest_port=free_port()) as server:
+    with HandoverServer(model, SLOW, **OPTIONS, door=Door(free_port(), free_port())) as server:
         server.keep(OTHER)
-        server.configure(OTHER, np.random.default_rng(0))
+        server.configure(OTHER)
         yield server
 
 
@@ -60,7 +63,7 @@ def started(model):
 def kept(started):
     """The server of all tests, which keeps GOOD."""
     started.keep(GOOD)
-    started.configure(GOOD, np.random.default_rng(0))
+    started.configure(GOOD)
     started._stop_trial()
     return started
 
@@ -70,7 +73,7 @@ def kept(started):
 
 def test_a_hand_over_loses_no_request(started):
     """It comes while large requests are still being answered."""
-    rng, many = np.random.default_rng(0), {"x": np.ones((4000, 2), np.float32)}
+    many = {"x": np.ones((4000, 2), np.float32)}
     before = started._kept_server
     with (
         clients(started.address) as codes,
@@ -79,7 +82,7 @@ def test_a_hand_over_loses_no_request(started):
     ):
         answers = [pool.submit(client.predict, many, LIMIT_S) for _ in range(8)]
         started.keep(GOOD)
-        assert started.configure(GOOD, rng).process.pid != before.process.pid
+        assert started.configure(GOOD).process.pid != before.process.pid
         assert [len(answer.result()["y"]) for answer in answers] == [4000] * 8
         assert wait_until(lambda: len(codes) > 20, LIMIT_S)
     assert set(codes) == {0}
@@ -110,10 +113,10 @@ def test_a_configuration_that_cannot_start_never_takes_over(kept, monkeypatch):
             kept.measure(OTHER, [0.0], rng)
         kept.keep(OTHER)
         with pytest.raises(ServerError, match="it died"):
-            kept.configure(OTHER, rng)
+            kept.configure(OTHER)
     assert set(codes) == {0}
     kept.keep(GOOD)
-    assert kept.configure(GOOD, rng) is running
+    assert kept.configure(GOOD) is running
 
 
 @pytest.fixture
@@ -221,9 +224,9 @@ def test_own_requests_and_those_of_others_share_the_bad_ones_that_a_trial_may_ha
 
 def test_a_trial_serves_large_batches_versions_and_rest_and_pauses_afterwards(kept):
     """A trial with batches of one refuses those of four: the kept configuration answers them."""
-    rng, request = np.random.default_rng(0), predict_request(X, "probe")
+    request = predict_request(X, "probe")
     request.model_spec.version.value = 1
-    trial = psutil.Process(kept.configure(SMALL, rng).process.pid)
+    trial = psutil.Process(kept.configure(SMALL).process.pid)
     before = kept.traffic.mark
     with grpc.insecure_channel(kept.address) as channel:
         predict = PredictionServiceStub(channel).Predict
@@ -245,7 +248,7 @@ def test_a_trial_serves_large_batches_versions_and_rest_and_pauses_afterwards(ke
         lambda: sum(call.saved for call in kept.traffic.since(before)) == 3, LIMIT_S
     )  # the version, too
     assert trial.status() != psutil.STATUS_STOPPED
-    kept.configure(GOOD, rng)
+    kept.configure(GOOD)
     assert wait_until(lambda: trial.status() == psutil.STATUS_STOPPED, LIMIT_S)
 
 
@@ -257,7 +260,7 @@ def test_a_trial_that_dies_takes_nobody_with_it(kept):
         os.kill(trial, signal.SIGKILL)
 
     with clients(kept.address) as codes, ThreadPoolExecutor(1) as pool:
-        trial = kept.configure(SMALL, rng).process.pid
+        trial = kept.configure(SMALL).process.pid
         before = len(codes)
         killed = pool.submit(kill)
         with suppress(ServerError):  # unless the watch has seen the failures before the end
@@ -272,7 +275,7 @@ def test_a_trial_that_dies_takes_nobody_with_it(kept):
 
 def test_a_kept_server_that_dies_during_a_trial_is_started_again_and_the_trial_serves(kept):
     rng = np.random.default_rng(0)
-    kept.configure(SMALL, rng)
+    kept.configure(SMALL)
     with clients(kept.address) as codes:
         os.kill(kept._kept_server.process.pid, signal.SIGKILL)
         assert wait_until(lambda: not kept.serves, LIMIT_S)
@@ -292,7 +295,7 @@ def test_an_episode_may_consist_of_the_requests_of_others(model):
     options = {"executable": LOCAL, "warmup": 2, "traffic": True, "canary": 0.5}
     with HandoverServer(model, SLOW, **options) as server:
         server.keep(GOOD)
-        server.configure(GOOD, rng)
+        server.configure(GOOD)
         with clients(server.address) as codes:
             usual = server.measure(GOOD, np.zeros(30), rng)
             trial = server.measure(SMALL, np.zeros(30), rng)
@@ -313,10 +316,22 @@ def test_an_episode_may_consist_of_the_requests_of_others(model):
 # --- from one tuner to the next -------------------------------------------------------------------
 
 
-def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(kept, model):
-    """It comes last, because the service of all tests ends here."""
+def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(
+    kept, model, tmp_path, monkeypatch
+):
+    """It comes last, because the service of all tests ends here.
+
+    The third tuner has another executable, so it hands over, and is interrupted while the old
+    server still answers.
+    """
     rng, port = np.random.default_rng(0), kept.door.port
-    options = OPTIONS | {"port": port, "rest_port": kept.door.rest_port}
+    options = OPTIONS | {"door": kept.door}
+    own = script(tmp_path / "own", f'exec {shlex.join(LOCAL_COMMAND)} "$@"')
+    other = options | {"executable": str(own)}
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
     with pytest.raises(UsageError, match=rf"another run tunes .* `rrl stop {port}`"):
         HandoverServer(model, SLOW, **options)
     try:
@@ -324,19 +339,32 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(kept
             running = kept.processes()
             left = kept.leave()
             with pytest.raises(UsageError, match="was opened with other options"):
-                HandoverServer(model, SLOW, **options, max_request=1)
+                HandoverServer(model, SLOW, **OPTIONS, door=replace(kept.door, max_request=1))
             with pytest.raises(UsageError, match=f"end that with `rrl stop {port}`"):
-                HandoverServer(model.parent / "other", SLOW, **options, version=1)
+                HandoverServer(model.parent / "other", SLOW, **options)
             killed = _what_a_killed_tuner_was_starting(port_folder(port))
             second = HandoverServer(model, SLOW, **options)
             assert not killed.alive
             second.keep(GOOD)
-            assert second.configure(GOOD, rng).folder == left.folder
+            assert second.configure(GOOD).folder == left.folder
             assert second.processes() == running
+            with monkeypatch.context() as patch:
+                patch.setattr(left, "version", 0)  # before a release
+                assert not second._suits(left, GOOD)
             assert second.measure(SMALL, np.arange(10) / 20, rng).ok.all()
             second.leave()
+            third = HandoverServer(model, SLOW, **other)
+            monkeypatch.setattr(third, "_drain", interrupt)
+            third.keep(GOOD)
+            with pytest.raises(KeyboardInterrupt):
+                third.configure(GOOD)
+            assert third.leave().kind == BINARY
+            assert not left.alive
         assert len(codes) > 10
         assert set(codes) == {0}
+        stop(envoy_process(port_folder(port)))
+        with pytest.raises(UsageError, match=f"end that with `rrl stop {port}`"):
+            HandoverServer(model.parent / "other", SLOW, **options)
     finally:
         stop_service(port_folder(port))
     assert can_bind(port)

@@ -116,8 +116,8 @@ def test_a_neighbour_takes_no_more_than_its_share_and_clocks_run_both_ways(other
 
 def test_a_day_is_the_same_each_time_and_its_arrivals_are_the_same_for_all():
     agents = (QUICK.agent, DEFAULT)
-    first, other = (run_days(QUICK._replace(agent=a), range(2), str(DATA)) for a in agents)
-    again = run_days(QUICK, [1], str(DATA))
+    first, other = (run_days(QUICK._replace(agent=a), str(DATA)) for a in agents)
+    again = run_days(QUICK._replace(first_seed=1, seeds=1), str(DATA))
     assert first["chosen"].shape == (2, QUICK.episodes)
     assert np.array_equal(first["hour"], other["hour"])
     assert np.all(np.diff(first["hour"]) > 0)
@@ -142,7 +142,7 @@ def test_the_knowing_agent_has_the_truth_of_the_half_that_is_not_replayed():
     agent = Knowing(rates, [space[int(best)] for best in costs.argmin(axis=1)])
     agent.tell(space[0], 99.0)
     assert agent.ask(1e6) == agent.best(165.0) == space[int(costs[2].argmin())]
-    assert set(np.unique(run_days(day, [0], str(DATA))["chosen"])) <= set(costs.argmin(axis=1))
+    assert set(np.unique(run_days(day, str(DATA))["chosen"])) <= set(costs.argmin(axis=1))
 
 
 @pytest.mark.parametrize(

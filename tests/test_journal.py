@@ -74,7 +74,7 @@ def test_a_damaged_earlier_line_is_named(tmp_path, line):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"journal": 2}, "is of version '2' of journals, and this rrl has version 8"),
+        ({"journal": 2}, "is of version '2' of journals, and this rrl has version 9"),
         ({"agent_version": 2}, "is of version '2' of the agent, and this rrl has version 1"),
     ],
 )

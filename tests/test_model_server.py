@@ -6,7 +6,6 @@ gRPC goes through the stubs of tensorflow-serving-api, and REST through requests
 from __future__ import annotations
 
 import base64
-import contextlib
 import http.client
 import json
 
@@ -15,18 +14,18 @@ import numpy as np
 import pytest
 import requests
 import tensorflow as tf
-from half_plus import add_warm_up, build_half_plus
+from half_plus import build_half_plus
 from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_service_pb2_grpc,
     predict_pb2,
-    prediction_log_pb2,
     prediction_service_pb2_grpc,
 )
 from test_serving import EXECUTABLES
 
 from rrl.serving.launcher import LOCAL, ModelServer, find_executable, free_port
 from rrl.serving.local_server import parse_flags
+from rrl.serving.models import WARMUPS, write_warmup
 
 PLUS = 2.0
 FLAGS = {  # every flag of the original that the local server has
@@ -35,7 +34,6 @@ FLAGS = {  # every flag of the original that the local server has
     "rest_api_port": "",
     "model_name": "half",
     "model_base_path": "",
-    "file_system_poll_wait_seconds": "1",
     "grpc_max_threads": "16",
     "tensorflow_intra_op_parallelism": "1",
     "tensorflow_inter_op_parallelism": "2",
@@ -52,15 +50,14 @@ def model(tmp_path_factory):
     base = tmp_path_factory.mktemp("models") / "half"
     build_half_plus(base, 1, 1.0)
     build_half_plus(base, 2, PLUS)
-    log = prediction_log_pb2.PredictionLog()
-    log.predict_log.request.CopyFrom(predict_request())
-    add_warm_up(base, 2, [log])
+    write_warmup(base / "2", "half", {"x": np.array([1.0, 3.0], np.float32)})
     return base
 
 
-@contextlib.contextmanager
-def started(executable, model, folder, **changes):
-    """A server with all flags, and its addresses for gRPC and REST."""
+@pytest.fixture(scope="module", params=EXECUTABLES)
+def server(request, model, tmp_path_factory):
+    """The addresses for gRPC and REST of a server with all flags."""
+    folder = tmp_path_factory.mktemp("s")
     (folder / "batching.txt").write_text("max_batch_size { value: 64 }")
     flags = FLAGS | {
         "port": str(free_port()),
@@ -69,20 +66,13 @@ def started(executable, model, folder, **changes):
         "model_base_path": str(model),
         "batching_parameters_file": str(folder / "batching.txt"),
     }
-    flags |= changes
-    process, own = ModelServer(model, executable=executable), find_executable(executable)
+    process, own = ModelServer(model, executable=request.param), find_executable(request.param)
     process.command = [*own, *(f"--{name}={text}" for name, text in flags.items())]
     process.address = f"127.0.0.1:{flags['port']}"
     with process:
-        yield process, process.address, f"http://127.0.0.1:{flags['rest_api_port']}"
-
-
-@pytest.fixture(scope="module", params=EXECUTABLES)
-def server(request, model, tmp_path_factory):
-    with started(request.param, model, tmp_path_factory.mktemp("s")) as (process, address, rest):
         if request.param == LOCAL:
-            assert "Warmed up with 1 requests" in process.log.read_text()
-        yield address, rest
+            assert f"Warmed up with {WARMUPS} requests" in process.log.read_text()
+        yield process.address, f"http://127.0.0.1:{flags['rest_api_port']}"
 
 
 @pytest.fixture(scope="module")
@@ -146,15 +136,10 @@ def test_predict_by_name_and_version(prediction, spec):
     assert response.model_spec.signature_name == "serving_default"
 
 
-def states(service, name):
-    request = identify(get_model_status_pb2.GetModelStatusRequest(), name)
-    names = get_model_status_pb2.ModelVersionStatus.State.Name
-    reply = service.GetModelStatus(request, timeout=600)
-    return [(one.version, names(one.state)) for one in reply.model_version_status]
-
-
 def test_status(service):
-    assert states(service, "half") == [(2, "AVAILABLE")]
+    request = identify(get_model_status_pb2.GetModelStatusRequest())
+    (one,) = service.GetModelStatus(request, timeout=600).model_version_status
+    assert (one.version, one.state) == (2, one.AVAILABLE)
     for name, version, message in (
         ("nosuch", None, "Could not find any versions of model nosuch"),
         ("half", 9, "Could not find version 9 of model half"),

@@ -16,12 +16,13 @@ from rrl import (
     TableServer,
     Trace,
     testbed,
+    tune,
 )
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.operate import SETTLED, make_agent, open_run, settled
 from rrl.operating.report import check_result, deployment, report
-from rrl.support.errors import DataError, UnstableError, UsageError
+from rrl.support.errors import UnstableError, UsageError
 from rrl.tuning.episode import Episode, measure_valid
 from rrl.tuning.objective import SLOViolations
 from rrl.tuning.slo import SLO, join, parse_slo
@@ -108,16 +109,6 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     operate(job(), SERVER, folder)
     return (folder / JOURNAL).read_bytes()
-
-
-def test_an_agent_that_chooses_otherwise_is_refused(tmp_path, whole, monkeypatch):
-    (tmp_path / JOURNAL).write_bytes(whole)
-    other = make_agent(job(seed=1))
-    monkeypatch.setattr("rrl.operating.operate.make_agent", lambda job: other)
-    wrong = r"line \d+: it is no .* \(.* is asked for, and .* was measured\); .* in another folder"
-    with pytest.raises(DataError, match=wrong):
-        operate(job(), Mortal(SERVER, 0), tmp_path)
-    assert (tmp_path / JOURNAL).read_bytes() == whole
 
 
 @pytest.mark.parametrize(
@@ -217,8 +208,6 @@ def test_the_switch_before_an_invalid_episode_counts_too():
     assert (len(invalid), episode.info["switch_s"]) == (1, 2.0)
 
 
-# --- an early end ---------------------------------------------------------------------------------
-
 COSTS = {"threads": [1, 2, 4, 8], "cost": [0.9, 0.1, 0.8, 1.0]}
 FEW = TableServer(COSTS, ["threads"])
 
@@ -230,6 +219,22 @@ def patient(**changes):
         "rounds": 2, "patience": 6,
     }  # fmt: skip
     return Job(**(settings | changes))
+
+
+def test_a_guard_that_refuses_nothing_changes_nothing_in_the_loop(tmp_path):
+    """The loop of `rrl tune` is that of `rrl.tune`, episode by episode."""
+    mine = patient(patience=0, episodes=30, slo=parse_slo("mean<9s"))  # no cost is that high
+    steps = operate(mine, FEW, tmp_path).steps
+    drawn = mine.workload, mine.episodes, mine.rng(1)
+    run = tune(FEW, make_agent(mine), *drawn, requests=mine.requests, objective=mine.objective)
+    assert [step.configuration for step in steps] == run.configurations
+    assert [step.cost for step in steps] == run.costs
+    assert [step.load for step in steps] == run.loads
+    assert [step.recommended for step in steps] == run.recommended
+    assert len(set(run.costs)) > 1
+
+
+# --- an early end ---------------------------------------------------------------------------------
 
 
 def test_it_ends_with_its_patience_and_says_so(tmp_path, caplog):

@@ -27,6 +27,7 @@ from rrl.operating.targets import InTurns
 from rrl.recording.other_work import BUSY, OtherWork, busy_line
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import LOCAL, free_port
+from rrl.serving.models import write_warmup
 from rrl.serving.saved_model import saved_inputs
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.tuning.episode import Episode, Status
@@ -82,23 +83,22 @@ def test_a_saved_model_tells_its_signatures_as_a_server_does(model, tmp_path):
         saved_inputs(tmp_path, "serving_default")
 
 
-def npz(name, shape):
-    """What writes a sample with one array."""
-    return lambda path: np.savez(path, **{name: np.zeros(shape, np.float32)})
+def sample(name, shape):
+    """What writes a sample with one array to a folder, and returns its path."""
+    return lambda folder: write_warmup(folder, "probe", {name: np.zeros(shape, np.float32)})
 
 
 @pytest.mark.parametrize(
     ("make", "code", "message"),
     [
-        (npz("x", (0, 2)), 3, "a request without an example"),
-        (npz("x", (1, 3)), 4, "the model needs: x float32 (-1, 2)"),
-        (npz("y", (1, 2)), 4, "the sample has the inputs y; the model needs"),
-        (Path.mkdir, 3, "a folder; give a file"),
+        (sample("x", (0, 2)), 3, "a request without an example"),
+        (sample("x", (1, 3)), 4, "the model needs: x float32 (-1, 2)"),
+        (sample("y", (1, 2)), 4, "the sample has the inputs y; the model needs"),
+        (lambda folder: folder, 3, "a folder; give a file"),
     ],
 )
 def test_a_sample_that_does_not_fit_starts_no_server(make, code, message, model, tmp_path, capsys):
-    make(path := tmp_path / "sample.npz")
-    assert main(tuning(model, tmp_path / "out", "--sample", str(path))) == code
+    assert main(tuning(model, tmp_path / "out", "--sample", str(make(tmp_path)))) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "out").exists()
@@ -312,6 +312,15 @@ def test_the_metrics_say_what_serves_and_what_is_left_of_the_budget():
         assert f"\nrrl_tuning_{line}\n" in text
     with metrics_at(port, guard), pytest.raises(UsageError, match="in use; choose another one"):
         metrics_at(port, guard).__enter__()
+
+
+def test_a_port_of_metrics_that_is_taken_is_said_before_a_server_starts(model, tmp_path, capsys):
+    port = free_port()
+    with metrics_at(port, Guard(SPACE, DEFAULT, 40, 0.1)):
+        assert main(tuning(model, tmp_path, "--metrics-port", str(port))) == 2
+    err = capsys.readouterr().err
+    assert f"rrl: --metrics-port {port}: " in err
+    assert "starting a server" not in err
 
 
 # --- the machine ----------------------------------------------------------------------------------

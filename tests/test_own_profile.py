@@ -88,7 +88,7 @@ class Ideal:
 
     start_s = 0.0
 
-    def configure(self, configuration, rng):
+    def configure(self, configuration):
         pass
 
     def measure(self, configuration, arrivals, rng):

@@ -17,12 +17,12 @@ from test_space import spaces
 from rrl.core.exploration import Boltzmann, ExpectedSaving
 from rrl.core.knob import Knob
 from rrl.core.learned_similarity import BESIDE_A_START, LearnedSimilarity
-from rrl.core.qtable import QTable
+from rrl.core.qtable import QTable, Tables
 from rrl.core.region import PART, FixedRadius, SelectedRadius, WholeSpace
 from rrl.core.rrl import SURE, deploy, expected_cost
 from rrl.core.similarity import Copy, NetworkSimilarity
 from rrl.core.space import ConfigSpace
-from rrl.rivals.variants import OtherFit, Within
+from rrl.rivals.variants import OtherFit, Within, WithoutMiddle
 from rrl.tuning.presets import paper_cpu
 
 SIMILARITIES = {
@@ -36,6 +36,7 @@ REGIONS = {
     "fixed": lambda space: FixedRadius(1.5),
     "selected": SelectedRadius,
     "whole": lambda space: WholeSpace(),
+    "without middle": lambda space: WithoutMiddle(),
     "within steps": lambda space: Within(2),
 }
 EXPLORATIONS = {"boltzmann": Boltzmann, "saving": ExpectedSaving}
@@ -83,7 +84,7 @@ def test_estimates_are_costs_with_a_standard_deviation(make, space, measurements
 
 
 @pytest.mark.parametrize("make", SIMILARITIES.values(), ids=SIMILARITIES)
-def test_a_prediction_is_what_the_next_estimate_would_be_and_changes_nothing(make):
+def test_a_prediction_changes_nothing_and_without_one_the_table_says_all(make):
     space, rng = paper_cpu(3), np.random.default_rng(0)
     (table, one), (twin, other) = ((QTable(space), make()) for _ in range(2))
     for index in rng.integers(64, size=9).tolist():
@@ -281,3 +282,17 @@ def test_a_cost_of_zero_replaces_any_other_but_not_another_zero():
     assert first in (1, 2)
     table.incumbent = 2
     assert deploy(table) == 2
+
+
+def test_a_network_tells_the_loads_of_one_table_apart():
+    space = ConfigSpace([Knob("threads", (1, 2, 4))])
+
+    def learned(last):
+        tables, network = Tables(space, np.inf), NetworkSimilarity()
+        for load, index in ((10.0, 0), (100.0, 0), (10.0, 1), (100.0, 1), (last, 2)):
+            table, cost = tables.at(load), 1.0 if load < 50 else 3.0
+            tables.record(index, cost)
+            estimate = network.estimate(table, index, cost, np.arange(3))
+        return estimate.costs
+
+    assert (learned(100.0) > 2 * learned(10.0)).all()

@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 
 import psutil
 import pytest
 from clients import alive
 
-from rrl.serving import quiet
-from rrl.serving.lasting import wait_until
+from rrl.serving import preloaded, quiet
 from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import Client
-from rrl.serving.preloaded import Forked, forget_preloaded, fork_server
+from rrl.serving.preloaded import Forked, Preloaded, forget_preloaded, fork_server
 from rrl.support.errors import ServerError
 
 
-def standing_in(folder, text=""):
+def standing_in(folder, text):
     """The environment of a process that imports this text as TensorFlow, which takes no seconds."""
     (folder / "tensorflow.py").write_text(text)
     apis = folder / "tensorflow_serving" / "apis"
@@ -55,26 +53,6 @@ def test_servers_of_different_threads_come_from_one_process_and_end_alone(model,
     assert two.process.poll() == 0
 
 
-def test_servers_die_with_the_process_that_forked_them_and_its_owner(tmp_path):
-    """They wait for somebody who writes their batching parameters, and so need no TensorFlow."""
-    os.mkfifo(tmp_path / "batching")
-    code = (
-        "import os, sys; from rrl.serving.preloaded import fork_server\n"
-        "flags = ['--port=0', '--grpc_socket_path=/nowhere', '--model_base_path=/nowhere']\n"
-        f"flags += ['--enable_batching', '--batching_parameters_file={tmp_path}/batching']\n"
-        "cpus = [*os.sched_getaffinity(0)]\n"
-        "print(fork_server(flags, os.devnull, os.environ, cpus).pid, flush=True); sys.stdin.read()"
-    )
-    command, given = [sys.executable, "-c", code], {"stdin": -1, "stdout": -1, "stderr": -3}
-    environment = standing_in(tmp_path)
-    with subprocess.Popen(command, env=environment, text=True, **given) as owner:
-        pid = int(owner.stdout.readline())
-        parent = psutil.Process(pid).ppid()
-        assert alive(pid)
-        owner.kill()
-    assert wait_until(lambda: not alive(parent) and not alive(pid), 600.0)
-
-
 @pytest.mark.long
 def test_if_the_process_dies_its_servers_do_and_the_next_starts_as_usual(model):
     server = ModelServer(model).start()
@@ -86,22 +64,19 @@ def test_if_the_process_dies_its_servers_do_and_the_next_starts_as_usual(model):
 
 
 @pytest.mark.long
-def test_few_processes_wait_and_none_with_a_server_is_closed(model, monkeypatch):
-    """Whoever changes the environment again and again leaves no process behind for each change."""
-    parents = []
+def test_another_environment_costs_no_running_server_and_leaves_no_process(model, monkeypatch):
     with ModelServer(model) as running:
-        for number in range(3):
-            monkeypatch.setenv("RRL_TEST_OTHER", str(number))
-            with ModelServer(model) as server:
-                parents.append(psutil.Process(server.process.pid).ppid())
-        assert len(set(parents)) == 3
-        assert [alive(parent) for parent in parents] == [False, True, True]
+        first = psutil.Process(running.process.pid).ppid()
+        monkeypatch.setenv("RRL_TEST_OTHER", "1")
+        with ModelServer(model) as usual:
+            assert isinstance(usual.process, subprocess.Popen)
         running.check()
         with Client(running.address, running.name) as client:
             assert client.available(1.0)
-        parents.append(psutil.Process(running.process.pid).ppid())
-    forget_preloaded()
-    assert not any(alive(parent) for parent in parents)
+    with ModelServer(model) as other:
+        assert isinstance(other.process, Forked)
+        assert psutil.Process(other.process.pid).environ()["RRL_TEST_OTHER"] == "1"
+        assert not alive(first)
 
 
 def test_what_pytest_and_tensorflow_set_needs_no_process_of_its_own(model, monkeypatch):
@@ -124,8 +99,25 @@ def test_what_pytest_and_tensorflow_set_needs_no_process_of_its_own(model, monke
     ],
 )
 def test_a_process_that_cannot_import_or_fork_or_has_a_second_thread_forks_nothing(text, tmp_path):
-    assert fork_server([], os.devnull, standing_in(tmp_path, text), []) is None
+    environment = standing_in(tmp_path, text)
+    assert fork_server([], os.devnull, environment, []) is None
+    assert preloaded._waiting[0].environment.items() <= environment.items(), "another was asked"
     forget_preloaded()
+
+
+def test_an_interrupted_question_gets_no_later_answer(tmp_path, monkeypatch):
+    """The answer to one question would be a wrong number of a process to the next."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    one = Preloaded(standing_in(tmp_path, ""))
+    with monkeypatch.context() as patch:
+        patch.setattr(one._connection, "poll", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            one.fork([], os.devnull, [0])
+    assert one.fork([], os.devnull, [0]) is None
+    one.close()
 
 
 def test_a_fork_that_ends_at_once_costs_no_running_server(model, tmp_path):

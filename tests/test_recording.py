@@ -52,7 +52,7 @@ class Scripted:
         self.late = set(late)  # numbers of the measurements in which the generator is too late
         self.measured, self.running = 0, None
 
-    def configure(self, configuration, rng):
+    def configure(self, configuration):
         self.running = dict(configuration)
 
     def measure(self, configuration, arrivals, rng):

@@ -90,7 +90,7 @@ def radii(agent):
 
 @settings(max_examples=8)
 @given(spaces(), st.integers(0, 1000))
-def test_order_of_knobs_and_levels_changes_no_radius(space, seed):
+def test_order_of_knobs_and_values_changes_no_radius(space, seed):
     """Choices are drawn by number, so both are told the same costs of the same configurations."""
     rng = np.random.default_rng(seed)
     other = permuted(space, rng)

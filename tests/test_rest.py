@@ -168,24 +168,39 @@ def test_requests_are_answered_at_the_same_time_by_as_many_threads_as_allowed():
     assert max(most) == 3
 
 
+def said_to(port, words):
+    """What a server says to a client that sends these words and no more."""
+    with socket.create_connection(("127.0.0.1", port), timeout=600) as connection:
+        connection.sendall(words)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(1000), b""))
+
+
+def test_a_return_inside_a_line_begins_no_header():
+    head = b"POST /v1/models/m:predict HTTP/1.1\r\nConnection: close\r\n"
+    said = said_to(served(Echo()), head + b"X: a\rContent-Length: 2\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 200 ")  # it waits for no body, which would be missing
+    assert json.loads(said.partition(b"\r\n\r\n")[2])["body"] == ""
+
+
 def test_what_is_no_request_is_refused_before_it_is_sent(monkeypatch):
     monkeypatch.setattr(rest, "MOST_BODY_BYTES", 1000)
     port = served(Echo())
     assert ask(port, body=b"x" * 1000)[0] == 200
+    assert ask(port, body=bytes(2**24))[0] == 413  # while it still sends
     for words, code in (
         (b"POST /v1/models/m:predict HTTP/1.1\r\nContent-Length: 1001\r\n\r\n", 413),
         (b"POST /v1/models/m:predict HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 411),
         (b"POST /v1/models/m:predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 411),
         (b"GET /v1/models/m HTTP/3\r\n\r\n", 400),
+        (b"GET http://[ HTTP/1.1\r\n\r\n", 404),
         (b"\0\r\n\r\n", 400),
     ):
-        with socket.create_connection(("127.0.0.1", port), timeout=600) as connection:
-            connection.sendall(words)
-            said = b"".join(iter(lambda: connection.recv(1000), b""))
-        head, _, body = said.partition(b"\r\n\r\n")
+        head, _, body = said_to(port, words).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 %d " % code)
         assert list(json.loads(body)) == ["error"]
     assert ask(port)[0] == 200
+    assert said_to(port, b"GET http://a/v1/models/m HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_server_without_rest_loads_nothing_of_it():

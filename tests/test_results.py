@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 import zipfile
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,6 @@ from rrl.studies.outcomes import write_runs
 from rrl.studies.settings import Setting, cross
 from rrl.studies.sweep_store import Store, read_arrays, run_name
 from rrl.studies.sweeps import Sweep
-from rrl.studies.warm_start import warm_start_table
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.support.provenance import Version, known
 
@@ -41,12 +40,9 @@ def test_all_stored_results_are_of_the_present_versions():
     assert not late, f"{len(late)} of other versions, such as {next(iter(late))}: `make results`"
 
 
-@pytest.mark.parametrize(
-    ("name", "summarise"), [("ablation", ablation_table), ("warm-start", warm_start_table)]
-)
-def test_a_stored_table_follows_from_its_stored_runs(name, summarise, tmp_path):
-    kept = [results.table_file(name, file, DATA) for file in ("runs.csv", "table.csv")]
-    write_runs(pd.read_csv(kept[0]), tmp_path, summarise)
+def test_the_stored_table_follows_from_its_stored_runs(tmp_path):
+    kept = [results.table_file("ablation", file, DATA) for file in ("runs.csv", "table.csv")]
+    write_runs(pd.read_csv(kept[0]), tmp_path, ablation_table)
     assert [(tmp_path / file.name).read_bytes() for file in kept] == [f.read_bytes() for f in kept]
 
 
@@ -65,7 +61,7 @@ def stored(tmp_path_factory):
         patch.setenv("RRL_RESULTS", "store")
         sweep = Sweep(SETTINGS, data=place / "data", build=place / "build", workers=1)
         sweep.run()
-        sweep.truths()
+        sweep.scenarios()
     return place
 
 
@@ -137,15 +133,21 @@ def test_a_result_of_another_behaviour_is_computed_and_said(place, changed_rando
     assert capsys.readouterr().out == said
 
 
-def test_nothing_is_drawn_from_results_of_another_behaviour(place, changed_random, capsys):
-    manifest = place / "figures" / "manifest.json"
-    manifest.parent.mkdir()
+@pytest.fixture
+def read(place):
+    """The only result of the agent `random` that a notebook reads, by the manifest of figures."""
     name = next(run_name(s) for s in SETTINGS if s.agent == "random")
-    entry = {"read": {}, "results": [name]}
     made = {"speed.png": "09", "speed.csv": "09", "duels.csv": "09", "other.png": "10"}
     files = {f"figures/{file}": {"notebook": notebook} for file, notebook in made.items()}
-    notebooks = {"09": entry, "10": {"read": {}}}
-    manifest.write_text(json.dumps({"files": files, "notebooks": notebooks}))
+    notebooks = {"09": {"read": {}, "results": [name]}, "10": {"read": {}}}
+    (place / "figures").mkdir()
+    text = json.dumps({"files": files, "notebooks": notebooks})
+    (place / "figures" / "manifest.json").write_text(text)
+    return name
+
+
+@pytest.mark.usefixtures("read", "changed_random")
+def test_nothing_is_drawn_from_results_of_another_behaviour(place, capsys):
     with pytest.raises(UnstableError, match=r"nothing is drawn; `make versions`, then `make res"):
         results.check(opened(place))
     said = capsys.readouterr().out
@@ -156,7 +158,9 @@ def test_nothing_is_drawn_from_results_of_another_behaviour(place, changed_rando
         results.renew(opened(place))
 
 
-def test_a_new_version_is_given_once_and_its_results_are_renewed(place, monkeypatch, tmp_path):
+def test_a_new_version_is_given_once_and_its_results_are_renewed(
+    place, read, monkeypatch, tmp_path
+):
     path = tmp_path / "versions.json"
     number = known()["agent random"].number
     old = known() | {"agent random": Version(number, "of-before")}
@@ -166,11 +170,6 @@ def test_a_new_version_is_given_once_and_its_results_are_renewed(place, monkeypa
     with pytest.raises(UsageError, match="no behaviour has changed"):
         behaviour.accept(path)
     assert len(results.outdated(opened(place))) == 2
-    manifest = place / "figures" / "manifest.json"
-    manifest.parent.mkdir()
-    read = next(run_name(s) for s in SETTINGS if s.agent == "random")
-    made = {"figures/a.png": {"notebook": "09"}}
-    manifest.write_text(json.dumps({"files": made, "notebooks": {"09": {"results": [read]}}}))
     before = {file: file.read_bytes() for file in (place / "data").rglob("*.npz")}
     said, pieces = results.renew(opened(place)), computed(place)
     assert said == "1 results computed, 0 tables renewed, 2 removed"
@@ -185,9 +184,9 @@ def test_a_new_version_is_given_once_and_its_results_are_renewed(place, monkeypa
 
 def of_the_share(sweep):
     """A stored run that is computed again: its path, and its seed."""
-    chosen = results.sample_of(sweep, "", 99)
-    name = next(name for name in chosen if isinstance(sweep.store.runs[name], Setting))
-    return sweep.store.path(name), chosen[name][0].arguments[1][0]
+    share = results.sample_of(sweep, "", 99)
+    name, what = next(one for one in share if isinstance(one[1], Setting))
+    return sweep.store.path(name), what.first_seed
 
 
 def test_a_damaged_result_is_named(place, capsys):
@@ -204,6 +203,18 @@ def test_a_damaged_result_is_named(place, capsys):
     assert results.main(["verify", "--all"]) == 3
     opened(place).run()
     assert computed(place) > 0
+
+
+def test_whatever_byte_of_a_piece_is_damaged_it_is_the_error_of_a_file(tmp_path):
+    path, whole_still = tmp_path / "piece.npz", 0
+    np.savez_compressed(path, a=np.random.default_rng(0).random(40))
+    data = path.read_bytes()
+    for i, byte in enumerate(data):
+        path.write_bytes(data[:i] + bytes([byte ^ 255]) + data[i + 1 :])
+        with suppress(DataError):
+            read_arrays(path)
+            whole_still += 1  # nobody reads the date, for example
+    assert whole_still < len(data) / 4
 
 
 def test_a_result_that_differs_is_named_with_its_seed(place, capsys):
@@ -240,7 +251,7 @@ def test_each_commit_has_another_sample_and_all_is_possible(place):
     assert one != other
     assert results.sample_of(opened(place), "a", 4) == one
     said = results.verify(opened(place), None)
-    assert said == "computed again: all stored results, and the same came out"
+    assert said == "computed again: 8 of 8 stored results, and the same came out"
     assert computed(place) == 2 * (2 + 1 + 1) + 2  # seven seeds are two pieces; two truths
 
 

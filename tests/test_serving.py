@@ -24,9 +24,9 @@ from rrl.serving.launcher import BINARY, LOCAL, ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
 from rrl.serving.settings import usable_cpus
-from rrl.support.errors import DataError, ServerError, UsageError
+from rrl.support.errors import DataError, ServerError, UnstableError, UsageError
 from rrl.support.machine import memory_bytes
-from rrl.tuning.constrained import MEMORY
+from rrl.tuning.episode import MEMORY
 
 BINARY_MISSING = pytest.mark.skipif(
     shutil.which(BINARY) is None, reason=f"{BINARY} is not installed here"
@@ -154,7 +154,7 @@ def test_the_process_really_has_the_pools_and_batches_it_was_asked_for(model, ex
         assert overlap == batch_threads
         if executable == LOCAL:  # the names are those of TensorFlow's Python build
             assert sum(name.startswith("batch_threads") for name in names) == batch_threads
-            assert names.count("tf_Compute") == 4 + 1  # one idles: see Model
+            assert names.count("tf_Compute") == 4 + 1  # one idles: see LoadedModel
     unnamed = {}
     for intra in (1, 3):
         configuration = {"inter_op": 2, "intra_op": intra, "grpc_max_threads": 1}
@@ -237,7 +237,7 @@ class TestLiveServer:
         space = ConfigSpace([Knob("cpus", (1, len(usable_cpus())))])
         fixed = {"flag:--grpc_max_threads": 8, "env:RRL_TEST": "a b'c"}
         with LiveServer(model, space, fixed=fixed, executable=LOCAL, warmup=2) as live:
-            running = live.configure({"cpus": 1}, np.random.default_rng(0))
+            running = live.configure({"cpus": 1})
             process = psutil.Process(running.process.pid)
             assert "--grpc_max_threads=8" in running.command
             assert (process.environ()["RRL_TEST"], len(process.cpu_affinity())) == ("a b'c", 1)
@@ -258,15 +258,18 @@ class TestLiveServer:
         assert len(first) == 10
         assert 0 < first.info["slip_share"] < 1
 
-    def test_a_server_that_keeps_dying_is_given_up(self, model, monkeypatch):
-        rng = np.random.default_rng(0)
-        live = LiveServer(model, self.SPACE, executable=LOCAL)
-        monkeypatch.setattr(
-            "rrl.serving.launcher.ModelServer.start",
-            lambda self: (_ for _ in ()).throw(ServerError("it died")),
-        )
-        with pytest.raises(ServerError, match="it died"):
-            live.measure({"inter_op": 1, "batch_threads": 0}, [0.0], rng)
+    def test_a_new_version_of_the_owners_stops_the_tuning(self, model, tmp_path):
+        own = tmp_path / "own"
+        shutil.copytree(model / "1", own / "0007")  # which is 7, as in the original
+        rng, first = np.random.default_rng(0), {"inter_op": 1, "batch_threads": 0}
+        with LiveServer(own, self.SPACE, executable=LOCAL, inputs=X, warmup=2) as live:
+            live.measure(first, [0.0], rng)
+            shutil.copytree(own / "0007", own / "8")
+            for change in ({}, {"batch_threads": 2}):
+                with pytest.raises(UnstableError, match="newest version is now 8"):
+                    live.measure(first | change, [0.0], rng)
+                live.close()  # a new process does not take the new version either
+        assert sorted(path.name for path in own.iterdir()) == ["0007", "8"]  # nothing of ours
 
 
 def test_a_late_generator_makes_the_episode_invalid():

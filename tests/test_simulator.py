@@ -142,23 +142,12 @@ def test_the_grid_is_the_single_measurements(name):
     server = testbed(name)
     arrivals = arrivals_at(100.0)
     indices = np.linspace(0, len(server.space) - 1, 25).astype(int)
-    blocks = list(server.grid(arrivals, np.random.default_rng(3), indices))
-    assert [len(block) for block, _, _ in blocks] == [25]
-    for index, latency, rejected in zip(*blocks[0], strict=True):
+    grid = server.grid(arrivals, np.random.default_rng(3), indices)
+    for index, latency, rejected in zip(indices, *grid, strict=True):
         episode = served(server, arrivals, 3, **server.space[index])
         assert episode.latency.tobytes() == latency.tobytes()
         np.testing.assert_array_equal(episode.ok, ~rejected)
         assert np.all(episode.latency >= server.model.overhead)
-
-
-def test_a_large_grid_comes_in_blocks(monkeypatch):
-    server, arrivals = testbed("cpu10"), arrivals_at(14.0, n=50)
-    whole = next(server.grid(arrivals, np.random.default_rng(1)))
-    monkeypatch.setattr("rrl.simulation.simulator.CELLS", 10_000)
-    blocks = list(server.grid(arrivals, np.random.default_rng(1)))
-    assert len(blocks) == 7
-    np.testing.assert_array_equal(np.concatenate([b[0] for b in blocks]), np.arange(1331))
-    assert np.concatenate([b[1] for b in blocks]).tobytes() == whole[1].tobytes()
 
 
 def test_zero_means_all_cores_and_no_batching():
@@ -230,6 +219,9 @@ def test_noise_moves_whole_episodes():
         (lambda: Machine("m", cores=2, spin=2.0), "spin 2.0"),
         (lambda: Machine("m", cores=2, wake=float("nan")), "wake nan"),
         (lambda: SimulatedServer(paper_cpu(2), PLAIN, FOUR, {"nosuch": 1}), "no knob 'nosuch'"),
+        (lambda: simulated(max_batch_size=(0, 1)), "max_batch_size 0: .* at least 1"),
+        (lambda: simulated(intra_op=("auto", 1)), "intra_op 'auto': it must be a number"),
+        (lambda: simulated(PLAIN, {"batch_threads": -1}, inter_op=(1,)), "batch_threads -1: .* 0"),
         (
             lambda: SimulatedServer(paper_cpu(2), PLAIN, FOUR, {"inter_op": 1}),
             "'inter_op' is a knob of the space",

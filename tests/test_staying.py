@@ -28,7 +28,7 @@ class Kept:
     def __init__(self, returning=lambda: None, serves=True):
         self.returning, self.serves = returning, serves
 
-    def return_to_kept(self, rng):
+    def return_to_kept(self):
         self.returning()
 
     def leave(self):

@@ -90,7 +90,7 @@ MUTATIONS = {
     "by cell, 10 % off": ("mean_cover_by_cell", scaled(0.9), covers, "mean cover, by cell"),
     "rate without gamma": (
         "contraction",
-        lambda true: lambda step, gamma: true(step, 0.0),
+        lambda true: lambda learning_rate, gamma: true(learning_rate, 0.0),
         learning,
         "error after covers",
     ),
@@ -260,6 +260,8 @@ def test_wrong_arguments_are_refused():
         MDP(np.zeros((1, 3)), np.ones((1, 3, 1)), 1.0)
     with pytest.raises(ValueError, match="cover_times"):
         exact_mean_cover(np.eye(17, dtype=bool), np.full(17, 1 / 17))
+    with pytest.raises(ValueError, match="no cover ends"):
+        cover_times(line(3, -1), 1, np.random.default_rng(0))
     one = MDP(np.ones((1, 2)), np.ones((1, 2, 1)), 0.5)
     with pytest.raises(ValueError, match="learning_rate"):
         region_learning(one, line(2, 1), walk(one, 3, np.random.default_rng(0)), np.ones((1, 2)),

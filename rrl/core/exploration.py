@@ -124,10 +124,11 @@ class ExpectedSaving:
     """Serve what is expected to save more than it costs.
 
     A trial's expected saving is its expected improvement on the incumbent, per episode, times the
-    horizon. Its price is what the trial is expected to cost above the incumbent. A trial pays if it
-    saves more than its price. The net saving is the saving less the price. Of the trials that pay,
-    the one with the highest ratio of net saving to the cost of its episode serves. If none pays,
-    the incumbent serves.
+    horizon. Its price is what the trial is expected to cost above the incumbent. The net saving is
+    the saving less the price, and a trial pays if this is above 0. To measure the incumbent again
+    has no price, and it saves, too: the incumbent may prove worse than the next best. Of the
+    incumbent and the trials that pay, the one with the highest ratio of net saving to the cost of
+    its episode serves. So the incumbent serves if none pays.
 
     Parameters
     ----------
@@ -146,9 +147,13 @@ class ExpectedSaving:
 
     Examples
     --------
-    >>> excess, sd = np.array([0.0, 1.0]), np.array([1.0, 1.0])
-    >>> expected_improvement(excess, sd).round(3)
-    array([0.399, 0.083])
+    >>> from rrl import Knob, ConfigSpace
+    >>> table = QTable(ConfigSpace([Knob("threads", (1, 2, 4))]))
+    >>> table.record(0, 1.0)
+    >>> table.incumbent, table.values[:], table.sds[:] = 0, (1.0, 1.2, 3.0), (0.01, 0.3, 0.3)
+    >>> rng = np.random.default_rng(1)
+    >>> [ExpectedSaving(horizon).choose(table, None, rng) for horizon in (1.0, 60.0)]
+    [0, 1]
     """
 
     def __init__(self, horizon: float = 60.0) -> None:
@@ -167,9 +172,7 @@ class ExpectedSaving:
     def net_savings(self, table: QTable, cells: Ints) -> tuple[Floats, Floats]:
         """Return savings less prices, and prices, as fractions of the incumbent's value.
 
-        Both have the shape (m,). The incumbent's price is 0. Measuring the incumbent again has
-        value, too: it may prove worse than the next best. Without an incumbent, all net savings are
-        0.
+        Both have the shape (m,). Without an incumbent, all are 0.
         """
         if table.incumbent is None:
             return np.zeros(len(cells)), np.zeros(len(cells))
@@ -188,7 +191,13 @@ class ExpectedSaving:
 
 
 def expected_improvement(excess: Floats, sd: Floats) -> Floats:
-    """Return the mean of max(0, -g), where g is normal with this mean (`excess`) and sd."""
+    """Return the mean of max(0, -g), where g is normal with this mean (`excess`) and sd.
+
+    Examples
+    --------
+    >>> expected_improvement(np.array([0.0, 1.0]), np.array([1.0, 1.0])).round(3)
+    array([0.399, 0.083])
+    """
     from scipy.special import ndtr
 
     z = excess / sd

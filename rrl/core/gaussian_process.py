@@ -224,10 +224,6 @@ class GaussianProcess:
         amplitude = self.hyperparameters.amplitude
         return amplitude**2 * self._correlated(a, b, self.hyperparameters.length_scales)
 
-    def _prior_variance(self, points: Floats) -> Floats | float:
-        """Return the variance of each point before anything was measured."""
-        return self.hyperparameters.amplitude**2 + self.hyperparameters.nugget**2
-
     def posterior(self, points: Floats) -> tuple[Floats, Floats]:
         """Return posterior mean and sd where nothing was measured.
 
@@ -238,7 +234,8 @@ class GaussianProcess:
         cross = self._kernel(points, self.x)
         mean = self.mean + cross @ self._alpha
         explained = blas.dtrmm(1.0, self._inverse_factor, cross.T, lower=1, overwrite_b=1)
-        left = self._prior_variance(points) - np.einsum("ij,ij->j", explained, explained)
+        prior = self.hyperparameters.amplitude**2 + self.hyperparameters.nugget**2
+        left = prior - np.einsum("ij,ij->j", explained, explained)
         return mean, np.sqrt(np.maximum(left, 1e-8))
 
     def posterior_at_measured(self, rows: NDArray[np.int64]) -> tuple[Floats, Floats]:
@@ -250,15 +247,6 @@ class GaussianProcess:
         left = self._variance[rows] * (1 - self._variance[rows] * self._precisions[rows])
         mean = self._y[rows] - self._variance[rows] * self._alpha[rows]
         return mean, np.sqrt(np.maximum(left, 1e-8))
-
-    def leave_one_out(self) -> Floats:
-        """Return what all others say about each measurement, shape (m,).
-
-        References
-        ----------
-        Rasmussen & Williams, equation 5.12.
-        """
-        return self._y - self._alpha / self._precisions
 
     @cached_property
     def _inverse_factor(self) -> Floats:
@@ -274,7 +262,10 @@ class GaussianProcess:
 
     @property
     def log_likelihood(self) -> float:
-        """The log likelihood of the measurements, up to a constant."""
+        """The log likelihood of the measurements, up to a constant.
+
+        With a flat prior, it is the likelihood at the most likely mean.
+        """
         logs = np.log(np.diag(self._factor)).sum()
         return float(-self._residual @ self._residual / 2 - logs) - self._surprise
 

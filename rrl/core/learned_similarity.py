@@ -112,8 +112,6 @@ class LearnedSimilarity(Similarity):
     (array([1.02, 1.24, 1.61, 1.97]), array([0.15, 0.31, 0.31, 0.15]))
     """
 
-    process: type[GaussianProcess] = GaussianProcess
-
     def __init__(self, elsewhere: tuple[float, float] | None = None) -> None:
         self.elsewhere = elsewhere
         self.hyperparameters: Hyperparameters | None = None
@@ -137,7 +135,7 @@ class LearnedSimilarity(Similarity):
         """Return hyperparameters that make the data likely and stay near the prior's."""
         return fit_hyperparameters(*data, start, prior, process=self._process)
 
-    def points(self, table: QTable, cells: Ints) -> Floats:
+    def _points(self, table: QTable, cells: Ints) -> Floats:
         """Return where the process sees configurations: their positions, then the log load."""
         positions = table.space.scaled_positions[cells]
         return np.column_stack([positions, np.full(len(cells), table.log_load)])
@@ -145,13 +143,13 @@ class LearnedSimilarity(Similarity):
     def _process(
         self, x: Floats, y: Floats, variance: Floats, of: Hyperparameters
     ) -> GaussianProcess:
-        return self.process(x, y, variance, of, self.elsewhere, self._correlated)
+        return GaussianProcess(x, y, variance, of, self.elsewhere, self._correlated)
 
     def _data(self, table: QTable) -> tuple[Floats, Floats, Floats]:
         """Coordinates, log costs (each load level's from its reference), and noise variances."""
         parts = [table] if table.near is None else [table, table.near]
         return (
-            np.concatenate([self.points(part, part.measured) for part in parts]),
+            np.concatenate([self._points(part, part.measured) for part in parts]),
             np.concatenate([compress(log_means(part) - _reference(part)) for part in parts]),
             np.concatenate([part.noise**2 / part.visits[part.measured] for part in parts]),
         )
@@ -166,7 +164,7 @@ class LearnedSimilarity(Similarity):
         rows = np.array([row[index] for index in cells[measured].tolist()], dtype=np.int64)
         mean[measured], sd[measured] = process.posterior_at_measured(rows)
         if not measured.all():
-            points = self.points(table, cells[~measured])
+            points = self._points(table, cells[~measured])
             mean[~measured], sd[~measured] = process.posterior(points)
         costs = np.exp(np.minimum(expand(mean) + _reference(table), MOST_LOG))
         return Estimate(costs, sd)

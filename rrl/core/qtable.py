@@ -95,6 +95,8 @@ class QTable:
     ----------
     loads : int
         Number of loads that `log_load` is the mean of.
+    last_log_load : float
+        Logarithm of the load of the last measurement.
     values, sds : ndarray, shape (n,)
         The expected cost of each configuration, and the sd of that value as a fraction of it. The
         first measurement sets all values, with an infinite sd.
@@ -132,7 +134,7 @@ class QTable:
     def __init__(self, space: ConfigSpace, level: int = 0, log_load: float = 0.0) -> None:
         size = len(space)
         self.space, self.level = space, level
-        self.log_load, self.loads = log_load, 0
+        self.log_load, self.loads, self.last_log_load = log_load, 0, log_load
         self.values, self.sds = np.zeros(size), np.full(size, np.inf)
         self.counts = np.zeros(size)
         self.inherited, self.scaled = np.zeros(size, dtype=np.bool_), 0
@@ -288,6 +290,7 @@ class Tables(list[QTable]):
         The load counts for the mean of its load level, unless it is an outlier.
         """
         table = self.current
+        table.last_log_load = self._log_load
         if not self._outlier:
             table.loads += 1
             table.log_load += (self._log_load - table.log_load) / table.loads

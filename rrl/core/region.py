@@ -92,7 +92,8 @@ class SelectedRadius(Region):
         The largest radius that may be selected is twice the first one, plus 1, but not more than
         the diameter of the space, unless the first one is.
     radius : float, optional
-        The first radius. By default it is a twelfth of the diameter, between 1.25 and 6.
+        The first radius. By default it is a twelfth of the diameter, between 1.25 and 6, and at
+        most the diameter.
     size : callable, optional
         What selects a radius: :class:`RegionSize`, or another one with the same parameters.
 
@@ -162,11 +163,6 @@ class WholeSpace(Region):
     contains what was measured, the configurations within one step of the incumbent, and `PART`
     evenly spread configurations, which differ from episode to episode. The next trial is in it.
 
-    Parameters
-    ----------
-    middle : bool, optional
-        Whether the middle is measured. It is of no use if earlier measurements tell the start.
-
     Examples
     --------
     >>> from rrl import ConfigSpace, Knob
@@ -176,12 +172,9 @@ class WholeSpace(Region):
     (array([4]), array([0, 1, 2, 3, 4, 5, 6, 7, 8]))
     """
 
-    def __init__(self, middle: bool = True) -> None:
-        self.middle = middle
-
     def candidates(self, table: QTable) -> Ints:
         """See :meth:`Region.candidates`: at first the middle, then what was updated last."""
-        alone = self.middle and table.near is None and table.episodes == 1
+        alone = table.near is None and table.episodes == 1
         if not table.episodes or (alone and not table.visits[table.space.middle].any()):
             return table.space.middle
         return table.last
@@ -238,9 +231,6 @@ class RegionSize:
         Radius of the first block.
     widest : float
         No radius is larger.
-    slope : float, optional
-        Of the prior: the cost of a radius that is off, per squared difference of log(1 + radius).
-        With 0 the prior is flat.
 
     Attributes
     ----------
@@ -263,10 +253,10 @@ class RegionSize:
     True
     """
 
-    def __init__(self, dimensions: int, start: float, widest: float, slope: float = SLOPE) -> None:
+    def __init__(self, dimensions: int, start: float, widest: float) -> None:
         if not 0 <= start <= widest < math.inf:
             raise ValueError(f"need 0 <= start <= widest, got {start!r} and {widest!r}")
-        self.dimensions, self.start, self.widest, self.slope = dimensions, start, widest, slope
+        self.dimensions, self.start, self.widest = dimensions, start, widest
         self.radius, self.episode = float(start), 0
         self.blocks: list[tuple[float, float, float, float]] = []  # radius, age, mean, its variance
         self.history: list[tuple[int, float]] = [(0, self.radius)]
@@ -300,9 +290,10 @@ class RegionSize:
         """Return the radius of the next block, whose middle is at an age of `now` episodes."""
         return float(self._candidates[np.argmin(self._bound(now))])
 
-    def _prior(self, radius: Floats, age: Floats | float) -> Floats:
+    def prior(self, radius: Floats, age: Floats | float) -> Floats:
+        """Return the excess that is expected of each radius: 0 where theory recommends it."""
         ideal = recommended_radius(self.start, age, self.dimensions)
-        return self.slope * (np.log1p(radius) - np.log1p(ideal)) ** 2
+        return SLOPE * (np.log1p(radius) - np.log1p(ideal)) ** 2
 
     def _bound(self, now: float) -> Floats:
         """Lower confidence bound of each candidate's excess at an age of `now` episodes."""
@@ -322,9 +313,9 @@ class RegionSize:
         model = GaussianProcessRegressor(kernel, alpha=fading, optimizer=None)
         points = inputs(self._candidates, np.full(CANDIDATES, now))
         with _threads().limit(limits=1):  # so small a problem is ten times slower on several
-            model.fit(inputs(radius, age), mean - mean.mean() - self._prior(radius, age))
+            model.fit(inputs(radius, age), mean - mean.mean() - self.prior(radius, age))
             centre, sd = model.predict(points, return_std=True)
-        return centre + self._prior(self._candidates, now) - sd
+        return centre + self.prior(self._candidates, now) - sd
 
 
 @cache

@@ -157,10 +157,6 @@ class RRL:
         """See :meth:`rrl.core.agent.Agent.best`."""
         return self.space[self.tables.deployed(load)]
 
-    def table(self, load: float) -> QTable | None:
-        """Return the table of the nearest load level with measurements; None if there is none."""
-        return self.tables.nearest(load)
-
     def _catch_up(self, table: QTable) -> None:
         """Let a table take in what the nearest other load level says, if another was told last.
 

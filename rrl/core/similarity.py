@@ -149,12 +149,12 @@ def contrasts(
 class NetworkSimilarity(Similarity):
     """A network of 256 and 64 rectified units learns the costs of a region from all measurements.
 
-    Its inputs are the mean time between requests and the knobs' positions. As in the released
-    code, the network is fitted from scratch after every measurement, and no estimate is weighted by
-    its error. What differs: inputs and costs are standardised, the optimiser is Adam on the squared
-    error (the release: FTRL with a rate of 0.7 on the Huber loss), the initial weights come from a
-    fixed seed, an estimate is at least half the lowest measured cost (a table must not contain
-    costs below 0), and the measured configuration keeps its measured cost.
+    Its inputs are the mean time between requests in an episode and the knobs' positions. As in the
+    released code, the network is fitted from scratch after every measurement, and no estimate is
+    weighted by its error. What differs: inputs and costs are standardised, the optimiser is Adam on
+    the squared error (the release: FTRL with a rate of 0.7 on the Huber loss), the initial weights
+    come from a fixed seed, an estimate is at least half the lowest measured cost (a table must not
+    contain costs below 0), and the measured configuration keeps its measured cost.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ class NetworkSimilarity(Similarity):
         The sd comes from the network's past errors: how far its estimate was off when a
         configuration was measured for the first time.
         """
-        load = math.exp(table.log_load)
+        load = math.exp(table.last_log_load)
         first = table.episodes > 1 and table.visits[index] == 1 and table.counts[index] > 0
         if first and cost > 0 and table.values[index] > 0:
             self._errors += math.log(cost / table.values[index]) ** 2

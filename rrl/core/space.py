@@ -269,13 +269,14 @@ class ConfigSpace:
         (123, 1)
         """
         asked = int(index), check_radius(radius)
-        if asked not in self._balls:
+        ball = self._balls.get(asked)
+        if ball is None:
             if len(self._balls) >= KEPT:
                 self._balls.clear()
             ball = np.flatnonzero(self.distances(index) <= asked[1] * (1 + ROUNDING))
             ball.flags.writeable = False  # it is shared with the next caller
             self._balls[asked] = ball
-        return self._balls[asked]
+        return ball
 
     # --- steps along the knobs --------------------------------------------------------------------
 

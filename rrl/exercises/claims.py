@@ -26,7 +26,8 @@ check_most_late = Function(
 def _seeded(answer: Callable[..., Any]) -> Callable[[int, float], Any]:
     """Return the answer with the same random generator for each call, to the nearest half.
 
-    The means of 4,000 and of 20,000 draws differ by less than 0.25.
+    The means of 4,000 draws and of 20,000 differ by less than 0.25. The right means of the cases
+    are near multiples of a half, so an answer that draws in another order passes, too.
     """
 
     @wraps(answer)
@@ -46,7 +47,7 @@ def _mean_of(choose: Callable[[Any], Any]) -> Callable[..., float]:
 #: By how much the largest of several noisy numbers is too large, on average.
 check_excess = Function(
     _mean_of(lambda x: x.max(axis=1)),
-    [(16, 5.0), (4, 2.0), (1, 5.0)],
+    [(16, 5.1), (4, 2.0), (1, 5.0)],
     (_mean_of(lambda x: x.min(axis=1)), "that is the smallest: the largest saving is reported"),
     (_mean_of(lambda x: np.abs(x).max(axis=1)), "errors may be negative: do not take their size"),
     (_mean_of(lambda x: x), "that is the mean of all loads: only the largest is reported"),

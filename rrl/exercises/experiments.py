@@ -31,40 +31,50 @@ check_mean_cost_over_best = Values(
 )
 
 
-def check_cells_lost_to(answer: Callable[[str], Any], duels: pd.DataFrame) -> None:
-    """Check the number of lost duels with each rival, by measure."""
+_DUELS = pd.DataFrame(
+    {
+        "rival": list("aaaabbb"),
+        "measure": list("xxyyxyy"),
+        "verdict": ["lost", "won", "lost", "lost", "tied", "lost", "won"],
+    }
+)
 
-    def without_zeros(count: Callable[[str], Any]) -> Callable[[str], Any]:
-        @wraps(count)
-        def known(rival: str) -> Any:
-            counts = count(rival)
-            if not isinstance(counts, dict):
-                return counts
-            return {name: number for name, number in counts.items() if not same(number, 0)}
 
-        return known
+def _without_zeros(count: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the answer without the measures on which no duel was lost."""
 
-    def counted(chosen: Callable[[str], Any]) -> Callable[[str], dict[str, int]]:
-        return lambda rival: duels[chosen(rival)]["measure"].value_counts().to_dict()
+    @wraps(count)
+    def known(duels: pd.DataFrame, rival: str) -> Any:
+        counts = count(duels, rival)
+        if not isinstance(counts, dict):
+            return counts
+        return {name: number for name, number in counts.items() if not same(number, 0)}
 
-    lost, rivals = duels["verdict"] == "lost", duels["rival"]
-    Function(
-        counted(lambda rival: (rivals == rival) & lost),
-        [(rival,) for rival in sorted(set(rivals))],
-        (
-            counted(lambda rival: (rivals == rival) & (duels["verdict"] == "won")),
-            "these are the duels that ours won: the verdict is 'lost'",
-        ),
-        (
-            counted(lambda rival: rivals == rival),
-            "that counts all duels with the rival: only those with the verdict 'lost'",
-        ),
-        (
-            counted(lambda rival: lost),
-            "that counts the lost duels with all rivals: only those with `rival`",
-        ),
-        run=without_zeros,
-    )(answer)
+    return known
+
+
+def _counted(chosen: Callable[[pd.DataFrame, str], Any]) -> Callable[..., Any]:
+    return lambda duels, rival: duels[chosen(duels, rival)]["measure"].value_counts().to_dict()
+
+
+#: How many duels were lost to a rival, by measure.
+check_cells_lost_to = Function(
+    _counted(lambda t, rival: (t["rival"] == rival) & (t["verdict"] == "lost")),
+    [(_DUELS, "a"), (_DUELS, "b")],
+    (
+        _counted(lambda t, rival: (t["rival"] == rival) & (t["verdict"] == "won")),
+        "these are the duels that ours won: the verdict is 'lost'",
+    ),
+    (
+        _counted(lambda t, rival: t["rival"] == rival),
+        "that counts all duels with the rival: only those with the verdict 'lost'",
+    ),
+    (
+        _counted(lambda t, rival: t["verdict"] == "lost"),
+        "that counts the lost duels with all rivals: only those with `rival`",
+    ),
+    run=_without_zeros,
+)
 
 
 def _factor(theirs: Any, ours: Any, horizon: float, more: float = 1) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import gymnasium
@@ -34,34 +35,45 @@ def _within(distance: Callable[[Any], Any]) -> Callable[..., Any]:
     return lambda s, i, r: np.flatnonzero(distance(s.positions - s.positions[i]) <= r)
 
 
-def check_region(answer: Callable[..., Any], space: ConfigSpace) -> None:
-    """Check the indices of all configurations within a radius of one."""
-    got = ask(answer, space, 0, 1.0)
-    whole = not isinstance(got, np.ndarray) or not got.size or got.dtype.kind != "f"
-    require(whole, "return whole numbers: an array with a decimal point cannot be an index")
-    middle, last = len(space) // 2, len(space) - 1
-    Function(
-        ConfigSpace.ball,
-        [(space, i, r) for i in (0, middle, last) for r in (1.0, 0.0, 1.5, 3.0)],
-        (
-            lambda s, i, r: s.distances(i) <= r,
-            "that is true or false for each configuration; np.flatnonzero gives the indices",
-        ),
-        (
-            lambda s, i, r: np.flatnonzero(s.distances(i) < r),
-            "a distance of at most the radius belongs to the region: use <=",
-        ),
-        (_within(np.linalg.norm), "a distance for each row needs axis=1"),
-        (
-            _within(lambda x: np.abs(x).max(axis=1)),
-            "the largest difference of a knob is not the distance: use all knobs",
-        ),
-        (
-            _within(lambda x: np.abs(x).sum(axis=1)),
-            "the sum of the differences is not the distance: take the root of the sum of squares",
-        ),
-        (lambda s, i, r: s.ball(i, r)[::-1], "sort the indices"),
-    )(answer)
+def _as_indices(answer: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the answer, which must not return an array with a decimal point."""
+
+    @wraps(answer)
+    def run(space: ConfigSpace, index: int, radius: float) -> Any:
+        found = answer(space, index, radius)
+        whole = not isinstance(found, np.ndarray) or not found.size or found.dtype.kind != "f"
+        require(whole, "return whole numbers: an array with a decimal point cannot be an index")
+        return found
+
+    return run
+
+
+_GRID = ConfigSpace([Knob(name, (1, 2, 3, 4, 5)) for name in ("inter", "intra", "batch")])
+
+#: The indices of all configurations within a radius of one.
+check_region = Function(
+    ConfigSpace.ball,
+    [(_GRID, i, r) for i in (0, 62, 124) for r in (1.0, 0.0, 1.5, 3.0)],
+    (
+        lambda s, i, r: s.distances(i) <= r,
+        "that is true or false for each configuration; np.flatnonzero gives the indices",
+    ),
+    (
+        lambda s, i, r: np.flatnonzero(s.distances(i) < r),
+        "a distance of at most the radius belongs to the region: use <=",
+    ),
+    (_within(np.linalg.norm), "a distance for each row needs axis=1"),
+    (
+        _within(lambda x: np.abs(x).max(axis=1)),
+        "the largest difference of a knob is not the distance: use all knobs",
+    ),
+    (
+        _within(lambda x: np.abs(x).sum(axis=1)),
+        "the sum of the differences is not the distance: take the root of the sum of squares",
+    ),
+    (lambda s, i, r: s.ball(i, r)[::-1], "sort the indices"),
+    run=_as_indices,
+)
 
 
 def _normal(weights: Any) -> Any:
@@ -180,7 +192,8 @@ def check_play(answer: Callable[..., Any]) -> None:
     """Check a loop of acting, stepping and learning until the run is over."""
     for terminates in (False, True):
         environment, agent = Countdown(4, terminates=terminates), Recorder()
-        rewards = ask(answer, environment, agent, 5)
+        hint = "reset() returns a pair, and step() five things."
+        rewards = ask(answer, environment, agent, 5, hint=hint)
         found = numbers(rewards)
         listed = found is not None and found.ndim == 1
         require(listed, f"play() returns {kind_of(rewards)}: return a list of rewards")

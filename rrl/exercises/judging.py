@@ -196,9 +196,9 @@ class Values:
                 require(not same(answer, wrong), f"{name} = {_one(answer)}: {reason}")
             kind, wanted = kind_of(answer), kind_of(right)
             require(kind == wanted, f"{name} = {_one(answer)} is {kind}, not {wanted}")
-            words = {one for one, _ in mistakes} | {right}
-            if isinstance(right, str) and answer not in words:
-                raise WrongAnswer(f"{name}: write one of {', '.join(map(repr, sorted(words)))}")
+            if isinstance(right, str):
+                words = sorted({right, *(wrong for wrong, _ in mistakes)})
+                raise WrongAnswer(f"{name}: write one of {', '.join(map(repr, words))}")
             raise WrongAnswer(f"{name} is not {_one(answer)}: read the question again")
 
 
@@ -322,7 +322,15 @@ def _shown(arguments: Sequence[Any]) -> str:
 
 
 def _one(value: Any) -> str:
-    """Return a value as a person would write it: four digits, and at most ten numbers."""
+    """Return a value as a person would write it: at most ten numbers of five digits.
+
+    Numbers that differ by more than `ROUNDING` look different, too.
+
+    Examples
+    --------
+    >>> _one([1.0, 1.0002, 2 / 3])
+    '[1, 1.0002, 0.66667]'
+    """
     if isinstance(value, np.random.Generator):
         return "rng"
     if isinstance(value, list | tuple) and len(value) <= 10:
@@ -333,7 +341,7 @@ def _one(value: Any) -> str:
     if isinstance(value, np.ndarray | np.generic) and value.size <= 10:
         return _one(value.tolist())
     if isinstance(value, float) or (type(value) is int and abs(value) < 10**15):
-        return f"{value:.4g}" if -1e4 < value < 1e4 else f"{value:g}"
+        return f"{value:.5g}" if -1e5 < value < 1e5 else f"{value:g}"
     text = repr(value)
     plain = len(text) <= 60 and "\n" not in text and " at 0x" not in text
     return text if plain else f"<{type(value).__name__}>"

@@ -30,7 +30,7 @@ check_updated_values = Values(updated_values=(7, *NOT_SEVEN))
 
 
 def _episode(late_by: float = 1.0) -> Episode:
-    """Return eight requests; at a limit of 0.1 s two are late, two failed, one of these late."""
+    """Return eight requests; at a limit of 0.1 s three are late and two failed, one is both."""
     latency = np.array([0.4, 0.05, 0.1, 0.3, 0.01, 0.2, 0.07, 0.1])
     status = np.array([0, 0, 0, 0, 14, 14, 0, 0])
     return Episode({}, np.arange(8.0), late_by * latency, status)

@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -25,20 +25,15 @@ from rrl.tuning.slo import SLO, parse_slo
 from rrl.workloads.trace import Trace, read_trace
 from rrl.workloads.workload import Poisson, Workload
 
-if TYPE_CHECKING:  # it compiles loops, and the help of a command needs none
-    from rrl.tuning.warm_start import WarmStart
-
-
 BUDGET_FRACTION = 0.05  # of the requests of the tuning may be late or failed because of trials
 
 OBJECTIVES = """Objectives of --objective: mean, p99 (any percentile), slo:0.08 (the fraction of
-requests above 0.08 s), a sum such as mean+0.5*p99, or a resource under an SLO, where the latency
-only has to keep the SLO:
-  "cpus with p99<80ms"    the fewest CPUs (it needs --knob cpus=1,2), then the latency
-  "memory with p99<80ms"  the least memory of a server that rrl starts here
+requests above 0.08 s), a sum such as mean+0.5*p99, or the fewest CPUs, where the latency only
+has to keep an SLO:
+  "cpus with p99<80ms"    it needs --knob cpus=1,2
 An episode that breaks the SLO costs latency / target, which is above 1. One that keeps it costs the
-fraction of the resource, at most 1. A short episode can keep an SLO by luck: give a smaller target
-than the promised one, or more --requests.
+fraction of the CPUs, at most 1. A short episode can keep an SLO by luck: give a smaller target than
+the promised one, or more --requests.
 """
 """What the help of a command says about objectives."""
 
@@ -80,9 +75,7 @@ class Job:
         of the default say.
     about : mapping
         What else must be the same when the run continues: the model's digest and version, the
-        server's version, the machine, the source of the warm start.
-    warm : WarmStart, optional
-        What an earlier profile or tuning says. Only the agent `rrl-gp` has a warm start.
+        server's version and the machine.
 
     Raises
     ------
@@ -104,7 +97,6 @@ class Job:
     fixed: Configuration = field(default_factory=dict)
     budget: int = NO_LIMIT
     about: Mapping[str, Any] = field(default_factory=dict)
-    warm: WarmStart | None = None
     patience: int = 0
 
     def __post_init__(self) -> None:
@@ -188,16 +180,13 @@ def read_job(
     rate : float, optional
         The load (requests/s) if the options have none.
     """
-    from rrl.operating.warm_start import read_warm_start
-
     folder = options.out or Path("build") / "tune" / Path(source).name
     objective, slo = read_goal(options, space, default)
-    warm, about = read_warm_start(options, space, fixed or {}, objective, folder)
     names = ("agent", "episodes", "requests", "rounds", "seed", "patience")
     given = {name: getattr(options, name) for name in names}
     load = load or read_load(options, rate)
     job = Job(
-        what, space, default, load, objective, slo, fixed=fixed or {}, about=about, warm=warm,
+        what, space, default, load, objective, slo, fixed=fixed or {},
         budget=read_budget(options), **given,
     )  # fmt: skip
     return job, folder

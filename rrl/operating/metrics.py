@@ -50,12 +50,13 @@ class TuningMetrics(Collector):
         }
         yield InfoMetricFamily(f"{PREFIX}serves", "The configuration that serves.", labels)
         trial = not guard.is_default(serves)
-        yield from _gauge("trial", "1 during a trial, 0 with the default.", trial)
+        yield GaugeMetricFamily(f"{PREFIX}trial", "1 during a trial, 0 with the default.", trial)
         if guard.budget < NO_LIMIT:
             text = "Bad requests that trials may still have."
-            yield from _gauge("budget_left", text, guard.allowance)
+            yield GaugeMetricFamily(f"{PREFIX}budget_left", text, guard.allowance)
         if guard.late_s is not None:
-            yield from _gauge("late_seconds", "A slower request is late.", guard.late_s)
+            text = "A slower request is late."
+            yield GaugeMetricFamily(f"{PREFIX}late_seconds", text, guard.late_s)
         for name, text, label, values in (
             ("requests", "Requests that were measured.", "with",
              {"trial": done["trial_requests"], "default": done["default_requests"]}),
@@ -68,10 +69,6 @@ class TuningMetrics(Collector):
             for value, count in values.items():
                 family.add_metric([value], count)
             yield family
-
-
-def _gauge(name: str, text: str, value: float) -> Iterator[GaugeMetricFamily]:
-    yield GaugeMetricFamily(PREFIX + name, text, value=value)
 
 
 @contextmanager

@@ -158,7 +158,7 @@ def make_agent(job: Job) -> Agent:
     """
     from rrl.rivals.agents import maker
 
-    settings: dict[str, Any] = {} if job.warm is None else {"warm": job.warm}
+    settings: dict[str, Any] = {}
     if job.agent == "rrl-gp":
         automatic = [k.name for k in job.space.knobs if k.name in THREADS and 0 not in k.values]
         cores = {name: guess_cores(job.space) for name in automatic if not job.default[name]}
@@ -300,7 +300,9 @@ class Run:
             return "the answer is clear: no more rounds are needed"
         if rounds and job.slo is None and self.second == dict(job.default):
             return "the default is recommended, and no SLO is to be judged"
-        if rounds and not guard.admits(self.second):
+        stopped = rounds and rounds[-1].episodes["recommended"].info.get("aborted")
+        enough = stopped != "budget" or self.journal.records[-1]["budget"] < job.budget
+        if rounds and not (enough and guard.admits(self.second)):
             if guard.charge(self.second) is None:
                 return "the budget of late or failed requests is used up (--budget)"
             return "the recommendation did too badly to serve any longer"

@@ -18,8 +18,8 @@ UNLIMITED, NO_LIMIT = "unlimited", 10**9
 PATIENCE = 15
 """Episodes in a row in which no trial was worth its price, after which the tuning ends.
 
-Among 2, 3, 4, 6, 8, 10, 15 and 20, this number is the smallest one that changes the recommendation
-in at most 1 % of the runs at the recorded loads.
+Among 2, 3, 4, 6, 8, 10, 15 and 20, this number was the smallest one that changed the recommendation
+in at most 1 % of the runs at the recorded loads (the study is in commit f7d51a8f).
 """
 
 MANY = whole(2, 10**6)
@@ -95,7 +95,7 @@ def add_server_options(group: Any) -> None:
 
 def add_model_options(group: Any) -> None:
     """Add the options for the requests to send, and for what may be changed."""
-    group.add_argument("--sample", type=Path, help="requests to send: .npz, .json or TFRecord")
+    group.add_argument("--sample", type=Path, help="requests to send: .json or TFRecord")
     group.add_argument(
         "--knob",
         action="append",
@@ -168,12 +168,6 @@ def add_run_options(parser: ArgumentParser, group: Any) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="a value of the configuration to compare with (default: the server's own default)",
-    )
-    group.add_argument(
-        "--warm-start",
-        type=Path,
-        metavar="FOLDER",
-        help="begin with what a profile, or the journal of another tuning, says; it fades",
     )
     group.add_argument(
         "--out", type=Path, help="folder of journal and result (default: build/tune/NAME)"

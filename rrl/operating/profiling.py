@@ -30,11 +30,10 @@ from rrl.tuning.presets import in_words
 _EXAMPLES = """examples:
   a grid of the repository, measured on this machine:
     rrl profile mobilenet_v2-threads --out build/mine
-  your SavedModel with your own requests, into data/resnet; then look at it, or begin with it:
-    rrl profile /models/resnet --sample one.npz --knob inter_op=1,2 --knob batch_threads=0,2 \\
+  your SavedModel with your own requests, into data/resnet; then rehearse a tuning on it:
+    rrl profile /models/resnet --sample one.json --knob inter_op=1,2 --knob batch_threads=0,2 \\
         --rates 20,60
     rrl replay resnet --rate 20
-    rrl tune /models/resnet --sample one.npz --rate 40 --warm-start data/resnet
   a grid of your own for a known model:
     rrl profile keyword --knob inter_op=1,2 --knob batch_threads=0,2 --rates 100,400 \\
         --out build/my-grid
@@ -72,7 +71,8 @@ def add_parsers(commands: Any) -> None:
         "--finals",
         type=whole(0, 10**6),
         metavar="N",
-        help="then measure the N best of each load again (default: the named plan's, or 0)",
+        help="then measure the N best of each half and load again (default: the named plan's, "
+        "or 0)",
     )
     profile.add_argument("--dry-run", action="store_true", help="show the plan; measure nothing")
     profile.set_defaults(run=_profile, parser=profile)

@@ -18,7 +18,6 @@ from rrl.operating.options import (
 from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.recording.replay import RecordedServer
 from rrl.support.errors import DataError, UsageError
-from rrl.tuning.constrained import Constrained
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
 
@@ -27,9 +26,6 @@ _EXAMPLES = """examples:
     rrl replay mobilenet_v2-threads --rate 115 --slo "p99<60ms"
   a simulated server:
     rrl replay cpu10 --rate 14 --episodes 300
-  the same with what the profile of another model says:
-    rrl replay inception_v3-threads --rate 21 --warm-start keyword-threads
-
   the fewest CPUs of a simulated server that keep an SLO:
     rrl replay cpu10-cores --rate 8 --objective "cpus with p99<900ms" --episodes 200
 
@@ -61,8 +57,6 @@ def _replay(options: Namespace) -> int:
         default = setting(options.default)
     server.space.index(default)
     job, folder = read_job(options, what, options.source, server.space, default, rate=rate)
-    if isinstance(job.objective, Constrained) and job.objective.resource == "memory":
-        raise UsageError(f"objective {job.objective}: no memory was measured; use `rrl tune`")
     with open_run(job, folder) as run:
         return carry_out(run, server, options)
 

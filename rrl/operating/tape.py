@@ -17,8 +17,7 @@ from numpy.typing import ArrayLike
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.support.errors import ServerError
-from rrl.tuning.constrained import MEMORY
-from rrl.tuning.episode import Episode, Server, Status
+from rrl.tuning.episode import MEMORY, Episode, Server, Status
 from rrl.tuning.presets import in_words
 from rrl.tuning.watch import Watch
 

@@ -13,20 +13,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
 from rrl.operating.job import Job
 from rrl.operating.log import LOG
 from rrl.operating.requests import model_path
 from rrl.serving.client_traffic import ClientTraffic
+from rrl.serving.envoy_config import Door
 from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
 from rrl.serving.live import LiveServer
 from rrl.serving.sample import Inputs
 from rrl.serving.saved_model import random_request
-from rrl.serving.servable import newest_version
 from rrl.support.errors import RRLError, ServerError
 from rrl.tuning.episode import Episode, Server
 from rrl.tuning.presets import in_words
@@ -44,7 +42,6 @@ def open_server(
         "inputs": requests or [random_request(base, job.rng(4), options.signature)],
         "executable": options.executable,
         "fixed": job.fixed,
-        "version": newest_version(base),
         "timeout_s": options.deadline,
         "signature": options.signature,
         "start_timeout_s": options.start_timeout,
@@ -54,12 +51,12 @@ def open_server(
         with LiveServer(base, space, **given) as one, LiveServer(base, space, **given) as two:
             yield InTurns(one, two)
         return
-    names = ("port", "rest_port", "bind", "traffic", "canary")
-    given |= {name: getattr(options, name) for name in names}
-    with HandoverServer(base, space, max_request=options.max_request * 2**20, **given) as server:
+    door = Door(options.port, options.rest_port, options.bind, options.max_request * 2**20)
+    given |= {"door": door, "traffic": options.traffic, "canary": options.canary}
+    with HandoverServer(base, space, **given) as server:
         server.keep(job.default)
         try:
-            server.configure(job.default, job.rng(5))
+            server.configure(job.default)
         except BaseException:
             if server.serves:  # what an earlier run has left goes on
                 server.leave()
@@ -137,7 +134,7 @@ def leave_running(server: HandoverServer) -> None:
     interrupted = None
     with undisturbed():
         try:
-            server.return_to_kept(np.random.default_rng(0))
+            server.return_to_kept()
         except KeyboardInterrupt as error:
             interrupted = error
         except (RRLError, OSError) as error:

@@ -34,7 +34,7 @@ _EXAMPLES = """examples:
   a known model, on this machine:
     rrl tune mobilenet_v2 --rate 60 --slo "p99<50ms"
   your SavedModel, with your own requests and recorded arrivals:
-    rrl tune /models/resnet --sample one.npz --trace arrivals.csv --slo "p99<80ms"
+    rrl tune /models/resnet --sample one.json --trace arrivals.csv --slo "p99<80ms"
   what a run at port 8500 may do there; without --dry-run, the service stays available at the port
   all the time, and afterwards:
     rrl tune /models/resnet --rate 20 --slo "p99<80ms" --port 8500 --dry-run
@@ -152,9 +152,9 @@ def _tune(options: Namespace) -> int:
         if full := no_room(folder):
             raise full
         run = stack.enter_context(open_run(job, folder))
+        stack.enter_context(metrics_at(options.metrics_port, run.guard))
         LOG.info(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
         server = stack.enter_context(open_server(options, job, folder, requests.inputs))
-        stack.enter_context(metrics_at(options.metrics_port, run.guard))
         return carry_out(run, server, options, command_here(options))
 
 
@@ -179,7 +179,7 @@ def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     if options.dry_run:
         return job, folder
     measured = about(options) | this_machine()  # last, as it may build the model
-    return replace(job, about={**job.about, **measured}), folder
+    return replace(job, about=measured), folder
 
 
 def _stop(options: Namespace) -> int:

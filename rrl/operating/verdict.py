@@ -12,12 +12,10 @@ import numpy as np
 from rrl.operating.job import Job
 from rrl.operating.sequential import symmetric_interval
 from rrl.operating.tape import answered
-from rrl.tuning.constrained import MEMORY, Constrained
-from rrl.tuning.episode import Episode
+from rrl.tuning.episode import MEMORY, Episode
 from rrl.tuning.guard import Guard
 from rrl.tuning.loop import Step
 
-SAME_MEMORY = 0.02  # of the memory; seven starts of one server differed by up to 1.1 %
 FAR = 20.0  # the log ratio of costs if one of them is 0; the verdict limits large ones anyway
 
 NAMES = ("default", "recommended")
@@ -31,7 +29,7 @@ class Round(NamedTuple):
     episodes: Mapping[str, Episode]
 
 
-def judge_costs(costs: Sequence[Mapping[str, float]], least: float = 0.0) -> dict[str, Any]:
+def judge_costs(costs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     """Judge the paired costs of all rounds so far; see :func:`symmetric_interval` for the method.
 
     At most 5 % of the runs in which the two do not differ ever get a verdict, even if each one is
@@ -41,9 +39,6 @@ def judge_costs(costs: Sequence[Mapping[str, float]], least: float = 0.0) -> dic
     ----------
     costs : sequence of mapping of str to float
         The costs of each round by `NAMES`, of one round at least.
-    least : float, optional
-        A fraction of the cost. A difference that may be smaller is none, see
-        :func:`least_fraction`.
 
     Returns
     -------
@@ -63,22 +58,11 @@ def judge_costs(costs: Sequence[Mapping[str, float]], least: float = 0.0) -> dic
     with np.errstate(divide="ignore", invalid="ignore"):  # the same rule for costs of 0: see FAR
         logs = np.where(ours == theirs, 0.0, np.clip(np.log(ours / theirs), -FAR, FAR))
     centre, low, high = symmetric_interval(logs)
-    limit = math.log1p(least)
-    verdict = "better" if high < -limit else "worse" if low > limit else "no difference shown"
+    verdict = "better" if high < 0 else "worse" if low > 0 else "no difference shown"
     return {
         "verdict": verdict,
         "ratio": _ratio(centre, low, high) if (ours * theirs).all() else None,
     }
-
-
-def least_fraction(job: Job) -> float:
-    """Return the fraction of the cost by which two configurations must differ.
-
-    Memory is measured in one process per configuration, so rounds do not average what differs from
-    start to start.
-    """
-    of_memory = isinstance(job.objective, Constrained) and job.objective.resource == "memory"
-    return SAME_MEMORY if of_memory else 0.0
 
 
 def _ratio(centre: float, low: float, high: float) -> dict[str, float | None]:
@@ -99,7 +83,7 @@ def decided(job: Job, rounds: Sequence[Round]) -> bool:
     """
     if not rounds or job.slo is not None:
         return False
-    found = judge_costs([one.costs for one in rounds], least_fraction(job))
+    found = judge_costs([one.costs for one in rounds])
     return found["verdict"] in ("better", "worse")
 
 
@@ -130,7 +114,7 @@ def summarise(
         **job.settings(),
         "load_per_s": float(np.mean([step.load for step in steps])),
         "recommended": recommended,
-        **judge_costs([one.costs for one in rounds], least_fraction(job)),
+        **judge_costs([one.costs for one in rounds]),
         "cost": {n: float(np.median(values)) if values else None for n, values in whole.items()},
         "stopped": {name: len(rounds) - len(values) for name, values in whole.items()},
         "slo": None,

@@ -29,7 +29,7 @@ def plot_cells(
     middle: int = 0,
     *,
     text: str = ".0f",
-    region: Sequence[int] | NDArray[Any] = (),
+    region: Sequence[int] | NDArray[np.int64] = (),
     cross: int | None = None,
     ring: int | None = None,
     **how: Any,
@@ -49,8 +49,8 @@ def plot_cells(
         Index of the middle knob's value, if the space has three knobs; see :func:`slices`.
     text : str, optional
         Format of the number in each cell, "" for none.
-    region : sequence of int, or of bool, optional
-        A line is drawn around these configurations: their numbers, or whether each is one of them.
+    region : sequence of int, optional
+        A line is drawn around the configurations of these numbers.
     cross, ring : int, optional
         These configurations get a cross (the last measurement) and a ring (the incumbent).
     **how

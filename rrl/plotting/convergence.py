@@ -16,7 +16,7 @@ from rrl.plotting.shared import marker, plot_intervals
 from rrl.support.intervals import bootstrap_interval
 from rrl.theory.convergence import Curves
 
-FARTHEST = 6.0  # steps; few pairs of configurations have a larger distance
+FARTHEST = 6.0  # steps; no region of the notebook is wider
 DARKEST = mpl.colormaps["viridis"](0.0)
 
 
@@ -30,7 +30,7 @@ def plot_variogram(
     Parameters
     ----------
     curves : mapping of str to (distance, fraction)
-        :func:`rrl.studies.similarity_error.variogram` returns these curves.
+        The distances are whole steps, and the fractions are those of the variance of the log costs.
     ax : Axes
     reach : float
         This is the radius of the region, in steps. It is drawn as a grey line.

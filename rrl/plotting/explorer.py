@@ -36,8 +36,8 @@ class View(NamedTuple):
     sd : ndarray, shape (n,)
         Standard deviation of each expected cost, as a fraction of it. It is NaN where it is
         infinite.
-    region : ndarray of bool, shape (n,)
-        Whether a configuration is in the region of the last measurement.
+    region : ndarray of int
+        Indices of the configurations in the region of the last measurement.
     measured, recommended : int or None
         Indices of the last measured configuration and of the configuration to deploy.
     title : str
@@ -47,7 +47,7 @@ class View(NamedTuple):
     cost: Floats
     probability: Floats
     sd: Floats
-    region: NDArray[np.bool_]
+    region: NDArray[np.int64]
     measured: int | None
     recommended: int | None
     title: str

@@ -22,12 +22,11 @@ from typing import Any
 
 from rrl.publishing.parameters import check_parameters, read_notebook
 from rrl.publishing.tracing import Traffic, traffic
-from rrl.support.errors import DataError, ServerError, UnstableError, UsageError
+from rrl.support.errors import UnstableError
 
 CELL_TIMEOUT = 1800  # seconds; a cell that takes longer is stopped as hanging
 OUTPUT_TIMEOUT = 60  # seconds; on a busy machine, the output of a cell comes late
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_KINDS = {kind.__name__: kind for kind in (UsageError, DataError, ServerError, KeyboardInterrupt)}
 
 
 def execute(
@@ -61,9 +60,8 @@ def execute(
     ------
     UsageError, DataError
         If the notebook cannot be read, or does not have one of the parameters.
-    RRLError
-        If a cell failed, hung, left the notebook early or stopped the kernel. The error is of the
-        kind that the cell raised, or an :class:`UnstableError` in other cases. The copy with the
+    UnstableError
+        If a cell failed, hung, left the notebook early or stopped the kernel. The copy with the
         traceback is then in the folder of `output`. Its name ends in ``-failed``.
     KeyboardInterrupt
         If the kernel was interrupted or stopped. There is no such copy then.
@@ -74,12 +72,12 @@ def execute(
     failed = output.with_name(f"{output.stem}-failed.ipynb")
     with TemporaryDirectory(prefix="rrl-", ignore_cleanup_errors=True) as home:
         try:
-            kind, reason = _run(notebook, partial, dict(parameters or {}), cell_timeout, home)
-            if kind is KeyboardInterrupt or (stopped and stopped.is_set()):
+            reason = _run(notebook, partial, dict(parameters or {}), cell_timeout, home)
+            if stopped and stopped.is_set():
                 raise KeyboardInterrupt
             if reason:
                 partial.replace(failed)
-                raise kind(f"{notebook}, {reason}; the executed copy is {failed}")
+                raise UnstableError(f"{notebook}, {reason}; the executed copy is {failed}")
             partial.replace(output)
             failed.unlink(missing_ok=True)
             return traffic(Path(home, "files"), Path.cwd())
@@ -89,8 +87,8 @@ def execute(
 
 def _run(
     notebook: Path, copy: Path, parameters: dict[str, Any], cell_timeout: int, home: str
-) -> tuple[type[BaseException], str]:
-    """Run the notebook; return the kind of failure, and its cell and reason (empty if none)."""
+) -> str:
+    """Run the notebook; return the cell that failed and the reason, or an empty text."""
     from nbclient.exceptions import CellTimeoutError
     from papermill import PapermillExecutionError, execute_notebook
 
@@ -98,7 +96,6 @@ def _run(
     paths = (
         str(path.absolute()).replace("{", "{{").replace("}", "}}") for path in (notebook, copy)
     )
-    kind: type[BaseException] = UnstableError
     reason = ""
     try:
         execute_notebook(
@@ -115,7 +112,8 @@ def _run(
             coalesce_streams=True,  # what a bar has overwritten goes
         )
     except PapermillExecutionError as error:
-        kind = _KINDS.get(error.ename, UnstableError)
+        if error.ename == "KeyboardInterrupt":
+            raise KeyboardInterrupt from None
         reason = _ANSI.sub("", f"{error.ename}: {error.evalue}")
     except CellTimeoutError as error:
         reason = f"still running after {cell_timeout} s; raise --cell-timeout if it needs longer"
@@ -129,7 +127,7 @@ def _run(
         reason = "left the notebook by sys.exit, which papermill counts as success"
     lines = begun[-1].source.split("\n") if begun else ["before the first"]
     first = textwrap.shorten(next(filter(str.strip, lines), ""), 60, placeholder=" ...")
-    return kind, reason and f"cell [{len(begun)}] ({first}): {reason}"
+    return reason and f"cell [{len(begun)}] ({first}): {reason}"
 
 
 def _own_kernel(home: str) -> type:

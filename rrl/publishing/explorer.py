@@ -120,8 +120,7 @@ class Explorer:
 def look(explorer: Explorer) -> View:
     """Collect the state of the explorer's agent under the current load and settings."""
     space, load, agent = explorer.server.space, explorer.load, explorer.agent
-    measured, table = explorer.measured.get(load), agent.table(load)
-    region = np.zeros(len(space), dtype=bool)
+    measured, table = explorer.measured.get(load), agent.tables.nearest(load)
     if measured is None or table is None:
         unknown, chances = np.full(len(space), np.nan), np.full(len(space), 1 / len(space))
         title = f"{load:g} requests/s"
@@ -129,8 +128,9 @@ def look(explorer: Explorer) -> View:
             chances[:] = 0
             chances[table.incumbent] = 1
             title += f", no episodes; begins with {label(agent.best(load))}"
-        return View(space, unknown, chances, unknown, region, None, None, title)
-    region[space.ball(measured, explorer.radius)] = True
+        nowhere = np.empty(0, dtype=np.int64)
+        return View(space, unknown, chances, unknown, nowhere, None, None, title)
+    region = space.ball(measured, explorer.radius)
     known = np.isfinite(table.sds)
     cost, sd = (np.where(known, each, np.nan) for each in (table.values, table.sds))
     best = agent.best(load)

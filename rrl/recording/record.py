@@ -43,7 +43,6 @@ from rrl.support.machine import describe_machine, exclusive
 from rrl.tuning.episode import Episode, Server
 
 if TYPE_CHECKING:
-    from rrl.serving.live import LiveServer
     from rrl.serving.sample import Inputs
 
 MAX_TRIES = 3  # tries per episode in one visit; later sweeps try again if none counts
@@ -58,7 +57,7 @@ class Recordable(Server, Protocol):
 
     start_s: float
 
-    def configure(self, configuration: Configuration, rng: np.random.Generator) -> Any:
+    def configure(self, configuration: Configuration) -> Any:
         """Start a configuration and warm it up."""
 
 
@@ -131,7 +130,7 @@ class Recorder:
         grid = Profile(profile.description, profile.grid)
         wanted: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for number, rate in enumerate(plan.rates_per_s):
-            halves = [judge_half(grid, rate, half).cost for half in HALVES[: plan.passes]]
+            halves = [judge_half(grid, rate, half).cost for half in HALVES]
             best = [np.argsort(cost, kind="stable")[: plan.finalists] for cost in halves]
             for i in np.unique(best).tolist():
                 pairs = [(number, repeat) for repeat in range(REPEATS)]
@@ -154,7 +153,7 @@ class Recorder:
             for _ in range(SWEEPS):
                 for pass_, index, pairs in self._left(visits):
                     with exclusive():
-                        server.configure(self.plan.space[index], rng)
+                        server.configure(self.plan.space[index])
                         for rate, repeat in pairs:
                             yield from self._try(server, (pass_, index, rate, repeat), rng)
 
@@ -338,43 +337,14 @@ def check_gpu() -> None:
         )
 
 
-def live_server(
+def record_live(
     plan: Plan,
-    rng: np.random.Generator,
+    folder: Path,
     *,
-    models: str | os.PathLike[str] = "build/models",
     base: Path | None = None,
     inputs: Sequence[Inputs] | None = None,
     **settings: Any,
-) -> LiveServer:
-    """Return a server for the configurations of a plan.
-
-    Parameters
-    ----------
-    plan : Plan
-    rng : numpy.random.Generator
-        It draws the request of a known model.
-    models : path
-        The folder in which known models are built.
-    base : pathlib.Path, optional
-        The base path of one's own model. By default, the plan names a known model.
-    inputs : sequence, optional
-        The requests to send to one's own model. The default is one random request.
-    **settings
-        Of :class:`rrl.serving.live.LiveServer`, such as `executable`, `start_timeout_s` (s),
-        `signature`, and the `timeout_s` of a request (s).
-    """
-    from rrl.serving.live import LiveServer
-    from rrl.serving.models import build
-    from rrl.serving.saved_model import random_request
-
-    if base is None:
-        base = build(plan.model, models)
-        inputs = [random_request(base, rng)]
-    return LiveServer(base, plan.space, inputs=inputs, fixed=plan.fixed, **settings)
-
-
-def record_live(plan: Plan, folder: Path, **server: Any) -> Iterator[tuple[int, Episode]]:
+) -> Iterator[tuple[int, Episode]]:
     """Record a plan on a new server, or continue the recording in `folder`.
 
     Parameters
@@ -382,8 +352,13 @@ def record_live(plan: Plan, folder: Path, **server: Any) -> Iterator[tuple[int, 
     plan : Plan
     folder : pathlib.Path
         The folder of the profile.
-    **server
-        See :func:`live_server`.
+    base : pathlib.Path, optional
+        The base path of one's own model. By default, the plan names a known model.
+    inputs : sequence, optional
+        The requests to send to one's own model. The default is one random request.
+    **settings
+        Of :class:`rrl.serving.live.LiveServer`, such as `executable`, `start_timeout_s` (s),
+        `signature`, and the `timeout_s` of a request (s).
 
     Yields
     ------
@@ -395,10 +370,18 @@ def record_live(plan: Plan, folder: Path, **server: Any) -> Iterator[tuple[int, 
     UsageError
         If this machine cannot record the plan, or if another process records into the folder.
     """
+    from rrl.serving.live import LiveServer
+    from rrl.serving.models import build
+    from rrl.serving.saved_model import random_request
+
     if plan.gpu:
         check_gpu()
     rng = np.random.default_rng(plan.seed)
-    with closing(Recorder(plan, folder)) as recorder, live_server(plan, rng, **server) as running:
-        for episode in recorder.run(running, rng):
-            yield len(recorder), episode
-        recorder.finish()
+    with closing(Recorder(plan, folder)) as recorder:
+        if base is None:
+            base = build(plan.model)
+            inputs = [random_request(base, rng)]
+        with LiveServer(base, plan.space, inputs=inputs, fixed=plan.fixed, **settings) as server:
+            for episode in recorder.run(server, rng):
+                yield len(recorder), episode
+            recorder.finish()

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,11 +18,7 @@ from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
 from rrl.tuning.presets import paper_cpu
 
-if TYPE_CHECKING:
-    from rrl.recording.plan import Plan
-    from rrl.recording.profile import Profile
-
-DATA, BUILD = Path("../data"), Path("../build")  # as a notebook sees them
+DATA, MODELS = Path("../data"), Path("../build/models")  # as a notebook sees them
 
 
 @dataclass
@@ -49,9 +44,7 @@ class Source:
 
 
 @contextmanager
-def open_source(
-    source: str, name: str, data: str | os.PathLike[str] = DATA, build: str | Path = BUILD
-) -> Iterator[Source]:
+def open_source(source: str, name: str, data: str | os.PathLike[str] = DATA) -> Iterator[Source]:
     """Open a source by name; at the end of the block, stop its servers.
 
     Parameters
@@ -59,8 +52,8 @@ def open_source(
     source : {"recorded", "live"}
     name : str
         The name of a profile in `data`. A live source serves the model of that profile's plan.
-    data, build : path
-        The folder of the profiles, and the folder for models that are made here.
+    data : path
+        The folder of the profiles.
 
     Raises
     ------
@@ -73,7 +66,7 @@ def open_source(
         yield _recorded(Path(data) / name)
     elif source == "live":
         with ExitStack() as stack:
-            yield _live(name, Path(build) / "models", stack)
+            yield _live(name, stack)
     else:
         raise UsageError(f"unknown source {source!r}; known: recorded, live")
 
@@ -90,7 +83,7 @@ def _recorded(folder: Path) -> Source:
     return Source(server, serving_default(server.space), provenance, lambda: server)
 
 
-def _live(name: str, models: Path, stack: ExitStack) -> Source:
+def _live(name: str, stack: ExitStack) -> Source:
     from rrl.recording.plans import PLANS
     from rrl.serving.launcher import find_executable, kind_of
     from rrl.serving.live import LiveServer
@@ -99,7 +92,7 @@ def _live(name: str, models: Path, stack: ExitStack) -> Source:
     if name not in PLANS:
         raise UsageError(f"unknown plan {name!r}; known: {', '.join(PLANS)}")
     model = PLANS[name].model
-    path, space = build(model, models), paper_cpu(min(available_cpus(), 8))
+    path, space = build(model, MODELS), paper_cpu(min(available_cpus(), 8))
 
     def another() -> LiveServer:
         return stack.enter_context(LiveServer(path, space))
@@ -110,39 +103,6 @@ def _live(name: str, models: Path, stack: ExitStack) -> Source:
         f"{machine['cpus']} CPUs, {machine['processor']}"
     )
     return Source(another(), serving_default(space), provenance, another)
-
-
-def open_profile(source: str, name: str, plan: Plan | None = None) -> Profile:
-    """Return a recorded profile, or measure a profile now.
-
-    Parameters
-    ----------
-    source : {"recorded", "live"}
-    name : str
-        The name of a profile in `../data`. With a live source, it is that of the new one in
-        `../build`.
-    plan : Plan, optional
-        The plan to measure with a live source.
-
-    Raises
-    ------
-    UsageError
-        If the source is unknown, or if it is live and there is no plan.
-    DataError
-        If there is no such profile.
-    """
-    from rrl.recording.profile import read_profile
-
-    if source == "recorded":
-        return read_profile(DATA / name)
-    if source != "live" or plan is None:
-        raise UsageError(f"source {source!r}: use 'recorded', or 'live' with a plan to measure")
-    from rrl.recording.record import record_live
-
-    folder = BUILD / "profiles" / name
-    for _ in record_live(plan, folder, models=BUILD / "models"):
-        pass
-    return read_profile(folder)
 
 
 def sustained_rate(

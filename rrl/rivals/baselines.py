@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 
@@ -234,11 +234,6 @@ class Annealing(Searcher):
             memory["failures"] += 1
 
 
-def hill_climbing(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> Annealing:
-    """Return stochastic hill climbing with restarts, which is annealing at temperature 0.
-
-    References
-    ----------
-    Russell & Norvig, *Artificial Intelligence: A Modern Approach*, section 4.1.
-    """
-    return Annealing(space, rng, **({"temperature": 0.0, "patience": 40} | settings))
+hill_climbing = partial(Annealing, temperature=0.0)
+"""Stochastic hill climbing, which restarts if it gets a `patience`; see Russell & Norvig,
+*Artificial Intelligence: A Modern Approach*, section 4.1."""

@@ -162,13 +162,10 @@ class GPEI(Searcher):
         return int(candidates[gain.argmax()])
 
     def learn(self, search: Search, index: int, cost: float) -> None:
-        """See :meth:`Searcher.learn`."""
+        """See :meth:`Searcher.learn`; the table gets the posterior of what was measured."""
         search.memory["told"].append([index, cost])
         if fit_is_due(search.table.episodes, FIRST_FIT):
             search.memory["hyperparameters"] = self._known(search).fit()
-
-    def expect(self, search: Search) -> None:
-        """See :meth:`Searcher.expect`: the posterior of the measured configurations."""
         known, table = self._known(search), search.table
         table.values[known.measured], table.sds[known.measured] = known.costs()
 

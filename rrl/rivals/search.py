@@ -77,10 +77,10 @@ class Searcher:
         raise NotImplementedError
 
     def learn(self, search: Search, index: int, cost: float) -> None:
-        """Learn from a measurement that `search` already contains."""
+        """Learn from a measurement that `search` already contains.
 
-    def expect(self, search: Search) -> None:
-        """Write what a model expects into the table: values with their sds, as fractions."""
+        A model may write what it expects into the table: values with their sds, as fractions.
+        """
 
     def ask(self, load: float) -> Configuration:
         """See :meth:`rrl.core.agent.Agent.ask`."""
@@ -98,7 +98,6 @@ class Searcher:
         search = self.searches[table.level]
         self.tables.record(index, cost)
         self.learn(search, index, cost)
-        self.expect(search)
         table.incumbent = deploy(table)
 
     def best(self, load: float) -> Configuration:

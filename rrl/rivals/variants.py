@@ -35,6 +35,14 @@ SEEDS = 2**31
 # --- parts of no other agent ----------------------------------------------------------------------
 
 
+class WithoutMiddle(WholeSpace):
+    """The second episode is a choice, too: the middle of the grid is not measured after a start."""
+
+    def candidates(self, table: QTable) -> Ints:
+        """See :meth:`rrl.core.region.Region.candidates`."""
+        return table.last if table.episodes else table.space.middle
+
+
 class Within(WholeSpace):
     """All configurations are updated, but only those near a measured one may be tried.
 
@@ -45,7 +53,6 @@ class Within(WholeSpace):
     """
 
     def __init__(self, steps: int) -> None:
-        super().__init__()
         self.steps = steps
 
     def candidates(self, table: QTable) -> Ints:
@@ -115,6 +122,14 @@ class RandomSize(RegionSize):
         return math.expm1(uniform * math.log1p(self.widest))
 
 
+class FlatSize(RegionSize):
+    """A radius of which nothing is expected, so that all is learned."""
+
+    def prior(self, radius: Floats, age: Floats | float) -> Floats:
+        """See :meth:`rrl.core.region.RegionSize.prior`."""
+        return np.zeros(len(radius))
+
+
 # --- the agents -----------------------------------------------------------------------------------
 
 
@@ -144,7 +159,7 @@ released_copy = exchanged(released, similarity=lambda *_: Copy())  # without its
 ABLATED: dict[str, Callable[..., RRL]] = {
     # nothing is expected of distant costs, with a start as without one
     "rrl-gp-flat-constant": exchanged(recommended, similarity=lambda *_: LearnedSimilarity()),
-    "rrl-gp-no-middle": exchanged(recommended, region=lambda *_: WholeSpace(middle=False)),
+    "rrl-gp-no-middle": exchanged(recommended, region=lambda *_: WithoutMiddle()),
     "rrl-gp-reach-1": exchanged(recommended, region=lambda *_: Within(1)),
     "rrl-gp-reach-3": exchanged(recommended, region=lambda *_: Within(3)),
     "rrl-gp-flat-prior": partial(other_fit, how="flat prior"),
@@ -154,6 +169,6 @@ ABLATED: dict[str, Callable[..., RRL]] = {
     # nothing is learned about the radius, or it is drawn anew for each block, or all is learned
     "rrl-schedule": _sized(ScheduledSize),
     "rrl-random-radius": exchanged(RRL, region=_random_radius),
-    "rrl-adaptive-flat-prior": _sized(partial(RegionSize, slope=0.0)),
+    "rrl-adaptive-flat-prior": _sized(FlatSize),
 }
 """Agents of which one part is another one, for :mod:`rrl.studies.ablation` only."""

@@ -1,7 +1,7 @@
 """The requests of other clients: seen in the log of Envoy, as an episode, and as a workload.
 
 Envoy writes a line when a request arrives, and another one when it ends. So a request that hangs is
-known while it hangs. ``tests/bench_handover.py`` measures how late the lines come.
+known while it hangs. ``tests/bench_serving.py`` measures how late the lines come.
 """
 
 from __future__ import annotations

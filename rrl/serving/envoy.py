@@ -65,7 +65,7 @@ def envoy_process(folder: Path) -> Lasting:
 
 
 class Envoy:
-    """An Envoy, which may run already; what happens in its folder is all that it needs.
+    """An Envoy, which may run already; its folder has all that another process needs to go on.
 
     Parameters
     ----------

@@ -254,9 +254,10 @@ def _access_log(file: Path) -> dict[str, Any]:
     :mod:`rrl.serving.client_traffic` reads it.
     """
     own = {"name": SYNTHETIC[0], "present_match": True, "invert_match": True}
+    grpc = f"{PREDICTION}(Predict|Classify|Regress|MultiInference)"
+    rest = rf"{_REST_PREDICTION}(\?.*)?"  # this header has the query, which a route does not see
     paths = [
-        {"name": ":path", "string_match": {"safe_regex": {"regex": path}}}
-        for path in (f"{PREDICTION}(Predict|Classify|Regress|MultiInference)", _REST_PREDICTION)
+        {"name": ":path", "string_match": {"safe_regex": {"regex": path}}} for path in (grpc, rest)
     ]
     others = {"or_filter": {"filters": [{"header_filter": {"header": path}} for path in paths]}}
     line = {

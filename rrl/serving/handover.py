@@ -26,7 +26,7 @@ from rrl.serving.client_traffic import LOG_LATE_S, ObservedTraffic, OthersReques
 from rrl.serving.envoy import Envoy
 from rrl.serving.envoy_config import KEPT, TRIAL, Door
 from rrl.serving.lasting import wait_until
-from rrl.serving.launcher import ModelServer, free_port
+from rrl.serving.launcher import LOCAL, ModelServer, find_executable, free_port, kind_of
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
 from rrl.serving.service import (
@@ -61,14 +61,9 @@ class HandoverServer(LiveServer):
 
     Parameters
     ----------
-    port : int, optional
-        Port of the fixed address, for gRPC. By default, a free port is chosen.
-    rest_port : int, optional
-        Port for REST. By default, there is none.
-    bind : str
-        The address of this machine on which the ports listen.
-    max_request : int, optional
-        Size in bytes of the largest request. The default is 64 MiB.
+    door : Door, optional
+        Where clients come in, see :class:`rrl.serving.envoy_config.Door`. By default, it is a free
+        port of 127.0.0.1, for gRPC.
     traffic : bool, optional
         Whether episodes consist of the requests of other clients. Then no other load is sent, and
         an episode has one request for each arrival that `measure` gets.
@@ -91,25 +86,23 @@ class HandoverServer(LiveServer):
 
     Examples
     --------
-    >>> with HandoverServer(base_path, space, port=8500) as server:  # doctest: +SKIP
-    ...     server.configure({"inter_op": 2}, rng)  # clients may come now
-    ...     server.configure({"inter_op": 1}, rng)  # and notice nothing of this
+    >>> with HandoverServer(base_path, space, door=Door(8500)) as server:  # doctest: +SKIP
+    ...     server.configure({"inter_op": 2})  # clients may come now
+    ...     server.configure({"inter_op": 1})  # and notice nothing of this
     """
 
     def __init__(
         self,
         *arguments: Any,
-        port: int | None = None,
-        rest_port: int | None = None,
-        bind: str = Door.bind,
-        max_request: int = Door.max_request,
+        door: Door | None = None,
         traffic: bool = False,
         canary: float = 1.0,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
+        self._kind = kind_of(find_executable(options.get("executable")))
         self._of_others, self._canary = traffic, canary
-        self.door = Door(port or free_port(), rest_port, bind, max_request)
+        self.door = door or Door(free_port())
         self._folder = port_folder(self.door.port)
         self._envoy = Envoy(self._folder, self.door)
         self._kept: Configuration | None = None
@@ -127,32 +120,29 @@ class HandoverServer(LiveServer):
 
     def _find(self) -> None:
         """Take over what an earlier process has left at the port, or see that the port is free."""
-        left = noted_server(self._folder)
-        if not self._envoy.process.alive:
-            self._envoy.check_free()
-        else:
+        left, opened = noted_server(self._folder), self._envoy.process.alive
+        kept = left if left is not None and left.alive else None
+        if opened:
             self._envoy.check_door()
-            if left is None or left.model.resolve() != Path(self._model_path).resolve():
-                raise UsageError(
-                    f"{self.door} serves {left and left.model}; end that with "
-                    f"`rrl stop {self.door.port}`, or choose another port"
-                )
+        else:
+            self._envoy.check_free()
+        model = None if left is None else left.model
+        if (opened or kept) and (not model or model.resolve() != Path(self._model_path).resolve()):
+            raise UsageError(
+                f"{self.door} serves {model}; end that with `rrl stop {self.door.port}`, or choose "
+                "another port"
+            )
+        if opened:
             self._envoy.route()  # a tuner that was killed may have left a trial there
-        if left is not None and left.alive:
-            self._kept_server = left
-            if self._envoy.process.alive:
-                self._envoy.point(KEPT, left.address, left.rest_address)
-        stop_others(self._folder, self._kept_server)
+            if kept:
+                self._envoy.point(KEPT, kept.address, kept.rest_address)
+        self._kept_server = kept
+        stop_others(self._folder, kept)
 
     @property
     def address(self) -> str:
         """The fixed ``host:port``, as this machine reaches it."""
         return self.door.local
-
-    @property
-    def kept(self) -> Configuration:
-        """The configuration that is kept running, with the fixed settings; empty if none is."""
-        return self._kept or {}
 
     @property
     def serves(self) -> bool:
@@ -214,15 +204,15 @@ class HandoverServer(LiveServer):
             super().close()  # the connections
         return first
 
-    def return_to_kept(self, rng: np.random.Generator) -> None:
+    def return_to_kept(self) -> None:
         """Let the kept configuration serve, even if the model has a new version.
 
         Nothing can be measured afterwards.
         """
         self._version = None
-        self.configure(self.kept, rng)
+        self.configure(self._kept or {})
 
-    def configure(self, configuration: Configuration, rng: np.random.Generator) -> ModelServer:
+    def configure(self, configuration: Configuration) -> ModelServer:
         """Start and warm up `configuration`; the running configuration serves until then.
 
         It becomes a trial if another configuration is kept. Otherwise it takes the place of the
@@ -231,35 +221,50 @@ class HandoverServer(LiveServer):
         wanted = {**self._fixed, **configuration}
         self._check_version()
         kept = wanted if self._kept is None else self._kept
-        self._keep_running(kept, rng)
+        self._keep_running(kept)
         if wanted == kept:
             self._end_trial()
             self._server = self._kept_server
         else:
-            self._begin_trial(wanted, rng)
+            self._begin_trial(wanted)
             self._server = self._trial
         assert self._server is not None
         return self._server
 
-    def _keep_running(self, wanted: Configuration, rng: np.random.Generator) -> None:
+    def _suits(self, found: ModelServer, wanted: Configuration) -> bool:
+        """Return whether a kept server is like one that would start now for a configuration.
+
+        An earlier process may have started it with another executable, or without REST. If it is
+        a local server, it may also have an older version of the model than the one to measure.
+        """
+        old = found.kind == LOCAL and self._version not in (None, found.version)
+        own = found.configuration, found.kind, found.rest_port is None
+        return not old and own == (wanted, self._kind, self.door.rest_port is None)
+
+    def _keep_running(self, wanted: Configuration) -> None:
         """See that the kept server runs a configuration, and that Envoy runs before it."""
         old = self._kept_server if self._kept_server and self._kept_server.alive else None
         new = old
-        if new is None or new.configuration != wanted:
+        if new is None or not self._suits(new, wanted):
             if old is not None:  # otherwise the trial, if there is one, is all that serves
                 self._end_trial()
                 self._stop_trial()
-            new = self._start(wanted, rng, lasting=self._folder)
+            new = self._start(wanted, lasting=self._folder)
         if not self._envoy.process.alive:
             self._open(new)
         elif new is not old:
-            self._give_over(new)
-        if self._kept_server is not None and self._kept_server is not new:
-            self._kept_server.stop()
-        self._kept_server = new
+            self._envoy.point(KEPT, new.address, new.rest_address)
+            note_server(self._folder, new)
+        # The new one serves from now on, even if an interrupt ends the wait for the old one.
+        before, self._kept_server = self._kept_server, new
+        if before is not None and before is not new:
+            try:
+                self._drain(KEPT)
+            finally:
+                before.stop()
         if self._client is None:
             self._client = Client(self.address, new.name, self._signature)
-        self._prepare(self._client, rng)
+        self._prepare(self._client)
 
     def _open(self, kept: ModelServer) -> None:
         """Start Envoy in front of a kept server."""
@@ -268,20 +273,14 @@ class HandoverServer(LiveServer):
         note_server(self._folder, kept)
         self._envoy.start(kept.address, kept.rest_address)
 
-    def _give_over(self, new: ModelServer) -> None:
-        """Send the calls to another kept server; return when the old one has none any more."""
-        self._envoy.point(KEPT, new.address, new.rest_address)
-        note_server(self._folder, new)
-        self._drain(KEPT)
-
-    def _start(self, wanted: Configuration, rng: np.random.Generator, **more: Any) -> ModelServer:
+    def _start(self, wanted: Configuration, **more: Any) -> ModelServer:
         """Start a server that is warm, for Envoy."""
         rest = self.door.rest_port is not None
-        server, client = self._launch(wanted, rng, rest=rest, **more)
+        server, client = self._launch(wanted, rest=rest, **more)
         client.close()
         return server
 
-    def _begin_trial(self, wanted: Configuration, rng: np.random.Generator) -> None:
+    def _begin_trial(self, wanted: Configuration) -> None:
         """Start a configuration beside the kept one, and send it its part of the predictions."""
         trial = self._trial
         if trial is not None and not (trial.alive and trial.configuration == wanted):
@@ -289,7 +288,7 @@ class HandoverServer(LiveServer):
             self._stop_trial()
             trial = None
         if trial is None:
-            trial = self._trial = self._start(wanted, rng)
+            trial = self._trial = self._start(wanted)
         elif self._server is trial:
             return
         trial.resume()
@@ -350,21 +349,6 @@ class HandoverServer(LiveServer):
         self._hang_s = max(LEAST_HANG_S, min(limit_s, self._timeout_s))
         return super().measure(configuration, arrivals, rng, watch=watch)
 
-    def _fire_beside_others(
-        self, server: ModelServer, arrivals: NDArray[np.float64], watch: Watch | None
-    ) -> Sample:
-        """Send an episode's requests, and watch those of other clients, too.
-
-        Each of the two gets half of the bad requests that the episode may have.
-        """
-        others, also = OthersRequests(self.traffic, self._route), None
-        if watch is not None:
-            half = max(watch.allowance // 2, 1)
-            also = partial(others.reason, replace(watch, allowance=half))
-            watch = replace(watch, allowance=max(watch.allowance - half, 1))
-        sample = super()._fire(server, arrivals, watch, also)
-        return replace(sample, others=others.outcomes(aborted=bool(sample.aborted)))
-
     def _fire(
         self,
         server: ModelServer,
@@ -372,21 +356,48 @@ class HandoverServer(LiveServer):
         watch: Watch | None,
         also: Callable[[], str] | None = None,
     ) -> Sample:
-        if self._of_others:
-            try:
-                sample = self.wait_for_requests(len(arrivals), watch)
-            except ServerError as error:
-                if not isinstance(error, GeneratorError):
+        """Let an episode happen; if its server died, drop it and raise ServerError.
+
+        What it had of other clients then counts as lost, though the kept server may answer it.
+        """
+        others = OthersRequests(self.traffic, self._route)
+        try:
+            if self._of_others:
+                sample = others.wait(len(arrivals), watch, self._timeout_s, server.check)
+            else:
+                sample = self._fire_beside(others, server, arrivals, watch)
+        except ServerError as error:
+            if not isinstance(error, GeneratorError):
+                if self._of_others:
                     self._drop()
-                raise
-        else:
-            sample = self._fire_beside_others(server, arrivals, watch)
+                _, status = others.outcomes(aborted=True)
+                error.lost += int(np.count_nonzero(status))
+            raise
         if sample.aborted and self._route == TRIAL and self.serves:
             self._drop()
         return sample
 
-    def wait_for_requests(self, count: int, watch: Watch | None = None) -> Sample:
+    def _fire_beside(
+        self,
+        others: OthersRequests,
+        server: ModelServer,
+        arrivals: NDArray[np.float64],
+        watch: Watch | None,
+    ) -> Sample:
+        """Send an episode's requests, and watch those of other clients, too.
+
+        Each of the two gets half of the bad requests that the episode may have.
+        """
+        also: Callable[[], str] | None = None
+        if watch is not None:
+            half = max(watch.allowance // 2, 1)
+            also = partial(others.reason, replace(watch, allowance=half))
+            watch = replace(watch, allowance=max(watch.allowance - half, 1))
+        sample = super()._fire(server, arrivals, watch, also)
+        return replace(sample, others=others.outcomes(aborted=bool(sample.aborted)))
+
+    def wait_for_requests(self, count: int) -> None:
         """Wait for requests of others, see :meth:`OthersRequests.wait`."""
         assert self._server is not None
         others = OthersRequests(self.traffic, self._route)
-        return others.wait(count, watch, self._timeout_s, self._server.check)
+        others.wait(count, None, self._timeout_s, self._server.check)

@@ -98,11 +98,12 @@ class Lasting:
         *before : str
             Lines of the shell that come first.
         """
-        noted = shlex.quote(str(self.noted))
+        noted, folder = shlex.quote(str(self.noted)), shlex.quote(str(self.noted.parent))
         runs = f'grep -qsF -e {shlex.quote(self.mark)} "/proc/$(cat {noted})/cmdline"'
         lines = [
             "# Waits for the process that runs, and then takes its place: for a supervisor.",
             f"while [ -e {noted} ] && {runs}; do sleep 1; done",
+            f"[ -d {folder} ] || exit 1",  # who stops the process for good removes it
             f"echo $$ > {noted}",
             *before,
             f"exec {shlex.join(command)}",

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -42,7 +43,7 @@ SOCKET = "sock"  # short, as is the name of its folder
 LONGEST_SOCKET = 103  # bytes; Linux allows 107 in a socket's path, other systems fewer
 PREFIX = "s-"  # of the folder of a server that lasts
 
-_NOTED = ("folder", "model", "name", "configuration", "kind", "log", "rest_port")
+_NOTED = ("folder", "model", "version", "name", "configuration", "kind", "log", "rest_port")
 _PATHS = ("folder", "model", "log")
 
 # The kernel ties a parent-death signal to the *thread* that forked, so all children are started
@@ -84,8 +85,9 @@ class ModelServer:
 
     The server listens on a unix socket in a folder of its own, so no other machine can reach it.
     By default, it ends with this process, however that ends, and it serves the version of the model
-    that is the newest when it starts. One that lasts depends on nothing that rrl removes. It
-    follows the operator's own model folder, so it also serves the operator's next versions.
+    that is the newest when it starts. One that lasts depends on nothing that rrl removes. If it is
+    a `tensorflow_model_server`, it also serves the next versions in the operator's model folder;
+    the local server does so only after a new start.
 
     Parameters
     ----------
@@ -114,6 +116,8 @@ class ModelServer:
         ``127.0.0.1:port``; None if it has none.
     log : pathlib.Path
         The server's log.
+    version : int
+        The newest version of the model when this object was made.
     kind : str
         `LOCAL` or `BINARY`.
     process : subprocess.Popen, Forked, Lasting or None
@@ -129,6 +133,7 @@ class ModelServer:
 
     folder: Path
     model: Path
+    version: int
     name: str
     configuration: dict[str, Any]
     kind: str
@@ -156,8 +161,10 @@ class ModelServer:
         self.name = self.model.resolve().name
         found = find_executable(executable)
         self.kind, self.rest_port = kind_of(found), free_port() if rest else None
-        if newest_version(self.model) is None:
+        newest = newest_version(self.model)
+        if newest is None:
             raise DataError(f"{self.model} holds no model version: it needs {self.model}/1/")
+        self.version = newest
         cpus_of(self.configuration)  # more than there are cannot be bound to
         if lasting is None:
             usual, short = places()[0], places()[-1]
@@ -182,7 +189,7 @@ class ModelServer:
             f"--model_name={self.name}",
             f"--model_base_path={self.model}",
             *own,
-            *([] if lasting else ["--file_system_poll_wait_seconds=0"]),
+            *([] if lasting or self.kind == LOCAL else ["--file_system_poll_wait_seconds=0"]),
         ]
         self.address = f"unix:{self.folder / SOCKET}"
 
@@ -239,15 +246,23 @@ class ModelServer:
         """
         self.log.touch(mode=0o600)  # it is private, wherever it is moved
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
-        if self._lasts:
-            self.process = lasting_server(self.folder)
-            self.process.prepare([*prefix(self.configuration), *self.command])
-            self.process.start(self.log, environment)
-        else:
-            self.process = _spawner.submit(self._spawn, environment).result()
+        given_up = threading.Event()
+
+        def spawn() -> None:
+            self.process = self._spawn(environment)
+            if given_up.is_set():  # an interrupt did not wait for it
+                self.stop()
+
         try:
+            if self._lasts:
+                self.process = lasting_server(self.folder)
+                self.process.prepare([*prefix(self.configuration), *self.command])
+                self.process.start(self.log, environment)
+            else:
+                _spawner.submit(spawn).result()
             self._wait_until_available()
         except BaseException:
+            given_up.set()
             self.stop()
             raise
         return self
@@ -338,8 +353,8 @@ class ModelServer:
         """Make the log stay, and return where it is and its last line, for a message."""
         if not self._log_stays and self.log.exists():
             kept = new_log(Path(tempfile.gettempdir()), f"rrl-{self.name}")
-            self.log = self.log.replace(kept)  # a process that still runs continues to write there
-            self._log_stays = True
+            shutil.move(self.log, kept)  # perhaps to another file system
+            self.log, self._log_stays = kept, True
         lines = [line for line in self._log_lines() if line.strip()]
         return f"the log is {self.log}: {lines[-1] if lines else '(empty log)'}"
 

@@ -21,8 +21,7 @@ from rrl.serving.saved_model import saved_inputs
 from rrl.serving.servable import found_versions, newest_version
 from rrl.serving.volley import Sample
 from rrl.support.errors import ServerError, UnstableError
-from rrl.tuning.constrained import MEMORY
-from rrl.tuning.episode import Episode, check_arrivals
+from rrl.tuning.episode import MEMORY, Episode, check_arrivals
 from rrl.tuning.watch import Watch
 
 MAX_SLIP_FRACTION = 0.10
@@ -50,7 +49,8 @@ class LiveServer:
         The configurations that may be measured. For the names of knobs, see
         :class:`rrl.serving.launcher.ModelServer`.
     inputs : mapping of str to ndarray, or sequence of these, optional
-        One request, or several that are sent in turn; by default random values that fit the model.
+        One request, or several that are sent in turn. By default, it is one of random values that
+        fit the model, the same each time.
     fixed : configuration, optional
         Settings that hold for every configuration.
     executable : str, optional
@@ -59,8 +59,6 @@ class LiveServer:
         Number of requests before the first measured one. Then a batch of each size follows.
     timeout_s : float
         Deadline of a request in seconds.
-    version : int, optional
-        The version of the model that is measured. The default is the newest one.
     start_timeout_s, logs : optional
         See `rrl.serving.launcher.ModelServer`.
     signature : str
@@ -82,13 +80,12 @@ class LiveServer:
         executable: str | None = None,
         warmup: int = 32,
         timeout_s: float = 60.0,
-        version: int | None = None,
         start_timeout_s: float = START_TIMEOUT_S,
         logs: str | os.PathLike[str] | None = None,
         signature: str = SIGNATURE,
     ) -> None:
         self.space, self._signature = space, signature
-        self._version = newest_version(Path(model_path)) if version is None else version
+        self._version = newest_version(Path(model_path))
         self._model_path, self._inputs = model_path, inputs
         self._fixed = dict(fixed or {})
         self._warmup, self._timeout_s = warmup, timeout_s
@@ -131,7 +128,7 @@ class LiveServer:
         if self._client and self._warmup:
             self._client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
 
-    def configure(self, configuration: Configuration, rng: np.random.Generator) -> ModelServer:
+    def configure(self, configuration: Configuration) -> ModelServer:
         """Start and warm up `configuration`, if it does not run already.
 
         Raises
@@ -148,7 +145,7 @@ class LiveServer:
             if self._server.configuration == wanted:
                 return self._server
         self.close()
-        self._server, self._client = self._launch(wanted, rng)
+        self._server, self._client = self._launch(wanted)
         return self._server
 
     def _check_version(self) -> None:
@@ -160,14 +157,15 @@ class LiveServer:
                 f"of version {self._version}; start a new run to measure the new version"
             )
 
-    def _prepare(self, client: Client, rng: np.random.Generator) -> None:
+    def _prepare(self, client: Client) -> None:
         """Make the requests of the episodes, once; each must fit the signature of the model."""
         if self._payloads:
             return
-        versions, inputs = found_versions(Path(self._model_path)), self._inputs
+        versions = found_versions(Path(self._model_path))
         version = max(versions) if self._version is None else self._version
         needed = saved_inputs(versions[version], self._signature)
-        given = [inputs] if isinstance(inputs, Mapping) else inputs or [random_inputs(needed, rng)]
+        inputs = self._inputs or random_inputs(needed, np.random.default_rng(0))
+        given: Sequence[Inputs] = [inputs] if isinstance(inputs, Mapping) else inputs
         self._requests = [fit(request, needed) for request in given]
         self._payloads = [client.payload(request) for request in self._requests]
 
@@ -185,16 +183,14 @@ class LiveServer:
             batch = client.payload({name: np.repeat(array, size, axis=0) for name, array in first})
             client.fire(batch, [0.0], self._timeout_s)  # fails if a model takes only one
 
-    def _launch(
-        self, wanted: Configuration, rng: np.random.Generator, **more: Any
-    ) -> tuple[ModelServer, Client]:
+    def _launch(self, wanted: Configuration, **more: Any) -> tuple[ModelServer, Client]:
         """Start a server and warm it up; if that fails, stop it."""
         began = time.monotonic()
         server = self._another(wanted, **more).start()
         client = Client(server.address, server.name, self._signature)
         try:
             self._check_version()  # so it is the one that was loaded
-            self._prepare(client, rng)
+            self._prepare(client)
             self._warm_up(client, wanted)
         except BaseException:
             client.close()
@@ -213,7 +209,8 @@ class LiveServer:
     ) -> Episode:
         """Serve requests at the times `arrivals` (seconds) under `configuration`.
 
-        A `watch` may stop the episode, and then a server that dies is not started again.
+        A `watch` may stop the episode, and then a server that dies is not started again. Nothing is
+        drawn from `rng`, which servers of other kinds need.
 
         Raises
         ------
@@ -229,7 +226,7 @@ class LiveServer:
         restarts = RESTARTS if watch is None else 0
         for attempt in range(restarts + 1):
             try:
-                server = self.configure(configuration, rng)
+                server = self.configure(configuration)
                 switch_s = 0.0 if server is before else time.monotonic() - began
                 sample = self._fire(server, arrivals, watch)
                 return live_episode(configuration, arrivals, sample, server, switch_s)

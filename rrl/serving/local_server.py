@@ -12,10 +12,9 @@ the original are intended:
 - the servers bind the loopback address, unless `--bind_address` gives another address;
 - a port that is taken stops the start-up (the original may share a port for gRPC, and it continues
   without REST);
-- `--file_system_poll_wait_seconds` may be a fraction;
+- it serves the version that is the newest when it starts until it ends (the original looks for new
+  versions), and a model without a version stops the start-up (the original waits for one);
 - -1 batch threads stand for TensorFlow's adaptive scheduler, which the original cannot use;
-- a model without a version stops the start-up (the original waits for one), but the server
-  continues to serve a model whose folder has lost all its versions;
 - batching parameters that no knob has stop the start-up;
 - a request beyond `--grpc_max_threads` waits for a thread (the original refuses it with
   RESOURCE_EXHAUSTED, "Server Threadpool Exhausted");
@@ -40,16 +39,14 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rrl.serving.loadgen import UNLIMITED
 from rrl.serving.quiet import load_tensorflow
-from rrl.serving.servable import LoadedModel, log, reason
+from rrl.serving.servable import LoadedModel, found_versions, log, reason
 from rrl.serving.settings import read_batching, usable_cpus
-from rrl.serving.versions import ServedModel
-from rrl.support.number_options import number, whole
+from rrl.support.number_options import whole
 
 MOST = 2**31 - 1  # of what is counted, as in the original
 START_ERROR = 255  # exit status of tensorflow_model_server if it cannot start
@@ -102,7 +99,6 @@ def _parser() -> _Parser:
     flag("--bind_address", default="127.0.0.1", help="address to bind (only in rrl)")
     flag("--model_name", default="default")
     flag("--model_base_path", default="", help="folder with numbered version folders")
-    flag("--file_system_poll_wait_seconds", type=number, default=1.0, help="0: look only once")
     flag("--grpc_max_threads", type=whole(1, MOST), default=threads)
     flag("--tensorflow_intra_op_parallelism", type=count, default=0, help="0: automatic")
     flag("--tensorflow_inter_op_parallelism", type=count, default=0, help="0: automatic")
@@ -115,13 +111,13 @@ def _parser() -> _Parser:
 # --- the servers ----------------------------------------------------------------------------------
 
 
-def start(flags: argparse.Namespace, model: ServedModel) -> Any:
+def start(flags: argparse.Namespace, model: LoadedModel) -> Any:
     """Bind port and socket, and start the gRPC server; a taken port raises OSError."""
     import grpc
     from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
     class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
-        Predict = staticmethod(_on_grpc(model.predict))
+        Predict = staticmethod(_on_grpc(model.answer))
 
     class Models(model_service_pb2_grpc.ModelServiceServicer):
         GetModelStatus = staticmethod(_on_grpc(model.status))
@@ -162,14 +158,18 @@ def _on_grpc(answer: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     return call
 
 
-def load_version(
-    flags: argparse.Namespace, batching: dict[str, int] | None, path: Path
-) -> LoadedModel:
-    """Load a version folder with the settings in the flags, and warm it up."""
+def load_newest(flags: argparse.Namespace, batching: dict[str, int] | None) -> LoadedModel:
+    """Load the newest version and warm it up; ValueError says that there is none."""
+    base = Path(flags.model_base_path)
+    versions = found_versions(base)
+    if not versions:
+        raise ValueError(f"{base} holds no model version: it needs {base}/1/")
+    _, newest = max(versions.items())
     pools = flags.tensorflow_inter_op_parallelism, flags.tensorflow_intra_op_parallelism
-    model = LoadedModel(flags.model_name, path, batching, pools)
+    model = LoadedModel(flags.model_name, newest, batching, pools)
     if flags.enable_model_warmup:
         log(f"Warmed up with {model.warm_up()} requests")
+    log(f"Version {model.version} of {model.name} is available")
     return model
 
 
@@ -177,14 +177,8 @@ def start_all(flags: argparse.Namespace) -> Any:
     """Load the model and start the servers; return the one for gRPC."""
     file = flags.batching_parameters_file  # a bad one must end the start-up
     batching = read_batching(Path(file).read_text() if file else "")
-    base = Path(flags.model_base_path)
-    model = ServedModel(
-        flags.model_name,
-        base,
-        partial(load_version, flags, batching if flags.enable_batching else None),
-    )
     preload()
-    model.start()
+    model = load_newest(flags, batching if flags.enable_batching else None)
     server = start(flags, model)
     if flags.rest_api_port:
         from rrl.serving.rest import Rest, serve_rest
@@ -192,7 +186,6 @@ def start_all(flags: argparse.Namespace) -> Any:
         address = flags.bind_address, flags.rest_api_port
         serve_rest(Rest(model), *address, flags.grpc_max_threads)
         log(f"Exporting HTTP/REST API at:{address[0]}:{address[1]} ...")
-    model.follow(flags.file_system_poll_wait_seconds)
     return server
 
 
@@ -202,8 +195,8 @@ def preload() -> None:
     Serving does not need Keras, whose import takes nearly half of TensorFlow's import time. The old
     Keras is a separate package. If it is requested, TensorFlow starts without Keras.
 
-    What is there then stays. The garbage collector need not look at it whenever a closed version is
-    freed, for no request is answered meanwhile.
+    What is there then stays, so the garbage collector need not look at it. No request is answered
+    while it looks, and a look would also copy pages that a forked server shares with its parent.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")

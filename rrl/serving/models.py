@@ -26,6 +26,7 @@ from rrl.support.errors import UsageError
 
 INPUT = "inputs"
 WARMUPS = 3  # requests in the file for the warm-up
+SEED = 0  # of the weights and of these requests
 
 
 def _mobilenet_v2(keras: Any) -> Any:
@@ -68,7 +69,7 @@ MODELS: dict[str, Callable[[Any], Any]] = {
 """Known models by name."""
 
 
-def build(model: str, root: str | os.PathLike[str] = "build/models", seed: int = 0) -> Path:
+def build(model: str, root: str | os.PathLike[str] = "build/models") -> Path:
     """Make the SavedModel of a known model, unless it exists already.
 
     Parameters
@@ -77,8 +78,6 @@ def build(model: str, root: str | os.PathLike[str] = "build/models", seed: int =
         A name in `MODELS`.
     root : path
         Folder for all models. The model is in ``root/model/1``, as in TF Serving's layout.
-    seed : int
-        Seed of the random weights.
 
     Returns
     -------
@@ -102,18 +101,18 @@ def build(model: str, root: str | os.PathLike[str] = "build/models", seed: int =
                 for old in (half, base):
                     shutil.rmtree(old, ignore_errors=True)
                 with quiet():
-                    _export(model, half / "1", seed)
+                    _export(model, half / "1")
                 half.rename(base)
     return base
 
 
-def _export(model: str, version: Path, seed: int) -> None:
+def _export(model: str, version: Path) -> None:
     load_tensorflow()
     import keras
 
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(SEED)
     MODELS[model](keras).export(version, verbose=False)
-    write_warmup(version, model, random_request(version.parent, np.random.default_rng(seed)))
+    write_warmup(version, model, random_request(version.parent, np.random.default_rng(SEED)))
     keras.backend.clear_session()
 
 

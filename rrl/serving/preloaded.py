@@ -45,6 +45,7 @@ class Preloaded:
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = environment
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
@@ -77,10 +78,14 @@ class Preloaded:
     def ask(self, question: Any) -> int | None:
         """Ask what :func:`main` answers; the answer is None if the process has ended."""
         with self._one_question, suppress(OSError, EOFError):
-            self._connection.send(question)
-            if self._connection.poll(LONGEST_S):
-                return self._connection.recv()
-            self._connection.close()  # an answer that came later would be to another question
+            try:
+                self._connection.send(question)
+                if self._connection.poll(LONGEST_S):
+                    return self._connection.recv()
+                raise TimeoutError
+            except BaseException:  # an answer that came later would be to another question
+                self._connection.close()
+                raise
         return None
 
     def fork(self, arguments: Sequence[str], log: str, cpus: Sequence[int]) -> Forked | None:
@@ -143,10 +148,9 @@ class Forked:
         return self.returncode
 
 
-_processes: dict[frozenset[tuple[str, str]], Preloaded] = {}
-"""By their environment; the one that was used last comes last."""
+_waiting: list[Preloaded] = []  # one at most
 
-os.register_at_fork(after_in_child=_processes.clear)  # they are the parent's
+os.register_at_fork(after_in_child=_waiting.clear)  # it is the parent's
 
 
 def fork_server(
@@ -157,8 +161,9 @@ def fork_server(
     Call it from one thread that lives as long as this process: the kernel ties the other process to
     the thread. The result is None where servers cannot be forked; then start one as usual.
 
-    Each process takes 190 MB. So beside the one that is used, only one more goes on waiting, and
-    those that have running servers, because these would die with it.
+    A process takes 190 MB, so only one waits. Another environment needs another process, which
+    takes its place. But the servers of a process die with it. So while it has any, a server with
+    another environment is not forked.
     """
     try:
         os.close(os.pidfd_open(os.getpid()))
@@ -166,20 +171,18 @@ def fork_server(
         return None
     passing = _PASSING | SET_BY_TENSORFLOW  # the process sets these itself
     environment = {name: environment[name] for name in environment.keys() - passing}
-    key = frozenset(environment.items())
-    used = _processes.pop(key, None)
-    if used is None:
-        for other in [other for other in _processes if _processes[other].idle][:-1]:
-            _processes.pop(other).close()
-        used = Preloaded(environment)
-    _processes[key] = used
-    return used.fork(arguments, log, cpus)
+    if _waiting and _waiting[0].environment != environment and _waiting[0].idle:
+        forget_preloaded()
+    if not _waiting:
+        _waiting.append(Preloaded(environment))
+    (one,) = _waiting
+    return one.fork(arguments, log, cpus) if one.environment == environment else None
 
 
 def forget_preloaded() -> None:
-    """End all processes that wait to fork servers, and the servers that they have forked."""
-    while _processes:
-        _processes.popitem()[1].close()
+    """End the process that waits to fork servers, and the servers that it has forked."""
+    while _waiting:
+        _waiting.pop().close()
 
 
 def main() -> int:

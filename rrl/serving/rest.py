@@ -5,22 +5,24 @@ It runs in threads beside the gRPC server, and answers by the same functions.
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import socket
 import threading
+import time
 from collections.abc import Callable
 from http.client import responses
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from rrl.serving.loadgen import SIGNATURE, LastingError
 from rrl.serving.rest_json import request_inputs, response
 from rrl.serving.sample import fit
 from rrl.serving.saved_model import needed_inputs
-from rrl.serving.servable import log, reason, refused
-from rrl.serving.versions import ServedModel
+from rrl.serving.servable import LoadedModel, log, reason, refused
 from rrl.tuning.episode import Status
 
 MOST_BODY_BYTES = 2**31 - 1
@@ -32,7 +34,7 @@ HTTP = (200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 50
 IDLE_S = 60.0  # seconds in which a connection has to say more
 PIECE = 2**20  # bytes of a body that are read at once, so that a client cannot announce memory away
 
-_MODEL = r"/v1/models/([^/:]+)(?:/versions/(\d{1,18}))?"
+_MODEL = r"(?:https?://[^/]*)?/v1/models/([^/:]+)(?:/versions/(\d{1,18}))?"
 
 
 class Rest:
@@ -40,19 +42,19 @@ class Rest:
 
     Parameters
     ----------
-    served : ServedModel
+    model : LoadedModel
     """
 
-    def __init__(self, served: ServedModel) -> None:
-        self._served = served
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
 
     def status(self, name: str, version: str | None) -> dict[str, Any]:
-        """Return the state of a model's versions, or of one."""
+        """Return the state of the model, or of one version."""
         from google.protobuf import json_format
         from tensorflow_serving.apis import get_model_status_pb2
 
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=_spec(name, version))
-        reply = self._served.status(request)
+        reply = self._model.status(request)
         return json_format.MessageToDict(reply, always_print_fields_with_no_presence=True)
 
     def predict(self, name: str, version: str | None, body: bytes) -> dict[str, Any]:
@@ -68,10 +70,11 @@ class Rest:
         document = json.loads(body)
         given = request_inputs(document)
         key = str(document.get("signature_name") or SIGNATURE)
-        with self._served.serving(_spec(name, version)) as model:
-            if key not in model.signature_defs:
-                raise refused(f'Serving signature name: "{key}" not found in signature def')
-            outputs = model.run(key, fit(given, needed_inputs(model.signature_defs[key])))
+        self._model.check(_spec(name, version))
+        signature = self._model.signature_defs.get(key)
+        if signature is None:
+            raise refused(f'Serving signature name: "{key}" not found in signature def')
+        outputs = self._model.run(key, fit(given, needed_inputs(signature)))
         return response(outputs, by_row="instances" in document)
 
 
@@ -96,6 +99,18 @@ class _Server(ThreadingTCPServer):
         """Drop the connection of a client that has left."""
 
 
+class _Lines(io.BufferedReader):
+    """What a client sends; inside a line, a carriage return is a space, as RFC 9112 allows.
+
+    Python's parser of headers would begin another line there.
+    """
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Return the next line, with its own end."""
+        line = super().readline(size)
+        return line[:-2].replace(b"\r", b" ") + line[-2:]
+
+
 class _Handler(BaseHTTPRequestHandler):
     """The requests of one connection, one after the other."""
 
@@ -103,6 +118,11 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = default_request_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = IDLE_S
+
+    def setup(self) -> None:
+        """Read what the client sends as :class:`_Lines`."""
+        super().setup()
+        self.rfile = _Lines(self.connection.makefile("rb", 0))
 
     def do_GET(self) -> None:
         self._answer(_MODEL, self.server.rest.status)
@@ -114,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer a request; an error, perhaps TensorFlow's own, becomes an answer, too."""
         if (body := self._body()) is None:
             return None
-        found = re.fullmatch(path, unquote(urlsplit(self.path).path))
+        found = re.fullmatch(path, unquote(self.path.partition("?")[0]))
         if not found:
             return self._send(404, {"error": f"Not Found: {self.command} {self.path}"})
         given = found.groups() if self.command == "GET" else (*found.groups(), body)
@@ -160,9 +180,16 @@ class _Handler(BaseHTTPRequestHandler):
         return self._length() is not None and super().handle_expect_100()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse what is no request, or cannot be read to its end."""
+        """Refuse what is no request, or cannot be read to its end.
+
+        A client that still sends gets the answer only if somebody reads what it sends.
+        """
         self.close_connection = True
         self._send(code, {"error": message or responses[code]})
+        self.connection.shutdown(socket.SHUT_WR)
+        enough = time.monotonic() + IDLE_S
+        while time.monotonic() < enough and self.connection.recv(PIECE):
+            pass
 
     def _send(self, code: int, document: dict[str, Any]) -> None:
         body = json.dumps(document).encode()

@@ -23,9 +23,6 @@ Inputs = Mapping[str, Any]
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 """The file in a version folder whose requests TensorFlow Serving replays at start-up."""
 
-MOST_BYTES = 2**28
-"""The largest sample, in bytes: 256 MiB. A small compressed file can hold much more."""
-
 FILLED_BYTES = 2**24
 """The largest array, in bytes, for which a message may leave out values: 16 MiB."""
 
@@ -38,8 +35,7 @@ def read_sample(path: str | os.PathLike[str], signature: str = SIGNATURE) -> lis
     Parameters
     ----------
     path : path
-        A ``.npz`` file holds one request, with one array per input and at most `MOST_BYTES` in
-        all. A ``.json`` file holds one request of TensorFlow Serving's REST API, in rows or in
+        A ``.json`` file holds one request of TensorFlow Serving's REST API, in rows or in
         columns: ``{"instances": [...]}``, ``{"inputs": {...}}``, or only the mapping of inputs to
         values. Bytes are written as ``{"b64": "..."}``. The name of a single input may be left out,
         as that API allows. Any other file is a TFRecord file of `PredictionLog`, such as a model's
@@ -62,11 +58,8 @@ def read_sample(path: str | os.PathLike[str], signature: str = SIGNATURE) -> lis
     [{'x': array([[1., 2.]])}]
     """
     path = Path(path)
-    kind = path.suffix.lower()
-    if kind == ".npz":
-        requests = _read_npz(path)
-    else:
-        requests = (_read_json if kind == ".json" else _read_records)(path, signature)
+    read = _read_json if path.suffix.lower() == ".json" else _read_records
+    requests = read(path, signature)
     if not requests or not all(requests):
         raise DataError(f"{path}: no request in it; give at least one, with its inputs by name")
     return requests
@@ -88,27 +81,6 @@ def _read_json(path: Path, signature: str) -> list[Inputs]:
         raise DataError(f"{path}: {error}") from None
 
 
-def _read_npz(path: Path) -> list[Inputs]:
-    from zipfile import BadZipFile, ZipFile
-    from zlib import error as ZlibError
-
-    bad = (ValueError, TypeError, EOFError, RuntimeError, MemoryError, BadZipFile, ZlibError)
-    try:
-        with ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-            if size > MOST_BYTES:
-                raise DataError(
-                    f"{path}: its arrays take {size >> 20} MiB, and a sample may have "
-                    f"{MOST_BYTES >> 20} MiB; give a smaller request"
-                )
-        with np.load(path, allow_pickle=False) as arrays:
-            return [dict(arrays)]
-    except DataError:
-        raise
-    except bad as error:
-        raise DataError(f"{path}: not an .npz file of plain arrays ({error})") from None
-
-
 def _read_records(path: Path, signature: str) -> list[Inputs]:
     load_tensorflow()
     import tensorflow as tf
@@ -128,7 +100,10 @@ def _read_records(path: Path, signature: str) -> list[Inputs]:
         raise
     except (tf.errors.OpError, DecodeError, ValueError, TypeError) as error:
         words = str(error).split("\n")[0]
-        raise DataError(f"{path}: not a TFRecord file of Predict requests ({words})") from None
+        raise DataError(
+            f"{path}: not a TFRecord file of Predict requests ({words}); a request in JSON needs a "
+            "name that ends in .json"
+        ) from None
 
 
 def read_logs(path: Path) -> list[Any]:
@@ -186,14 +161,12 @@ def to_array(tensor: Any) -> NDArray[Any]:
 
 
 def random_inputs(
-    signature: Mapping[str, tuple[str, Sequence[int]]],
-    rng: np.random.Generator,
-    pixels: bool = False,
+    signature: Mapping[str, tuple[str, Sequence[int]]], rng: np.random.Generator
 ) -> dict[str, NDArray[Any]]:
     """Make random inputs that fit a signature; unknown sizes become 1.
 
-    Integers are below 100, as they are often positions in a table. With `pixels`, those of 8 and 16
-    bits have all values of their type, as pixels and sound do.
+    Integers of 8 and 16 bits have all values of their type, as pixels and sound do. Longer ones are
+    below 100, as they are often positions in a table.
 
     Raises
     ------
@@ -205,17 +178,19 @@ def random_inputs(
     >>> inputs = random_inputs({"x": ("uint8", (-1, 4))}, np.random.default_rng(0))
     >>> inputs["x"].shape, inputs["x"].dtype.name
     ((1, 4), 'uint8')
+    >>> set(random_inputs({"x": ("bool", (99,))}, np.random.default_rng(0))["x"].tolist())
+    {False, True}
     """
     inputs = {}
     for name, (dtype, shape) in signature.items():
         size = tuple(max(1, s) for s in shape)
         if dtype in ("string", "object"):
             raise UsageError(f"input {name!r} is a string: give a request with --sample")
-        if pixels and dtype in ("uint8", "int8", "uint16", "int16"):
+        if dtype in ("uint8", "int8", "uint16", "int16"):
             ends = np.iinfo(dtype)
             inputs[name] = rng.integers(ends.min, ends.max, size, np.dtype(dtype), endpoint=True)
-        elif np.issubdtype(np.dtype(dtype), np.integer):
-            inputs[name] = rng.integers(0, 100, size).astype(dtype)
+        elif np.dtype(dtype).kind in "biu":
+            inputs[name] = rng.integers(0, 2 if dtype == "bool" else 100, size).astype(dtype)
         else:
             inputs[name] = rng.random(size).astype(dtype)
     return inputs

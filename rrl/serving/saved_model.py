@@ -48,9 +48,10 @@ def saved_inputs(version: Path, signature: str) -> Needed:
     found = served[0].signature_def if served else {}
     if signature not in found:
         own = sorted(name for name in found if not name.startswith(INTERNAL))
+        named = f"it has: {', '.join(own)}; choose one with --signature"
+        none = "it has none; export the model with one"
         raise LastingError(
-            f"{version.parent}: the model has no signature {signature!r}; it has: "
-            f"{', '.join(own)}; choose one with --signature"
+            f"{version.parent}: the model has no signature {signature!r}; {named if own else none}"
         )
     try:
         return needed_inputs(found[signature])
@@ -81,9 +82,9 @@ def needed_inputs(signature: Any) -> Needed:
 def random_request(
     base: Path, rng: np.random.Generator, signature: str = SIGNATURE
 ) -> dict[str, NDArray[Any]]:
-    """Make a request with random values for the newest version of a known model.
+    """Make a request with random values for the newest version of a model.
 
     See :func:`saved_inputs` and :func:`rrl.serving.sample.random_inputs`.
     """
     _, newest = max(found_versions(base).items())
-    return random_inputs(saved_inputs(newest, signature), rng, pixels=True)
+    return random_inputs(saved_inputs(newest, signature), rng)

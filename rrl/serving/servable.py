@@ -71,8 +71,9 @@ def batched(
     )
     names = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
     own = {name: parameters.get(name, SERVER_DEFAULTS[name]) for name in names}
-    threads = parameters.get("num_batch_threads", len(usable_cpus()))  # none: an adaptive number
+    threads = parameters.get("num_batch_threads", len(usable_cpus()))
 
+    # With 0 threads, TensorFlow adapts their number.
     @tf.nondifferentiable_batch_function(num_batch_threads=max(threads, 0), **own, autograph=False)
     def run(*batch: Any) -> list[Any]:
         given = {tensor.name: value for tensor, value in zip(inputs, batch, strict=True)}
@@ -85,10 +86,9 @@ def batched(
 
 
 class LoadedModel:
-    """One loaded version: its signatures, ready to run.
+    """One loaded version of a model: its signatures, ready to run, and what clients learn of it.
 
-    A version has its own session, as in TF Serving. Closing the version frees its variables and
-    ends the threads of its schedulers. The thread pools belong to the process.
+    What it refuses, it refuses by tf.errors.OpError, with TF Serving's codes and messages.
 
     Parameters
     ----------
@@ -118,20 +118,14 @@ class LoadedModel:
             inter_op_parallelism_threads=pools[0], intra_op_parallelism_threads=pools[1]
         )
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
-        try:
-            with self._session.graph.as_default():
-                meta = tf.compat.v1.saved_model.load(
-                    self._session, [tf.saved_model.SERVING], str(path)
-                )
-                self.signature_defs = dict(meta.signature_def)
-                self.signature_defs.pop(INIT_SIGNATURE, None)
-                self._calls = {
-                    key: self._callable(key, signature, batching)
-                    for key, signature in self.signature_defs.items()
-                }
-        except BaseException:
-            self.close()
-            raise
+        with self._session.graph.as_default():
+            meta = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], str(path))
+            self.signature_defs = dict(meta.signature_def)
+            self.signature_defs.pop(INIT_SIGNATURE, None)
+            self._calls = {
+                key: self._callable(key, signature, batching)
+                for key, signature in self.signature_defs.items()
+            }
 
     def _callable(
         self, key: str, signature: Any, batching: Mapping[str, int] | None
@@ -144,14 +138,10 @@ class LoadedModel:
             outputs = batched(inputs, outputs, batching, key)
         return self._session.make_callable(outputs, feed_list=inputs)
 
-    def close(self) -> None:
-        """Free what the version holds; no request may be running in it."""
-        self._calls = {}
-        self._session.close()
-        del self._session  # and with it the graph
-
     def warm_up(self) -> int:
         """Replay TF Serving's warm-up file if there is one; return its number of requests.
+
+        A request in it may name another model, as in the original.
 
         Raises
         ------
@@ -167,11 +157,50 @@ class LoadedModel:
             self.predict(entry.predict_log.request)
         return len(logs)
 
-    def predict(self, request: Any) -> Any:
-        """Run a PredictRequest.
+    def check(self, spec: Any) -> None:
+        """Check that a ModelSpec asks for this model and version.
 
-        A failure raises tf.errors.OpError with TF Serving's codes and messages.
+        Raises
+        ------
+        tf.errors.OpError
+            If it names no model or a label (INVALID_ARGUMENT), or another model or version
+            (NOT_FOUND).
         """
+        choice = spec.WhichOneof("version_choice")
+        if not spec.name:
+            raise refused("ModelSpec has no name specified.")
+        if choice == "version_label":
+            raise refused(f"Unrecognized servable version label: {spec.version_label}")
+        version = spec.version.value if choice == "version" else None
+        if spec.name != self.name or version not in (None, self.version):
+            wanted = f"Latest({spec.name})"
+            if version is not None:
+                wanted = f"Specific({spec.name}, {version})"
+            raise refused(f"Servable not found for request: {wanted}", "NotFound")
+
+    def status(self, request: Any) -> Any:
+        """Answer a GetModelStatusRequest: this version is AVAILABLE, and there is no other."""
+        from tensorflow_serving.apis import get_model_status_pb2
+
+        spec = _spec(request)
+        if spec.name != self.name:
+            raise refused(f"Could not find any versions of model {spec.name}", "NotFound")
+        if spec.HasField("version") and spec.version.value != self.version:
+            words = f"Could not find version {spec.version.value} of model {spec.name}"
+            raise refused(words, "NotFound")
+        no_error = {"error_code": 0, "error_message": ""}  # REST shows it, too
+        own = get_model_status_pb2.ModelVersionStatus(
+            version=self.version, state="AVAILABLE", status=no_error
+        )
+        return get_model_status_pb2.GetModelStatusResponse(model_version_status=[own])
+
+    def answer(self, request: Any) -> Any:
+        """Answer the PredictRequest of a client, which must ask for this model and version."""
+        self.check(_spec(request))
+        return self.predict(request)
+
+    def predict(self, request: Any) -> Any:
+        """Run a PredictRequest, whichever model it names."""
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 
@@ -219,6 +248,12 @@ class LoadedModel:
                 raise refused(f"input {name!r}: expected shape {shape}, got {array.shape}")
             arrays[name] = array
         return arrays
+
+
+def _spec(request: Any) -> Any:
+    if not request.HasField("model_spec"):
+        raise refused("Missing ModelSpec")
+    return request.model_spec
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -138,9 +138,8 @@ def _predict(
     predicted = np.zeros(len(cell))
     for arrivals, members in together.values():  # episodes that share arrivals: in one call
         for k in range(repeats):
-            grid = quiet.grid(arrivals, np.random.default_rng([seed, k]), index[members])
-            means = [latency.mean(axis=1) for _, latency, _ in grid]
-            predicted[members] += np.concatenate(means) / repeats
+            latency, _ = quiet.grid(arrivals, np.random.default_rng([seed, k]), index[members])
+            predicted[members] += latency.mean(axis=1) / repeats
     return predicted, cell
 
 
@@ -255,8 +254,9 @@ def hold_out(
     """
     import pandas as pd
 
-    if not 2 <= folds <= len(profile.space):
-        raise ValueError(f"{folds} folds of {len(profile.space)} configurations: use 2 or more")
+    most = len(profile.space)
+    if not 2 <= folds <= most:
+        raise ValueError(f"{folds} folds of {most} configurations: use 2 to {most}")
     cells, parts, found = cell_table(profile), [], []
     of_cell = profile.space.indices(cells)
     for repeat in range(repeats):

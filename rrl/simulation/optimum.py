@@ -15,7 +15,7 @@ from rrl.workloads.workload import Poisson
 Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.99
-"""Confidence level of the interval of the lowest cost, and of the whole list of ties."""
+"""Confidence level of the interval of the lowest cost, and of the list of ties as a whole."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +31,11 @@ class Optimum:
     half_width : float
         Half the width of the 99 % interval of `cost`, in seconds.
     ties : ndarray of int
-        Numbers of all configurations that cannot be distinguished from the best one at a
-        confidence of 99 %. All others are worse. This holds for all of them together (Bonferroni).
+        Numbers of all configurations that cannot be distinguished from the best one. The true
+        optimum is one of them with a confidence of 99 % (Bonferroni).
     excess : float
-        Upper confidence bound on how much lower the cost of any configuration can be, in seconds.
+        Upper bound on how much less the true optimum can cost than `configuration`, in seconds,
+        with the same confidence.
     costs : ndarray, shape (configurations,)
         Mean cost of each configuration in seconds.
     """
@@ -94,8 +95,8 @@ def optimum(
     workload = Poisson(rate_per_s)
     costs = np.empty((replications, len(server.space)))
     for row in costs:
-        for block, latency, rejected in server.grid(workload.arrivals(requests, rng), rng):
-            row[block] = np.where(rejected, np.maximum(latency, FAILURE_S), latency).mean(axis=1)
+        latency, rejected = server.grid(workload.arrivals(requests, rng), rng)
+        row[:] = np.where(rejected, np.maximum(latency, FAILURE_S), latency).mean(axis=1)
     r, g = costs.shape
     mean = costs.mean(axis=0)
     best = int(np.argmin(mean))

@@ -8,7 +8,7 @@ best configuration of one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -28,10 +28,11 @@ from rrl.tuning.presets import CPUS
 from rrl.tuning.watch import Watch
 
 Floats = NDArray[np.float64]
-CELLS = 2_000_000  # most configurations times requests per block, to limit the memory
 
 #: Values of the knobs that a space leaves out; 0 CPUs are all of them.
 DEFAULTS = MappingProxyType({**LEFT_OUT, CPUS: 0})
+#: The least value of a knob, if it is not 0.
+LEAST = MappingProxyType({"max_batch_size": 1, "max_enqueued_batches": 1})
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,8 @@ class SimulatedServer:
     Raises
     ------
     ValueError
-        If a knob is unknown, or is given twice, or there are fewer cores than `cpus`.
+        If a knob is unknown or given twice, a value is text or too low, or there are fewer cores
+        than `cpus`.
 
     Examples
     --------
@@ -82,6 +84,11 @@ class SimulatedServer:
         if twice := set(self.space.names) & set(self.fixed):
             raise ValueError(f"{sorted(twice)[0]!r} is a knob of the space: it cannot be fixed too")
         object.__setattr__(self, "fixed", MappingProxyType(dict(self.fixed)))
+        own = ((knob.name, value) for knob in self.space.knobs for value in knob.values)
+        for name, value in (*own, *self.fixed.items()):  # the kernel checks nothing
+            least = LEAST.get(name, 0)
+            if isinstance(value, str) or value < least:
+                raise ValueError(f"{name} {value!r}: it must be a number that is at least {least}")
         if (most := most_cpus(self.space) or self.fixed.get(CPUS, 0)) > self.machine.cores:
             raise ValueError(f"{CPUS}={most}: {self.machine.name} has {self.machine.cores:g} cores")
 
@@ -106,7 +113,7 @@ class SimulatedServer:
         """
         index = self.space.index(configuration)
         times = check_arrivals(arrivals)
-        latency, rejected = next(self.grid(times, rng, [index]))[1:]
+        latency, rejected = self.grid(times, rng, [index])
         status = np.where(rejected[0], Status.UNAVAILABLE.value, Status.OK.value)
         info = {
             "server": "simulated",
@@ -121,7 +128,7 @@ class SimulatedServer:
         arrivals: ArrayLike,
         rng: np.random.Generator,
         indices: ArrayLike | None = None,
-    ) -> Iterator[tuple[NDArray[np.int64], Floats, NDArray[np.bool_]]]:
+    ) -> tuple[Floats, NDArray[np.bool_]]:
         """Serve the same requests, with the same random numbers, under many configurations.
 
         Parameters
@@ -133,13 +140,11 @@ class SimulatedServer:
         indices : array_like of int, shape (g,), optional
             Numbers of the configurations. The default is all configurations of the space.
 
-        Yields
-        ------
-        indices : ndarray of int, shape (k,)
-            The configurations of one block. A small grid is a single block.
-        latency : ndarray, shape (k, n)
+        Returns
+        -------
+        latency : ndarray, shape (g, n)
             Seconds from the arrival until the request is answered or rejected.
-        rejected : ndarray of bool, shape (k, n)
+        rejected : ndarray of bool, shape (g, n)
             Whether each request is rejected.
         """
         times = np.ascontiguousarray(check_arrivals(arrivals))
@@ -148,13 +153,12 @@ class SimulatedServer:
         rate = n / times[-1] if times[-1] > 0 else np.inf
         chosen = np.arange(len(self.space)) if indices is None else np.asarray(indices)
         speeds, *settings = self._of_each
-        for block in np.array_split(chosen, max(1, -(-len(chosen) * n // CELLS))):
-            departure = np.empty((len(block), n))
-            rejected = np.empty((len(block), n), dtype=bool)
-            work, sizes, delays, overhead = (each[block] for each in settings)
-            speed = speeds.at(rate, block)
-            serve_grid(times, factor, work, speed, sizes, delays, departure, rejected)
-            yield block, departure - times + overhead[:, None], rejected
+        work, sizes, delays, overhead = (each[chosen] for each in settings)
+        speed = speeds.at(rate, chosen)
+        departure = np.empty((len(chosen), n))
+        rejected = np.empty((len(chosen), n), dtype=bool)
+        serve_grid(times, factor, work, speed, sizes, delays, departure, rejected)
+        return departure - times + overhead[:, None], rejected
 
     @cached_property
     def _of_each(self) -> tuple[BatchSpeed, NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:

@@ -24,6 +24,7 @@ from rrl.studies.map_cells import MEASURES
 from rrl.studies.map_factors import PAPER_CONDITIONS
 from rrl.studies.other_half import FIXED, ORACLE, READER
 from rrl.studies.registration import Registration
+from rrl.support.errors import DataError
 from rrl.support.files import write_atomically
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ REASONS = {
     "C3": "mean cost of radius 1 over its own is {own}",
     "C4": "median episodes of Q-learning over its own are {own}",
     "C5": "it saves {own}; an oracle, who always knows, saves {oracle}",
-    "C6": "it saves {own} of late requests; an oracle saves {oracle}",
-    "C7": "beside the default {own}; one fixed configuration reaches {fixed}",
+    "C6": "it saves {own} of late requests; an oracle saves {oracle}: see its interval",
+    "C7": "beside the default {own}; the best fixed configuration, known afterwards: {fixed}",
     "C8": "the real runtime in our server, not yet the binary",
-    "C9": "generated devices: {own}; one fixed configuration reaches {fixed}",
+    "C9": "generated devices: {own}; the best fixed configuration, known afterwards: {fixed}",
 }
 """Why each verdict is what it is, in about ten words; the numbers are those of the two halves."""
 
@@ -179,13 +180,26 @@ def write_claims(
     folder: str | os.PathLike[str],
     of_map: Sequence[str],
     of_paper: pd.DataFrame,
+    live: pd.DataFrame,
 ) -> list[Claim]:
     """Write ``claims.json`` and ``claims.md`` with the same numbers, and return the claims.
 
     `judged` is that of :func:`rrl.studies.claims.judge_all`. The page also says what the map says:
     `of_map`, the sentences of :func:`rrl.studies.map_factors.map_words`, and `of_paper`, the table
-    of :func:`rrl.studies.map_claims.judge_on_map`.
+    of :func:`rrl.studies.map_claims.judge_on_map`. `live` is that of
+    :func:`rrl.studies.side_by_side.judge_live`.
+
+    Raises
+    ------
+    DataError
+        If not all registered live runs are there: nobody reads them before the last one.
     """
+    present, wanted = int(live["runs"].iloc[0]), registered.live["runs"]
+    if present != wanted:
+        raise DataError(
+            f"{registered.live['recording']}: {present} runs, and {wanted} are registered; "
+            "the page is written after the last one"
+        )
     claims = [claim_row(id, judged, registered) for id in registered.claims]
     Path(folder).mkdir(parents=True, exist_ok=True)
     write_atomically(Path(folder) / "claims.json", json.dumps(claims, indent=1) + "\n")
@@ -208,6 +222,7 @@ def write_claims(
             name: ", ".join(f"{100 * level:g}" for level in levels)
             for name, levels in PAPER_CONDITIONS.items()
         },
+        **_live(live, ours),
         **_savings(evidence, ours, registered.columns["simple"]),
         **_where_tested("C7", judged, evidence, registered),
     )
@@ -282,6 +297,22 @@ def _of_paper(judged: pd.DataFrame, registered: Registration) -> str:
     return _table(("claim", "agent", "asked", *(f"by what is {m}" for m in MEASURES)), lines)
 
 
+def _live(judged: pd.DataFrame, ours: str) -> dict[str, str]:
+    """Return how many live runs there are, what they say about us, and their table."""
+    rows = []
+    for name, parts in judged.groupby("contestant", sort=False):
+        numbers = (as_text(one.ratio, one.low, one.high) for one in parts.itertuples())
+        any_part = parts.iloc[0]
+        kept = f"{any_part['kept']} of {any_part['runs']}"
+        rows.append((f"`{name}`", *numbers, f"**{any_part['verdict']}**", kept))
+    head = ("contestant", *judged["part"].unique(), "verdict", "default kept")
+    return {
+        "live_runs": str(judged["runs"].iloc[0]),
+        "live_verdict": str(judged.loc[judged["contestant"] == ours, "verdict"].iloc[0]),
+        "live": _table(head, rows),
+    }
+
+
 def _lost(evidence: Evidence, ours: str, column: str) -> str:
     """Return where another agent costs less than ours, by a column of the runs."""
     lost = lost_loads(evidence, ours, column).sort_values("ratio", ascending=False)
@@ -305,12 +336,15 @@ def _differ(judged: pd.DataFrame, registered: Registration) -> list[str]:
 
 
 def _changes(registered: Registration) -> str:
-    rows = [
+    """Return the changes after results that moved verdicts, and count the others."""
+    moved = [
         (str(entry["date"]), " ".join(str(entry["moved"]).split()))
         for entry in registered.changes
         if "after all was read" in str(entry["reason"]).lower()
     ]
-    return _table(("date", "whose verdicts moved"), rows)
+    rows = [row for row in moved if row[1] != "nobody's"]
+    others = f"{len(moved) - len(rows)} further changes moved nobody's verdict."
+    return f"{_table(('date', 'whose verdicts moved'), rows)}\n\n{others}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,6 +1,6 @@
 """A day of IoT devices, compressed into an hour, that agents serve while they learn.
 
-A :class:`Day` says in literals what to run, and :func:`run_days` runs it from some seeds. The
+A :class:`Day` says in literals what to run, and :func:`run_days` runs it from its seeds. The
 arrivals are those of :func:`rrl.workloads.device_day.device_day`.
 
 On a simulated testbed the queue is carried over from episode to episode, and there may be a
@@ -189,8 +189,8 @@ def level_costs(problem: Day, data: str) -> tuple[NDArray[np.float64], NDArray[n
     return rates, other.working * costs(slow) + (1 - other.working) * costs(1.0)
 
 
-def run_days(day: Day, seeds: Sequence[int], data: str) -> Arrays:
-    """Let an agent serve the day from some seeds; for one seed, every agent gets the same arrivals.
+def run_days(day: Day, data: str) -> Arrays:
+    """Let an agent serve the day from its seeds; for one seed, every agent gets the same arrivals.
 
     Returns
     -------
@@ -201,10 +201,10 @@ def run_days(day: Day, seeds: Sequence[int], data: str) -> Arrays:
         (0 to 24, or a little more), in single precision. Episodes have equally many requests, so at
         night they last longer.
     """
-    chosen = np.empty((len(seeds), day.episodes), dtype=np.int32)
+    chosen = np.empty((day.seeds, day.episodes), dtype=np.int32)
     late, mean_s = np.empty_like(chosen), np.empty(chosen.shape, dtype=np.float32)
     hour, scenario = np.empty_like(mean_s), _scenario(day, data)
-    for row, seed in enumerate(seeds):
+    for row, seed in enumerate(range(day.first_seed, day.first_seed + day.seeds)):
         server = _server(day, scenario.server, seed)
         agent = _agent(day, server.space, seed, data)
         run = steps(

@@ -106,9 +106,8 @@ def judging_requests(problem: Scenario, *, replications: int = 100, seed: int = 
     rng, n = np.random.default_rng(seed), problem.requests
     whole = np.empty((len(problem.space), replications * n), dtype=np.float32)
     stretch = problem.workload.arrivals(replications * n, rng)
-    for number, arrivals in enumerate(cut(stretch, n)):
-        for block, latency in charged(server, [arrivals], rng):
-            whole[block, number * n : (number + 1) * n] = latency
+    for number, latency in enumerate(charged(server, list(cut(stretch, n)), rng)):
+        whole[:, number * n : (number + 1) * n] = latency
     whole.sort(axis=1)
     return Requests(list(whole))
 

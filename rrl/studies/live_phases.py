@@ -3,10 +3,11 @@
 ``python -m rrl.studies.live_phases`` makes several runs. In each, TensorFlow Serving's default, the
 configuration `FIXED` and the learners of `LEARNERS` take turns, each on its own server, with the
 same arrivals. The learners tune the five knobs of the recorded joint grid behind a guard. Every
-latency is kept. `data/claims.yaml` registers fifteen runs, which the code at a tag records.
+latency is kept. `data/claims.yaml` registers fifteen runs, which the code at the tag `live-1`
+recorded.
 
-The phases are scaled to the rate that the server's default sustains on this machine.
-``notebooks/09_applications`` shows earlier runs, which had other contestants.
+The phases are scaled to the rate that the server's default sustains on this machine before the
+first run. ``notebooks/09_applications`` shows the runs.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 
 from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
+from rrl.studies.days import DEFAULT
 from rrl.studies.side_by_side import (
     DESCRIPTION,
     Contestant,
@@ -28,7 +30,8 @@ from rrl.studies.side_by_side import (
     read_live_runs,
     record_side_by_side,
 )
-from rrl.support.errors import Parser, command
+from rrl.support.errors import Parser, UsageError, command
+from rrl.support.machine import exclusive
 from rrl.support.number_options import COUNT
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
@@ -36,7 +39,6 @@ from rrl.tuning.guard import Guard
 from rrl.tuning.presets import paper_cpu
 from rrl.workloads.workload import Phases
 
-DEFAULT = "tf-serving-default"
 LEARNERS = ("coordinate-descent", "rrl", "rrl-gp")
 FIXED = {
     "inter_op": 2,
@@ -48,7 +50,7 @@ FIXED = {
 """The configuration of `mobilenet_v2-joint-279` with the lowest geometric mean, over its loads and
 both halves, of the costs that :func:`rrl.recording.truth.judge_half` returns."""
 FIRST_SEED = 100
-"""The seed of the first run; those of the runs in `data/live-phases` are below it."""
+"""The seed of the first run; those of the earlier runs in `data/live-phases` are below it."""
 PEAK = 1.1
 """The peak rate is this multiple of what the default sustains: the default must fall behind."""
 HARM = 0.02
@@ -145,14 +147,24 @@ def _parser() -> Parser:
     return parser
 
 
-def peak_of(folder: Path) -> float | None:
+def peak_of(folder: Path, episodes: int) -> float | None:
     """Return the peak (requests per second) of the runs in a folder; None without a run.
 
     Measured anew, it would be another workload.
+
+    Raises
+    ------
+    UsageError
+        If a run there has another number of `episodes`: all runs of a folder are judged together.
     """
     if not any(folder.glob(f"*/{DESCRIPTION}")):
         return None
-    return float(max(read_live_runs(folder)[0][0]["rates_per_s"]))
+    runs, _ = read_live_runs(folder)
+    if others := {run["what"]["episodes"] for run in runs} - {episodes}:
+        raise UsageError(
+            f"{folder}: a run there has --episodes {min(others)}; choose this, or another --out"
+        )
+    return float(max(runs[0]["rates_per_s"]))
 
 
 @command
@@ -174,9 +186,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         server = LiveServer(model, space, inputs=inputs, fixed=plan.fixed)
         return stack.enter_context(server)
 
-    peak = peak_of(options.out)
+    peak = peak_of(options.out, options.episodes)
     if peak is None:
-        with ExitStack() as stack:
+        with exclusive(), ExitStack() as stack:
             default = serving_default(paper_cpu(1))  # a thread per core in each pool, no batches
             server = live(stack, only(default))
             peak = PEAK * sustained_rate(server, default, np.random.default_rng(0), 300)

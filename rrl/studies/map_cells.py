@@ -186,6 +186,8 @@ def _scaled(logs: Floats, wanted: float, pairs: Ints) -> Floats | None:
 # --- agents, and what a run is measured by --------------------------------------------------------
 
 WINDOW = 20
+"""Episodes of a mean. A run is longer than nine windows: in a shorter one, a last mean that is
+outside would count as an arrival."""
 LATEST = 0.9
 """A later arrival, as a fraction of the run, counts as never."""
 

@@ -101,7 +101,7 @@ def runs_table(results: Results, scenarios: Mapping[Problem, Scenario]) -> pd.Da
         where = scenarios[setting.problem]
         head = {
             "problem": name_of(setting.problem),
-            "kind": "simulated" if setting.testbed in (*TESTBEDS, *SURFACES) else "recorded",
+            "kind": "simulated" if setting.testbed in (*TESTBEDS, *SURFACES, *MADE) else "recorded",
             "agent": setting.agent,
             "seed": setting.first_seed + np.arange(len(runs.chosen)),
             "episodes": setting.episodes,

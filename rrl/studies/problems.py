@@ -79,10 +79,7 @@ def open_scenario(
     ((1331,), 'gpu 500/s')
     """
     key: tuple[Any, ...] = testbed, load, data
-    try:
-        return _opened(*key)
-    except TypeError:  # a workload that cannot be hashed is opened each time
-        return _opened.__wrapped__(*key)
+    return _opened(*key)
 
 
 @lru_cache(maxsize=64)
@@ -97,8 +94,8 @@ def _opened(testbed: str, load: Load | Workload | None, data: PathLike) -> Scena
         return surface(testbed, *made_space(testbed), noise=NOISE)
     if load is None:
         raise UsageError(f"testbed {testbed} needs a load: a rate, or a workload")
-    made = workload(load) if isinstance(load, tuple) else load
-    rate_per_s = float(made) if isinstance(made, int | float) else None
+    arrivals = workload(load) if isinstance(load, int | float | tuple) else load
+    rate_per_s = float(load) if isinstance(load, int | float) else None
     requests = 100
     if testbed in TESTBEDS:
         server: Server = TESTBEDS[testbed]()
@@ -106,8 +103,7 @@ def _opened(testbed: str, load: Load | Workload | None, data: PathLike) -> Scena
         name, half = half_of(testbed)
         server = RecordedServer(_profile(Path(data) / name), rate_per_s, half)
         requests = int(server.profile.description["plan"]["requests"])
-    arrivals = Poisson(float(made)) if isinstance(made, int | float) else made
-    of_load = f"{rate_per_s:g}/s" if rate_per_s is not None else type(made).__name__.lower()
+    of_load = f"{rate_per_s:g}/s" if rate_per_s is not None else type(arrivals).__name__.lower()
     unknown, none = np.full(len(server.space), np.nan), np.zeros(len(server.space), dtype=bool)
     name = f"{testbed} {of_load}"
     return Scenario(name, server, arrivals, unknown, unknown, none, none, requests)
@@ -202,7 +198,7 @@ def surface(name: str, space: ConfigSpace, cost: ArrayLike, noise: float = 0.07)
     """
     server, unknown = SurfaceServer(space, cost, noise), np.full(len(space), np.nan)
     within = near_best(server.cost)
-    return Scenario(name, server, Poisson(10.0), server.cost, unknown, within, within)
+    return Scenario(name, server, Poisson(ANY_LOAD), server.cost, unknown, within, within)
 
 
 # --- spaces made on purpose -----------------------------------------------------------------------

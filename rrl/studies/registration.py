@@ -24,6 +24,7 @@ from rrl.studies.scenario import SLO_FACTOR
 from rrl.studies.settings import Setting, literal, workload
 from rrl.support.errors import DataError
 from rrl.support.files import read_text
+from rrl.support.provenance import PACKAGE
 
 METRICS = ("similarity", "information", "speed", "loss", "price", "latency", "late", "served",
            "runtime", "binary")  # fmt: skip
@@ -32,10 +33,14 @@ STATISTICS = ("median", "geometric mean", "largest", FAMILY, "count")
 DAY = "DeviceDay"
 """The name of the load of a day of devices, among the `workloads` of a claim."""
 JUDGES = tuple(
-    Path(__file__).with_name(f"{name}.py")
-    for name in ("claims", "claim_tables", "other_half", "map_claims", "side_by_side")
+    PACKAGE / f"{name}.py"
+    for name in (
+        *("studies/registration", "studies/claims", "studies/claim_tables", "studies/other_half"),
+        *("studies/map_claims", "studies/side_by_side"),
+        *("support/aggregates", "support/intervals", "support/limits"),
+    )
 )
-"""The code that judges: the digest of the registration covers it."""
+"""The code that judges, from the reading of the rules to the intervals: the digest covers it."""
 
 
 class ClaimPart(NamedTuple):
@@ -157,6 +162,8 @@ class Registration:
         The kinds of problems that decide, the first one that can.
     problems : tuple of Problem
         Each recording is there twice: its second half is replayed where ``/1`` follows its name.
+    live : mapping
+        The runs on live servers.
     claims : mapping of str to RegisteredClaim
     changes : sequence of mapping
         The log.
@@ -168,6 +175,7 @@ class Registration:
     rules: Rules
     decided_by: Sequence[str]
     problems: tuple[Problem, ...]
+    live: Mapping[str, Any]
     claims: Mapping[str, RegisteredClaim]
     changes: Sequence[Mapping[str, Any]]
     digest: str
@@ -246,7 +254,7 @@ def read_registration(data: str | os.PathLike[str] = "data") -> Registration:
             home(name)  # an agent that is not known is refused
         return Registration(
             content["columns"], rules, content["decided_by"],
-            tuple(_problems(content)), claims, content["changes"],
+            tuple(_problems(content)), content["live"], claims, content["changes"],
             hashlib.sha256(text.encode()).hexdigest(),
         )  # fmt: skip
     except (yaml.YAMLError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -262,16 +270,18 @@ def content_digest(content: Mapping[str, Any]) -> str:
 
 
 def without_words(source: str) -> str:
-    r"""Return a module's source without comments, docstrings and spaces.
+    r"""Return a module's source without comments, docstrings and empty lines.
 
-    A docstring has triple quotes, and a space or a line's start precedes a comment.
+    Indentation stays, because it decides what a line belongs to. A docstring has triple quotes, and
+    a space or a line's start precedes a comment.
 
     Examples
     --------
     >>> without_words("def f(x):  # f\n    return x + 1\n")
-    'deff(x):returnx+1'
+    'def f(x):\n    return x + 1'
     """
-    return "".join(re.sub(r'""".*?"""|(?<!\S)#[^\n]*', "", source, flags=re.DOTALL).split())
+    text = re.sub(r'"{3}.*?"{3}|(?<!\S)#[^\n]*', "", source, flags=re.DOTALL)
+    return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
 
 
 def _check_log(content: Mapping[str, Any]) -> None:

@@ -38,17 +38,17 @@ from rrl.studies.horizons import RACED, make_horizons
 from rrl.studies.region_map import RECORDED, SIMULATED, make_map
 from rrl.studies.settings import TruthOf
 from rrl.studies.sweep_store import (
+    MISSING,
     TABLES,
     Key,
+    Run,
     Store,
     data_key,
     packages,
     read_arrays,
     run_key,
 )
-from rrl.studies.sweeps import Sweep, Task
-from rrl.studies.warm_start import PROBLEMS as WARM_PROBLEMS
-from rrl.studies.warm_start import make_warm_start
+from rrl.studies.sweeps import Sweep, pieces_of
 from rrl.support.errors import DataError, Parser, UnstableError, UsageError, command
 from rrl.support.files import read_json
 
@@ -97,9 +97,6 @@ def tables() -> dict[str, Table]:
             (*SIMULATED, *RECORDED),
             make_map,
         ),
-        "warm-start": Table(
-            ("agent rrl-gp", "agent warm start", *JUDGE), tuple(WARM_PROBLEMS), make_warm_start
-        ),
     }
 
 
@@ -131,12 +128,11 @@ def table_file(name: str, file: str, data: str | os.PathLike[str] = "data") -> P
     >>> table_file("horizons", "runs.csv").name
     'runs.csv'
     """
-    store = Store(Path(data) / "results")
-    path, entry = store.path(TABLES + name) / file, store.index.get(TABLES + name)
-    if entry is None or not path.exists():
+    store, table = Store(Path(data) / "results"), TABLES + name
+    path = store.path(table) / file
+    if table not in store or not path.exists():
         raise DataError(f"{path}: not stored; remove its folder, then `make results` makes it")
-    new = sorted(set(key_of(tables()[name], data)) ^ set(entry[1]))
-    if new:
+    if new := store.changes(table, key_of(tables()[name], data)):
         raise DataError(
             f"{path}: of other versions than {', '.join(new)}; `make results` renews the table"
         )
@@ -169,15 +165,10 @@ def keys_now(sweep: Sweep) -> dict[str, Key]:
 
 def outdated(sweep: Sweep) -> dict[str, Key]:
     """Return the stored results of other versions, with what has changed in their keys."""
-    keys, store, late = keys_now(sweep), sweep.store, dict[str, Key]()
-    for name in sorted({*store.index, *keys}):
-        if name not in keys:
-            late[name] = (f"{name} cannot be made any more",)
-        elif not store.is_present(name, keys[name]):
-            kept = set(store.index[name][1]) if name in store else set(keys[name])
-            new = kept ^ set(keys[name])
-            late[name] = tuple(sorted(new & set(keys[name]) or new)) or ("is not stored",)
-    return late
+    keys, store = keys_now(sweep), sweep.store
+    late = {name: store.changes(name, key) for name, key in keys.items()}
+    late |= {n: (f"{n} cannot be made any more",) for n in store.index if n not in keys}
+    return {name: why for name, why in sorted(late.items()) if why}
 
 
 def read_by() -> dict[str, list[str]]:
@@ -232,8 +223,7 @@ def check(sweep: Sweep) -> str:
 def renew(sweep: Sweep) -> str:
     """Renew the tables, compute what else notebooks read, and remove what is old; return one line.
 
-    The notebooks store these results, because they know which arrays they read. Pieces are computed
-    in a random order, so that the time left is that of all of them.
+    The notebooks store these results, because they know which arrays they read.
 
     Raises
     ------
@@ -248,9 +238,7 @@ def renew(sweep: Sweep) -> str:
         for name, what in sweep.store.runs.items()
         if name in late and name in keys and (name in read or not read)
     ]
-    tasks = [task for what in wanted for task in sweep.tasks(what)]
-    random.Random(0).shuffle(tasks)
-    sweep.compute(tasks)
+    sweep.computed(wanted)
     made = [name for name in tables() if TABLES + name in late]
     for name in made:
         print(f"table {name}", flush=True)
@@ -260,8 +248,8 @@ def renew(sweep: Sweep) -> str:
     return f"{len(wanted)} results computed, {len(made)} tables renewed, {len(old)} removed"
 
 
-def sample_of(sweep: Sweep, salt: str, count: int | None) -> dict[str, list[Task]]:
-    """Choose results to compute again, and return their pieces by name.
+def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[tuple[str, Run]]:
+    """Choose results to compute again: the name of each, and a part of its seeds.
 
     Parameters
     ----------
@@ -271,19 +259,17 @@ def sample_of(sweep: Sweep, salt: str, count: int | None) -> dict[str, list[Task
     count : int or None
         Of so many results, one seed is computed; without a count, all seeds of all results.
     """
-    keys, index = keys_now(sweep), sweep.store.index
-    present = {
-        name: what
-        for name, what in sorted(sweep.store.runs.items())
-        if name in keys and set(index[name][1]) == set(keys[name])
-    }
+    late, stored = outdated(sweep), sorted(sweep.store.runs.items())
+    # A run whose file is gone is in the sample, too: its verification fails.
+    present = {name: what for name, what in stored if late.get(name, MISSING) == MISSING}
     if count is None:
-        return {name: sweep.tasks(what) for name, what in present.items()}
-    rng, found = random.Random(salt), {}
+        return [(name, one) for name, what in present.items() for one in pieces_of(what)]
+    rng, found = random.Random(salt), list[tuple[str, Run]]()
     for name in rng.sample(list(present), min(count, len(present))):
         what = present[name]
-        seed = None if isinstance(what, TruthOf) else what.first_seed + rng.randrange(what.seeds)
-        found[name] = sweep.tasks(what, None if seed is None else [[seed]])
+        if not isinstance(what, TruthOf):
+            what = what._replace(first_seed=what.first_seed + rng.randrange(what.seeds), seeds=1)
+        found.append((name, what))
     return found
 
 
@@ -298,12 +284,11 @@ def verify(sweep: Sweep, count: int | None = SAMPLE) -> str:
         If a file is damaged.
     """
     chosen = sample_of(sweep, _commit(), count)
-    computed = sweep.compute([task for tasks in chosen.values() for task in tasks])
-    for name, tasks in chosen.items():
-        for task in tasks:
-            _compare(sweep.store, name, task, computed[task.key])
-    what = "all" if count is None else f"{len(chosen)} of {len(sweep.store.runs)}"
-    return f"computed again: {what} stored results, and the same came out"
+    computed = sweep.computed(what for _, what in chosen)
+    for name, what in chosen:
+        _compare(sweep.store, name, what, computed[what])
+    share = f"{len({name for name, _ in chosen})} of {len(sweep.store.runs)}"
+    return f"computed again: {share} stored results, and the same came out"
 
 
 def _commit() -> str:
@@ -315,13 +300,12 @@ def _commit() -> str:
         return ""
 
 
-def _compare(store: Store, name: str, task: Task, computed: Arrays) -> None:
-    what, where, stored = store.index[name][0], "", read_arrays(store.path(name))
+def _compare(store: Store, name: str, what: Run, computed: Arrays) -> None:
+    where, stored = "", read_arrays(store.path(name))
     if not isinstance(what, TruthOf):
-        seeds = task.arguments[1]
-        rows = slice(seeds[0] - what.first_seed, seeds[-1] + 1 - what.first_seed)
-        where = f", seeds {seeds[0]} to {seeds[-1]}"
-        stored = {array: values[rows] for array, values in stored.items()}
+        first = what.first_seed - store.index[name][0].first_seed
+        where = f", seeds {what.first_seed} to {what.first_seed + what.seeds - 1}"
+        stored = {array: rows[first : first + what.seeds] for array, rows in stored.items()}
     names = stored.keys() | computed.keys() - {"costs"}  # some notebooks store no costs
     if differ := [array for array in sorted(names) if not _same(stored, computed, array)]:
         raise UnstableError(

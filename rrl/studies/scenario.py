@@ -104,7 +104,7 @@ class Scenario:
 
     @property
     def replay_best(self) -> int | None:
-        """The number of the best configuration in the replayed data; None without a replay."""
+        """The number of the best configuration in a replay of a load that stays; None elsewhere."""
         from rrl.recording.replay import RecordedServer
         from rrl.recording.truth import replay_best
 
@@ -118,8 +118,8 @@ class Scenario:
     def ceiling(self) -> float:
         """The true cost of the best configuration in the replayed data, divided by the optimum.
 
-        An agent cannot know more than the half that it replays. The value is 1 if there is no
-        replay.
+        An agent cannot know more than the half that it replays. The value is 1 where `replay_best`
+        is None.
         """
         best = self.replay_best
         return 1.0 if best is None else float(self.cost[best]) / self.optimum
@@ -129,7 +129,7 @@ class Scenario:
         """Whether the best configuration in the replayed data is good.
 
         Otherwise the number of episodes until a good configuration has no meaning. The value is
-        true if there is no replay.
+        true where `replay_best` is None.
         """
         best = self.replay_best
         return best is None or bool(self.good[best])
@@ -191,25 +191,28 @@ def find_truth(
     parts = list(cut(stretch, requests))[:: -(-horizon // replications)]
     start = rng.bit_generator.state  # so both passes draw the same numbers
     cost = np.zeros(len(problem.space))
-    for block, latency in charged(problem.server, parts, rng):
-        cost[block] += latency.mean(axis=1) / len(parts)
+    for latency in charged(problem.server, parts, rng):
+        cost += latency.mean(axis=1) / len(parts)
     rng.bit_generator.state = start
     late = np.zeros((len(SLO_FACTORS), len(cost)))
-    for block, latency in charged(problem.server, parts, rng):
+    for latency in charged(problem.server, parts, rng):
         for row, factor in zip(late, SLO_FACTORS, strict=True):
-            row[block] += (latency > factor * cost.min()).mean(axis=1) / len(parts)
+            row += (latency > factor * cost.min()).mean(axis=1) / len(parts)
     within = near_best(cost)
     return Truth(cost, late, within, within)
 
 
 def charged(
     server: SimulatedServer, parts: Sequence[Costs], rng: np.random.Generator
-) -> Iterator[tuple[NDArray[np.int64], Costs]]:
-    """Yield configurations and latencies (s) per episode; rejections are at least `FAILURE_S`."""
+) -> Iterator[Costs]:
+    """Yield the latencies (s) of all configurations, shape (configurations, n), for each episode.
+
+    A rejected request counts at least `FAILURE_S`.
+    """
     for arrivals in parts:
-        for block, latency, rejected in server.grid(arrivals, rng):
-            latency[rejected] = np.maximum(latency[rejected], FAILURE_S)
-            yield block, latency
+        latency, rejected = server.grid(arrivals, rng)
+        latency[rejected] = np.maximum(latency[rejected], FAILURE_S)
+        yield latency
 
 
 def _recorded_truth(problem: Scenario, server: RecordedServer, horizon: int) -> Truth:

@@ -111,8 +111,8 @@ def literal(value: Any) -> Any:
     return tuple(map(literal, value)) if isinstance(value, list) else value
 
 
-def workload(load: Load) -> float | Workload:
-    """Make the workload of a setting.
+def workload(load: Load) -> Workload:
+    """Make the workload of a setting; a number is the rate of Poisson arrivals.
 
     Raises
     ------
@@ -121,11 +121,11 @@ def workload(load: Load) -> float | Workload:
 
     Examples
     --------
-    >>> workload(5.0), workload(("Poisson", 5.0))
-    (5.0, Poisson(rate=5.0))
+    >>> workload(5.0), workload(("Bursts", (5.0, 100.0), (9.0, 1.0))).rate
+    (Poisson(rate=5.0), 14.5)
     """
     if isinstance(load, int | float):
-        return float(load)
+        return Poisson(float(load))
     if not load or load[0] not in WORKLOADS:
         raise UsageError(f"unknown workload {load!r}: use one of {', '.join(WORKLOADS)}")
     try:

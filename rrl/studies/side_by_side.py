@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -157,6 +157,8 @@ def record_side_by_side(
 
 def _row(name: str, step: Step, order: int, served: list[Episode]) -> dict[str, Any]:
     """Return the row of a step; `served` has the trial and what served the rest after it."""
+    if not step.episode.valid:  # the budget ended, and no valid episode came
+        served = [step.episode, *served]
     micros = np.rint(1e6 * np.concatenate([one.latency for one in served])).astype(np.int64)
     parts = step.parts if isinstance(step, GuardedStep) else []
     lost = sum(part.bad for part in parts if part.ended == "crashed")
@@ -216,10 +218,8 @@ def read_live_runs(folder: str | os.PathLike[str]) -> tuple[list[dict[str, Any]]
     return descriptions, steps
 
 
-def run_ratios(steps: pd.DataFrame, base: str, since: int = 0) -> pd.DataFrame:
+def run_ratios(steps: pd.DataFrame, base: str) -> pd.DataFrame:
     """Return each contestant's mean latency over that of `base`, one row per run.
-
-    Only episodes from `since` on count.
 
     Examples
     --------
@@ -229,9 +229,14 @@ def run_ratios(steps: pd.DataFrame, base: str, since: int = 0) -> pd.DataFrame:
     >>> run_ratios(steps.assign(mean_s=mean_s), "b").loc[0].round(2).to_dict()
     {'a': 1.0}
     """
-    later = steps[steps["episode"] >= since]
-    means = later.groupby(["run", "contestant"])["mean_s"].mean().unstack()
+    means = steps.groupby(["run", "contestant"])["mean_s"].mean().unstack()
     return means.div(means.pop(base), axis="index")
+
+
+def run_parts(steps: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the episodes of the whole run and of each half of its rounds, by name."""
+    later = steps["episode"] >= steps["episode"].nunique() // 2
+    return {"whole run": steps, "first half": steps[~later], "second half": steps[later]}
 
 
 def over_runs(ratios: pd.DataFrame) -> dict[str, tuple[float, float, float]]:
@@ -261,31 +266,53 @@ def geometric_mean_interval(ratios: ArrayLike) -> tuple[float, float, float]:
     return centre, math.exp(ends.low), math.exp(ends.high)
 
 
+def judge_live(
+    descriptions: Sequence[Mapping[str, Any]], steps: pd.DataFrame, base: str
+) -> pd.DataFrame:
+    """Judge each contestant of several runs by the rule of `live` in `data/claims.yaml`.
+
+    Returns
+    -------
+    DataFrame
+        One row per contestant and part: the whole run, and each half of its rounds. `ratio` is the
+        geometric mean over the runs of the mean latency over that of `base`, and `low` and `high`
+        are its interval. A `verdict` needs all three parts. `kept` counts the runs after which the
+        contestant recommends what `base` serves, and `runs` counts all.
+    """
+    import pandas as pd
+
+    parts = run_parts(steps)
+    found = {part: over_runs(run_ratios(some, base)) for part, some in parts.items()}
+    rows = []
+    for name in found["whole run"]:
+        limits = [found[part][name][1:] for part in parts]
+        faster, slower = all(high < 1 for _, high in limits), all(low > 1 for low, _ in limits)
+        verdict = "faster" if faster else "slower" if slower else "not decided"
+        kept = sum(one["best"][name] == one["best"][base] for one in descriptions)
+        about = verdict, kept, len(descriptions)
+        rows += [(name, part, *found[part][name], *about) for part in parts]
+    columns = ["contestant", "part", "ratio", "low", "high", "verdict", "kept", "runs"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def changes(steps: pd.DataFrame) -> pd.DataFrame:
     """Return what changes of the configuration cost each contestant, as a mean over the runs.
 
-    Columns are the number of changes, those among them that restarted the server, the seconds of
-    all together, the median seconds of a restart and of a change without one, and the trials that
-    a guard ended. The first start of a server does not count.
+    Columns are the number of changes, the seconds of all together, the median seconds of one, and
+    the trials that a guard ended. The first start of a server does not count.
     """
     import pandas as pd
 
     later = steps[steps["episode"] > 0]
-    changed = later[later["switch_s"] > 0]
-    restart = changed["restarts"] > 0
+    changed = later[later["switch_s"] > 0].groupby("contestant")["switch_s"]
+    ended = later[later["ended"].notna()].groupby("contestant")
     runs = steps["run"].nunique()
-
-    def by_contestant(rows: pd.DataFrame) -> Any:
-        return rows.groupby("contestant")["switch_s"]
-
     found: Mapping[str, Any] = {
-        "changes": by_contestant(changed).size() / runs,
-        "restarts": by_contestant(changed[restart]).size() / runs,
-        "seconds": by_contestant(changed).sum() / runs,
-        "seconds per restart": by_contestant(changed[restart]).median(),
-        "seconds without": by_contestant(changed[~restart]).median(),
-        "ended by the guard": by_contestant(later[later["ended"].notna()]).size() / runs,
+        "changes": changed.size() / runs,
+        "seconds": changed.sum() / runs,
+        "seconds per change": changed.median(),
+        "ended by the guard": ended.size() / runs,
     }
-    counted = ["changes", "restarts", "seconds", "ended by the guard"]
+    counted = ["changes", "seconds", "ended by the guard"]
     table = pd.DataFrame(found, index=pd.Index(sorted(set(steps["contestant"])), name="contestant"))
     return table.fillna(dict.fromkeys(counted, 0.0))

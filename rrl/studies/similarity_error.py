@@ -52,45 +52,6 @@ class GlobalMean(Similarity):
         return Estimate(np.full(len(cells), np.exp(mean)), np.full(len(cells), sd))
 
 
-def variogram(
-    space: ConfigSpace, cost: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return how much the log costs of two configurations differ, by their distance.
-
-    It is half the mean squared difference of all pairs at a distance, as a fraction of the
-    variance. It is 1 if a pair at this distance differs as much as any two configurations, and
-    above 1 if it differs more.
-
-    Parameters
-    ----------
-    space : ConfigSpace
-    cost : ndarray, shape (configurations,)
-
-    Returns
-    -------
-    distance, fraction : ndarray, shape (distances,)
-        Distances are in steps and are rounded to whole ones, from 1 on.
-
-    References
-    ----------
-    Cressie, *Statistics for Spatial Data* (1993), section 2.4.
-
-    Examples
-    --------
-    >>> from rrl import Knob
-    >>> space = ConfigSpace([Knob("threads", range(5))])
-    >>> distance, fraction = variogram(space, np.exp(np.arange(5.0)))
-    >>> fraction.round(2)
-    array([0.25, 1.  , 2.25, 4.  ])
-    """
-    from scipy.spatial.distance import pdist
-
-    away, logs = np.rint(pdist(space.positions)).astype(int), np.log(cost)[:, None]
-    total, count = np.bincount(away, pdist(logs, "sqeuclidean") / 2), np.bincount(away)
-    distance = np.flatnonzero(count * np.arange(len(count)))
-    return distance, total[distance] / count[distance] / logs.var()
-
-
 def typical_difference(space: ConfigSpace, cost: NDArray[np.float64], radius: float) -> float:
     """Return by how much two configurations of one region differ: a median, as a fraction.
 
@@ -180,7 +141,7 @@ def region_errors(
         ball = space.ball(index, radius)
         away = space.distances(index)[ball]
         for name, (similarity, table) in made.items():
-            table.log_load = float(np.log(scenario.workload.rate))
+            table.log_load = table.last_log_load = float(np.log(scenario.workload.rate))
             table.record(index, cost)
             estimate = similarity.estimate(table, index, cost, ball)
             table.update(ball, *estimate, learning_rate=1.0, average=False)

@@ -14,7 +14,6 @@ import re
 import shutil
 import zipfile
 from collections.abc import Iterable, Mapping
-from lzma import LZMAError
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +43,9 @@ Run = Setting | Day | TruthOf
 
 Entry = tuple[Any, Key]
 """A line of the index: what was run (a `Run`, or a table), and its key."""
+
+MISSING: Key = ("is not stored",)
+"""The change of a result that is not in the index, or whose file is gone."""
 
 
 def run_name(what: Run) -> str:
@@ -156,10 +158,12 @@ class Store:
         """Return the file of a result, or the folder of a table."""
         return self.folder / (name if name.startswith(TABLES) else f"{name}.npz")
 
-    def is_present(self, name: str, key: Key) -> bool:
-        """Return whether the file or the table of a result with this key is stored."""
-        known = name in self.index and set(self.index[name][1]) == set(key)
-        return known and self.path(name).exists()
+    def changes(self, name: str, key: Key) -> Key:
+        """Return what is new in a key since a result was stored; empty if the result is present."""
+        if name not in self.index or not self.path(name).exists():
+            return MISSING
+        new = set(key) ^ set(self.index[name][1])
+        return tuple(sorted(new & set(key) or new))
 
     def write(self, name: str, arrays: Arrays) -> None:
         """Write a result's file; equal arrays give equal bytes."""
@@ -202,7 +206,7 @@ def read_arrays(path: Path) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, LZMAError) as error:
+    except Exception as error:  # zipfile, zlib, lzma and NumPy have a dozen kinds for damage
         raise DataError(
             f"{path}: damaged ({error}); restore it, or remove it: it is then computed again"
         ) from None

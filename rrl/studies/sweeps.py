@@ -2,7 +2,7 @@
 
 A :class:`rrl.studies.settings.Setting` says what to run. Results of the present versions are read
 from the store (:mod:`rrl.studies.sweep_store`), and the others are computed. They are divided into
-pieces of a few seeds (:func:`run_piece`), and each piece is kept as one file under
+pieces of a few seeds (:func:`pieces_of`), and each piece is kept as one file under
 ``build/results``. So an interrupted sweep continues where it stopped, and a finished one is not run
 again. Days of devices (:class:`rrl.studies.days.Day`) are run and kept in the same way.
 A piece draws from its own seeds and runs its linear algebra in one thread. So the results do not
@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -114,44 +115,27 @@ class Sweep:
         return {w: rows if isinstance(w, Day) else self._race(rows) for w, rows in found.items()}
 
     def scenarios(self) -> dict[tuple[str, Load], Scenario]:
-        """Return the problems of the settings with their truths."""
-        truths, races = self.truths(), [s for s in self.settings if isinstance(s, Setting)]
-        problems = {s.problem: open_scenario(*s.problem, self.data) for s in races}
-        return {
-            key: where.knowing(truths[key]) if key in truths else where
-            for key, where in problems.items()
-        }
+        """Return the problems of the settings with their truths; a surface has its truth already.
 
-    def truths(self) -> dict[tuple[str, Load], Truth]:
-        """Return the truth of each problem that does not have it already, as a surface does.
-
-        A changing workload uses the longest horizon.
+        The truth of a changing workload is that of the longest horizon.
         """
+        races = [one for one in self.settings if isinstance(one, Setting)]
+        problems = {one.problem: open_scenario(*one.problem, self.data) for one in races}
         horizon: dict[tuple[str, Load], int] = {}
-        for setting in self.settings:
-            if isinstance(setting, Day) or open_scenario(*setting.problem, self.data).known:
-                continue
-            steady = isinstance(setting.load, int | float)
-            length = self.replications if steady else setting.episodes
-            horizon[setting.problem] = max(length, horizon.get(setting.problem, 0))
-        wanted = [TruthOf(*key, n, self.replications) for key, n in horizon.items()]
-        found = self._found(wanted)
-        return {(what.testbed, what.load): Truth(**arrays) for what, arrays in found.items()}
+        for setting in races:
+            if not problems[setting.problem].known:
+                steady = isinstance(setting.load, int | float)
+                length = self.replications if steady else setting.episodes
+                horizon[setting.problem] = max(length, horizon.get(setting.problem, 0))
+        wanted = {key: TruthOf(*key, n, self.replications) for key, n in horizon.items()}
+        found = self._found(wanted.values())
+        truths = {key: problems[key].knowing(Truth(**found[wanted[key]])) for key in wanted}
+        return problems | truths
 
-    def tasks(self, what: Run, seeds: Sequence[Sequence[int]] | None = None) -> list[Task]:
-        """Return the pieces of a setting, a day or a truth; `seeds` names those of each piece."""
-        key = run_key(what, self.data)
-        if isinstance(what, TruthOf):
-            return [Task(piece_key(what, key), run_truth, (*what, self.data))]
-        run: Callable[..., Arrays] = run_days if isinstance(what, Day) else run_piece
-        last = what.first_seed + what.seeds
-        starts = range(what.first_seed, last, SEEDS_PER_PIECE)
-        parts = seeds or [range(first, min(first + SEEDS_PER_PIECE, last)) for first in starts]
-        same = what._replace(seeds=0)
-        return [
-            Task(piece_key(same, key, tuple(part)), run, (what, tuple(part), self.data))
-            for part in parts
-        ]
+    def tasks(self, what: Run) -> list[Task]:
+        """Return the tasks of a setting, a day or a truth: one for each of its pieces."""
+        key, run = run_key(what, self.data), RUNNERS[type(what)]
+        return [Task(piece_key(one, key), run, (one, self.data)) for one in pieces_of(what)]
 
     def compute(self, tasks: Sequence[Task], progress: bool = True) -> dict[str, Arrays]:
         """Return the pieces by key; those that are not in the folder of pieces are computed."""
@@ -171,17 +155,26 @@ class Sweep:
                     np.savez_compressed(file, **arrays)
         return {key: read_arrays(file) for key, file in files.items()}
 
+    def computed(self, wanted: Iterable[Run]) -> dict[Run, Arrays]:
+        """Compute settings, days or truths, also stored ones; existing pieces are not run again."""
+        tasks = {what: self.tasks(what) for what in wanted}
+        every = [task for some in tasks.values() for task in some]
+        random.Random(0).shuffle(every)  # pieces differ in length, and the time left is that of all
+        pieces = self.compute(every)
+        parts = {what: [pieces[task.key] for task in some] for what, some in tasks.items()}
+        return {
+            what: {name: np.concatenate([one[name] for one in some]) for name in some[0]}
+            for what, some in parts.items()
+        }
+
     def _found(self, wanted: Iterable[Any]) -> dict[Any, Arrays]:
         """Return the arrays of settings, days or truths, stored or computed, in their order."""
         keys = {what: run_key(what, self.data) for what in wanted}
         found = {w: kept for w, key in keys.items() if (kept := self._stored(w, key)) is not None}
-        missing = {what: self.tasks(what) for what in keys if what not in found}
+        missing = [what for what in keys if what not in found]
         if outdated := sum(run_name(what) in self.store for what in missing):
             print(f"{outdated} of {len(keys)} stored results are of other versions: computed anew")
-        pieces = self.compute([task for tasks in missing.values() for task in tasks])
-        for what, tasks in missing.items():
-            parts = [pieces[task.key] for task in tasks]
-            found[what] = {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
+        found |= self.computed(missing)
         if os.environ.get("RRL_RESULTS") == "store":
             for what in missing:
                 read = {n: a for n, a in found[what].items() if self.costs or n != "costs"}
@@ -193,7 +186,7 @@ class Sweep:
     def _stored(self, what: Run, key: Key) -> Arrays | None:
         """Return a stored result if it is of the present code and has all that is wanted."""
         name = run_name(what)
-        if not self.store.is_present(name, key):
+        if self.store.changes(name, key):
             return None
         arrays = read_arrays(self.store.path(name))
         if isinstance(what, TruthOf):
@@ -224,11 +217,26 @@ def piece_key(*about: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-# --- Pieces: what a worker process runs, and what the result depends on --------------------------
+# --- Pieces: what a worker process runs -----------------------------------------------------------
 
 
-def run_piece(setting: Setting, seeds: Sequence[int], data: str) -> Arrays:
-    """Race one setting from some seeds.
+def pieces_of(what: Run) -> list[Run]:
+    """Divide a setting or a day into the same with a few seeds each; a truth is one piece.
+
+    Examples
+    --------
+    >>> [(one.first_seed, one.seeds) for one in pieces_of(Setting("pool", 10.0, "rrl", 7, 100))]
+    [(0, 5), (5, 2)]
+    """
+    if isinstance(what, TruthOf):
+        return [what]
+    last = what.first_seed + what.seeds
+    starts = range(what.first_seed, last, SEEDS_PER_PIECE)
+    return [what._replace(first_seed=n, seeds=min(SEEDS_PER_PIECE, last - n)) for n in starts]
+
+
+def run_setting(setting: Setting, data: str) -> Arrays:
+    """Race one setting from its seeds.
 
     Returns
     -------
@@ -239,12 +247,22 @@ def run_piece(setting: Setting, seeds: Sequence[int], data: str) -> Arrays:
     scenario = open_scenario(*setting.problem, data)
     objective = parse_objective(setting.objective, most_cpus(scenario.space))
     make = agents.maker(setting.agent)
+    seeds = range(setting.first_seed, setting.first_seed + setting.seeds)
     runs = race(scenario, make, seeds, setting.episodes, objective=objective)
     costs = np.asarray(runs.costs, dtype=np.float32)
     return {"chosen": runs.chosen, "recommended": runs.recommended, "costs": costs}
 
 
-def run_truth(testbed: str, load: Load, episodes: int, replications: int, data: str) -> Arrays:
+def run_truth(what: TruthOf, data: str) -> Arrays:
     """Find the truth of one problem, as :class:`rrl.studies.scenario.Truth` has it."""
-    where = open_scenario(testbed, load, data)
-    return find_truth(where, replications=replications, episodes=episodes)._asdict()
+    where = open_scenario(what.testbed, what.load, data)
+    found = find_truth(where, replications=what.replications, episodes=what.episodes)
+    return found._asdict()
+
+
+RUNNERS: dict[type, Callable[..., Arrays]] = {
+    Setting: run_setting,
+    Day: run_days,
+    TruthOf: run_truth,
+}
+"""What runs a setting, a day or a truth: each takes it and the folder of the data."""

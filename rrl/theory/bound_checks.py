@@ -143,7 +143,7 @@ def exogenous(rng: np.random.Generator, count: int) -> Iterator[Check]:
 
 
 def noisy(rng: np.random.Generator, count: int) -> Iterator[Check]:
-    """Corollary: check means over regions of a line, with normal noise and uniform visits."""
+    """Corollary 6: check means over regions of a line, with normal noise and uniform visits."""
     delta, n = 0.05, 12
     position = np.arange(n)
     cost = rng.uniform(-1, 1, (count, n)).cumsum(axis=1)  # Lipschitz with constant 1

@@ -130,7 +130,7 @@ def error_after(
     return b + np.asarray(rate, dtype=float) ** np.asarray(covers, dtype=float) * excess
 
 
-# --- Price (theorem 2) -------------------------------------------------------------------------
+# --- Price (theorems 2 to 4) -------------------------------------------------------------------
 
 
 def variation(values: Floats, near: Mask) -> Floats:
@@ -231,7 +231,7 @@ def hardest(gamma: float) -> tuple[Floats, Floats, Floats]:
     return cost, transition, np.eye(4)[[1, 1, 3, 3]]
 
 
-# --- The best radius (corollary) ---------------------------------------------------------------
+# --- The best radius (corollary 6) -------------------------------------------------------------
 
 
 def noise_scale(
@@ -260,16 +260,17 @@ def needed_steps(
 
 
 def noisy_error(radius: ArrayLike, lipschitz: float, a: ArrayLike, d: int) -> Floats:
-    """Corollary: region means err by at most ``L rho + a rho^(-d/2)``, with probability 1 - delta.
+    """Corollary 6: region means err by at most ``L rho + a rho^(-d/2)``.
 
-    `lipschitz` is L, the largest change of the cost per unit of distance.
+    This holds with probability 1 - delta. `lipschitz` is L, the largest change of the cost per unit
+    of distance.
     """
     rho = np.asarray(radius, dtype=float)
     return lipschitz * rho + np.asarray(a, dtype=float) * rho ** (-d / 2)
 
 
 def best_radius(lipschitz: float, a: ArrayLike, d: int) -> Floats:
-    """Corollary: :func:`noisy_error` is smallest at the radius ``(d a / 2 L)^(2 / (d + 2))``.
+    """Corollary 6: :func:`noisy_error` is smallest at the radius ``(d a / 2 L)^(2 / (d + 2))``.
 
     Because a falls as t^(-1/2), this radius and the error at it fall as ``t^(-1/(d+2))``.
 

@@ -146,18 +146,6 @@ def cover_ends(near: NDArray[np.bool_], chosen: NDArray[np.int64]) -> list[int]:
     return ends
 
 
-def first_below(curve: Floats, level: float) -> Floats:
-    """Return the episodes until each row is first at most `level`; infinite if it never is.
-
-    Examples
-    --------
-    >>> first_below(np.array([[3.0, 1.0, 2.0], [3.0, 3.0, 3.0]]), 2.0)
-    array([ 2., inf])
-    """
-    below = curve <= level
-    return np.where(below.any(axis=1), below.argmax(axis=1) + 1.0, np.inf)
-
-
 def slope_interval(
     x: ArrayLike, samples: ArrayLike, rng: np.random.Generator
 ) -> tuple[float, float, float]:

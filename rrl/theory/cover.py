@@ -110,11 +110,18 @@ def exact_cover_tail(near: Mask, visiting: ArrayLike, steps: ArrayLike) -> Float
 def cover_times(near: Mask, runs: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Simulate cover times (steps) under uniform visits: shape (runs,).
 
+    Raises
+    ------
+    ValueError
+        If a cell lies in no region, so that it is never covered.
+
     Examples
     --------
     >>> cover_times(np.ones((6, 6)) > 0, 3, np.random.default_rng(0))
     array([1, 1, 1])
     """
+    if not near.any(axis=0).all():
+        raise ValueError("a cell lies in no region, not even its own: no cover ends")
     sizes = near.sum(axis=1)
     members = np.flatnonzero(near) % len(near)
     return _cover_times(members, np.r_[0, sizes.cumsum()], runs, rng)

@@ -21,6 +21,9 @@ The proofs are in ``notebooks/04_theory_bound.ipynb``.
 It takes a configuration that promises to cost less than the incumbent for one that promises to cost
 as much, which makes the saving smaller and the price higher. (Its other limits, on sds and
 exponents, only stop trials, as long as H is below 10^12.)
+One trial of `rrl-gp` does not follow from the rule: an agent that begins elsewhere measures the
+middle of the grid second (:class:`rrl.core.region.WholeSpace`). The theorem is about the episodes
+after it.
 
 The theorem is about the price of trials. It does not say that the optimum is found. When no trial
 pays, the expected saving of each is at most its price, divided by H.

@@ -14,13 +14,11 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.tuning.episode import Server, measure_valid
-from rrl.tuning.loop import shown_load
+from rrl.tuning.loop import draw_run, shown_load
 from rrl.tuning.objective import MeanLatency, Objective
-from rrl.workloads.workload import Workload
-from rrl.workloads.workload import episodes as cut
+from rrl.workloads.workload import Times, Workload
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -98,18 +96,7 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         self.observation_space = spaces.Box(np.zeros_like(high), high)
         least, most = space.positions.min(axis=0), space.positions.max(axis=0)
         self._places = (space.positions - least) / np.where(most > least, most - least, 1.0)
-        self._parts: list[NDArray[np.float64]] = []
-        self._done = 0
-
-    def configuration(self, action: Any) -> Configuration:
-        """Return the configuration that an action stands for.
-
-        Raises
-        ------
-        ValueError
-            If the action is not in the action space.
-        """
-        return self.server.space[self._index(action)]
+        self._parts: list[Times] = []  # arrivals of the steps that are left, the next one last
 
     def _index(self, action: Any) -> int:
         try:
@@ -122,10 +109,10 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
     ) -> tuple[Observation, dict[str, Any]]:
         """Start again with new arrivals; see :meth:`gymnasium.Env.reset`."""
         super().reset(seed=seed)
-        arrivals_rng, self._server_rng = self.np_random.spawn(2)
-        stretch = self.workload.arrivals((self.steps + 1) * self.requests, arrivals_rng)
-        self._parts, self._done = list(cut(stretch, self.requests)), 0
-        return self._observe(0.0, np.zeros(self._places.shape[1])), {}
+        drawn = draw_run(self.workload, self.steps, self.requests, self.np_random)
+        load, parts, self._server_rng = drawn
+        self._parts = list(parts)[::-1]
+        return self._observe(load, 0.0, np.zeros(self._places.shape[1])), {}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Serve an episode; see :meth:`gymnasium.Env.step`.
@@ -143,11 +130,9 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
             If the server fails permanently.
         """
         index = self._index(action)
-        if self._done + 1 >= len(self._parts):
+        if not self._parts:
             raise gymnasium.error.ResetNeeded("this run is over or has not begun: call reset()")
-        self._done += 1
-        configuration = self.server.space[index]
-        arrivals = self._parts[self._done]
+        configuration, arrivals = self.server.space[index], self._parts.pop()
         episode, _ = measure_valid(self.server, configuration, arrivals, self._server_rng)
         cost = float(self.objective(episode))
         info = {
@@ -156,14 +141,8 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
             "latency": episode.latency.copy(),
             "status": episode.status.copy(),
         }
-        return (
-            self._observe(cost, self._places[index]),
-            -cost,
-            False,
-            self._done == self.steps,
-            info,
-        )
+        seen = self._observe(shown_load(episode.arrivals), cost, self._places[index])
+        return seen, -cost, False, not self._parts, info
 
-    def _observe(self, cost: float, place: NDArray[np.float64]) -> Observation:
-        load = shown_load(self._parts[self._done])
+    def _observe(self, load: float, cost: float, place: NDArray[np.float64]) -> Observation:
         return np.clip([load, cost, *place], 0.0, _LARGEST).astype(np.float32)

@@ -18,10 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
-from rrl.support.errors import GeneratorError
+from rrl.support.errors import GeneratorError, ServerError
 from rrl.tuning.watch import Watch
 
 MAX_INVALID = 5  # episodes in a row; after these, the machine is too busy to measure anything
+MEMORY = "memory_bytes"
+"""Where an episode's `info` has the resident memory of the server, if that is known."""
 
 
 class Status(IntEnum):
@@ -236,8 +238,10 @@ def measure_valid(
 ) -> tuple[Episode, list[Episode]]:
     """Return a valid episode, and the invalid ones before it.
 
-    The bad requests of invalid episodes use up the watch's allowance, too, and the seconds of their
-    switches are in the valid episode's ``switch_s``.
+    The bad requests of invalid episodes use up the watch's allowance, too. If a server fails after
+    them, its error counts them as lost. If nothing of the allowance is left, the last invalid
+    episode is returned, as one that the watch has stopped. The seconds of their switches are in the
+    ``switch_s`` of the returned one.
 
     Raises
     ------
@@ -251,9 +255,17 @@ def measure_valid(
         if watch is None:
             episode = server.measure(configuration, arrivals, rng)
         else:
-            left = watch.allowance - sum(bad_requests(one, watch.late_s)[1] for one in invalid)
-            own = replace(watch, allowance=max(left, 1))
-            episode = server.measure(configuration, arrivals, rng, watch=own)
+            bad = sum(bad_requests(one, watch.late_s)[1] for one in invalid)
+            if bad >= watch.allowance:
+                last = invalid.pop()
+                last = replace(last, info={**last.info, "aborted": "budget"})
+                return _with_switches(last, invalid), invalid
+            own = replace(watch, allowance=watch.allowance - bad)
+            try:
+                episode = server.measure(configuration, arrivals, rng, watch=own)
+            except ServerError as error:
+                error.lost += bad
+                raise
         if episode.valid:
             return _with_switches(episode, invalid), invalid
         invalid.append(episode)  # its requests were late before they left
@@ -275,11 +287,14 @@ def bad_requests(episode: Episode, late_s: float | None) -> tuple[int, int]:
     """Return the number of requests of an episode, and of those that failed or were late.
 
     Those of other clients, which a server reports with an episode, count like the others. Without a
-    limit `late_s` in seconds, none is bad.
+    limit `late_s` in seconds, only failed ones are bad.
+
+    Examples
+    --------
+    >>> bad_requests(Episode({}, [0.0, 0.1], [0.02, 0.03], [0, 14]), None)
+    (2, 1)
     """
     latency, status = episode.info.get("others", (np.empty(0), np.empty(0)))
-    requests = len(episode) + len(latency)
-    if late_s is None:
-        return requests, 0
-    others = int(np.count_nonzero((status != 0) | (latency > late_s)))
-    return requests, episode.bad(late_s) + others
+    limit_s = np.inf if late_s is None else late_s
+    others = int(np.count_nonzero((status != 0) | (latency > limit_s)))
+    return len(episode) + len(latency), episode.bad(limit_s) + others

@@ -3,16 +3,19 @@
 The default configuration is what serves without tuning. A request is bad if it failed or was late
 (:mod:`rrl.tuning.watch`). The guard keeps this promise for any agent, with probability at least
 1 - `DELTA`: at every moment, the number of bad requests of all trials is at most `budget`, plus the
-number that the default would have caused among the same requests. A trial is every episode of
-another configuration than the default.
+number that the default would have caused on average among the same requests. A trial is every
+episode of another configuration than the default.
 
 A server that other clients use, too, measures their requests and reports them with the episode.
 They count like the others.
 
 The promise holds because a trial is admitted, and goes on, only while all its open requests may
 become bad without breaking it. The default's fraction of bad requests is known only from the
-default's own episodes, so the guard uses a lower confidence bound of it. The promise concerns the
-requests that the server measures. It assumes that this fraction does not fall with time.
+default's own episodes, so the guard uses a lower confidence bound of it. It assumes that this
+fraction is the same at all times. The promise concerns the requests that the server measures: those
+of an episode that an interrupt or an error ended are unknown to a run that continues. Nobody plans
+the requests of other clients, so a burst of them may go beyond the budget before the watch looks
+again.
 
 :func:`guarded_steps` is the loop under a guard: the agent chooses, and the guard admits, measures
 and returns to the default. `rrl tune` and the runs on live servers use it. The loop without a guard
@@ -228,20 +231,21 @@ class Guard:
         ServerError
             If the default itself fails, or no configuration is to blame.
         """
-        watch, why = self.watch(configuration), ""
+        watch, requests, bad, ended, why = self.watch(configuration), 0, 0, "", ""
         self.serves = dict(configuration)
         try:
             episode, invalid = measure_valid(server, configuration, arrivals, rng, watch)
-            check_answered(episode)
             counts = [bad_requests(one, self.late_s) for one in (*invalid, episode)]
             requests, bad = (sum(column) for column in zip(*counts, strict=True))
+            check_answered(episode)
             why = str(episode.info.get("aborted", ""))
             ended = "aborted" if why else ""
         except ServerError as error:
             if self.is_default(configuration) or isinstance(error, GeneratorError):
                 raise
             episode, invalid = unanswered(configuration, arrivals), []
-            requests, bad, ended, why = error.lost, error.lost, "crashed", str(error)
+            requests, bad = requests + error.lost, bad + error.lost
+            ended, why = "crashed", str(error)
         cost = objective(episode)
         shuns = ended == "crashed" or why == "worse"
         charge = cost if shuns else None
@@ -374,8 +378,7 @@ def check_answered(episode: Episode) -> None:
         return
     words = episode.info.get("failure") or Status(int(episode.status[0])).name
     raise ServerError(
-        f"all {len(episode)} requests to {in_words(episode.configuration)} failed: {words}",
-        lost=len(episode),
+        f"all {len(episode)} requests to {in_words(episode.configuration)} failed: {words}"
     )
 
 

@@ -14,7 +14,8 @@ def lower_mean(values: ArrayLike, delta: float) -> float:
     With a probability of at least 1 - `delta`, no bound of a growing sample ever exceeds the true
     mean. A gambler bets against each candidate mean m: a capital of 1 grows by the factor
     ``1 + bet (x - m)`` with each value x. If m is the true mean, the capital is not expected to
-    grow. So m is excluded when its capital has reached 1 / delta.
+    grow. So m is excluded when its capital has reached 1 / delta. The capital falls as m grows, so
+    what is excluded lies below one bound.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Objectives: each turns an episode into the one number that an agent minimises.
 
-Failed and rejected requests are never left out. In a latency, each of them counts `failure_s`
+Failed and rejected requests are never left out. In a latency, each of them counts `FAILURE_S`
 seconds, or the time that it took if that is longer. In a fraction of violations, each of them is
 one violation. So no configuration can look fast because it rejects requests.
 """
@@ -32,37 +32,32 @@ class Objective(Protocol):
         ...
 
 
-def charged_latency(episode: Episode, failure_s: float = FAILURE_S) -> NDArray[np.float64]:
+def charged_latency(episode: Episode) -> NDArray[np.float64]:
     """Return the latency of each request in seconds, shape (n,).
 
-    A failed request counts `failure_s` seconds or more.
+    A failed request counts `FAILURE_S` seconds or more.
 
     Examples
     --------
     >>> charged_latency(Episode({}, [0.0, 0.1], [0.02, 0.001], [0, 14]))
     array([ 0.02, 10.  ])
     """
-    return np.where(episode.ok, episode.latency, np.maximum(episode.latency, failure_s))
+    return np.where(episode.ok, episode.latency, np.maximum(episode.latency, FAILURE_S))
 
 
 @dataclass(frozen=True)
 class MeanLatency:
-    """Mean latency of all requests, in seconds; a failed one counts `failure_s` or more.
+    """Mean latency of all requests, in seconds; a failed one counts `FAILURE_S` or more.
 
     Examples
     --------
-    >>> MeanLatency(failure_s=1.0)(Episode({}, [0.0, 0.1], [0.02, 0.001], [0, 14]))
-    0.51
+    >>> MeanLatency()(Episode({}, [0.0, 0.1], [0.02, 0.001], [0, 14]))
+    5.01
     """
-
-    failure_s: float = FAILURE_S
-
-    def __post_init__(self) -> None:
-        positive("failure_s", self.failure_s, "s")
 
     def __call__(self, episode: Episode) -> float:
         """Return the cost of an episode."""
-        return float(charged_latency(episode, self.failure_s).mean())
+        return float(charged_latency(episode).mean())
 
     def __str__(self) -> str:
         return "mean"
@@ -70,7 +65,7 @@ class MeanLatency:
 
 @dataclass(frozen=True)
 class Percentile:
-    """A percentile of the latency, in seconds; a failed request counts `failure_s` or more.
+    """A percentile of the latency, in seconds; a failed request counts `FAILURE_S` or more.
 
     It is the smallest latency that at least `q` percent of the requests do not exceed.
 
@@ -78,13 +73,11 @@ class Percentile:
     ----------
     q : float
         The percentile, above 0 and below 100. For the p99 it is 99.
-    failure_s : float, optional
-        The least latency that a failed request counts, in seconds.
 
     Raises
     ------
     ValueError
-        If one of the two is out of range.
+        If `q` is out of range.
 
     Examples
     --------
@@ -96,18 +89,16 @@ class Percentile:
     """
 
     q: float
-    failure_s: float = FAILURE_S
 
     def __post_init__(self) -> None:
         if not 0 < self.q < 100:
             raise ValueError(
                 f"a percentile must lie between 0 and 100, both excluded, got {self.q!r}"
             )
-        positive("failure_s", self.failure_s, "s")
 
     def __call__(self, episode: Episode) -> float:
         """Return the cost of an episode."""
-        charged = charged_latency(episode, self.failure_s)
+        charged = charged_latency(episode)
         return float(np.percentile(charged, self.q, method="inverted_cdf"))
 
     def interval(self, episode: Episode, effect: float = 1.0) -> tuple[float, float]:
@@ -136,7 +127,7 @@ class Percentile:
         at_most = bdtr(np.arange(n), n, self.q / 100)  # P(fewer than k + 1 lie below), k < n
         low = int(np.searchsorted(at_most, miss, side="right"))  # ranks count from 1
         high = int(np.searchsorted(at_most, 1 - miss, side="left")) + 1
-        ordered = np.sort(charged_latency(episode, self.failure_s))
+        ordered = np.sort(charged_latency(episode))
         down, up = low * len(ordered) // n, -(-high * len(ordered) // n)  # of all the requests
         return (
             float(ordered[down - 1]) if low else 0.0,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 from rrl.support.errors import UsageError
-from rrl.support.machine import memory_bytes
-from rrl.tuning.constrained import RESOURCES, Constrained
+from rrl.tuning.constrained import Constrained
 from rrl.tuning.objective import MeanLatency, Objective, Percentile, SLOViolations, Weighted
 from rrl.tuning.presets import CPUS
 from rrl.tuning.slo import parse_slo
@@ -21,9 +20,8 @@ def parse_objective(name: str, most_cpus: int | None = None) -> Objective:
     ----------
     name : str
         The name is ``mean``; ``p`` and a percentile, as in ``p99.9``; ``slo:`` and a time in
-        seconds, as in ``slo:0.1``; or a weighted sum of these, as in ``0.7*mean+0.3*p99``. Or it
-        names a resource and the service-level objective to keep: ``cpus with p99<80ms`` (the fewest
-        CPUs) or ``memory with p99<80ms`` (the least memory).
+        seconds, as in ``slo:0.1``; or a weighted sum of these, as in ``0.7*mean+0.3*p99``. Or it is
+        the fewest CPUs that keep a service-level objective, as in ``cpus with p99<80ms``.
     most_cpus : int, optional
         The highest number of CPUs of any configuration, see
         :func:`rrl.tuning.constrained.most_cpus`. The fewest CPUs need it.
@@ -39,27 +37,21 @@ def parse_objective(name: str, most_cpus: int | None = None) -> Objective:
     Examples
     --------
     >>> parse_objective("mean"), parse_objective("p99").q, parse_objective("slo:0.1").target_s
-    (MeanLatency(failure_s=10.0), 99.0, 0.1)
+    (MeanLatency(), 99.0, 0.1)
     >>> str(parse_objective("mean + 0.5*slo:0.1"))
     '1*mean+0.5*slo:0.1'
     >>> str(parse_objective("cpus with p99 < 80ms", most_cpus=2))
     'cpus with p99<80ms'
     """
-    resource, limited, slo = name.partition(" with ")
-    if limited:
-        return _constrained(resource.strip(), slo, name, most_cpus)
+    what, limited, slo = name.partition(" with ")
+    if limited and what.strip() == CPUS:
+        kept = parse_slo(slo)
+        if most_cpus is None:
+            raise UsageError(f"objective {name!r} needs a knob such as --knob cpus=1,2")
+        return Constrained(kept, most_cpus)
     parts = re.sub(r"\s", "", name).split("+")
     terms = [_term(part, name) for part in parts]
     return terms[0][1] if len(terms) == 1 and "*" not in name else Weighted(terms)
-
-
-def _constrained(resource: str, slo: str, name: str, most_cpus: int | None) -> Objective:
-    if resource not in RESOURCES:
-        raise _unknown(name)
-    most = most_cpus if resource == CPUS else memory_bytes()
-    if most is None:
-        raise UsageError(f"objective {name!r} needs a knob such as --knob cpus=1,2")
-    return Constrained(parse_slo(slo), resource, most)
 
 
 def _term(part: str, name: str) -> tuple[float, Objective]:
@@ -73,11 +65,7 @@ def _term(part: str, name: str) -> tuple[float, Objective]:
             return scale, Percentile(float(kind[1:]))
         if re.fullmatch("slo:" + _NUMBER, kind):
             return scale, SLOViolations(float(kind[4:]))
-    raise _unknown(name)
-
-
-def _unknown(name: str) -> ValueError:
-    return ValueError(
+    raise ValueError(
         f"unknown objective {name!r}: use mean, p99, slo:SECONDS, a sum such as mean+0.5*p99, or "
-        "'cpus with p99<80ms' or 'memory with p99<80ms'"
+        "'cpus with p99<80ms'"
     )

@@ -121,19 +121,18 @@ def effective_space(knobs: Mapping[str, Sequence[Value]], cores: int | None = No
     >>> effective_space({"batch_threads": (0, 2), "max_batch_size": (1, 4), "inter_op": (1, 2)})
     ConfigSpace(batch_threads[2] x max_batch_size[2] x inter_op[2], 6 available)
     """
-    shape = [len(values) for values in knobs.values()]
-    index, available = dict(zip(knobs, np.indices(shape), strict=True)), np.ones(shape, dtype=bool)
+    whole = ConfigSpace([serving_knob(name, values) for name, values in knobs.items()])
+    index = dict(zip(whole.names, whole.value_indices.T, strict=True))
+    everywhere = np.ones(len(whole), dtype=bool)
 
     def has(name: str, value: int) -> NDArray[np.bool_]:
         """Return where a knob has a value; this is nowhere if the knob is absent."""
-        return np.array(knobs[name])[index[name]] == value if name in knobs else ~available
+        return np.array(knobs[name])[index[name]] == value if name in knobs else ~everywhere
 
     def first(name: str) -> NDArray[np.bool_]:
         """Return where a knob has its first value; this is everywhere if the knob is absent."""
-        return index[name] == 0 if name in knobs else np.ones_like(available)
+        return index[name] == 0 if name in knobs else everywhere
 
     off, single = has("batch_threads", 0), has("max_batch_size", 1)
-    available &= ~off | first("max_batch_size")
-    available &= ~(off | single) | first("batch_timeout_micros")
-    made = [serving_knob(name, values) for name, values in knobs.items()]
-    return ConfigSpace(made, available=available, cores=cores)
+    kept = (~off | first("max_batch_size")) & (~(off | single) | first("batch_timeout_micros"))
+    return ConfigSpace(whole.knobs, available=whole.value_indices[kept], cores=cores)

@@ -14,7 +14,6 @@ from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.presets import SERVING_KNOBS
-from rrl.tuning.warm_start import WarmSimilarity, WarmStart
 
 
 def recommended(
@@ -22,13 +21,12 @@ def recommended(
     rng: np.random.Generator,
     *,
     start: Configuration | None = None,
-    warm: WarmStart | None = None,
     **settings: Any,
 ) -> RRL:
     """Make the agent `rrl-gp`, which starts from what serves now.
 
-    A Gaussian process estimates the whole space from all measurements. A trial serves if it is
-    expected to save more than its price.
+    A Gaussian process estimates the whole space from all measurements. The first trial is the
+    middle of the grid. Any other one serves only if it is expected to save more than its price.
 
     Parameters
     ----------
@@ -37,12 +35,8 @@ def recommended(
     start : configuration, optional
         The configuration that serves now. It serves first. Somebody chose it, so costs far from
         all measurements are expected to be higher. If it is not given and all knobs are knobs of
-        TensorFlow Serving, it is the default of TensorFlow Serving. For other knobs, a warm start
-        gives it. Without one, the agent begins in the middle of the grid and expects nothing of
-        distant costs.
-    warm : WarmStart, optional
-        What earlier measurements of another model, load or machine say, see
-        :mod:`rrl.tuning.warm_start`.
+        TensorFlow Serving, it is the default of TensorFlow Serving. For other knobs, the agent
+        begins in the middle of the grid and expects nothing of distant costs.
     **settings
         Of :class:`rrl.core.rrl.RRL`; they replace single settings.
 
@@ -67,7 +61,4 @@ def recommended(
         "exploration": ExpectedSaving(),
         "learning_rate": 1.0,  # each estimate is made of all measurements
     }
-    if warm is not None and not warm.flat:
-        kept |= {"similarity": WarmSimilarity(warm.trend), "region": WholeSpace(middle=False)}
-        start = space[int(warm.trend.argmin())] if start is None else start
     return RRL(space, rng, start=start, **(kept | settings))

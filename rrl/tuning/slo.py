@@ -40,9 +40,9 @@ class SLO:
         Returns
         -------
         dict
-            ``value_s``, the ends ``low_s`` and ``high_s`` of its 95 % interval (all in seconds;
-            ``high_s`` is None if nothing limits it), and the ``word``. The word is "met" if the
-            whole interval is within the target, "missed" if no part of it is, and "undecided"
+            ``slo``, ``value_s``, the ends ``low_s`` and ``high_s`` of its 95 % interval (all in
+            seconds; ``high_s`` is None if nothing limits it), and the ``word``, which is "met" if
+            the whole interval is within the target, "missed" if no part of it is, and "undecided"
             otherwise. The interval is that of the percentile over all requests, or Student's of the
             mean over episodes. For the percentile, requests count as fewer independent ones as they
             scatter together, see :func:`requests_as_one`.
@@ -50,7 +50,7 @@ class SLO:
         if isinstance(self.statistic, Percentile):
             joined = join(episodes)
             value = self.statistic(joined)
-            effect = requests_as_one(episodes, value, self.statistic.failure_s)
+            effect = requests_as_one(episodes, value)
             low, high = self.statistic.interval(joined, effect=effect)
         else:
             means = np.array([self.statistic(episode) for episode in episodes])
@@ -71,7 +71,7 @@ def _mean_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
     return mean, max(mean - half, 0.0), mean + half
 
 
-def requests_as_one(episodes: Sequence[Episode], latency_s: float, failure_s: float) -> float:
+def requests_as_one(episodes: Sequence[Episode], latency_s: float) -> float:
     """Return how many requests count as one independent request.
 
     Requests of one queue are late together. So the fraction of those that take longer than
@@ -86,16 +86,16 @@ def requests_as_one(episodes: Sequence[Episode], latency_s: float, failure_s: fl
     Examples
     --------
     >>> fast, slow = (Episode({}, range(100), np.full(100, x), np.zeros(100)) for x in (0.1, 1.0))
-    >>> round(requests_as_one([fast, slow] * 10, 0.5, failure_s=10.0))  # all late or none
+    >>> round(requests_as_one([fast, slow] * 10, 0.5))  # all late or none
     120
-    >>> requests_as_one([fast], 0.5, failure_s=10.0)
+    >>> requests_as_one([fast], 0.5)
     1.0
     """
     from scipy.special import stdtrit
 
     if len(episodes) < 2:
         return 1.0
-    charged = [charged_latency(one, failure_s) for one in episodes]
+    charged = [charged_latency(one) for one in episodes]
     unsure = stdtrit(len(episodes) - 1, 0.975) / stdtrit(np.inf, 0.975)
     effects = [1.0]
     for beyond in (np.greater, np.greater_equal):  # many requests may take just as long

@@ -150,7 +150,7 @@ class Fleet:
 
     Examples
     --------
-    >>> Fleet(devices=5000, period=60.0, jitter=0.5).rate.__round__(2)
+    >>> round(Fleet(devices=5000, period=60.0, jitter=0.5).rate, 2)
     83.33
     """
 

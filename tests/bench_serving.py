@@ -1,16 +1,15 @@
-"""What a service at a port costs its clients: a call through Envoy, a hand-over, and a hang.
+"""How late the load generator is, what Envoy costs clients, and when the guard knows of a hang.
 
-`python tests/bench_handover.py --switches 100` (ten minutes and more) serves the keyword model.
+`python tests/bench_serving.py` (a few minutes) serves the keyword model.
 
-- It calls the model in turns: in this process, from message to message, then directly, and through
-  Envoy. It prints the medians, and those of the paired differences with 95 % intervals.
-- Then requests go through Envoy at 50 a second without a pause, while configurations take over from
-  one another. It prints how many requests failed, how long a hand-over takes, and the latency
-  during hand-overs (from the start of the new server to the end of the old one) and between them.
+- Poisson arrivals go to the server itself. The slip counts from the scheduled time; an episode is
+  valid if its mean is at most 10 % of the mean latency.
+- Then it calls the model in turns: in this process, from message to message, then directly, and
+  through Envoy. It prints the medians, and those of the paired differences with 95 % intervals.
 - Then calls of another client hang at a trial, at random times. A look every `LOOK_S` seconds, as
   the guard looks, tells how many seconds beyond its limit each call was known as late.
 
-The run ends with 1 if a request failed, or if a hang was known later than `LATEST_S`.
+The run ends with 1 if a hang was known later than `LATEST_S`.
 """
 
 from __future__ import annotations
@@ -18,12 +17,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -33,18 +30,46 @@ from rrl.core.space import ConfigSpace
 from rrl.serving import models
 from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import ModelServer
+from rrl.serving.live import MAX_SLIP_FRACTION
 from rrl.serving.loadgen import Client, predict_request
 from rrl.serving.saved_model import random_request
 from rrl.serving.servable import LoadedModel
-from rrl.serving.volley import HEAD_START_S, LOOK_S
-from rrl.tuning.episode import Episode
-from rrl.tuning.objective import Percentile
+from rrl.serving.volley import LOOK_S
 
 MS = 1000.0
-CHUNK = 50  # requests of one schedule; the next begins when its last answer is there
+N = 400  # requests of an episode
 LATEST_S = 0.2  # later than this, the guard would act on old news
 LIMIT_S = 0.25  # of a request that is not late
 SPACE = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
+
+
+# --- the load generator ---------------------------------------------------------------------------
+
+
+def milliseconds(values: np.ndarray) -> str:
+    """Median and p99."""
+    return f"{MS * np.median(values):7.2f} {MS * np.quantile(values, 0.99):7.2f}"
+
+
+def slip(address: str, inputs: dict, rounds: int) -> None:
+    """Print a line for each rate; times in milliseconds."""
+    print("rate/s  latency p50, p99  slip p50, p99  fraction valid")
+    with Client(address, "keyword") as client:
+        payload = client.payload(inputs)
+        client.fire(payload, np.zeros(32))
+        for rate in (100, 200, 400, 800):
+            samples = []
+            for seed in range(rounds):
+                due = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, N))
+                samples.append(client.fire(payload, due))
+            latency = milliseconds(np.concatenate([sample.latency for sample in samples]))
+            late = milliseconds(np.concatenate([sample.slip for sample in samples]))
+            fractions = np.array([sample.slip_share() for sample in samples])
+            valid = (fractions <= MAX_SLIP_FRACTION).sum()
+            print(
+                f"{rate:5d} {latency} {late} {np.median(fractions):6.3f} {valid}/{rounds}",
+                flush=True,
+            )
 
 
 # --- a call ---------------------------------------------------------------------------------------
@@ -80,64 +105,6 @@ def overhead(server: HandoverServer, inputs: dict, calls: int) -> None:
         before = now
 
 
-# --- hand-overs -----------------------------------------------------------------------------------
-
-
-def load(address: str, inputs: dict, rate: float, stop: threading.Event) -> list[NDArray]:
-    """Send requests at a steady rate until told to stop; return arrivals, latencies and codes."""
-    found = []
-    with Client(address, "keyword") as client:
-        payload, due = client.payload(inputs), np.arange(CHUNK) / rate
-        while not stop.is_set():
-            start = time.monotonic() + HEAD_START_S
-            sample = client.fire(payload, due, 30.0)
-            found.append((start + due, sample.latency, sample.status))
-    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
-
-
-def describe(name: str, seconds: NDArray[np.float64]) -> str:
-    """Median, p99 with its interval, and maximum."""
-    if not len(seconds):
-        return f"{name}: no request"
-    episode = Episode({}, np.arange(len(seconds)), seconds, np.zeros(len(seconds)))
-    p99 = Percentile(99)
-    low, high = p99.interval(episode)
-    return (
-        f"{name}: {len(seconds)} requests, median {MS * np.median(seconds):.1f} ms, "
-        f"p99 {MS * p99(episode):.1f} ms (95 % interval {MS * low:.1f} to {MS * high:.1f}), "
-        f"largest {MS * seconds.max():.0f} ms"
-    )
-
-
-def hand_over(server: HandoverServer, inputs: dict, options: argparse.Namespace) -> int:
-    """Print what hand-overs cost; return how many requests failed."""
-    rng, stop, switches = np.random.default_rng(1), threading.Event(), []
-    with ThreadPoolExecutor(1) as pool:
-        loaded = pool.submit(load, server.address, inputs, options.rate, stop)
-        try:
-            for i in range(options.switches):
-                time.sleep(options.pause)
-                began = time.monotonic()
-                server.keep(SPACE[(i + 1) % len(SPACE)])
-                server.configure(server.kept, rng)
-                switches.append((began, time.monotonic()))
-            time.sleep(options.pause)
-        finally:
-            stop.set()
-        arrivals, latency, status = loaded.result()
-    during = np.zeros(len(arrivals), dtype=bool)
-    for began, ended in switches:
-        during |= (arrivals >= began) & (arrivals <= ended)
-    low, median, high = np.quantile(np.diff(switches), [0, 0.5, 1])
-    print(f"a hand-over: median {median:.1f} s ({low:.1f} to {high:.1f})")
-    print(describe("during hand-overs", latency[during]))
-    print(describe("between them", latency[~during]))
-    failed = np.count_nonzero(status)
-    sent = f"{len(latency)} requests at {options.rate:g}/s"
-    print(f"{len(switches)} hand-overs, {sent}: {failed} failed")
-    return failed
-
-
 # --- a hang ---------------------------------------------------------------------------------------
 
 
@@ -160,8 +127,7 @@ def known_after(server: HandoverServer, trial: ModelServer, client: Client, inpu
 def hang(server: HandoverServer, inputs: dict, count: int) -> float:
     """Print when calls that hang were known as late; return the largest delay in seconds."""
     rng, late = np.random.default_rng(1), []
-    server.keep(SPACE[0])
-    trial = server.configure(SPACE[1], rng)
+    trial = server.configure(SPACE[1])
     with Client(server.address, "keyword") as client:
         for _ in range(count):
             client.predict(inputs)
@@ -176,20 +142,18 @@ def hang(server: HandoverServer, inputs: dict, count: int) -> float:
 def main() -> int:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3, help="episodes of a rate")
     parser.add_argument("--calls", type=int, default=600)
-    parser.add_argument("--switches", type=int, default=4)
-    parser.add_argument("--rate", type=float, default=50.0, help="requests/s")
-    parser.add_argument("--pause", type=float, default=1.0, help="seconds between hand-overs")
     parser.add_argument("--hangs", type=int, default=50)
     options = parser.parse_args()
-    base, rng = models.build("keyword"), np.random.default_rng(1)
-    inputs = random_request(base, rng)
+    base = models.build("keyword")
+    inputs = random_request(base, np.random.default_rng(1))
     with HandoverServer(base, SPACE, inputs=inputs) as server:
         server.keep(SPACE[0])
-        server.configure(SPACE[0], rng)
+        server.configure(SPACE[0])
+        slip(server._kept_server.address, inputs, options.rounds)
         overhead(server, inputs, options.calls)
-        bad = hand_over(server, inputs, options)
-        return int(bad > 0 or hang(server, inputs, options.hangs) > LATEST_S)
+        return int(hang(server, inputs, options.hangs) > LATEST_S)
 
 
 if __name__ == "__main__":
