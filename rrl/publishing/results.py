@@ -67,10 +67,10 @@ def gains(saved: pd.DataFrame) -> str:
     many = " or ".join(map(str, counts))
     low, *_, high = LOADS
     return (
-        f"`{OURS}` is our extension of the paper's method, and the agent of `recommended`. At a "
-        f"{high} load, the configuration that it deploys after 100 episodes saves "
-        f"{_both(saved, high, OURS, ' %')} of the mean latency of the server's default; at a {low} "
-        f"load, where less can be saved, {_both(saved, low, OURS, ' %')}. The numbers "
+        f"`{OURS}` is our extension of the paper's method, and the agent of `recommended`. After "
+        f"100 episodes at a {high} load, the configuration that `{OURS}` deploys saves "
+        f"{_both(saved, high, OURS, ' %')} of the mean latency of the server's default. At a {low} "
+        f"load less can be saved: {_both(saved, low, OURS, ' %')}. The numbers "
         f"are geometric means over {many} recordings of the real runtime. The agents replayed one "
         "half of each recording, and the other half judged them; the second number comes from "
         "exchanged halves. An oracle deploys what is best by the half that judges. We looked up "

@@ -48,7 +48,7 @@ from rrl.serving.servable import LoadedModel, found_versions, log, reason
 from rrl.serving.settings import read_batching, usable_cpus
 from rrl.support.number_options import whole
 
-MOST = 2**31 - 1  # of what is counted, as in the original
+MOST = 2**31 - 1  # the largest number that a flag takes, as in the original
 START_ERROR = 255  # exit status of tensorflow_model_server if it cannot start
 ENDS = (signal.SIGTERM, signal.SIGINT)
 
