@@ -43,7 +43,6 @@ _HOME = {
     "MeanLatency": "rrl.tuning.objective",
     "Percentile": "rrl.tuning.objective",
     "SLOViolations": "rrl.tuning.objective",
-    "Weighted": "rrl.tuning.objective",
     "Constrained": "rrl.tuning.constrained",
     "parse_objective": "rrl.tuning.objective_names",
     "SLO": "rrl.tuning.slo",

@@ -143,7 +143,7 @@ def main() -> int:
     port, rest_port, failed = free_port(), free_port(), 0
     folder = port_folder(port)
     always = ["--rest-port", str(rest_port), "--rate", "20", "--slo", f"p99<{LATE_S}s"]
-    always += ["--requests", "20", "--agent", "random", "--budget", "unlimited", "--episodes"]
+    always += ["--requests", "20", "--agent", "random", "--budget", "999999", "--episodes"]
     print(f"{'fault':28s} {'clients':12s}  calls failed   late  longest (ms)", flush=True)
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))

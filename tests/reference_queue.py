@@ -1,8 +1,7 @@
 """A slow, literal queue to hold the compiled kernel against; it shares no idea with it.
 
 Batches are objects in a deque, opened and closed as TensorFlow Serving's scheduler does it, and
-every running batch has its remaining work counted down at every event. Any kind of number will do:
-floats, or fractions for exact results.
+every running batch has its remaining work counted down at every event.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ SPACES = {
     "single": ConfigSpace([Knob("inter_op", (4,))]),
     "missing": ConfigSpace(
         [Knob("inter_op", (0, 1, 2, 4)), Knob("batch_threads", (1, 2, 4, 8))],
-        available=np.indices((4, 4)).sum(axis=0) % 3 != 1,
+        available=np.argwhere(np.indices((4, 4)).sum(axis=0) % 3 != 1),
     ),
     "table": from_table({"a": [1, 2, 3, 3], "b": [10, 20, 20, 40]}, ["a", "b"]),
 }

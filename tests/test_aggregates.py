@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl.support.aggregates import largest_interval, stratified_draws
-from rrl.support.limits import holm
+from rrl.support.aggregates import holm, largest_interval, stratified_draws
 
 
 @pytest.fixture
@@ -56,11 +55,6 @@ def test_the_largest_of_equals_is_held_by_its_interval_and_not_by_the_naive_one(
 
 
 # --- Families and censored times ------------------------------------------------------------------
-
-
-def test_holm_steps_down():
-    """Holm (1979): 0.01, 0.04, 0.03 and 0.005 are multiplied by 3, 1, 2 and 4."""
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

@@ -31,19 +31,6 @@ def said(arguments, capsys):
     return code, err
 
 
-# --- traces ---------------------------------------------------------------------------------------
-
-TIMES = range(100)
-
-
-def test_any_column_can_be_the_time(tmp_path, capsys):
-    trace = tmp_path / "t.csv"
-    trace.write_text("time,at\n" + "".join(f"never,{i}\n" for i in TIMES))
-    arguments = [*REPLAY, "--trace", str(trace), "--out", str(tmp_path / "out")]
-    assert said(arguments, capsys)[0] == 3
-    assert main([*arguments, "--time-column", "at"]) == 0
-
-
 # --- journals -------------------------------------------------------------------------------------
 
 

@@ -261,7 +261,6 @@ def test_the_networks_gradient_is_that_of_its_loss():
         away = np.abs(network(inputs) - targets)
         return np.where(away < 1, away**2 / 2, away - 0.5).mean()
 
-    before = [w.copy() for w in network.weights]
     numeric = []
     for w in network.weights:
         slope = np.zeros_like(w)
@@ -276,9 +275,6 @@ def test_the_networks_gradient_is_that_of_its_loss():
     slopes = np.concatenate([slope.ravel() for slope in numeric])
     mean = network._mean  # after one step Adam's mean is a tenth of the gradient
     assert mean == pytest.approx(0.1 * slopes, abs=1e-8)
-    for k, slope in enumerate(numeric):
-        moved = (network.weights[k] - before[k])[np.abs(slope) > 1e-4]
-        assert np.abs(moved) == pytest.approx(np.full(len(moved), 1e-3), rel=1e-2)
 
 
 # Zooming, and Bayesian optimisation
@@ -323,16 +319,15 @@ def test_a_first_cost_of_zero_hides_no_later_difference():
     assert np.mean(served[-50:]) < 0.05  # the mean of all is 0.31
 
 
-def test_categories_are_equally_far_from_each_other_and_positions_keep_their_ratios():
-    knobs = [Knob("malloc", ("je", "tc", "glibc")), Knob("batch", (1, 2, 8), (0, 1, 3))]
-    space = ConfigSpace([*knobs, Knob("fixed", (7,))])
-    cube = unit_cube(space)
-    index = {tuple(list(c.values())[:2]): space.index(c) for c in space}
-    away = distances(cube, index["je", 1])
-    assert away[index["tc", 1]] == away[index["glibc", 1]] == pytest.approx(1)
-    assert away[index["je", 2]] == pytest.approx(1 / 3)
-    assert away[index["je", 8]] == pytest.approx(1)
-    assert cube.shape == (9, 4)
+def test_zooming_tries_again_what_was_unlucky_once():
+    """The mean of one bad measurement is worse, but its confidence radius is wide."""
+    space = ConfigSpace([Knob("threads", (1, 2))])
+    agent, tried = Zooming(space, rng()), []
+    for _ in range(20):
+        tried.append(agent.ask(10.0)["threads"])
+        unlucky = tried.count(2) == 1
+        agent.tell({"threads": tried[-1]}, 1.0 if tried[-1] == 1 else 1.1 if unlucky else 0.9)
+    assert tried[-5:] == [2] * 5
 
 
 def test_zooming_activates_only_what_is_not_covered():

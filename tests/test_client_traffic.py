@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from rrl.serving import client_traffic
+from rrl.serving import client_traffic, handover
 from rrl.serving.client_traffic import NoTrafficError, ObservedTraffic, OthersRequests
 from rrl.serving.handover import HandoverServer
 from rrl.serving.lasting import wait_until
@@ -54,6 +54,12 @@ def answer(*names, status=0, attempts=1):
             clients.traffic.note(line | {"attempts": attempts})
 
     return action
+
+
+def tell(name, milliseconds, http=0, host=None):
+    """A request is still open after so long."""
+    line = {"type": "DownstreamPeriodic", "id": name, "milliseconds": milliseconds}
+    return lambda clients: clients.traffic.note(line | {"http": http, "host": host})
 
 
 def nothing(clients):
@@ -108,6 +114,41 @@ def test_what_a_trial_that_died_had_of_others_counts_as_lost():
     with pytest.raises(ServerError, match="it died") as error:
         server._fire(clients, np.zeros(9), None)
     assert error.value.lost == 2
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_begun_answer_of_a_bad_trial_is_not_waited_for_while_others_wait_there(
+    waits, monkeypatch
+):
+    monkeypatch.setattr(handover, "HOLD_S", 0.0)
+    clients, done = Clients(), []
+    send("a", "b")(clients)
+
+    class Trial:
+        address, rest_address, alive = "unix:/trial", None, True
+
+        def pause(self):
+            for name, http, host in (("a", 200, "/trial"), ("b", 200 * (not waits), "/kept")):
+                tell(name, 1e6, http=http, host=host)(clients)
+
+        def resume(self):
+            done.append("a")
+            answer("a")(clients)
+
+    server = HandoverServer.__new__(HandoverServer)
+    server.traffic = clients.traffic
+    server._let_finish(Trial())
+    assert done == ([] if waits else ["a"])
+
+
+def test_a_request_whose_end_was_lost_is_not_open(monkeypatch):
+    monkeypatch.setattr(client_traffic, "LOST_S", 0.05)
+    clients = Clients()
+    send("a", "b")(clients)
+    tell("b", 1e6)(clients)
+    assert wait_until(lambda: len(clients.traffic.open()) == 1, 10.0)
+    tell("a", 1e6)(clients)  # its lines were late
+    assert len(clients.traffic.open()) == 2
 
 
 def test_what_was_open_before_an_episode_does_not_count_in_it():

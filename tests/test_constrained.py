@@ -71,12 +71,6 @@ def _keeps(slo, episode):
     return np.count_nonzero(latency > slo.target_s) <= allowed
 
 
-def test_failing_at_once_does_not_keep_a_slow_target():
-    """A target above the usual charge of 10 s for a failed request."""
-    failed = Episode({"cpus": 1}, [0.0, 1.0], [0.0, 0.0], [Status.UNAVAILABLE] * 2)
-    assert Constrained(parse_slo("p99<30s"), 2)(failed) == 2.0
-
-
 @pytest.mark.parametrize("name", ["cpus with p99<80ms", "cpus with mean<20ms"])
 def test_names_are_read_and_written(name):
     objective = parse_objective(name, most_cpus=4)
@@ -150,7 +144,7 @@ def tuned(folder, capsys, *options):
     model, out = build_probe(folder / "models" / "probe"), folder / "out"
     arguments = [
         "tune", str(model), "--executable", LOCAL, "--rate", "40", "--requests", "12",
-        "--episodes", "4", "--rounds", "8", "--agent", "random", "--budget", "unlimited",
+        "--episodes", "4", "--rounds", "8", "--agent", "random", "--budget", "9999",
         "--out", str(out), "--quiet", *options,
     ]  # fmt: skip
     assert main(arguments) == 0
@@ -166,7 +160,7 @@ def test_a_real_server_is_tuned_for_the_fewest_cpus(tmp_path, capsys):
     report, result = tuned(tmp_path, capsys, *options)
     assert result["recommended"] == result["deploy"] == {"cpus": 1}
     assert result["default"] == {"cpus": most}
-    assert result["slo"]["slo"] == "p99<20000ms"
+    assert result["slo"]["default"]["slo"] == "p99<20000ms"
     assert "taskset --cpu-list" in result["start"]
     assert "1 CPU, p99 at" in report
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from test_guard import Scripted
 
 from rrl import Percentile, Phases, Poisson, TableServer, testbed, tune
 from rrl.tuning.environment import ServingEnv
@@ -63,23 +64,6 @@ def test_an_action_outside_the_space_is_refused(action):
         environment.step(action)
 
 
-class Scripted:
-    """An agent that has made up its mind, for `rrl.tune`."""
-
-    def __init__(self, configurations):
-        self.configurations = iter(configurations)
-
-    def ask(self, load):
-        self.last = next(self.configurations)
-        return self.last
-
-    def tell(self, configuration, cost):
-        pass
-
-    def best(self, load):
-        return self.last
-
-
 def test_a_seed_means_the_same_as_in_the_packages_own_loop():
     """The costs and the load estimates are those that an agent of `rrl.tune` would have seen."""
     server, workload = testbed("cpu2"), Phases((0, 3), (0.02, 0.01), episodes=6, requests=20)
@@ -104,7 +88,7 @@ def test_a_seed_means_the_same_as_in_the_packages_own_loop():
     agent = Scripted(configurations)
     run = tune(server, agent, workload, 6, rng, requests=20, objective=objective)
     assert costs == run.costs
-    assert np.allclose(loads, run.loads)
+    assert np.allclose(loads, [step.load for step in run])
     assert rewards == [-cost for cost in costs]
 
 

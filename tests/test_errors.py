@@ -18,6 +18,7 @@ CASES = [
     (KeyboardInterrupt(), 130, "rrl: interrupted\n"),
     (ValueError("radius must be 0 or more, got -1"), 2, "rrl: radius must be 0 or more, got -1\n"),
     (FileNotFoundError(2, "No such file", "a b.csv"), 3, "rrl: a b.csv: No such file\n"),
+    (OSError(30, "Read-only", "x"), 3, "rrl: x: Read-only; choose another folder\n"),
     (ModuleNotFoundError("No module named 'x'"), 2, "rrl: No module named 'x'; `make env`"),
     (KeyError("oops"), 1, "rrl: KeyError: 'oops' (RRL_TRACEBACK=1 shows where)\n"),
 ]

@@ -217,6 +217,13 @@ def test_a_check_gives_the_notebook_no_name_but_its_own(name: str, exercise: str
     assert all(name.startswith("check_") for name in names)
 
 
+def test_a_loop_may_use_whatever_an_environment_of_gymnasium_has() -> None:
+    also = "environment.action_space.seed(seed); environment.close(); return rewards"
+    changes = {"reset(seed=seed)": "reset(seed=seed, options={})", "return rewards": also}
+    source = cells("10_explorer")["loop"].source
+    attempt("10_explorer", "loop", fill(source, changes))
+
+
 # --- The parts of a check ----------------------------------------------------------------------
 
 

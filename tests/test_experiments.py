@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -27,20 +28,27 @@ def agent_for(server, seed=0):
 def test_tuning_finds_the_best_and_keeps_the_whole_run(server):
     run = tune(server, agent_for(server), Poisson(20.0), 50, np.random.default_rng(0))
     assert run.best == {"threads": 4}
-    assert len(run) == len(run.configurations) == len(run.loads) == len(run.recommended) == 50
+    assert len(run) == len(run.configurations) == len(run.costs) == len(run.recommended) == 50
+    assert repr(run) == "Run(50 episodes)"
+    copied = deepcopy(run)  # pickling takes the same way
+    assert copied.recommended == run.recommended
+    for name in ("arrivals", "latency", "status", "configuration", "info"):
+        assert np.array_equal(getattr(copied[-1].episode, name), getattr(run[-1].episode, name))
 
 
 def test_the_agent_sees_an_estimate_and_never_the_rate(server):
     run = tune(server, agent_for(server), Poisson(20.0), 30, np.random.default_rng(0))
-    assert 20.0 not in run.loads
-    assert np.median(run.loads) == pytest.approx(20.0, rel=0.1)
+    loads = [step.load for step in run]
+    assert 20.0 not in loads
+    assert np.median(loads) == pytest.approx(20.0, rel=0.1)
 
 
 def test_a_workload_that_changes_goes_on_from_episode_to_episode(server):
     phases = Phases(starts=(0, 20), gaps=(0.1, 0.01), episodes=40, requests=100)
     run = tune(server, agent_for(server), phases, 38, np.random.default_rng(0))
-    assert np.median(run.loads[:18]) == pytest.approx(10, rel=0.1)
-    assert np.median(run.loads[-15:]) == pytest.approx(100, rel=0.1)
+    loads = [step.load for step in run]
+    assert np.median(loads[:18]) == pytest.approx(10, rel=0.1)
+    assert np.median(loads[-15:]) == pytest.approx(100, rel=0.1)
 
 
 def test_agents_with_equal_generators_meet_the_same_arrivals(server):
@@ -48,8 +56,9 @@ def test_agents_with_equal_generators_meet_the_same_arrivals(server):
         tune(server, agent_for(server, seed), Poisson(20.0), 10, np.random.default_rng(3))
         for seed in (0, 1)
     ]
-    assert runs[0].loads == runs[1].loads
-    assert runs[0].configurations != runs[1].configurations
+    one, other = runs
+    assert [step.load for step in one] == [step.load for step in other]
+    assert one.configurations != other.configurations
 
 
 class Flaky:
@@ -67,7 +76,7 @@ class Flaky:
 
 def test_invalid_episodes_are_measured_again_and_counted(server):
     run = tune(Flaky(server, 2), agent_for(server), Poisson(20.0), 5, np.random.default_rng(0))
-    assert (len(run), run.invalid) == (5, 10)
+    assert (len(run), sum(step.invalid for step in run)) == (5, 10)
     with pytest.raises(ServerError, match="the load generator itself was late"):
         tune(Flaky(server, 99), agent_for(server), Poisson(20.0), 5, np.random.default_rng(0))
 

@@ -14,11 +14,11 @@ from test_operate import Killed, Mortal, operate
 from rrl import ConfigSpace, Knob, MeanLatency, Poisson
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
-from rrl.rivals.agents import AGENTS, maker
+from rrl.rivals.agents import AGENTS
 from rrl.support.errors import ServerError, UsageError
 from rrl.tuning.episode import Episode, Status, check_arrivals, measure_valid, watched
 from rrl.tuning.guard import Guard, guarded_steps
-from rrl.tuning.loop import draw_run, steps
+from rrl.tuning.loop import draw_run
 from rrl.tuning.mean_bound import lower_mean
 from rrl.tuning.slo import parse_slo
 from rrl.tuning.watch import Watch
@@ -108,40 +108,12 @@ def test_the_promise_holds_at_every_moment(agent, budget):
     assert max(excesses) <= 0
 
 
-def test_without_a_guard_the_promise_is_broken():
-    """Otherwise the test above could not fail."""
-    server, rng = Hostile(0), np.random.default_rng(1)
-    agent = maker("random", budget=300)(SPACE, np.random.default_rng(0))
-    server.kinds[np.isin(server.kinds, ["crashing", "moody"])] = "late"  # no guard catches a crash
-    bad = requests = 0
-    for step in steps(server, agent, Poisson(40.0), 60, rng, requests=50):
-        if step.configuration != DEFAULT:
-            requests += len(step.episode)
-            bad += step.episode.bad(LATE_S)
-    assert bad > 300 + 0.05 * requests
-
-
 def test_more_is_allowed_where_the_default_itself_is_bad():
     """With half of its requests late, the default leaves room for trials beyond the budget."""
     guard, excess = learn(3, "rrl-gp", 20, episodes=200, fraction=0.2)
     trials = guard.summary()["trial_bad"]
     assert excess <= 0
     assert trials > 20
-
-
-@pytest.mark.parametrize("agent", ["rrl-gp", "random"])
-def test_what_crashed_or_was_worse_never_serves_again(agent):
-    server, rng = Hostile(5), np.random.default_rng(6)
-    guard = Guard(SPACE, DEFAULT, 10_000, LATE_S)
-    tuner = AGENTS[agent](SPACE, np.random.default_rng(7))
-    shunned: set[int] = set()
-    for step in guarded(server, tuner, guard, 80, rng):
-        served = {SPACE.index(part.configuration) for part in step.parts}
-        assert not served & shunned
-        shunned = set(guard.shunned)
-    assert len(shunned) > 1
-    if agent == "random":  # it tries everything
-        assert {part.ended for part in guard.parts} == {"", "aborted", "crashed"}
 
 
 class Scripted:
@@ -311,7 +283,7 @@ def test_the_budget_holds_in_the_comparison_too(budget, late, tmp_path):
     result = run.result()
     trials = [part for part in run.guard.parts if part.configuration != DEFAULT]
     assert sum(part.bad for part in trials) == result["harm"]["trial_bad"] <= budget
-    assert 1 <= result["rounds"] < 15 or result["verdict"] == "the default"
+    assert result["rounds"] < 15 or result["verdict"] == "the default"
     assert result["deploy"] == DEFAULT
     again = operate(job, Mortal(Hostile(0), 0), tmp_path)  # a finished run measures nothing
     assert again.result() == result
@@ -329,11 +301,12 @@ def test_a_round_that_the_budget_stops_is_the_last_one_and_shows_nothing(tmp_pat
     space = ConfigSpace([Knob("threads", (3, 4)), Knob("batch", (1,))])
     more = {"workload": Poisson(200.0), "agent": "random", "rounds": 8, "budget": 5}
     job = guarded_job(space=space, slo=parse_slo("p99<100ms"), **more)
-    result = operate(job, Acting(act), tmp_path).result()
-    assert (result["rounds"], result["verdict"]) == (1, "no difference shown")
-    assert result["stopped"] == {"default": 0, "recommended": 1}
+    run = operate(job, Acting(act), tmp_path)
+    result = run.result()
+    assert (len(run.rounds), result["rounds"]) == (1, 0)
+    assert result["verdict"] == "no difference shown"
     again = operate(replace(job, budget=500), Acting(act), tmp_path)  # then it goes on
-    assert len(again.rounds) == 8
+    assert (len(again.rounds), again.result()["rounds"]) == (8, 7)
 
 
 @settings(max_examples=30, deadline=None)
@@ -398,31 +371,3 @@ def test_the_bound_of_a_mean_holds_at_all_times_at_once(draw):
         values = draw(rng, 40).astype(float)
         broken += any(lower_mean(values[:n], delta) > mean + 0.003 for n in (1, 3, 10, 40))
     assert broken <= delta * runs
-
-
-def test_a_sure_bound_says_something():
-    assert lower_mean([0.5] * 60, 0.05) > 0.4
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.lists(st.tuples(st.floats(0.001, 0.1), st.floats(0, 2), st.booleans()), min_size=1,
-             max_size=60),
-    st.integers(1, 30),
-)  # fmt: skip
-def test_no_stopped_episode_has_more_bad_requests_than_allowed(requests, allowance):
-    gaps, latency, failed = map(np.array, zip(*requests, strict=True))
-    episode = Episode({}, np.cumsum(gaps), latency, np.where(failed, 14, 0))
-    seen = watched(episode, Watch(LATE_S, allowance, usual=0.02))
-    assert seen.bad(LATE_S) <= allowance
-    assert len(seen) == len(episode) or seen.info["aborted"] in ("worse", "budget")
-
-
-def test_an_episode_that_is_as_good_as_usual_is_stopped_in_one_of_a_thousand_runs():
-    rng, watch = np.random.default_rng(0), Watch(LATE_S, 10**6, usual=0.1)
-    bad = rng.random((1000, 100)) < 0.1
-    worst = np.array([
-        max(watch.evidence(int(b), n - int(b)) for n, b in enumerate(np.cumsum(row), 1))
-        for row in bad
-    ])  # fmt: skip
-    assert np.mean(worst >= np.log(1000)) < 0.004

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import json
 import os
 import shlex
 import signal
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +24,7 @@ from test_launcher import script, sockets
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
+from rrl.serving import handover
 from rrl.serving.client_traffic import OthersRequests
 from rrl.serving.envoy import envoy_process
 from rrl.serving.envoy_config import Door
@@ -185,6 +189,53 @@ def test_a_bad_trial_is_stopped_and_the_kept_configuration_returns(kept, monkeyp
     assert after.info["switch_s"] == 0.0
     assert len(codes) > 20
     assert set(codes) == {0}
+
+
+@contextlib.contextmanager
+def unread_answer(server):
+    """An answer that has begun; it is larger than all buffers, and the client does not read on."""
+    request = json.dumps({"instances": [[1.0, 2.0]] * 300_000})
+    rest = http.client.HTTPConnection("127.0.0.1", server.door.rest_port, timeout=LIMIT_S)
+    with contextlib.closing(rest):
+        rest.request("POST", "/v1/models/probe:predict", request)
+        yield rest.getresponse()
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_an_answer_that_a_dropped_trial_has_begun_is_not_cut(kept, interrupted, monkeypatch):
+    """The client reads on only when the trial is dropped, or stopped after an interrupt of that."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(handover, "DRAIN_S", LIMIT_S)
+    trial, looked = kept.configure(OTHER), threading.Event()
+    with unread_answer(kept) as reply, ThreadPoolExecutor(1) as pool:
+        if interrupted:
+            with monkeypatch.context() as patch:
+                patch.setattr(trial, "resume", interrupt)
+                with pytest.raises(KeyboardInterrupt):
+                    kept._drop()
+        for name in ("resume", "stop"):
+            usual = getattr(trial, name)
+            monkeypatch.setattr(trial, name, lambda *a, do=usual, **o: (do(*a, **o), looked.set()))
+        dropped = pool.submit(kept._stop_trial if interrupted else kept._drop)
+        assert looked.wait(LIMIT_S)
+        assert reply.read().count(b"[2.0, 4.0]") == 300_000
+        dropped.result()
+    assert not trial.alive
+
+
+def test_a_dropped_trial_does_not_wait_for_an_answer_of_the_kept_server(kept, monkeypatch):
+    """The trial has refused the request."""
+    monkeypatch.setattr(handover, "DRAIN_S", 1.0)
+    trial, resumed = kept.configure(SMALL), []
+    monkeypatch.setattr(trial, "resume", lambda: resumed.append(True))
+    with unread_answer(kept) as reply:
+        kept._drop()
+        assert not trial.alive
+        assert reply.read().count(b"[2.0, 4.0]") == 300_000
+    assert not resumed
 
 
 @pytest.mark.long

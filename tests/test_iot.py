@@ -28,9 +28,6 @@ from rrl.studies.days import (
     saved_so_far,
     served_days,
 )
-from rrl.studies.results import outdated, verify
-from rrl.studies.sweep_store import Store
-from rrl.studies.sweeps import Sweep
 from rrl.support.errors import UsageError
 from rrl.workloads.workload import Poisson
 
@@ -159,23 +156,6 @@ def test_a_day_that_cannot_be_run_is_refused(changes, message):
     with pytest.raises(UsageError, match=message) as caught:
         QUICK._replace(**changes).check()
     assert "\n" not in str(caught.value)
-
-
-def test_a_day_is_stored_read_and_checked_like_other_results(tmp_path, monkeypatch):
-    monkeypatch.setenv("RRL_RESULTS", "store")
-    folders = {"data": tmp_path / "data", "build": tmp_path / "build", "workers": 1}
-    found = Sweep([QUICK], **folders).run()[QUICK]
-    monkeypatch.delenv("RRL_RESULTS")
-    (name,) = Store(tmp_path / "data" / "results").index
-    assert Store(tmp_path / "data" / "results").index[name][0] == QUICK
-    for piece in (tmp_path / "build" / "results").glob("*.npz"):
-        piece.unlink()
-    sweep = Sweep([QUICK._replace(seeds=1)], **folders)
-    (fewer,) = sweep.run().values()
-    assert not list((tmp_path / "build" / "results").glob("*.npz"))
-    assert np.array_equal(fewer["mean_s"], found["mean_s"][:1])
-    assert [name for name in outdated(sweep) if not name.startswith("tables/")] == []
-    assert verify(sweep).startswith("computed again: 1 of 1 stored results")
 
 
 # --- What the tables say --------------------------------------------------------------------------

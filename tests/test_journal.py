@@ -59,31 +59,23 @@ def test_a_run_that_measured_nothing_may_be_corrected(tmp_path):
         Journal(tmp_path, SETTINGS)
 
 
-@pytest.mark.parametrize("line", [0, 1, 2])
-def test_a_damaged_earlier_line_is_named(tmp_path, line):
+def test_a_damaged_earlier_line_is_named(tmp_path):
     path = fill(tmp_path)
     lines = path.read_bytes().splitlines(keepends=True)
-    lines[line] = lines[line].replace(b":", b"\0", 3)
+    lines[1] = lines[1].replace(b":", b"\0", 3)
     path.write_bytes(before := b"".join(lines))
-    which = "not the first line" if line == 0 else "damaged"
-    with pytest.raises(DataError, match=rf"{JOURNAL}, line {line + 1}: {which}"):
+    with pytest.raises(DataError, match=f"{JOURNAL}, line 2: damaged"):
         Journal(tmp_path, SETTINGS)
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        ({"journal": 2}, "is of version '2' of journals, and this rrl has version 9"),
-        ({"agent_version": 2}, "is of version '2' of the agent, and this rrl has version 1"),
-    ],
-)
-def test_a_journal_of_another_version_is_refused_with_what_to_do(tmp_path, change, why):
+def test_a_journal_of_another_version_is_refused_with_what_to_do(tmp_path):
     path = fill(tmp_path)
     header, rest = path.read_bytes().split(b"\n", 1)
-    path.write_bytes(json.dumps(json.loads(header) | change).encode() + b"\n" + rest)
+    path.write_bytes(json.dumps(json.loads(header) | {"journal": 2}).encode() + b"\n" + rest)
     before = path.read_bytes()
-    with pytest.raises(DataError, match=f"{why}: finish that run with .* in another folder$"):
+    why = "is of version '2' of journals, and this rrl has version 9: finish that run with"
+    with pytest.raises(DataError, match=f"{why} .* in another folder$"):
         Journal(tmp_path, SETTINGS)
     assert path.read_bytes() == before
 

@@ -41,7 +41,6 @@ FLAGS = {  # every flag of the original that the local server has
     "batching_parameters_file": "",
     "enable_model_warmup": "true",
 }
-ONLY_LOCAL = {"bind_address"}
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +99,7 @@ def rest(server):
 
 
 def test_the_contract_names_every_flag():
-    assert set(vars(parse_flags(["--model_base_path=x"]))) == set(FLAGS) | ONLY_LOCAL
+    assert set(vars(parse_flags(["--model_base_path=x"]))) == set(FLAGS)
 
 
 def identify(message, name="half", version=None, label=None, signature=""):
@@ -182,6 +181,7 @@ def test_wrong_names_are_named(prediction):
     for code, words in (two, other, refused(prediction.Predict, request)):
         assert code == "INVALID_ARGUMENT"
         assert "z" in words
+    assert "{x,z}" in two[1]
 
 
 # REST

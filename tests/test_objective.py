@@ -10,8 +10,6 @@ from rrl.tuning.objective import (
     MeanLatency,
     Percentile,
     SLOViolations,
-    Weighted,
-    charged_latency,
 )
 from rrl.tuning.objective_names import parse_objective
 
@@ -36,7 +34,7 @@ def test_answered_requests_count_as_they_are(latency, q):
     assert SLOViolations(1.0)(run) == np.mean(np.array(latency) > 1.0)
 
 
-@pytest.mark.parametrize("objective", [*ALL, Weighted([(2, MeanLatency()), (1, Percentile(99))])])
+@pytest.mark.parametrize("objective", ALL)
 @given(latency=latencies, data=st.data())
 def test_turning_requests_away_never_pays(objective, latency, data):
     """Failing at once can only raise the cost, whichever requests fail."""
@@ -46,15 +44,6 @@ def test_turning_requests_away_never_pays(objective, latency, data):
     status = np.where(failed, Status.UNAVAILABLE, Status.OK)
     quick = np.where(failed, 0.0, latency)
     assert objective(episode(quick, status)) >= objective(episode(latency)) - 1e-12
-
-
-def test_failures_are_charged():
-    run = episode([0.01, 0.02, 0.001, 30.0], [0, 0, Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED])
-    assert charged_latency(run).tolist() == [0.01, 0.02, 10.0, 30.0]
-    assert MeanLatency()(run) == pytest.approx((0.01 + 0.02 + 10 + 30) / 4)
-    assert Percentile(75)(run) == 10.0
-    assert SLOViolations(0.015)(run) == 0.75
-    assert SLOViolations(100.0)(run) == 0.5
 
 
 @pytest.mark.parametrize(("q", "n"), [(50, 11), (90, 60), (99, 500)])
@@ -81,13 +70,10 @@ def test_an_upper_end_for_the_p99_takes_hundreds_of_requests():
     ("name", "expected"),
     [
         ("mean", MeanLatency()),
-        ("p50", Percentile(50)),
         ("p99.9", Percentile(99.9)),
         ("slo:0.1", SLOViolations(0.1)),
-        ("slo:.25", SLOViolations(0.25)),
         ("slo:5e-3", SLOViolations(0.005)),
-        ("mean + 0.5*p99", Weighted([(1, MeanLatency()), (0.5, Percentile(99))])),
-        ("2*mean", Weighted([(2, MeanLatency())])),
+        (" mean ", MeanLatency()),
     ],
 )
 def test_names(name, expected):
@@ -97,7 +83,7 @@ def test_names(name, expected):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "median", "p", "pp9", "p-1", "slo", "slo:", "slo:x", "mean+", "*mean", "x*mean", "mean*2"],
+    ["", "median", "p", "pp9", "p-1", "slo", "slo:", "slo:x", "mean+p99", "2*mean"],
 )
 def test_unknown_names_say_what_is_known(name):
     with pytest.raises(ValueError, match=r"unknown objective .* use mean, p99, slo:SECONDS"):
@@ -112,9 +98,6 @@ def test_unknown_names_say_what_is_known(name):
         (lambda: parse_objective("p100"), "between 0 and 100"),
         (lambda: SLOViolations(0), "target_s .* s: must be a positive"),
         (lambda: SLOViolations(float("nan")), "target_s .* s: must be a positive"),
-        (lambda: Weighted([]), "weights must be"),
-        (lambda: Weighted([(-1, MeanLatency())]), "weights must be"),
-        (lambda: Weighted([(0, MeanLatency())]), "weights must be"),
     ],
 )
 def test_bad_parameters(make, message):

@@ -9,30 +9,29 @@ import shutil
 import signal
 import subprocess
 import urllib.request
-from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_operate import operate
 
-from rrl import ConfigSpace, Knob, MeanLatency, Poisson
+from rrl import ConfigSpace, Knob, MeanLatency, Poisson, Trace
 from rrl.cli import main
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.metrics import HOST, metrics_at
 from rrl.operating.operate import carry_out, open_run
-from rrl.operating.report import report
+from rrl.operating.report import check_result, report
 from rrl.operating.targets import InTurns
 from rrl.recording.other_work import BUSY, OtherWork, busy_line
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import LOCAL, free_port
 from rrl.serving.models import write_warmup
 from rrl.serving.saved_model import saved_inputs
-from rrl.support.errors import DataError, ServerError, UsageError
+from rrl.support.errors import DataError, ServerError, UnstableError, UsageError
 from rrl.tuning.episode import Episode, Status
 from rrl.tuning.guard import USUAL_EPISODES, Guard, Part
-from rrl.tuning.slo import parse_slo
+from rrl.tuning.slo import SLO, parse_slo
 
 LIMIT_S = 600.0  # it only ends a test that hangs
 
@@ -64,7 +63,7 @@ def test_a_dry_run_says_what_may_be_tried_and_touches_nothing(model, tmp_path, m
     out, err = capsys.readouterr()
     assert err == ""
     assert "may be tried: 6 configurations of\n  inter_op: 1, 2, 4\n" in out
-    assert "\n  batch_threads: 0, 2 (0: no batching)\n" in out
+    assert "\n  batch_threads: 0, 2\n" in out
     assert "default, which serves first: inter_op 0, batch_threads 0" in out
     assert "at most 14 episodes of 20 requests: 7 s of load, each after at most one change" in out
     assert "late (over 80 ms) or failed: at most 10 requests in trials" in out
@@ -132,16 +131,16 @@ def test_what_rrl_cancels_is_no_failure_and_has_no_latency(model, tmp_path, caps
     """A real server whose batches wait two seconds to fill; the requests are late after one."""
     knobs = ["--knob", "batch_threads=2", "--knob", "max_batch_size=64"]
     knobs += ["--knob", "batch_timeout_micros=0,2000000", "--agent", "random"]
-    more = ["--slo", "p99<1s", "--budget", "unlimited", "--episodes", "2", "--seed", "1"]
+    more = ["--slo", "p99<1s", "--budget", "999", "--episodes", "2", "--seed", "1"]
     assert main(tuning(model, tmp_path, *knobs, *more)) in (0, 5)
     out, err = capsys.readouterr()
-    stopped = re.findall(r"batch_timeout_micros 2000000: stopped after (\d+) of 20 req.*", err)
+    words = r"stopped after (\d+) of 20 requests: (\d+) late or failed"
+    stopped = re.findall(rf"batch_timeout_micros 2000000: {words} \|", err)
     assert stopped
-    assert all(1 <= int(sent) <= 20 for sent in stopped)
-    assert re.search(r"stopped after \d+ of 20 requests: \d+ over 1000 ms \|", err)
-    assert "batch_timeout_micros 2000000 stopped: " in out
+    assert all(1 <= int(bad) <= int(sent) <= 20 for sent, bad in stopped)
+    assert re.search(rf"batch_timeout_micros 2000000 {words}", out)
     assert "10000" not in out + err
-    assert " failed |" not in err
+    assert not re.search(r"\d failed \|", err)
     assert "random values of x float32 (1, 2)" in err
     records = [json.loads(line) for line in (tmp_path / JOURNAL).read_bytes().splitlines()]
     answers = [answer for record in records for answer in record.get("answers", ())]
@@ -157,13 +156,15 @@ DEFAULT = {"threads": 1}
 class Service:
     """A service with a good default; it keeps what it is told, and 3 threads are late.
 
-    From a call on, 2 threads are late, too.
+    From a call on, 2 threads are late, too. `why` is what the watch says of those that are late,
+    or "crash".
     """
 
-    def __init__(self, stops_at=10**6, fails=None, slow_from=10**6):
+    def __init__(self, stops_at=10**6, fails=None, slow_from=10**6, default_s=0.05, why="worse"):
         self.space, self.kept, self.calls, self.slow_from = SPACE, DEFAULT, 0, slow_from
-        self.crashed = []
-        self.stops_at, self.fails = stops_at, fails or KeyboardInterrupt()
+        self.seconds, self.why = {1: default_s, 2: 0.02, 3: 0.9}, why
+        self.late_s = 0.9  # how long a cancelled request has waited
+        self.stops_at, self.fails, self.crashed = stops_at, fails or KeyboardInterrupt(), []
 
     def keep(self, configuration):
         self.kept = dict(configuration)
@@ -174,12 +175,14 @@ class Service:
             self.crashed += [dict(configuration)] * isinstance(self.fails, ServerError)
             raise self.fails
         n, late = len(arrivals), (2, 3) if self.calls > self.slow_from else (3,)
+        if configuration["threads"] in late and self.why == "crash":
+            raise ServerError("ended with status 1")
         if configuration["threads"] in late and watch is not None:  # as a watch ends it
-            latency, status = np.full(3, 0.9), np.full(3, Status.CANCELLED.value)
-            info = {"aborted": "worse"}
+            latency, status = np.full(3, self.late_s), np.full(3, Status.CANCELLED.value)
+            info = {"aborted": self.why}
             latency[2] = 0.001
             return Episode(configuration, arrivals[:3], latency, status, info=info)
-        latency = np.full(n, {1: 0.05, 2: 0.02, 3: 0.9}[configuration["threads"]])
+        latency = np.full(n, self.seconds[configuration["threads"]])
         return Episode(configuration, arrivals, latency, np.zeros(n))
 
 
@@ -201,24 +204,154 @@ def told(caplog, words):
 def test_a_stopped_trial_is_told_by_what_was_sent(tmp_path, caplog):
     mine, server = job(), Service()
     result = operate(mine, server, tmp_path).result()
-    stopped = "threads 3: stopped after 3 of 30 requests: 2 over 100 ms | best so far"
-    assert told(caplog, stopped)
+    stopped = "stopped after 3 of 30 requests: 2 late or failed"
+    assert told(caplog, f"threads 3: {stopped} | best so far")
     (trial,) = result["harm"]["ended"]
     assert (trial["requests"], trial["bad"]) == (3, 2)
-    assert "threads 3 stopped: 2 of 3 requests late or failed" in report(mine, result, tmp_path)
+    assert f"threads 3 {stopped}" in report(mine, result, tmp_path)
 
 
-def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(tmp_path, caplog):
+NARROW = ConfigSpace([Knob("threads", (1, 2))])
+BADLY = "  the recommendation did too badly in the comparison: keep the default\n"
+SPENT = "or use a larger --budget (a verdict needs 8 rounds or more)\n"
+
+
+@pytest.mark.parametrize(
+    ("why", "said", "verdict", "hint"),
+    [
+        ("worse", "stopped after 3 of 30 requests: 2 late or failed", "stopped", BADLY),
+        ("crash", "crashed (ended with status 1)", "stopped", BADLY),
+        (
+            "budget",
+            "stopped after 3 of 30 requests: 2 late or failed, and the budget allows no more",
+            "no difference shown",
+            SPENT,
+        ),
+    ],
+)
+def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(
+    why, said, verdict, hint, tmp_path, caplog
+):
     """It did well while the agent learned; then the load has changed."""
-    mine = job(space=ConfigSpace([Knob("threads", (1, 2))]), rounds=9)
-    server = Service(slow_from=mine.episodes)
+    mine = job(space=NARROW, rounds=9)
+    server = Service(slow_from=mine.episodes, why=why)
     run = operate(mine, server, tmp_path)
     assert len(run.rounds) == 1
-    stopped = "stopped after 3 of 30 requests: 2 over 100 ms"
-    assert f"default 50.0 ms, recommended {stopped}" in told(caplog, "round 1/9")
+    assert f"default 50.0 ms, recommended {said}" in told(caplog, "round 1/9")
     text = report(mine, run.result(), tmp_path)
-    assert "  mean stopped in each round against 50.0 ms by default (one round)" in text
-    assert "ratio" not in text
+    assert f"\n  no round is whole, so the costs are unknown; {verdict}\n" in text
+    assert hint in text
+
+
+@pytest.mark.parametrize(
+    ("why", "whole", "verdict"),
+    [
+        ("budget", 0, "no difference shown"),
+        ("budget", 9, "better"),
+        ("worse", 0, "stopped"),
+        ("worse", 9, "stopped"),
+        ("crash", 0, "stopped"),
+    ],
+)
+def test_only_whole_rounds_have_costs_and_what_was_stopped_is_not_deployed(
+    why, whole, verdict, tmp_path
+):
+    """Of the requests that were cancelled, one waited for 0.9 s, and nobody knows the others'."""
+    mine = job(space=NARROW, rounds=15)
+    server = Service(slow_from=mine.episodes + 2 * whole, why=why)
+    run = operate(mine, server, tmp_path)
+    result = run.result()
+    assert (len(run.rounds), result["rounds"], result["lost"]) == (whole + 1, whole, 1)
+    assert result["verdict"] == verdict
+    assert result["cost"] == (
+        pytest.approx({"default": 0.05, "recommended": 0.02}) if whole else None
+    )
+    better = verdict == "better"
+    assert result["deploy"] == ({"threads": 2} if better else DEFAULT)
+    slo = result["slo"]
+    assert slo["by"] == ("recommended" if better else "default")
+    assert slo["default"]["value_s"] == 0.05
+    if why == "crash":
+        assert slo["recommended"] is None
+    else:  # the two late ones are known, and the third one is not
+        assert slo["recommended"]["value_s"] == (0.02 if whole else 0.9)
+        assert slo["recommended"]["word"] == ("undecided" if whole else "missed")
+    check_result(result)
+
+
+def test_an_slo_is_not_met_if_a_round_was_stopped(tmp_path):
+    """Nothing is known of its requests, and those of the other rounds are all fast."""
+    mine = job(space=NARROW, rounds=15, requests=50)
+    server = Service(slow_from=mine.episodes + 18, why="budget")
+    server.late_s = 0.0
+    slo = operate(mine, server, tmp_path).result()["slo"]
+    assert (slo["by"], slo["recommended"]["high_s"]) == ("recommended", 0.02)
+    assert slo["recommended"]["word"] == "undecided"
+
+
+def test_what_whole_rounds_call_worse_is_worse_also_if_it_is_stopped_later(tmp_path):
+    mine = job(space=NARROW, rounds=15)
+    server = Service(slow_from=mine.episodes + 18)
+    with open_run(mine, tmp_path) as run:
+        run.begin(server)
+        run.learn()
+        server.seconds[2] = 0.09  # the load has changed
+        run.compare()
+    assert run.result()["rounds"] == 9
+    with pytest.raises(UnstableError, match="worse than the default"):
+        check_result(run.result())
+
+
+@pytest.mark.parametrize("why", ["budget", "worse"])
+@pytest.mark.parametrize("slo", ["p99<100ms", "mean<100ms"])
+def test_an_slo_that_the_default_misses_is_missed_whatever_ends_the_comparison(why, slo, tmp_path):
+    mine = job(space=ConfigSpace([Knob("threads", (1, 2))]), slo=parse_slo(slo))
+    server = Service(slow_from=mine.episodes, default_s=0.3, why=why)
+    run = operate(mine, server, tmp_path)
+    assert len(run.rounds) == 1
+    result = run.result()
+    assert result["slo"]["default"]["word"] == "missed"
+    with pytest.raises(UnstableError, match=r"300\.0 ms with the default configuration at"):
+        check_result(result)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "seconds", "remedy"),
+    [
+        (5, 0.02, r"use more --rounds \(a verdict needs 8 or more\): the recommended"),
+        (5, 0.2, "lower the load"),  # no configuration meets it
+        (0, 0.02, "use a larger --budget .*: the recommended"),
+    ],
+)
+def test_if_only_the_default_misses_the_slo_more_rounds_are_the_remedy(
+    rounds, seconds, remedy, tmp_path
+):
+    """In the last case, the budget ends the comparison, and all requests are cancelled at once."""
+    mine = job(space=NARROW, rounds=rounds or 9)
+    server = Service(slow_from=10**6 if rounds else mine.episodes, default_s=0.3, why="budget")
+    server.seconds[2] = seconds
+    server.late_s *= bool(rounds)
+    run = operate(mine, server, tmp_path)
+    result = run.result()
+    text = report(mine, result, tmp_path)
+    assert "SLO p99<100ms: missed by the default configuration" in text
+    assert ("by the recommended configuration" in text) == bool(rounds)
+    with pytest.raises(UnstableError, match=remedy):
+        check_result(result)
+
+
+@pytest.mark.parametrize("load", [Poisson(50.0), Trace(np.arange(2000) / 50.0)])
+@pytest.mark.parametrize("second", [2, 3])  # the better one, or one that is never recommended
+def test_all_episodes_at_the_same_load_count_for_the_slo(second, load, tmp_path, monkeypatch):
+    judged = []
+    mine = job(space=ConfigSpace([Knob("threads", (1, second))]), workload=load)
+    run = operate(mine, Service(), tmp_path)
+    monkeypatch.setattr(SLO, "judge", lambda slo, parts: judged.append(parts) or {"word": "met"})
+    run.result()
+    tuned = sum(one.configuration == DEFAULT for one in run.steps) * isinstance(load, Poisson)
+    both = second == 3  # halves of a round are of the default
+    assert [len(parts) for parts in judged] == [8 + tuned, 8 + tuned * both]
+    assert {len(one) for one in judged[0][:8]} == {60 if both else 30}
 
 
 def test_the_limit_of_lateness_comes_from_three_episodes_of_the_default(tmp_path, caplog):
@@ -234,9 +367,8 @@ def test_the_limit_of_lateness_comes_from_three_episodes_of_the_default(tmp_path
 
 def run_live(mine, server, folder, keep_best=False):
     """Run a job on a server that measures now."""
-    options = Namespace(keep_best=keep_best, json=False)
     with open_run(mine, folder) as run:
-        return carry_out(run, server, options, ["serve"])
+        return carry_out(run, server, ["serve"], keep_best)
 
 
 @pytest.mark.parametrize("fails", [KeyboardInterrupt(), ServerError("no answer")])
@@ -256,6 +388,12 @@ def test_after_an_early_end_the_default_returns(fails, keep_best, stops_at, tmp_
         best if keep_best and stops_at and best not in server.crashed else DEFAULT
     )
     assert ("no answer" in caplog.messages) == bool(server.crashed)
+
+
+def test_the_better_one_stays_at_the_end(tmp_path):
+    server, mine = Service(), job(space=ConfigSpace([Knob("threads", (1, 2))]))
+    assert run_live(mine, server, tmp_path) == 0
+    assert server.kept == {"threads": 2}
 
 
 class Started:
@@ -304,10 +442,9 @@ def test_the_metrics_say_what_serves_and_what_is_left_of_the_budget():
     with metrics_at(port, guard), urllib.request.urlopen(f"http://{HOST}:{port}") as reply:
         text = reply.read().decode()
     for line in (
-        'serves_info{threads="2"} 1.0', "trial 1.0", "budget_left 31.0", "late_seconds 0.1",
+        'serves_info{threads="2"} 1.0', "trial 1.0", "budget_left 31.0",
         'requests_total{with="trial"} 11.0', 'requests_total{with="default"} 30.0',
         'bad_requests_total{with="trial"} 9.0', 'bad_requests_total{with="default"} 0.0',
-        'trials_ended_total{how="stopped"} 1.0', 'trials_ended_total{how="crashed"} 1.0',
     ):  # fmt: skip
         assert f"\nrrl_tuning_{line}\n" in text
     with metrics_at(port, guard), pytest.raises(UsageError, match="in use; choose another one"):

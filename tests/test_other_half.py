@@ -52,37 +52,28 @@ def test_the_loads_are_those_that_the_server_answered(scenario):
     assert rates[met].tolist() == answered
 
 
-def told(scenario, chosen, seed=0):
-    chosen = {agent: np.asarray(rows) for agent, rows in chosen.items()}
-    return told_by_judge(scenario.server, scenario.workload, 100, seed, chosen)
-
-
-def test_a_run_is_judged_by_the_arrivals_of_its_own_seeds(scenario):
-    default = scenario.space.index(serving_default(scenario.space))
-    first, later = (told(scenario, {STAYS: np.full((2, 30), default)}, seed=n) for n in (6, 7))
-    assert first.met[1].tolist() == later.met[0].tolist()
-    assert first.met[0].tolist() != later.met[0].tolist()
-
-
 @pytest.mark.parametrize("half", [0, 1])
 def test_who_stays_and_the_references_cost_what_the_other_half_says_at_each_load(half):
     where = open_scenario(f"{BED}/{half}", workload(LOAD))
     default = where.space.index(serving_default(where.space))
-    runs = race(where, AGENTS[STAYS], range(3), 20)
-    found = told(where, {STAYS: runs.chosen})
+    seeds = range(6, 9)
+    runs = race(where, AGENTS[STAYS], seeds, 20)
+    latency_s, _, answered = told_by_judge(
+        where.server, where.workload, 100, seeds[0], {STAYS: runs.chosen}
+    )
     profile = where.server.profile
     rates = np.array(profile.rates_per_s)
-    met = np.array([loads_met(where.server, where.workload, 100, seed, 20) for seed in range(3)])
-    assert found.met.tolist() == rates[met].tolist()
+    met = np.array([loads_met(where.server, where.workload, 100, seed, 20) for seed in seeds])
+    assert np.array_equal(answered, rates[met])
     costs = np.array([judge_half(profile, rate, 1 - half).cost for rate in rates])
     read = np.array([replay_best(profile, rate, half) for rate in rates])
     expected = {STAYS: costs[met, default], ORACLE: costs.min(axis=1)[met],
                 READER: costs[met, read[met]]}  # fmt: skip
     for agent, told_costs in expected.items():
-        np.testing.assert_allclose(found.latency_s[agent], told_costs.mean(axis=1))
+        np.testing.assert_allclose(latency_s[agent], told_costs.mean(axis=1))
     fixed = min(costs[met, number].mean() for number in range(len(where.space)))
-    assert found.latency_s[FIXED].mean() == pytest.approx(fixed)
-    assert not np.allclose(found.latency_s[STAYS], runs.costs.mean(axis=1))  # what it was told
+    assert latency_s[FIXED].mean() == pytest.approx(fixed)
+    assert not np.allclose(latency_s[STAYS], runs.costs.mean(axis=1))  # what it was told
 
 
 # --- How sure it is: this decides the claims about loads that change ------------------------------
@@ -98,7 +89,7 @@ def test_two_agents_are_compared_as_surely_as_they_differ():
     both = np.where(np.arange(episodes) < 6, default, other)
     chosen = {STAYS: np.full(episodes, default), "rrl-gp": np.full(episodes, other), "random": both}
     everyone = {agent: np.tile(row, (seeds, 1)) for agent, row in chosen.items()}
-    found = told_by_judge(where.server, where.workload, 300, 0, everyone).error
+    _, found, _ = told_by_judge(where.server, where.workload, 300, 0, everyone)
     whole = np.hypot(errors[default], errors[other])
     part = 3 * costs[other] / (6 * costs[default] + 3 * costs[other])  # of the time is another's
     assert whole > 0.01
@@ -120,11 +111,10 @@ def made_up(passes, scatter, configurations=300):
     )
 
 
-@pytest.mark.parametrize(("passes", "of_half"), [(2, 1), (8, 4)])
-def test_the_error_of_a_mean_is_the_scatter_of_its_episodes(passes, of_half):
-    found = judging_errors(made_up(passes, scatter=0.3), 9.0, half=1)
-    assert found["error"] == pytest.approx(0.3 / np.sqrt(of_half), rel=0.1)
-    assert set(found["requests"]) == {100 * of_half}
+def test_the_error_of_a_mean_is_the_scatter_of_its_episodes():
+    found = judging_errors(made_up(passes=8, scatter=0.3), 9.0, half=1)
+    assert found["error"] == pytest.approx(0.3 / np.sqrt(4), rel=0.1)
+    assert set(found["requests"]) == {4 * 100}
 
 
 def test_a_finalist_is_as_sure_as_its_limits_and_all_others_as_their_means(scenario):
@@ -134,7 +124,6 @@ def test_a_finalist_is_as_sure_as_its_limits_and_all_others_as_their_means(scena
     np.testing.assert_allclose(  # 1.96 errors to each side
         np.exp(2 * 1.959964 * errors[final]), (truth.high / truth.low)[final], rtol=1e-6
     )
-    assert np.count_nonzero(errors == 0) == 1, "all are compared with the best"
     rest = judging_errors(profile, rate, 1)["error"]
     assert np.array_equal(errors[~final], rest[~final])
     assert not final.all()

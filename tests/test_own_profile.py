@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 from test_own_model import BYTES, b64, build_words
 from test_recording import recorded
@@ -14,7 +13,6 @@ from rrl.recording.plan import Plan
 from rrl.recording.profile import read_profile
 from rrl.recording.record import Recorder
 from rrl.serving.launcher import LOCAL
-from rrl.tuning.episode import Episode
 
 FEW = ["--requests", "6", "--passes", "1"]
 
@@ -77,24 +75,10 @@ def test_text_levels_come_back_as_they_were(tmp_path):
     """Numbers stay numbers; text that looks like another kind of value stays text."""
     knobs = {"env:A": ("true", 1, "08", "0,1"), "cpus": (1, 2)}
     plan = Plan("m", knobs, (50.0,), requests=3, passes=1)
-    recorded(tmp_path, Ideal(), plan=plan).finish()
+    recorded(tmp_path, plan=plan).finish()
     space = read_profile(tmp_path).space
     assert set(space.knobs[0].values) == {"true", 1, "08", "0,1"}
     assert set(space.knobs[1].values) == {1, 2}
-
-
-class Ideal:
-    """A server without a process; what is tested is the file."""
-
-    start_s = 0.0
-
-    def configure(self, configuration):
-        pass
-
-    def measure(self, configuration, arrivals, rng):
-        return Episode(
-            configuration, arrivals, np.full(len(arrivals), 0.01), np.zeros(len(arrivals), int)
-        )
 
 
 def test_a_string_needs_a_request_as_an_example(model, tmp_path, monkeypatch, capsys):

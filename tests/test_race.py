@@ -29,8 +29,6 @@ def runs_of(*recommended: int, chosen=None) -> Race:
 @pytest.mark.parametrize(
     ("recommended", "first", "stays"),
     [
-        ((1, 1, 1), 1, 1),
-        ((0, 0, 1), 3, 3),
         ((1, 0, 1), 1, 3),
         ((1, 1, 0), 1, np.inf),
         ((0, 2, 2), np.inf, np.inf),

@@ -22,18 +22,15 @@ from rrl.studies.map_cells import (
     paper_grid,
     run_cell,
     run_measures,
-    settles,
 )
 from rrl.studies.map_factors import (
     MIDDLE,
     NUMBERS,
-    PAPER_CONDITIONS,
     ROUGHNESSES,
     about_places,
     by_radius,
     chosen_settings,
     factor_of,
-    in_paper_conditions,
     map_factors,
     place_factors,
     theory_radius,
@@ -43,7 +40,6 @@ from rrl.studies.roughness import (
     Half,
     episode_noise,
     half_of_profile,
-    low_costs,
     roughness,
     smooth_level,
 )
@@ -72,14 +68,6 @@ def test_the_noise_is_that_of_one_episode_and_a_slower_half_does_not_count():
     means = [np.exp(0.2 / episodes**0.5 * rng.standard_normal(n)) for _ in range(2)]
     first, second = Half(means[0], counts), Half(1.5 * means[1], counts)
     assert episode_noise(first, second, np.ones(n)) == pytest.approx(0.2, rel=0.1)
-
-
-def test_only_configurations_below_twice_the_best_count():
-    costs = np.array([1.0, 1.1, 9.0, 30.0])
-    pairs = np.array([[0, 1], [1, 2], [2, 3]])
-    assert low_costs(costs).tolist() == [True, True, False, False]
-    assert roughness(costs, costs, pairs) == pytest.approx(0.1)
-    assert np.isnan(roughness(costs[[0, 2]], costs[[0, 2]], np.array([[0, 1]])))
 
 
 def test_a_configuration_that_a_half_lacks_is_left_out():
@@ -124,19 +112,6 @@ def test_a_surface_that_no_draw_can_give_is_refused(monkeypatch):
 
 
 # --- Arrivals -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("within", "episode"),
-    [
-        ([True] * 100, 1),
-        ([True] * 20 + [False] + [True] * 79, 22),
-        ([False] * 89 + [True] * 11, 90),
-        ([False] * 90 + [True] * 10, np.inf),  # a stay of a tenth is no evidence
-    ],
-)
-def test_an_arrival_is_the_first_episode_of_a_stay(within, episode):
-    assert settles(within, 100) == episode
 
 
 def test_what_is_served_is_judged_by_the_mean_of_twenty_and_its_excess_counts_until_then():
@@ -250,19 +225,10 @@ def test_small_grids_do_not_count_for_the_agreement():
     assert f"{NUMBERS['roughness']} alone correlates most (-1.00; the best of 2 numbers)" in said
 
 
-def test_the_plan_is_that_of_the_rules():
+def test_no_surface_and_no_seed_is_both_tuned_and_judged_by():
     plan = region_map.whole_plan(DATA)
-    by_agent = {
-        agent: {tuple(cell) for *cell, other, _ in plan.tried if other == agent}
-        for agent in agent_settings()
-    }
-    assert sorted(map(len, by_agent.values())) == [4, 20, 20, 20]
-    corners = {(rough, noise) for rough in (0.005, 0.5) for noise in (0.02, 0.3)}
-    assert by_agent["deep-q-network"] == corners
     assert not set(plan.tuning.kinds) & set(plan.judging.kinds)
     assert not set(plan.tuning.seeds) & set(plan.judging.seeds)
-    within = in_paper_conditions(pd.DataFrame(by_agent["rrl"], columns=["roughness", "noise"]))
-    assert within.sum() == np.prod([len(levels) for levels in PAPER_CONDITIONS.values()])
 
 
 # --- A small map from end to end ------------------------------------------------------------------
@@ -311,6 +277,14 @@ def test_the_tables_have_a_row_per_setting_and_per_run(small):
     assert set(runs["surface"]) == {"valley", "ridge"}
     assert (runs.groupby(["roughness", "noise", "agent", "setting"]).size() == 4).all()
     assert set(tables["place_runs"]["half"]) == {0, 1}, "each half is replayed"
+
+
+def test_seeds_with_gaps_are_refused(small):
+    """The runs at a place begin with the first seed and leave none out."""
+    plan, build, tables = small
+    gaps, sweep = plan.judging._replace(seeds=range(3, 7, 2)), Sweep((), data=DATA, build=build)
+    with pytest.raises(ValueError, match=r"follow each other, got range\(3, 7, 2\)"):
+        region_map.race_places({}, tables["places"], tables["tuning"], gaps, sweep)
 
 
 def test_the_factors_of_a_map_and_its_figures(small):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from test_rrl import bowl, permuted
-from test_space import spaces
+from test_rrl import bowl
 
 from rrl.core.region import BLOCK, WINDOW, RegionSize, recommended_radius
 from rrl.core.rrl import adaptive
@@ -21,12 +18,6 @@ def play(sizes, excess, blocks, rng, noise=0.05):
         mean = excess(sizes.radius, sizes.episode)
         chosen.append(sizes.tell(rng.normal(mean, noise, sizes.due)))
     return np.array(chosen)
-
-
-def test_the_recommended_radius_falls_as_theory_says():
-    """By a factor of 2 whenever the age (beyond the onset) grows by 2^(d + 2)."""
-    radii = [recommended_radius(4.0, 20.0 * (32.0**k - 1), 3) for k in range(4)]
-    assert radii == pytest.approx([4.0, 2.0, 1.0, 0.5])
 
 
 def test_without_news_it_follows_theory():
@@ -81,26 +72,6 @@ def test_blocks_grow_and_the_window_is_bounded():
     assert sum(lengths) > 3000  # fifty fits for as many episodes
     assert len(sizes.blocks) == WINDOW
     assert all(0 <= radius <= 5.0 for _, radius in sizes.history)
-
-
-def radii(agent):
-    """The episode and the radius of each block at the first load level."""
-    return agent.region.sizes[0].history
-
-
-@settings(max_examples=8)
-@given(spaces(), st.integers(0, 1000))
-def test_order_of_knobs_and_values_changes_no_radius(space, seed):
-    """Choices are drawn by number, so both are told the same costs of the same configurations."""
-    rng = np.random.default_rng(seed)
-    other = permuted(space, rng)
-    agents = [adaptive(where, np.random.default_rng(0)) for where in (space, other)]
-    for index, cost in zip(rng.integers(len(space), size=35), rng.uniform(1, 2, 35), strict=True):
-        for agent in agents:
-            agent.ask(10.0)
-            agent.tell(space[int(index)], cost)
-    assert len(radii(agents[0])) == 4
-    assert radii(agents[1]) == radii(agents[0])
 
 
 def test_each_load_level_has_its_own_radius():

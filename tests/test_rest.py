@@ -72,7 +72,7 @@ def test_any_json_is_a_tensor_or_is_refused(value):
 @pytest.mark.parametrize(
     ("dtype", "value"),
     [
-        ("int8", 128),
+        ("float32", "1"),
         ("uint8", -1),
         ("uint64", 2**64),
         ("int32", 1.5),
@@ -200,7 +200,6 @@ def test_what_is_no_request_is_refused_before_it_is_sent(monkeypatch):
         assert head.startswith(b"HTTP/1.1 %d " % code)
         assert list(json.loads(body)) == ["error"]
     assert ask(port)[0] == 200
-    assert said_to(port, b"GET http://a/v1/models/m HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_server_without_rest_loads_nothing_of_it():

@@ -200,7 +200,9 @@ def test_a_damaged_result_is_named(place, capsys):
     assert f"{path.name}: damaged" in capsys.readouterr().err
     path.unlink()
     assert set(results.outdated(opened(place)).values()) == {("is not stored",)}
-    assert results.main(["verify", "--all"]) == 3
+    for words in (["verify"], ["verify", "--all"]):
+        assert results.main(words) == 3
+        assert f"{path.name}: not stored; restore it, or `make res" in capsys.readouterr().err
     opened(place).run()
     assert computed(place) > 0
 
@@ -250,6 +252,9 @@ def test_each_commit_has_another_sample_and_all_is_possible(place):
     assert len(one) == len(other) == 4
     assert one != other
     assert results.sample_of(opened(place), "a", 4) == one
+    many = [one for salt in "abcdefghi" for one in results.sample_of(opened(place), salt, 4)]
+    seeds = {what.first_seed for _, what in many if isinstance(what, Setting)}
+    assert any(seed % sweeps.SEEDS_PER_PIECE for seed in seeds), "any seed may be in a sample"
     said = results.verify(opened(place), None)
     assert said == "computed again: 8 of 8 stored results, and the same came out"
     assert computed(place) == 2 * (2 + 1 + 1) + 2  # seven seeds are two pieces; two truths
@@ -257,8 +262,9 @@ def test_each_commit_has_another_sample_and_all_is_possible(place):
 
 def test_nothing_stored_is_said_and_all_is_computed(place, capsys):
     shutil.rmtree(place / "data" / "results")
-    assert results.main(["verify"]) == 0
-    assert capsys.readouterr().out.startswith("no results are stored")
+    for words in (["check"], ["verify"], ["verify", "--all"]):
+        assert results.main(words) == 0
+        assert capsys.readouterr().out.startswith("no results are stored")
 
 
 @pytest.mark.parametrize("text", ["{", '{"a": [1]}', "\xff"])
@@ -316,10 +322,15 @@ def test_a_table_is_of_the_present_versions_only_after_it_was_made(tmp_path, mon
     stopped = True
     with pytest.raises(KeyboardInterrupt):
         results.renew_table("one", sweep)
-    with pytest.raises(DataError, match="of other versions than agent heuristic"):
+    with pytest.raises(DataError, match=r"not of the present versions \(agent heuristic \d+, "):
         results.table_file("one", "runs.csv", tmp_path)
     stopped = False
     results.renew_table("one", sweep)
     assert results.table_file("one", "runs.csv", tmp_path).read_text() == "agent\n"
-    with pytest.raises(DataError, match="not stored; remove its folder"):
+    with pytest.raises(
+        DataError, match=r"other\.csv: not stored; remove its folder, then `make res"
+    ):
         results.table_file("one", "other.csv", tmp_path)
+    shutil.rmtree(sweep.store.path("tables/one"))
+    with pytest.raises(DataError, match=r"\(is not stored\); `make results` renews it"):
+        results.table_file("one", "runs.csv", tmp_path)

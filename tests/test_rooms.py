@@ -68,7 +68,7 @@ def trees() -> dict[str, ast.Module]:
 
 @cache
 def all_imports() -> list[Import]:
-    """Return what all modules, tests and notebooks import from the package."""
+    """Return what all modules, tests and notebooks import."""
     found = []
     for by, tree in trees().items():
         for node in ast.walk(tree):
@@ -80,12 +80,17 @@ def all_imports() -> list[Import]:
                     inner = f"{node.module}.{alias.name}"
                     whole = (inner, None) if inner in MODULES else (node.module, alias.name)
                     found.append(Import(by, *whole))
-    return [one for one in found if one.module.split(".")[0] == "rrl"]
+    return found
+
+
+def inner_imports() -> list[Import]:
+    """Return what all of them import from the package."""
+    return [one for one in all_imports() if one.module.split(".")[0] == "rrl"]
 
 
 def own_imports() -> list[Import]:
     """Return what the package imports from itself."""
-    return [one for one in all_imports() if one.by in MODULES]
+    return [one for one in inner_imports() if one.by in MODULES]
 
 
 def defined(tree: ast.Module) -> set[str]:
@@ -124,7 +129,7 @@ def test_no_modules_import_each_other():
 
 def test_a_name_is_imported_from_the_module_that_defines_it():
     """Other places than modules may also import the names of the package itself."""
-    found = [one for one in all_imports() if one.name]
+    found = [one for one in inner_imports() if one.name]
     found = [one for one in found if one.by in MODULES or one.module != "rrl"]
     assert len({one.by for one in found} - set(MODULES)) > 50
     names = {module: defined(trees()[module]) for module in MODULES}

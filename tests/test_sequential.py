@@ -161,6 +161,23 @@ def test_costs_of_zero_have_a_verdict_but_no_ratio(ours, theirs, verdict):
     json.dumps(result, allow_nan=False)
 
 
+@pytest.mark.parametrize(
+    ("ratios", "verdict", "median"),
+    [
+        ([0.5, None] * 9, "no difference shown", 0.5),  # whole ones alone would be "better"
+        ([None] * 3 + [0.5] * 8, "no difference shown", 0.5),
+        ([0.5] * 8 + [None], "better", 0.5),  # a decision is final
+        ([0.8, 1.25] * 4 + [None], "no difference shown", 1.0),  # one round decides nothing
+        ([None] * 7, "no difference shown", None),
+    ],
+)
+def test_a_round_without_a_cost_counts_as_lost(ratios, verdict, median):
+    pairs = [{"default": 1.0, "recommended": one} if one else {"default": 1.0} for one in ratios]
+    result = judge_costs(pairs)
+    assert result["verdict"] == verdict
+    assert (result["ratio"] or {}).get("median") == pytest.approx(median)
+
+
 def test_the_loop_may_stop_when_the_answer_is_clear():
     mine = job(episodes=3, slo=None)
     clear = [Round(pair, {}) for pair in costs([0.5] * 8, [1.0] * 8)]

@@ -22,7 +22,7 @@ SPACE = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
 
 
 @pytest.fixture(scope="module")
-def table_server(tmp_path_factory):
+def table_server():
     table = {"a": [1, 1, 2, 4], "b": [1, 2, 2, 1], "cost": [0.1, 0.2, 0.3, 0.05]}
     return TableServer(table, ["a", "b"])
 
@@ -139,7 +139,6 @@ def test_a_recorded_load_can_be_pinned(recorded_server):
     [
         ({"a": [1, 2]}, "no column 'cost'"),
         ({"a": [1, 2], "cost": [1.0, np.nan]}, "row 1"),
-        ({"a": [1, 2], "cost": [1.0, np.inf]}, "row 1"),
         ({"a": [1, 2], "cost": [-1.0, 1.0]}, "row 0"),
     ],
 )

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
@@ -24,7 +23,7 @@ from rrl.simulation.calibration import (
     with_parameters,
 )
 from rrl.simulation.optimum import optimum
-from rrl.simulation.service_model import BatchSpeed, Machine, Model, lognormal
+from rrl.simulation.service_model import BatchSpeed, Machine, Model
 from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import INCEPTION_V3, MOBILENET_V2, TWO_CORES, testbed
 from rrl.tuning.episode import Status
@@ -83,9 +82,7 @@ BIG = Machine("big", cores=64)
 @pytest.mark.parametrize(
     ("model", "machine", "inter", "intra", "speeds"),
     [
-        # Alone, by Amdahl's law: one row per number of intra-op threads.
-        ({"parallel": 0.75}, BIG, 1, 1, [1]),
-        ({"parallel": 0.75}, BIG, 1, 2, [1 / (0.25 + 0.75 / 2)]),
+        # Alone, by Amdahl's law.
         ({"parallel": 0.75}, BIG, 1, 64, [1 / (0.25 + 0.75 / 64)]),
         # Branches use the inter-op pool until batches fill it.
         ({"branches": 2.0}, BIG, 4, 1, [2, 2, 4 / 3, 1]),
@@ -102,7 +99,6 @@ BIG = Machine("big", cores=64)
             [1, 1 / 1.1, 1 / 1.2, 1 / 1.3, 4 / 5 / 1.3, 4 / 6 / 1.3],
         ),
         # Synchronisation costs only where operations are split.
-        ({"sync": 0.01}, BIG, 1, 1, [1]),
         ({"sync": 0.01}, BIG, 1, 8, [0.5]),
         # Threads that take turns pay for it.
         ({}, Machine("two", cores=2, switching=0.1), 4, 1, [1, 1, 2 / 3 / 1.05, 1 / 2 / 1.1]),
@@ -125,12 +121,6 @@ def test_requests_wait_for_a_core_where_helpers_can_hold_them_all():
     for intra, extra in {0: 0.005, 1: 0.0, 3: 0.0, 4: 0.005, 8: 0.005}.items():
         with_wake, without = (served(s, arrivals, intra_op=intra).latency for s in (waiting, free))
         np.testing.assert_allclose(with_wake - without, extra, atol=1e-12)
-
-
-def test_lognormal_factors_have_mean_one_and_the_stated_variation():
-    factors = lognormal(0.4, 200_000, np.random.default_rng(0))
-    assert factors.mean() == pytest.approx(1.0, abs=4 * 0.4 / np.sqrt(200_000))
-    assert factors.std() == pytest.approx(0.4, rel=0.02)
 
 
 # ------------------------------------------------------------------------------------- contract
@@ -195,33 +185,16 @@ def test_a_full_queue_answers_unavailable_at_once():
     assert served(server, np.zeros(10), max_enqueued_batches=50).ok.all()
 
 
-def test_noise_moves_whole_episodes():
-    quiet = simulated(replace(PLAIN, variation=0.0), inter_op=(1, 2))
-    noisy = replace(quiet, machine=replace(FOUR, noise=0.2))
-    arrivals = np.arange(20.0)  # one at a time: no queue
-
-    def work(server, seed):
-        return served(server, arrivals, seed, inter_op=2).latency - PLAIN.overhead
-
-    found = np.array([work(noisy, seed) for seed in range(400)])
-    np.testing.assert_allclose(np.ptp(found, axis=1), 0, atol=1e-12)
-    assert (found.mean(axis=1) / work(quiet, 0)[0]).std() == pytest.approx(0.2, rel=0.15)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: testbed("cpu3"), r"unknown testbed 'cpu3': use one of \['cpu2'"),
         (lambda: Model("m", item=0.0), "item 0.0"),
-        (lambda: Model("m", item=1.0, branches=0.5), "branches 0.5: must be at least 1"),
-        (lambda: Model("m", item=1.0, sync=-1.0), "sync -1.0"),
-        (lambda: Machine("m", cores=0), "cores 0"),
         (lambda: Machine("m", cores=2, spin=2.0), "spin 2.0"),
         (lambda: Machine("m", cores=2, wake=float("nan")), "wake nan"),
         (lambda: SimulatedServer(paper_cpu(2), PLAIN, FOUR, {"nosuch": 1}), "no knob 'nosuch'"),
         (lambda: simulated(max_batch_size=(0, 1)), "max_batch_size 0: .* at least 1"),
         (lambda: simulated(intra_op=("auto", 1)), "intra_op 'auto': it must be a number"),
-        (lambda: simulated(PLAIN, {"batch_threads": -1}, inter_op=(1,)), "batch_threads -1: .* 0"),
         (
             lambda: SimulatedServer(paper_cpu(2), PLAIN, FOUR, {"inter_op": 1}),
             "'inter_op' is a knob of the space",
@@ -230,7 +203,6 @@ def test_noise_moves_whole_episodes():
         (lambda: find(replications=1), "1 replications"),
         (lambda: with_parameters(testbed("cpu2"), {"nosuch": 1.0}), "nosuch"),
         (lambda: fit_cells(testbed("cpu2"), NOTHING, ["contention"]), "above 0"),
-        (lambda: fold(1), "1 folds of 16 configurations"),
         (lambda: fold(17), "17 folds of 16 configurations"),
     ],
 )
@@ -254,7 +226,9 @@ def find(**settings):
 
 
 def test_the_optimum_is_the_smallest_mean_of_single_measurements():
-    server, rng = testbed("cpu2"), np.random.default_rng(1)
+    """A request that finds the queue full counts as a failure, and makes a configuration dear."""
+    server = simulated(PLAIN, {"max_enqueued_batches": 1}, batch_threads=(1, 4), inter_op=(1, 2, 4))
+    rng = np.random.default_rng(1)
     best = optimum(server, 150.0, requests=40, replications=4, rng=np.random.default_rng(1))
     costs = np.zeros(len(server.space))
     for _ in range(4):
@@ -264,15 +238,9 @@ def test_the_optimum_is_the_smallest_mean_of_single_measurements():
             rng.bit_generator.state = state
             costs[i] += MeanLatency()(server.measure(configuration, arrivals, rng)) / 4
     np.testing.assert_allclose(best.costs, costs)
+    assert costs.max() > 1.0  # a failure counts seconds
     assert best.configuration == server.space[int(np.argmin(costs))]
     assert best.cost == pytest.approx(costs.min())
-
-
-def test_rejected_requests_make_a_configuration_dear():
-    server = simulated(PLAIN, {"max_enqueued_batches": 1}, batch_threads=(1, 4))
-    best = optimum(server, 150.0, replications=10, rng=np.random.default_rng(0))
-    assert best.configuration["batch_threads"] == 4
-    assert best.costs[0] > 1.0
 
 
 def test_the_truth_is_among_the_ties_of_a_short_search():
@@ -319,16 +287,6 @@ def test_repeats_of_a_cell_count_once():
     assert found[0] == pytest.approx(np.sqrt(found[1] * found[2]), rel=0.02)
 
 
-def test_prediction_serves_each_case_by_itself():
-    """Episodes that share arrivals go through one call: the same bytes as one call each."""
-    server, shared = testbed("cpu2"), arrivals_at(100.0)
-    cells = cells_of(
-        server, *((i, [shared if i % 2 else arrivals_at(60.0, seed=i)]) for i in range(9))
-    )
-    single = [predict_cells(server, cells[i : i + 1])[0] for i in range(9)]
-    np.testing.assert_array_equal(predict_cells(server, cells), single)
-
-
 @pytest.fixture(scope="module")
 def inception():
     return read_profile(DATA / "inception_v3-threads")
@@ -340,6 +298,7 @@ def test_nothing_of_a_held_out_configuration_leaks_into_its_prediction(inception
         return hold_out(server, profile, ["item"], folds=2, rng=np.random.default_rng(0))
 
     plain = held(inception)
+    assert (plain["means_s"].str.len() == 2).all()  # two passes over the grid, and no finals
     fold_of = plain.groupby(inception.knobs)["fold"].agg(["min", "max", "size"])
     assert (fold_of["min"] == fold_of["max"]).all()  # all loads of a configuration together
     assert (fold_of["size"] == 3).all()
@@ -366,16 +325,3 @@ def test_the_testbeds_have_what_was_fitted(inception):
     found = fit_cells(twin(batching, start, TWO_CORES), cell_table(batching), ("item", "fixed"))
     assert found["item"] == pytest.approx(MOBILENET_V2.item, rel=0.05)
     assert found["fixed"] == pytest.approx(MOBILENET_V2.fixed, abs=0.0004)
-
-
-def test_the_two_core_testbed_explains_the_recorded_profile():
-    profile = read_profile(DATA / "mobilenet_v2-threads")
-    cells = cell_table(profile)
-    assert len(cells) == 288
-    assert 150 < cells["stable"].sum() < 240
-    predicted = predict_cells(testbed("cpu2"), cells)
-    error = np.abs(predicted / cells["measured_s"] - 1)
-    assert error[cells["stable"]].median() < 0.12
-    assert abs(np.log(predicted / cells["measured_s"]).median()) < 0.05
-    for _, rows in cells.assign(predicted=predicted).groupby("rate_per_s"):
-        assert spearmanr(rows["predicted"], rows["measured_s"])[0] > 0.85

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
-import sys
 from argparse import Namespace
 
 import pytest
@@ -46,15 +44,6 @@ def interrupt():
 
 
 STAYS = "127.0.0.1:8500 stays in service with inter_op 1; the log is /logs/probe-1.log; end it with"
-
-
-def test_a_closed_terminal_does_not_end_the_service(monkeypatch):
-    class Closed(io.StringIO):
-        def write(self, text):
-            raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(sys, "stderr", Closed())
-    leave_running(Kept())
 
 
 def test_what_serves_goes_on_if_the_kept_one_does_not_start(capsys):

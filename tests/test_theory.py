@@ -8,23 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl import Knob
+from rrl.core.exploration import ExpectedSaving, expected_improvement
+from rrl.core.qtable import QTable
 from rrl.core.region import FixedRadius
 from rrl.core.space import ConfigSpace
 from rrl.studies.problems import surface
-from rrl.theory import bounds
-from rrl.theory.bound_checks import biases, covers, exogenous, learning, noisy, sweep
-from rrl.theory.convergence import (
-    UNIFORM,
-    cover_ends,
-    slope_interval,
-    watch_table,
-)
+from rrl.theory import bounds, exploration_price
+from rrl.theory.bound_checks import biases, covers, exogenous, explored, learning, noisy, sweep
+from rrl.theory.convergence import UNIFORM, watch_table
 from rrl.theory.cover import (
     cover_times,
     exact_cover_tail,
     exact_mean_cover,
-    harmonic_mean_cover,
     neighbours,
+)
+from rrl.theory.exploration_price import (
+    expected_price,
+    paying_without_end,
+    price_bound,
+    serve_without_noise,
+    staying_stuck,
 )
 from rrl.theory.mdp import (
     MDP,
@@ -36,17 +39,12 @@ from rrl.theory.mdp import (
     solve,
 )
 from rrl.theory.qlearning import region_learning, walk
-from rrl.tuning.presets import paper_cpu
 
 INSTANCES = 1_000  # the notebook takes more
 
 
 def line(n: int, radius: float) -> np.ndarray:
     return np.abs(np.subtract.outer(np.arange(n), np.arange(n))) <= radius
-
-
-def groups(count: int, size: int) -> np.ndarray:
-    return np.kron(np.eye(count), np.ones((size, size))) > 0
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +97,15 @@ MUTATIONS = {
     "loss, 1 % off": ("loss", scaled(0.99), biases, "greedy loss"),
     "exogenous, 1 % off": ("exogenous_loss", scaled(0.99), exogenous, "greedy loss, exogenous"),
     "noisy error, a third": ("noisy_error", scaled(1 / 3), noisy, "noisy means (95 %)"),
+    "price, 1 % off": ("price_bound", scaled(0.99), explored, "price of exploration"),
 }
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_false_bound_is_noticed(mutation, monkeypatch):
     name, change, part, caught = MUTATIONS[mutation]
-    monkeypatch.setattr(bounds, name, change(getattr(bounds, name)))
+    owner = bounds if hasattr(bounds, name) else exploration_price
+    monkeypatch.setattr(owner, name, change(getattr(owner, name)))
     checks = part(np.random.default_rng(0), 500)
     assert caught in {check.name for check in checks if not check.holds}
 
@@ -118,14 +118,6 @@ def test_a_cover_begins_where_the_one_before_ended():
 
 
 # --- Exact where it is exact --------------------------------------------------------------------
-
-
-def test_covers_of_a_partition_are_the_coupon_collectors():
-    times = cover_times(groups(12, 5), 2000, np.random.default_rng(5))
-    error = times.std(ddof=1) / len(times) ** 0.5
-    assert abs(times.mean() - harmonic_mean_cover(12)) < 3 * error
-    exact = exact_mean_cover(groups(6, 2), np.full(12, 1 / 12))
-    assert exact == pytest.approx(harmonic_mean_cover(6))
 
 
 def test_simulated_covers_agree_with_the_exact_formulas_where_regions_overlap():
@@ -172,29 +164,7 @@ def test_the_bounds_of_bias_and_loss_are_attained(gamma):
     assert greedy_loss(mdp, learned) == pytest.approx(bounds.loss(1.0, gamma), rel=1e-6)
 
 
-def test_without_influence_on_the_load_the_greedy_choice_does_not_depend_on_the_discount():
-    rng = np.random.default_rng(0)
-    cost, moves = rng.uniform(0.1, 1, (3, 9)), rng.dirichlet(np.ones(3), (3, 1)).repeat(9, axis=1)
-    blurred = [blur(MDP(cost, moves, gamma), mean_field(line(9, 1))) for gamma in (0.0, 0.5, 0.95)]
-    choices = [solve(mdp).argmin(axis=-1).tolist() for mdp in blurred]
-    assert choices[0] == choices[1] == choices[2]
-
-
 # --- Speed and radius ---------------------------------------------------------------------------
-
-
-def test_the_speedup_grows_at_least_like_k():
-    radii, space = (0, 1, 2, 3), paper_cpu()
-    near = [neighbours(space, radius) for radius in radii]
-    k = np.array([regions.sum(axis=1).min() for regions in near])
-    rng = np.random.default_rng(0)
-    times = np.array([cover_times(regions, 40, rng) for regions in near])
-    slope, low, high = slope_interval(k, times[0] / times, rng)
-    assert 1 < low <= slope <= high < 1.5
-    bound = [bounds.mean_cover(len(space), least, 1 / len(space)) for least in k]
-    by_cell = [bounds.mean_cover_by_cell(regions.sum(axis=1), 1 / 1331) for regions in near]
-    assert (times.mean(axis=1) < by_cell * np.array(1.05)).all()
-    assert (np.array(by_cell) < bound).all()
 
 
 @given(st.floats(0.1, 10), st.floats(0.01, 10), st.integers(1, 4))
@@ -209,51 +179,74 @@ def test_the_best_radius_is_where_the_bound_is_smallest(lipschitz, a, d):
 # --- The running system -------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def watched():
+def test_the_running_table_converges_and_the_blur_stays():
     space = ConfigSpace([Knob("inter_op", tuple(range(1, 9)))])
     cost = np.array([4.0, 3.0, 2.0, 1.0, 1.5, 2.5, 3.5, 5.0])
-    flat = surface("line", space, cost, noise=0.02)
-    return (
-        {
-            radius: watch_table(
-                flat.server,
-                10.0,
-                cost,
-                12,
-                100,
-                region=FixedRadius(radius),
-                exploration=UNIFORM,
-            )
-            for radius in (0, 1)
-        },
-        space,
-        cost,
+    server = surface("line", space, cost, noise=0.02).server
+    how = {"seeds": 12, "episodes": 100, "exploration": UNIFORM}
+    single, blurred = (
+        watch_table(server, 10.0, cost, region=FixedRadius(radius), **how) for radius in (0, 1)
     )
+    off = np.abs(mean_field(neighbours(space, 1)) @ cost - cost).max()
+    assert np.median(single.worst[:, -1]) < 0.3
+    assert np.median(blurred.worst[:, -1]) > 0.5 * off
+    assert np.median(single.greedy[:, -1]) == 0
 
 
-def test_the_table_converges_and_the_blur_stays(watched):
-    runs, space, cost = watched
-    blurred = mean_field(neighbours(space, 1)) @ cost
-    assert np.median(runs[0].worst[:, -1]) < 0.3
-    assert np.median(runs[1].worst[:, -1]) > 0.5 * np.abs(blurred - cost).max()
-    assert np.median(runs[0].greedy[:, -1]) == 0
+# --- The price of exploration -------------------------------------------------------------------
 
 
-def test_the_running_systems_first_cover_is_the_collectors(watched):
-    runs, space, _ = watched
-    near = neighbours(space, 0)
-    times = np.array([min(cover_ends(near, run)) for run in runs[0].chosen])
-    error = times.std(ddof=1) / len(times) ** 0.5
-    assert abs(times.mean() - harmonic_mean_cover(8)) < 3 * error
+def test_a_trial_is_priced_by_what_is_served_then():
+    """A sure saving comes first; the trial after it costs more than what has been found."""
+    low, high, chance = (np.array([pair]) for pair in ((-1.0, -3.0), (0.0, 0.0), (1.0, 0.1)))
+    price, saving = expected_price(low, high, chance, np.array([300.0]))
+    second = 0.1 * np.expm1(-2.0) + 0.9 * np.expm1(1.0)
+    assert price[0] == pytest.approx(np.expm1(-1.0) + second)
+    assert saving[0] == pytest.approx(1.0 + 0.1 * 2.0)
 
 
-# --- Wrong arguments, figures -------------------------------------------------------------------
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 1000))
+def test_what_is_tried_is_expected_to_save_its_price(seed, horizon):
+    """This is the premise of the theorem, for the gaps as they are: also for negative ones."""
+    rng = np.random.default_rng(seed)
+    table = QTable(ConfigSpace([Knob("a", tuple(range(500)))]))
+    table.record(0, 1.0)
+    table.incumbent = 0
+    table.values[:] = np.exp(rng.normal(0, 0.5, 500))
+    table.sds[:] = np.exp(rng.uniform(-5, 0.7, 500))
+    rule, cells = ExpectedSaving(horizon), np.arange(500)
+    pays = rule.net_savings(table, cells)[0] > 0
+    gap, sd = np.log(table.values / table.values[0]), table.sds
+    price, saving = np.expm1(gap + sd**2 / 2), horizon * expected_improvement(gap, sd)
+    assert (price <= saving + 1e-9)[pays & (cells > 0)].all()
+    assert pays[rule.choose(table, None, rng)] or not pays.any()
+
+
+def test_an_agent_that_forgets_pays_for_ever():
+    agent, costs = paying_without_end()
+    numbers = serve_without_noise(agent, costs, 1000)
+    assert costs.argmin() == 0
+    assert [(part == 1).sum() for part in np.split(numbers, 5)] == [100] * 5
+    assert agent.best(load=1.0) == agent.space[0]  # it knows which one is better
+    price = (costs[numbers] - 1).cumsum()
+    possible = np.log(costs[0] / costs.min())
+    assert price[-1] == 1000 > price_bound(300.0, possible) == 0
+
+
+def test_the_recommended_agent_can_stay_stuck():
+    agent, costs = staying_stuck()
+    numbers = serve_without_noise(agent, costs, 200)
+    assert 4 not in numbers
+    assert set(numbers[10:]) == {2}
+    assert (costs[numbers[10:]] - costs.min()).sum() == pytest.approx(0.9 * 190)
+    lower = serve_without_noise(*staying_stuck(wall=1.2), 50)
+    assert set(lower[10:]) == {4}  # a lower wall is no obstacle
+
+
+# --- Wrong arguments ----------------------------------------------------------------------------
 
 
 def test_wrong_arguments_are_refused():
-    with pytest.raises(ValueError, match="shape"):
-        MDP(np.zeros((2, 3)), np.ones((2, 3, 3)) / 3, 0.5)
     with pytest.raises(ValueError, match="add up to 1"):
         MDP(np.zeros((1, 3)), np.ones((1, 3, 1)) / 2, 0.5)
     with pytest.raises(ValueError, match="gamma"):

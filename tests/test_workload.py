@@ -64,25 +64,21 @@ SEEDS = st.integers(0, 2**32 - 1)
 simple = st.one_of(
     st.builds(Poisson, st.floats(0.1, 50.0)),
     st.builds(Fleet, st.integers(1, 40), st.floats(0.5, 20.0), st.floats(0, 5), st.floats(0, 1)),
-    st.integers(1, 40).flatmap(
-        lambda devices: st.floats(1.0, 60.0).flatmap(
-            lambda every: st.builds(
-                Reconnects,
-                st.just(devices),
-                st.just(every),
-                st.floats(0.01, 1.0).map(lambda fraction: fraction * every),
-                st.floats(0.5, 5.0),
-                st.floats(0.5, 5.0),
-                st.floats(0, 30.0),
-            )
-        )
+    st.builds(
+        lambda devices, every, part, *more: Reconnects(devices, every, part * every, *more),
+        st.integers(1, 40),
+        st.floats(1.0, 60.0),
+        st.floats(0.01, 1.0),
+        st.floats(0.5, 5.0),
+        st.floats(0.5, 5.0),
+        st.floats(0, 30.0),
     ),
 )
 workloads = st.recursive(
     simple | st.sampled_from([workload for workload, _ in WORKLOADS]),
     lambda inner: st.one_of(
         st.builds(Cameras, inner, st.floats(0.2, 20.0), st.floats(0.2, 5.0)),
-        st.builds(Delayed, inner, st.floats(0.01, 2.0), st.floats(0, 1.5), st.floats(2.0, 9.0)),
+        st.builds(Delayed, inner, st.floats(0.01, 9.0)),
         st.builds(Superposed, st.lists(inner, min_size=1, max_size=3).map(tuple)),
     ),
     max_leaves=4,
@@ -103,13 +99,6 @@ def test_any_workload_gives_sorted_times_that_its_seed_repeats(workload, n, seed
     assert np.all(np.diff(times) >= 0)
     assert times.tobytes() == at(workload, n, seed).tobytes()
     assert 0 < workload.rate < math.inf
-
-
-@pytest.mark.parametrize(
-    "workload", [one for one, _ in WORKLOADS[:-1]], ids=kind
-)  # the last: no chance
-def test_another_seed_gives_other_times(workload):
-    assert at(workload, 500, 3).tobytes() != at(workload, 500, 4).tobytes()
 
 
 @settings(max_examples=30)
@@ -183,17 +172,12 @@ def test_phases_are_the_paper_s():
         assert part.mean() == pytest.approx(mean, rel=3.3 / math.sqrt(len(part)))
 
 
-@given(st.floats(0.01, 5.0), st.floats(0, 3.0), st.floats(5.0, 20.0), SEEDS)
-def test_a_delay_is_never_negative_and_never_longer_than_the_limit(median, sigma, longest, seed):
-    delays = Delayed(Poisson(1.0), median, sigma, longest).delays(500, np.random.default_rng(seed))
-    assert np.all((delays > 0) & (delays <= longest))
-
-
 def test_a_burst_of_one_hundred_comes_one_by_one_and_all_of_it_comes():
     burst = Fleet(devices=100, period=1000.0, spread=0.0)
-    times = at(Delayed(burst, median=0.5, sigma=1.0, longest=10.0), 100, 1)
+    times = at(Delayed(burst, median=5.0), 100, 1)
     assert np.all((times > 0) & (times <= 10))
-    assert len(np.unique(times)) > 90
+    assert np.count_nonzero(times == 10) > 2  # the delays of some were cut
+    assert len(np.unique(times)) > 70
 
 
 def test_the_frames_of_an_event_are_an_interval_apart_and_as_many_as_it_lasts():
@@ -217,13 +201,6 @@ def test_an_update_brings_each_device_back_once_with_the_traffic_model_s_delays(
     for number, wave in enumerate(times):
         delay = (wave - 100.0 - 3600.0 * number) / window
         assert kstest(delay, beta_law(alpha, beta).cdf).pvalue > 0.01
-
-
-def test_a_part_that_is_silent_for_long_is_not_missed():
-    """The second part comes late. All of it has to be there before what comes later."""
-    late = Reconnects(500, 1000.0, first=900.0)
-    times = Superposed((Poisson(1.0), late)).arrivals(1500, np.random.default_rng(8))
-    assert np.count_nonzero((times >= 900) & (times < 910)) >= 500
 
 
 def test_the_day_has_its_peak_its_night_and_its_update():
@@ -295,8 +272,7 @@ def test_the_estimated_rate_uses_the_latest_arrivals_only():
         (lambda: Reconnects(5, 5.0, window=6.0), "window 6.0 s.*at most every = 5.0 s"),
         (lambda: Reconnects(5, 5.0, window=1.0, alpha=0.0), "alpha 0.0"),
         (lambda: Reconnects(5, 5.0, window=1.0, first=-1.0), "first -1.0 s"),
-        (lambda: Delayed(Poisson(1.0), sigma=math.nan), "sigma nan"),
-        (lambda: Delayed(Poisson(1.0), median=3.0, longest=2.0), "longest 2.0 s.*median 3.0 s"),
+        (lambda: Delayed(Poisson(1.0), median=11.0), "median 11.0 s: must be at most 10 s"),
         (lambda: Superposed(()), "no parts"),
         (lambda: Trace([1.0, 1.0]), "two distinct times"),
         (lambda: Trace([1.0, math.inf]), "finite"),
@@ -347,13 +323,13 @@ def test_a_trace_file_is_read(tmp_path, text, times):
         trace.arrivals(99, np.random.default_rng(0))
 
 
-def test_a_column_is_chosen_by_name(tmp_path):
+def test_a_column_is_chosen_by_its_name(tmp_path):
     file = tmp_path / "trace.csv"
+    file.write_text("device,Time\na,5\nb,4\n")
+    np.testing.assert_allclose(read_trace(file).times, [0, 1])
     file.write_text("device,at\na,5\nb,4\n")
-    np.testing.assert_allclose(read_trace(file, column="at").times, [0, 1])
-    for column, wanted in ((None, "'timestamp' or"), ("when", "'when'")):
-        with pytest.raises(DataError, match=f"'device', 'at': exactly .*{wanted}.*--time-column"):
-            read_trace(file, column)
+    with pytest.raises(DataError, match=r"'device', 'at': exactly .*'timestamp' or .*; rename it"):
+        read_trace(file)
 
 
 @pytest.mark.parametrize(
@@ -367,10 +343,9 @@ def test_a_column_is_chosen_by_name(tmp_path):
         (b"0,07\n0,14\n", "has no header: .* decimals with a point"),
         (b"time\n0,07\n", "fields in line 2, saw 2; write decimals with a point"),
         (b'time\n"0,07"\n', "line 2: '0,07' is not .* a point before decimals"),
-        (b"a,b\n,1\n3\n", "line 2: '' is not a time"),
+        (b"time,b\n,1\n3\n", "line 2: '' is not a time"),
         (b"1\n2\n3\xff\n", r"line 3: not UTF-8 at byte 5 \(0xff\)"),
         (b"time,timestamp\n1,2\n", "exactly one column has to be"),
-        (b"a,a\n1,2\n", "exactly one column has to be 'a'"),
         (b"time\n" + b"9" * 200_000, f"line 2: '{'9' * 60}'... is not a time"),
         (b'time\n"1\n' + b"2\n" * 100_000, "EOF inside string starting at row 1"),
         (b"t\n2024-05-01\n2024-05-02\n7\n", "line 4: '7' is not a time as the others"),
@@ -379,7 +354,6 @@ def test_a_column_is_chosen_by_name(tmp_path):
 def test_a_bad_trace_is_refused_with_line_and_value(tmp_path, content, message):
     file = tmp_path / "trace.csv"
     file.write_bytes(content)
-    column = "a" if content.startswith(b"a,") else None
     with pytest.raises(DataError, match=message) as caught:
-        read_trace(file, column)
+        read_trace(file)
     assert "\n" not in str(caught.value)

@@ -30,7 +30,7 @@ class Agent(Protocol):
     def tell(self, configuration: Configuration, cost: float) -> None:
         """Learn what an episode cost under the load that was last asked for.
 
-        ValueError, and nothing learned, if the cost is negative, NaN or infinite, the
+        ValueError, and nothing learned, if the cost is no number from 0 to `HIGHEST`, the
         configuration is not in the space, or nothing was asked before.
         """
         ...
@@ -58,15 +58,13 @@ def check_load(load: float) -> float:
 
 
 def check_cost(cost: float) -> float:
-    """Return the cost if it is a number that is at least 0, and not too large to be squared.
+    """Return the cost if it is a number from 0 to `HIGHEST`.
 
     Examples
     --------
     >>> check_cost(0)
     0.0
     """
-    if not 0 <= cost < math.inf:
-        raise ValueError(f"a cost must be a finite number that is at least 0, got {cost!r}")
-    if cost > HIGHEST:
-        raise ValueError(f"a cost must be at most {HIGHEST:g}, got {cost!r}; use another unit")
+    if not 0 <= cost <= HIGHEST:
+        raise ValueError(f"a cost must be a number from 0 to {HIGHEST:g}, got {cost!r}")
     return float(cost)

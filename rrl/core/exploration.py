@@ -15,7 +15,8 @@ from typing import Protocol
 import numpy as np
 from numba import njit
 
-from rrl.core.qtable import Floats, Ints, QTable
+from rrl.core.qtable import QTable
+from rrl.core.space import Floats, Ints
 
 TIE = 1e-9  # scores that differ by less are equal, apart from rounding
 
@@ -78,7 +79,7 @@ class Boltzmann:
         """See :meth:`Exploration.choose`; one number is drawn."""
         values = table.values if cells is None else table.values[cells]
         chances = action_probabilities(values, self.temperature(table.episodes), table.floor)
-        running = np.cumsum(chances)
+        running = np.cumsum(chances)  # the distribution function; its inverse at a random number
         chosen = int(np.searchsorted(running[:-1], rng.random() * running[-1], "right"))
         return chosen if cells is None else int(cells[chosen])
 
@@ -179,8 +180,10 @@ class ExpectedSaving:
         reference = max(table.values[table.incumbent], 1e-300)
         excess = self._excess(table, cells, reference)
         sd, here = np.minimum(table.sds[cells], 10.0), cells == table.incumbent
-        price = np.where(here, 0.0, np.expm1(np.minimum(excess + sd**2 / 2, 30.0)))
+        log_mean = np.minimum(excess + sd**2 / 2, 30.0)  # of a lognormal cost; e^30 is finite
+        price = np.where(here, 0.0, np.expm1(log_mean))
         others = table.measured[table.measured != table.incumbent]
+        # The incumbent may prove worse than the next best: here this one is what may be better.
         excess[here] = self._excess(table, others, reference).min(initial=1.0)
         return self.horizon * expected_improvement(excess, sd) - price, price
 

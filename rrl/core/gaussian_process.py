@@ -40,9 +40,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from rrl.core.space import Floats, Ints
 
 NUGGET = 0.06  # expected sd of the part that no neighbour predicts
 CAP = 2.0  # costs above e^2 times the best are compressed
@@ -238,7 +237,7 @@ class GaussianProcess:
         left = prior - np.einsum("ij,ij->j", explained, explained)
         return mean, np.sqrt(np.maximum(left, 1e-8))
 
-    def posterior_at_measured(self, rows: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    def posterior_at_measured(self, rows: Ints) -> tuple[Floats, Floats]:
         """Return posterior mean and sd at some rows of `x`, nugget included.
 
         Since (K - V) K^-1 = I - V K^-1, the posterior mean is y - V alpha, and the posterior
@@ -271,15 +270,12 @@ class GaussianProcess:
 
 
 def fit_hyperparameters(
-    x: Floats,
-    y: Floats,
-    variance: Floats,
+    process: Callable[[Hyperparameters], GaussianProcess],
     start: Hyperparameters,
     prior: Hyperparameters,
     *,
     prior_sd: float = PRIOR_SD,
     together: int = 0,
-    process: Callable[..., GaussianProcess] = GaussianProcess,
 ) -> Hyperparameters:
     """Return hyperparameters that make the measurements likely and stay near the prior's.
 
@@ -289,8 +285,8 @@ def fit_hyperparameters(
 
     Parameters
     ----------
-    x, y, variance : ndarray
-        See :class:`GaussianProcess`.
+    process : callable
+        What makes the Gaussian process of the measurements with some hyperparameters.
     start : Hyperparameters
         The search begins here.
     prior : Hyperparameters
@@ -300,14 +296,14 @@ def fit_hyperparameters(
     together : int, optional
         The first length scales, up to this number, are multiplied by one factor. The others change
         alone.
-    process : callable, optional
-        What makes the Gaussian process of the data and of some hyperparameters.
 
     Examples
     --------
+    >>> from functools import partial
     >>> x = np.array([[a, b] for a in range(4) for b in range(4)], dtype=float)
+    >>> process = partial(GaussianProcess, x, x[:, 0] ** 2 / 5, np.full(16, 1e-3))
     >>> start = Hyperparameters(np.full(2, 3.0), 1.0)
-    >>> found = fit_hyperparameters(x, x[:, 0] ** 2 / 5, np.full(16, 1e-3), start, start)
+    >>> found = fit_hyperparameters(process, start, start)
     >>> bool(found.length_scales[1] > 2 * found.length_scales[0])
     True
     """
@@ -320,7 +316,7 @@ def fit_hyperparameters(
         return Hyperparameters(np.array(length_scales), amplitude, nugget)
 
     def merit(logs: Floats) -> float:
-        likelihood = process(x, y, variance, given(logs)).log_likelihood
+        likelihood = process(given(logs)).log_likelihood
         return likelihood - float(((logs - centre) ** 2).sum()) / (2 * prior_sd**2)
 
     centre, best = logs_of(prior), logs_of(start)

@@ -7,6 +7,8 @@ The process (:mod:`rrl.core.gaussian_process`) sees a configuration at its scale
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -18,9 +20,9 @@ from rrl.core.gaussian_process import (
     expand,
     fit_hyperparameters,
 )
-from rrl.core.qtable import Floats, Ints, QTable
+from rrl.core.qtable import QTable
 from rrl.core.similarity import Estimate, Similarity
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, Floats, Ints
 
 # Expected log cost over the incumbent's, far from all measurements, and the sd of this expectation.
 # What serves now was chosen by somebody, so few others are better:
@@ -94,6 +96,9 @@ class LearnedSimilarity(Similarity):
         The expected logarithm of a cost far from all measurements over the incumbent's cost, and
         the sd of this expectation. A trial there then has a high price until the costs seen say
         otherwise. With None, nothing is expected.
+    fit : callable, optional
+        What fits the hyperparameters: :func:`~rrl.core.gaussian_process.fit_hyperparameters`, or
+        another one with the same first parameters.
 
     Attributes
     ----------
@@ -112,8 +117,12 @@ class LearnedSimilarity(Similarity):
     (array([1.02, 1.24, 1.61, 1.97]), array([0.15, 0.31, 0.31, 0.15]))
     """
 
-    def __init__(self, elsewhere: tuple[float, float] | None = None) -> None:
-        self.elsewhere = elsewhere
+    def __init__(
+        self,
+        elsewhere: tuple[float, float] | None = None,
+        fit: Callable[..., Hyperparameters] = fit_hyperparameters,
+    ) -> None:
+        self.elsewhere, self.fit = elsewhere, fit
         self.hyperparameters: Hyperparameters | None = None
         self._correlated = LatestCorrelation()
 
@@ -122,18 +131,13 @@ class LearnedSimilarity(Similarity):
         data = self._data(table)
         if fit_is_due(table.episodes):
             prior = prior_hyperparameters(table.space)
-            self.hyperparameters = self.fitted(data, self.hyperparameters or prior, prior)
+            process, start = partial(self._process, *data), self.hyperparameters or prior
+            self.hyperparameters = self.fit(process, start, prior)
         return self._posterior(table, cells, data)
 
     def predict(self, table: QTable, cells: Ints) -> Estimate:
         """See :meth:`rrl.core.similarity.Similarity.predict`."""
         return self._posterior(table, cells, self._data(table))
-
-    def fitted(
-        self, data: tuple[Floats, Floats, Floats], start: Hyperparameters, prior: Hyperparameters
-    ) -> Hyperparameters:
-        """Return hyperparameters that make the data likely and stay near the prior's."""
-        return fit_hyperparameters(*data, start, prior, process=self._process)
 
     def _points(self, table: QTable, cells: Ints) -> Floats:
         """Return where the process sees configurations: their positions, then the log load."""

@@ -13,13 +13,9 @@ import math
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from rrl.core.agent import check_load
-from rrl.core.space import ConfigSpace
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from rrl.core.space import ConfigSpace, Floats, Ints
 
 SCALED = 8  # first measurements that set the scale of values from another load level
 TRUST = 2.0  # a value from another load level counts for at most this number of estimates
@@ -137,7 +133,8 @@ class QTable:
         self.log_load, self.loads, self.last_log_load = log_load, 0, log_load
         self.values, self.sds = np.zeros(size), np.full(size, np.inf)
         self.counts = np.zeros(size)
-        self.inherited, self.scaled = np.zeros(size, dtype=np.bool_), 0
+        self.inherited = np.zeros(size, dtype=np.bool_)
+        self._scaled = 0  # measurements that have set the scale of inherited values
         self.visits = np.zeros(size, dtype=np.int64)
         self.means, self.squares = np.zeros(size), np.zeros(size)
         self.episodes, self.floor = 0, 0.0
@@ -158,8 +155,8 @@ class QTable:
         if not self.episodes and not self.inherited.any():
             self.values[:] = cost
         if cost > 0 and (self.floor == 0 or FLOOR * cost < self.floor / 2):
-            self.floor = FLOOR * cost
-        if self.inherited[index] and self.counts[index] > 0 and self.scaled < SCALED:
+            self.floor = FLOOR * cost  # a cost less than half of the lowest one lowers it
+        if self.inherited[index] and self.counts[index] > 0 and self._scaled < SCALED:
             self._rescale(index, cost)
         if not self.visits[index]:
             self.measured = np.append(self.measured, index)
@@ -202,10 +199,10 @@ class QTable:
 
     def _rescale(self, index: int, cost: float) -> None:
         """Multiply inherited values by the mean ratio of the first costs to what was expected."""
-        self.scaled += 1
+        self._scaled += 1
         floor = self.floor or 1e-300
         ratio = (cost + floor) / (self.values[index] + floor)
-        factor = ratio ** (1 / self.scaled)  # makes a running geometric mean
+        factor = ratio ** (1 / self._scaled)  # makes a running geometric mean
         self.values[self.inherited] *= factor
 
 

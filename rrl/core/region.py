@@ -16,21 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rrl.core.qtable import Floats, Ints, QTable
-from rrl.core.space import ConfigSpace, check_radius
+from rrl.core.qtable import QTable
+from rrl.core.space import ConfigSpace, Floats, Ints, check_radius
 
 LARGE = 5_000  # configurations; a larger space is updated in part, to limit a decision's time
 PART = 2000  # configurations of this part, apart from a few
 SHIFT = 0.618  # of the way to the next spread configuration, from one episode to the next
-BLOCK = 10  # episodes of the first blocks; later ones are a tenth of the run's age
-GROWTH = 0.1
-WINDOW = 30  # blocks that the model remembers
-ONSET = 20.0  # episodes that delay the fall of the theoretical radius
-AMPLITUDE = 0.1  # by how much, in log cost, a radius may differ from what the prior says
-SLOPE = 0.3  # of the prior: cost of a radius that is off, per squared difference of log(1 + r)
-WIDTH, AGEING = 0.5, 1.0  # length scales of the model, in log(1 + radius) and in log(age)
-LEAST_ERROR = 0.01  # least standard error of an observation
-CANDIDATES = 41
 
 
 class Region:
@@ -81,78 +72,6 @@ class FixedRadius(Region):
         return table.space.ball(index, self.radius)
 
 
-class SelectedRadius(Region):
-    """A region whose radius is selected by Bayesian optimisation, see :class:`RegionSize`.
-
-    Each load level has its own radius, as it has its own table.
-
-    Parameters
-    ----------
-    space : ConfigSpace
-        The largest radius that may be selected is twice the first one, plus 1, but not more than
-        the diameter of the space, unless the first one is.
-    radius : float, optional
-        The first radius. By default it is a twelfth of the diameter, between 1.25 and 6, and at
-        most the diameter.
-    size : callable, optional
-        What selects a radius: :class:`RegionSize`, or another one with the same parameters.
-
-    Attributes
-    ----------
-    sizes : dict of int to RegionSize
-        What is known of the radius at each load level.
-
-    Raises
-    ------
-    ValueError
-        If the first radius is negative or NaN.
-
-    Examples
-    --------
-    >>> from rrl import paper_cpu
-    >>> from rrl.core.rrl import adaptive
-    >>> agent = adaptive(paper_cpu(), np.random.default_rng(7))
-    >>> for _ in range(100):
-    ...     configuration = agent.ask(load=14.0)
-    ...     cost = 1 + sum((threads - 4) ** 2 for threads in configuration.values())
-    ...     agent.tell(configuration, cost)
-    >>> agent.best(load=14.0), agent.region.sizes[0].radius < agent.region.start
-    ({'inter_op': 4, 'intra_op': 4, 'batch_threads': 4}, True)
-    """
-
-    def __init__(
-        self,
-        space: ConfigSpace,
-        radius: float | None = None,
-        size: Callable[[int, float, float], RegionSize] | None = None,
-    ) -> None:
-        if radius is None:
-            radius = min(max(1.25, space.diameter / 12), 6.0, space.diameter)
-        self.start = check_radius(radius)
-        widest = max(self.start, min(2 * self.start + 1, space.diameter))
-        made = partial(size or RegionSize, len(space.knobs), self.start, widest)
-        self.sizes: defaultdict[int, RegionSize] = defaultdict(made)
-        self._costs: defaultdict[int, list[float]] = defaultdict(list)  # of the present block
-
-    def around(self, table: QTable, index: int) -> Ints:
-        """See :meth:`Region.around`."""
-        return table.space.ball(index, self.sizes[table.level].radius)
-
-    def learn(self, table: QTable, cost: float) -> None:
-        """See :meth:`Region.learn`; the end of a block selects a new radius."""
-        size, costs = self.sizes[table.level], self._costs[table.level]
-        costs.append(cost)
-        if len(costs) >= size.due:
-            size.tell(self._excess(table, np.array(costs)))
-            costs.clear()
-
-    @staticmethod
-    def _excess(table: QTable, costs: Floats) -> Floats:
-        """Return the logarithm of each cost over the best known one."""
-        best = table.means[table.incumbent] + table.floor
-        return np.log((costs + table.floor) / best) if best > 0 else np.zeros(len(costs))
-
-
 class WholeSpace(Region):
     """All configurations are updated, and any may be tried.
 
@@ -189,6 +108,19 @@ class WholeSpace(Region):
         if table.incumbent is not None:
             known.append(np.flatnonzero(table.space.steps(table.incumbent) <= 1))
         return np.unique(np.concatenate(known))
+
+
+# --- the radius that Bayesian optimisation selects ------------------------------------------------
+
+BLOCK = 10  # episodes of the first blocks; later ones are a tenth of the run's age
+GROWTH = 0.1
+WINDOW = 30  # blocks that the model remembers
+ONSET = 20.0  # episodes that delay the fall of the theoretical radius
+AMPLITUDE = 0.1  # by how much, in log cost, a radius may differ from what the prior says
+SLOPE = 0.3  # of the prior: cost of a radius that is off, per squared difference of log(1 + r)
+WIDTH, AGEING = 0.5, 1.0  # length scales of the model, in log(1 + radius) and in log(age)
+LEAST_ERROR = 0.01  # least standard error of an observation
+CANDIDATES = 41  # radii that are compared
 
 
 def recommended_radius(start: float, episode: ArrayLike, dimensions: int) -> Any:
@@ -323,3 +255,75 @@ def _threads() -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()  # of the numerical libraries that are loaded by now
+
+
+class SelectedRadius(Region):
+    """A region whose radius is selected by Bayesian optimisation, see :class:`RegionSize`.
+
+    Each load level has its own radius, as it has its own table.
+
+    Parameters
+    ----------
+    space : ConfigSpace
+        The largest radius that may be selected is twice the first one, plus 1, but not more than
+        the diameter of the space, unless the first one is.
+    radius : float, optional
+        The first radius. By default it is a twelfth of the diameter, between 1.25 and 6, and at
+        most the diameter.
+    size : callable, optional
+        What selects a radius: :class:`RegionSize`, or another one with the same parameters.
+
+    Attributes
+    ----------
+    sizes : dict of int to RegionSize
+        What is known of the radius at each load level.
+
+    Raises
+    ------
+    ValueError
+        If the first radius is negative or NaN.
+
+    Examples
+    --------
+    >>> from rrl import paper_cpu
+    >>> from rrl.core.rrl import adaptive
+    >>> agent = adaptive(paper_cpu(), np.random.default_rng(7))
+    >>> for _ in range(100):
+    ...     configuration = agent.ask(load=14.0)
+    ...     cost = 1 + sum((threads - 4) ** 2 for threads in configuration.values())
+    ...     agent.tell(configuration, cost)
+    >>> agent.best(load=14.0), agent.region.sizes[0].radius < agent.region.start
+    ({'inter_op': 4, 'intra_op': 4, 'batch_threads': 4}, True)
+    """
+
+    def __init__(
+        self,
+        space: ConfigSpace,
+        radius: float | None = None,
+        size: Callable[[int, float, float], RegionSize] = RegionSize,
+    ) -> None:
+        if radius is None:
+            radius = min(max(1.25, space.diameter / 12), 6.0, space.diameter)
+        self.start = check_radius(radius)
+        widest = max(self.start, min(2 * self.start + 1, space.diameter))
+        made = partial(size, len(space.knobs), self.start, widest)
+        self.sizes: defaultdict[int, RegionSize] = defaultdict(made)
+        self._costs: defaultdict[int, list[float]] = defaultdict(list)  # of the present block
+
+    def around(self, table: QTable, index: int) -> Ints:
+        """See :meth:`Region.around`."""
+        return table.space.ball(index, self.sizes[table.level].radius)
+
+    def learn(self, table: QTable, cost: float) -> None:
+        """See :meth:`Region.learn`; the end of a block selects a new radius."""
+        size, costs = self.sizes[table.level], self._costs[table.level]
+        costs.append(cost)
+        if len(costs) >= size.due:
+            size.tell(self._excess(table, np.array(costs)))
+            costs.clear()
+
+    @staticmethod
+    def _excess(table: QTable, costs: Floats) -> Floats:
+        """Return the logarithm of each cost over the best known one."""
+        best = table.means[table.incumbent] + table.floor
+        return np.log((costs + table.floor) / best) if best > 0 else np.zeros(len(costs))

@@ -33,10 +33,10 @@ from numba import njit
 from rrl.core.agent import check_cost
 from rrl.core.exploration import Boltzmann, Exploration
 from rrl.core.knob import Configuration
-from rrl.core.qtable import Floats, Ints, QTable, Tables
+from rrl.core.qtable import QTable, Tables
 from rrl.core.region import FixedRadius, Region, SelectedRadius
 from rrl.core.similarity import Copy, NetworkSimilarity, Similarity
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, Floats, Ints
 
 SURE = 2.0  # sds above the expected cost, at the upper limit of a challenger
 
@@ -134,8 +134,8 @@ class RRL:
             first = self.start if table.near is None else table.near.incumbent
             if first is not None:
                 return self.space[first]
-        if table.level != self._last:  # who asks writes no value
-            table = table.copy()
+        if table.level != self._last:
+            table = table.copy()  # who asks writes no value
             self._catch_up(table)
         cells = self.region.candidates(table)
         return self.space[self.exploration.choose(table, cells, self.rng)]
@@ -144,7 +144,8 @@ class RRL:
         """See :meth:`rrl.core.agent.Agent.tell`."""
         table = self.tables.current
         cost, index = check_cost(cost), self.space.index(configuration)
-        self._catch_up(table)
+        if table.level != self._last:
+            self._catch_up(table)
         self.tables.record(index, cost)
         cells = self.region.around(table, index)
         estimate = self.similarity.estimate(table, index, cost, cells)
@@ -158,13 +159,13 @@ class RRL:
         return self.space[self.tables.deployed(load)]
 
     def _catch_up(self, table: QTable) -> None:
-        """Let a table take in what the nearest other load level says, if another was told last.
+        """Let a table take in what the nearest other load level says, after another was told.
 
         A load level without measurements starts from the values of the nearest one. Otherwise the
         similarity predicts the configurations that may be tried, or if all may be, those that were
         measured.
         """
-        if table.level == self._last or table.near is None:
+        if table.near is None:
             return
         if not table.episodes:
             table.inherit(table.near)

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from rrl.core.qtable import Floats, Ints, QTable
-from rrl.core.space import ConfigSpace
+from rrl.core.qtable import QTable
+from rrl.core.space import ConfigSpace, Floats, Ints
 
 CONTRAST, CONTRAST_WEIGHT = 0.3, 4.0  # error expected at distance 1, and its weight in comparisons
 WINDOW = 1000  # the last measurements, which the network is fitted to
@@ -156,13 +156,6 @@ class NetworkSimilarity(Similarity):
     come from a fixed seed, an estimate is at least half the lowest measured cost (a table must not
     contain costs below 0), and the measured configuration keeps its measured cost.
 
-    Parameters
-    ----------
-    hidden : tuple of int, optional
-        Units of each hidden layer.
-    rounds : int, optional
-        Passes over the data of one fit.
-
     References
     ----------
     Released code of Qin et al., "Swift Machine Learning Model Serving Scheduling", SC'19.
@@ -178,8 +171,10 @@ class NetworkSimilarity(Similarity):
     True
     """
 
-    def __init__(self, hidden: tuple[int, ...] = (256, 64), rounds: int = 100) -> None:
-        self.hidden, self.rounds = hidden, rounds
+    hidden: tuple[int, ...] = (256, 64)  # units of each hidden layer
+    rounds = 100  # passes over the data of one fit
+
+    def __init__(self) -> None:
         self._measured: list[list[float]] = []  # [index, load, cost]
         self._errors = CONTRAST_WEIGHT * CONTRAST**2  # sum of squared errors of log costs
         self._count = CONTRAST_WEIGHT

@@ -37,8 +37,8 @@ class ConfigSpace:
     knobs : sequence of Knob
         At least one, each name once.
     available : array_like, optional
-        Which combinations exist: a boolean mask of shape `shape`, or the value indices of each
-        available one, shape (n, d), in any order. All, if not given.
+        The value indices of each combination that exists, shape (n, d), in any order. All exist
+        if it is not given.
     cores : int, optional
         Of the machine whose server the knobs belong to, if that is known: what "automatic" means
         there. Spaces that differ in nothing else are equal.
@@ -51,8 +51,8 @@ class ConfigSpace:
     Raises
     ------
     ValueError
-        If names repeat, the mask has another shape, a value index is out of range, nothing is
-        available, or a whole grid has more than `MOST` combinations.
+        If names repeat, a value index is out of range, nothing is available, or a whole grid has
+        more than `MOST` combinations.
 
     Examples
     --------
@@ -88,17 +88,15 @@ class ConfigSpace:
         if available is None:
             return _grid(self.shape)
         given = np.asarray(available)
-        if given.size == 0 or (given.dtype == bool and not given.any()):
+        if given.size == 0:
             raise ValueError("no configuration is available: at least one must be")
-        if given.dtype == bool:
-            if given.shape != self.shape:
-                raise ValueError(f"the mask has shape {given.shape}, the knobs span {self.shape}")
-            return np.argwhere(given)
-        if given.ndim != 2 or given.shape[1] != len(self.knobs):
+        wanted = given.ndim == 2 and given.shape[1] == len(self.knobs)
+        if not (wanted and np.issubdtype(given.dtype, np.integer)):
             raise ValueError(
-                f"available value indices have shape {given.shape}, expected (n, {len(self.knobs)})"
+                f"available value indices must be whole numbers of shape (n, {len(self.knobs)}), "
+                f"got {given.dtype} of shape {given.shape}"
             )
-        rows = given.astype(np.int64, casting="same_kind")
+        rows = given.astype(np.int64)
         if not ((rows >= 0) & (rows < self.shape)).all():
             raise ValueError("invalid entry among the available value indices")
         return np.unique(rows, axis=0)

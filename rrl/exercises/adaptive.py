@@ -53,7 +53,6 @@ check_next_radius = Function(
         "some sums of squares are no distance: 7 is none, for three knobs",
     ),
     (lambda s, r: r + 1, "regions grow at diagonals, too: the square root of 2 comes before 2"),
-    (lambda s, r: np.floor(r) + 1, "regions grow at diagonals, too, before the next integer"),
     (
         lambda s, r: _away(s)[_away(s) >= r][0],
         "the radius has to be larger: at the radius itself the region has grown already",
@@ -74,6 +73,5 @@ check_halving = Function(
     (lambda d: d + 2, "the radius falls like a power of t: solve t**(-1 / (d + 2)) = 1 / 2"),
     (lambda d: 2**d, "the exponent of the radius is -1 / (d + 2), not -1 / d"),
     (lambda d: 0.5 ** (1 / (d + 2)), "that is the factor of the radius: t grows instead"),
-    (lambda d: 2 ** (d + 1), "the exponent of the radius is -1 / (d + 2): one more"),
     (lambda d: 4, "the factor depends on the number of knobs"),
 )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rrl.exercises.judging import Function, Values, same
+from rrl.exercises.judging import Function, Values
 
 #: The mean cost of an agent that serves a default of 3 times the best once.
 check_mean_cost_over_best = Values(
@@ -18,7 +17,6 @@ check_mean_cost_over_best = Values(
         (1, "the first episode counts, too: take the mean of all episodes"),
         (1.03, "the default costs 2 more than the best, not 3 more"),
         (3, "that is the cost of the first episode alone"),
-        (102, "that is the sum: divide by 100 episodes"),
         (0.02, "that is the excess on top of 1: a mean cost over the best is at least 1, so add 1"),
     ),
     episodes_until_1_01=(
@@ -26,31 +24,17 @@ check_mean_cost_over_best = Values(
         (300, "the default costs 2 more than the best, not 3 more: 2 / n = 0.01"),
         (100, "after 100 episodes the mean is still above 1.01"),
         (2, "2 / n = 0.01: solve for n"),
-        (201, "the first episode is one of the n: n = 2 / 0.01"),
     ),
 )
 
 
 _DUELS = pd.DataFrame(
     {
-        "rival": list("aaaabbb"),
-        "measure": list("xxyyxyy"),
-        "verdict": ["lost", "won", "lost", "lost", "tied", "lost", "won"],
+        "rival": list("aaaabbbb"),
+        "measure": list("xxyyxxyy"),
+        "verdict": ["lost", "won", "lost", "lost", "tied", "lost", "lost", "won"],
     }
 )
-
-
-def _without_zeros(count: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the answer without the measures on which no duel was lost."""
-
-    @wraps(count)
-    def known(duels: pd.DataFrame, rival: str) -> Any:
-        counts = count(duels, rival)
-        if not isinstance(counts, dict):
-            return counts
-        return {name: number for name, number in counts.items() if not same(number, 0)}
-
-    return known
 
 
 def _counted(chosen: Callable[[pd.DataFrame, str], Any]) -> Callable[..., Any]:
@@ -73,7 +57,6 @@ check_cells_lost_to = Function(
         _counted(lambda t, rival: t["verdict"] == "lost"),
         "that counts the lost duels with all rivals: only those with `rival`",
     ),
-    run=_without_zeros,
 )
 
 
@@ -101,14 +84,6 @@ check_paired_factor = Function(
     (
         lambda t, o, h: np.median(np.minimum(t, h + 1)) / np.median(np.minimum(o, h + 1)),
         "that is the ratio of the medians: divide seed by seed first",
-    ),
-    (
-        lambda t, o, h: np.mean(np.minimum(t, h + 1) / np.minimum(o, h + 1)),
-        "that is the mean of the ratios: take the median",
-    ),
-    (
-        lambda t, o, h: np.mean(np.minimum(t, h + 1)) / np.mean(np.minimum(o, h + 1)),
-        "that is the ratio of the means: divide seed by seed, and take the median",
     ),
     (lambda t, o, h: _factor(o, t, h), "upside down: theirs over ours"),
     (

@@ -71,7 +71,6 @@ check_scatter = Function(
     [(a, b, paired) for a, b in ((_A, _B), (_B, _A[::-1])) for paired in (True, False)],
     (_scatter(_paired, _paired), "`paired=False` gives the paired scatter: use the argument"),
     (_scatter(_apart, _apart), "`paired=True` gives the unpaired scatter: use the argument"),
-    (_scatter(_apart, _paired), "the two cases are swapped"),
     (
         _scatter(lambda a, b: np.std(a / b, ddof=1), _apart),
         "paired: take the logarithm of the ratio",
@@ -79,13 +78,6 @@ check_scatter = Function(
     (
         _scatter(lambda a, b: np.std(np.log(a / b)), _apart),
         "paired: use ddof=1, so divide by n - 1",
-    ),
-    (
-        _scatter(
-            lambda a, b: np.std(np.log(a / b)),
-            lambda a, b: np.hypot(*np.std(np.log([a, b]), axis=1)),
-        ),
-        "both cases divide by n: use ddof=1",
     ),
     (
         _scatter(_paired, lambda a, b: np.hypot(*np.std(np.log([a, b]), axis=1))),

@@ -16,10 +16,7 @@ from rrl.tuning.episode import Episode
 NOT_SEVEN = (
     (1, "1 is the measured configuration alone: that is a radius of 0"),
     (3, "each knob offers two neighbours: its next and its previous value"),
-    (4, "each knob offers two neighbours, not one: its next and its previous value"),
     (6, "the measured configuration belongs to its own region, too"),
-    (8, "that is a cube of two values per knob: one step changes one knob, up or down"),
-    (9, "that is a square: there are three knobs, and one step changes one of them"),
     (19, "a change of two knobs is the square root of 2 away, more than the radius of 1"),
     (27, "corners change two or three knobs: they are further away than 1"),
 )
@@ -48,7 +45,6 @@ check_violations = Function(
         lambda e, s: np.mean(e.latency > s),
         "a request may be fast because it failed: count what is not ok, too",
     ),
-    (lambda e, s: np.mean(~e.ok), "only failed requests are counted: count the late ones, too"),
     (
         lambda e, s: np.mean((e.latency > s) & ~e.ok),
         "a request counts if it is late or failed; it need not be both: use |",
@@ -60,10 +56,6 @@ check_violations = Function(
     (
         lambda e, s: np.mean((e.latency > s) | e.ok),
         "`episode.ok` is true for the requests that did not fail: use ~episode.ok",
-    ),
-    (
-        lambda e, s: np.mean((e.latency <= s) & e.ok),
-        "that is the fraction of good requests: the others are asked for",
     ),
     (
         lambda e, s: np.sum((e.latency > s) | ~e.ok),
@@ -82,27 +74,18 @@ def check_guess(agent_class: Callable[..., Any]) -> None:
         ask(agent.tell, space[number], cost, hint=hint)
     costs = agent.costs
     require(isinstance(costs, dict), f"self.costs is {kind_of(costs)}: keep the dictionary")
-    require(costs, "tell() keeps nothing: write into self.costs")
     require(
         set(costs) == {3, 4, 5},
         f"the keys of self.costs are {list(costs)}: use the indices of what was told, 5, 3 and 4",
     )
     lists = all(isinstance(kept, list) for kept in costs.values())
     require(lists, "self.costs leads to a number: keep a list of costs for each index")
-    require(
-        all(len(costs[n]) == 2 for n in (3, 5)), "keep every cost of a configuration, in its list"
-    )
     right = {3: [0.1, 0.5], 4: [0.9], 5: [0.2, 0.22]}
-    require(same(costs, right), f"self.costs is {costs}, not {right}")
+    require(same(costs, right), f"self.costs is {costs}, not {right}: keep every cost")
     got = ask(agent.best, 100.0)
     number = isinstance(got, int | np.integer) and not isinstance(got, bool)
     require(not number, f"best() returns the number {got}: return self.space[number]")
     require(isinstance(got, dict), f"best() returns {kind_of(got)}, not a configuration")
-    reasons = {
-        3: "best() chooses by the lowest single cost, which was luck: take the lowest mean",
-        4: "best() chooses the highest mean, or the lowest number of costs: take the lowest mean",
-    }
-    for wrong, reason in reasons.items():
-        require(got != space[wrong], reason)
-    require(got == space[5], f"best() returns {got}: index 5 has the lowest mean of its costs")
+    reason = "index 5 has the lowest mean of its costs; a single low cost may be luck"
+    require(got == space[5], f"best() returns {got}: {reason}")
     print("Guess: right")

@@ -17,9 +17,7 @@ check_utilisation = Function(
     [(120.0, 0.0125, 2), (30.0, 0.02, 1), (10.0, 0.1, 4)],
     (lambda r, s, c: r * s, "that is the offered load: divide by the number of servers"),
     (lambda r, s, c: r * s * c, "more servers are less busy: divide by their number"),
-    (lambda r, s, c: r / (s * c), "a longer service makes a server busier: multiply by it"),
     (lambda r, s, c: 1 - r * s / c, "that is the fraction of the time without work"),
-    (lambda r, s, c: r * s / c / (1 - r * s / c), "that is larger: it is busy time over idle time"),
 )
 
 
@@ -33,8 +31,6 @@ check_mean_time = Function(
     ),
     (lambda r, s: 1 / (1 - r * s), "that is in service times: multiply by the seconds of one"),
     (lambda r, s: s, "that is the service alone: requests wait, too"),
-    (lambda r, s: s * (1 - r * s), "divide by 1 - utilisation: a busy server is slower"),
-    (lambda r, s: r * s / (1 - r * s), "that is the mean number of requests in the system"),
 )
 
 
@@ -51,12 +47,7 @@ check_gain_of_pooling = Function(
         lambda rho: 1 / (1 - rho) / (_pooled(rho, 2 * rho) - 1),
         "the time in the system is the wait and one service time",
     ),
-    (
-        lambda rho: 2 / (1 - rho) / _pooled(rho, 2 * rho),
-        "a request stands in one of the two queues: do not add their times",
-    ),
     (lambda rho: 1 / (1 - rho), "that is the separate queue alone: divide by the merged one"),
-    (lambda rho: _pooled(rho, 2 * rho), "that is the merged queue alone"),
     (
         lambda rho: 1 / (1 - rho) / (1 + erlang_c(2, 2 * rho) / (1 - rho)),
         "two servers halve the wait: it is 1 / (2 (1 - rho)) service times",
@@ -89,9 +80,6 @@ def check_draw_configurations(answer: Callable[..., Any]) -> None:
         require(own, "the sample has rows that the table does not have: draw from its rows")
     repeated = drawn.pop(0)
     require(repeated.equals(drawn[0]), "the same rng gives another sample: draw with `rng` alone")
-    require(
-        not all(sample.equals(cells) for sample in drawn), "that is the table itself: draw from it"
-    )
     different = any(not sample.equals(drawn[0]) for sample in drawn)
     require(different, "every rng gives the same sample: draw with `rng`")
     names = [*knobs, "rate_per_s"]  # a row for each cell, and a column for each sample

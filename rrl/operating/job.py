@@ -14,7 +14,6 @@ import numpy as np
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
-from rrl.operating.options import NO_LIMIT, refuse
 from rrl.support.errors import UsageError
 from rrl.support.provenance import version
 from rrl.tuning.constrained import Constrained, most_cpus
@@ -28,12 +27,10 @@ from rrl.workloads.workload import Poisson, Workload
 BUDGET_FRACTION = 0.05  # of the requests of the tuning may be late or failed because of trials
 
 OBJECTIVES = """Objectives of --objective: mean, p99 (any percentile), slo:0.08 (the fraction of
-requests above 0.08 s), a sum such as mean+0.5*p99, or the fewest CPUs, where the latency only
-has to keep an SLO:
+requests above 0.08 s), or the fewest CPUs, where the latency only has to keep an SLO:
   "cpus with p99<80ms"    it needs --knob cpus=1,2
 An episode that breaks the SLO costs latency / target, which is above 1. One that keeps it costs the
-fraction of the CPUs, at most 1. A short episode can keep an SLO by luck: give a smaller target than
-the promised one, or more --requests.
+fraction of the CPUs, at most 1.
 """
 """What the help of a command says about objectives."""
 
@@ -46,36 +43,24 @@ class Job:
     ----------
     what : str
         One line of text that names what is tuned.
-    space : ConfigSpace
     default : configuration
-        The recommendation is compared with this configuration, and the agent `rrl-gp` begins at
-        or near it.
-    workload : Workload
-    objective : Objective
-        The agent minimises this objective.
+        The recommendation is compared with it, and the agent `rrl-gp` begins at or near it.
     slo : SLO, optional
-        The recommendation is judged by this service-level objective.
-    agent : str
-        A name in `rrl.rivals.agents.AGENTS`.
-    episodes, requests : int
-        Number of episodes of the tuning, and number of requests per episode.
-    rounds : int
-        Number of paired episodes in the comparison.
-    patience : int
-        The tuning ends early when the agent `rrl-gp` has kept its best this many episodes in a row
-        under a steady load: no trial is worth its price any more. With 0 it never does. It may
-        change when a run continues.
-    seed : int
-        Seed of all random numbers: for the agent, the arrivals, the server and the intervals.
+        The configuration to deploy is judged by it. It also says which requests are late; without
+        an SLO, the first episodes of the default do.
+    episodes, requests, rounds : int
+        Number of episodes of the tuning, of requests per episode, and of paired episodes in the
+        comparison.
     fixed : configuration
         Settings of the server that hold for every configuration, including the default.
     budget : int
         Late or failed requests that trials may have besides the default's own, see
-        :mod:`rrl.tuning.guard`. Late is what the SLO says, or without one what the first episodes
-        of the default say.
+        :mod:`rrl.tuning.guard`.
     about : mapping
-        What else must be the same when the run continues: the model's digest and version, the
-        server's version and the machine.
+        What else must be the same when the run continues: the model, the server and the machine.
+    patience : int
+        The tuning ends early when the agent `rrl-gp` has kept its best this many episodes in a row
+        under a steady load: no trial is worth its price any more. With 0 it never does.
 
     Raises
     ------
@@ -95,7 +80,7 @@ class Job:
     rounds: int = 15
     seed: int = 0
     fixed: Configuration = field(default_factory=dict)
-    budget: int = NO_LIMIT
+    budget: int = 10**9
     about: Mapping[str, Any] = field(default_factory=dict)
     patience: int = 0
 
@@ -115,11 +100,6 @@ class Job:
         """Whether the tuning may end before its last episode."""
         return self.agent == "rrl-gp" and self.patience > 0 and isinstance(self.workload, Poisson)
 
-    @property
-    def redrawn(self) -> bool:
-        """Whether a run that continues draws the same arrivals again; clients send theirs once."""
-        return isinstance(self.workload, Poisson | Trace)
-
     def rng(self, *stream: int) -> np.random.Generator:
         """Return the random generator of one stream of the seed."""
         return np.random.default_rng([self.seed, *stream])
@@ -130,25 +110,23 @@ class Job:
         Numbers of episodes and rounds, the budget and the patience may be others. The space and a
         trace are stored as checksums.
         """
-        load = self.workload
+        load, arrivals = self.workload, repr(self.workload)
         if isinstance(load, Trace):
             arrivals = f"trace of {len(load.times)} requests, crc32 {crc32(load.times.tobytes()):x}"
-        else:
-            arrivals = repr(load)
-        own = ("what", "agent", "requests", "seed")
-        return (
-            {name: getattr(self, name) for name in own}
-            | dict(self.about)
-            | {
-                "space": self.space.fingerprint,
-                "default": dict(self.default),
-                "fixed": dict(self.fixed),
-                "arrivals": arrivals,
-                "objective": str(self.objective),
-                "slo": self.slo and str(self.slo),
-                "agent_version": version(f"agent {self.agent}"),
-            }
-        )
+        return {
+            "what": self.what,
+            "agent": self.agent,
+            "requests": self.requests,
+            "seed": self.seed,
+            **self.about,
+            "space": self.space.fingerprint,
+            "default": dict(self.default),
+            "fixed": dict(self.fixed),
+            "arrivals": arrivals,
+            "objective": str(self.objective),
+            "slo": self.slo and str(self.slo),
+            "agent_version": version(f"agent {self.agent}"),
+        }
 
 
 # --- from the options -----------------------------------------------------------------------------
@@ -160,45 +138,27 @@ def read_job(
     source: str,
     space: ConfigSpace,
     default: Configuration,
-    load: Workload | None = None,
-    rate: float | None = None,
+    load: Workload,
     fixed: Configuration | None = None,
 ) -> tuple[Job, Path]:
     """Return the job of `rrl tune` or `rrl replay`, and the folder of its files.
 
-    Parameters
-    ----------
-    options : Namespace
-    what : str
-        One line that names the model and its server, or the recording.
-    source : str
-        The path or the name of the model or the recording. It also names the folder of the files.
-    space, default, fixed
-        See :class:`Job`.
-    load : Workload, optional
-        By default, the options say which arrivals there are.
-    rate : float, optional
-        The load (requests/s) if the options have none.
+    The path or the name of the model or the recording, `source`, names the folder.
     """
     folder = options.out or Path("build") / "tune" / Path(source).name
     objective, slo = read_goal(options, space, default)
-    names = ("agent", "episodes", "requests", "rounds", "seed", "patience")
+    names = ("agent", "episodes", "requests", "rounds", "seed", "patience", "budget")
     given = {name: getattr(options, name) for name in names}
-    load = load or read_load(options, rate)
-    job = Job(
-        what, space, default, load, objective, slo, fixed=fixed or {},
-        budget=read_budget(options), **given,
-    )  # fmt: skip
-    return job, folder
+    if options.budget is None:
+        tuning = options.episodes * options.requests
+        given["budget"] = math.ceil(round(BUDGET_FRACTION * tuning, 9))
+    return Job(what, space, default, load, objective, slo, fixed=fixed or {}, **given), folder
 
 
 def read_goal(
     options: Namespace, space: ConfigSpace, default: Configuration
 ) -> tuple[Objective, SLO | None]:
-    """Return the objective of the agent, and the SLO if there is one.
-
-    An objective that has an SLO brings it along.
-    """
+    """Return the objective of the agent, and the SLO, which the objective may bring along."""
     slo = parse_slo(options.slo) if options.slo is not None else None
     if options.objective is None:
         return slo.statistic if slo else MeanLatency(), slo
@@ -212,29 +172,19 @@ def read_goal(
     return objective, slo
 
 
-def read_load(options: Namespace, rate: float | None = None) -> Workload:
-    """Return the arrivals: recorded, or Poisson at the rate of the options (or at `rate`)."""
+def read_load(options: Namespace) -> Workload:
+    """Return the arrivals: recorded ones, or Poisson."""
     if options.trace and options.rate is not None:
         raise UsageError("--rate and --trace: give one of them")
-    if not options.trace:
-        refuse(options, ["time_column", "speed"], "without --trace")
-    else:
-        trace = read_trace(options.trace, options.time_column)
+    if options.trace:
+        trace = read_trace(options.trace)
         wanted = (max(options.episodes + 1, options.rounds)) * options.requests
         if wanted > len(trace.times):
             raise UsageError(
                 f"{options.trace} holds {len(trace.times)} requests and the run needs {wanted}: "
                 "lower --episodes or --requests"
             )
-        return Trace(trace.times / options.speed)
-    rate = rate if options.rate is None else options.rate
-    if rate is None:
+        return trace
+    if options.rate is None:
         raise UsageError("give the load: --rate REQUESTS_PER_S, or --trace FILE of timestamps")
-    return Poisson(rate)
-
-
-def read_budget(options: Namespace) -> int:
-    """Return the guard's budget in requests."""
-    if options.budget is not None:
-        return int(options.budget)
-    return math.ceil(round(BUDGET_FRACTION * options.episodes * options.requests, 9))
+    return Poisson(options.rate)

@@ -78,18 +78,12 @@ class Journal:
         What must be the same when the run continues, in a form for JSON. One of the settings is the
         version of the agent.
 
-    Attributes
-    ----------
-    records : list of dict
-        The records of the journal, in order.
-
     Raises
     ------
     UsageError
         If another process uses the folder, or if the journal has measurements with other settings.
     DataError
-        If a line is damaged, which the message names. If the file is a link, or another version of
-        rrl or of the agent wrote it.
+        If a line is damaged, the file is a link, or another version of rrl wrote it.
 
     Examples
     --------

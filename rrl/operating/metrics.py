@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
-from rrl.operating.options import NO_LIMIT
 from rrl.support.errors import UsageError
 from rrl.tuning.guard import Guard
 
@@ -51,23 +50,15 @@ class TuningMetrics(Collector):
         yield InfoMetricFamily(f"{PREFIX}serves", "The configuration that serves.", labels)
         trial = not guard.is_default(serves)
         yield GaugeMetricFamily(f"{PREFIX}trial", "1 during a trial, 0 with the default.", trial)
-        if guard.budget < NO_LIMIT:
-            text = "Bad requests that trials may still have."
-            yield GaugeMetricFamily(f"{PREFIX}budget_left", text, guard.allowance)
-        if guard.late_s is not None:
-            text = "A slower request is late."
-            yield GaugeMetricFamily(f"{PREFIX}late_seconds", text, guard.late_s)
-        for name, text, label, values in (
-            ("requests", "Requests that were measured.", "with",
-             {"trial": done["trial_requests"], "default": done["default_requests"]}),
-            ("bad_requests", "Late or failed ones among them.", "with",
-             {"trial": done["trial_bad"], "default": done["default_bad"]}),
-            ("trials_ended", "Trials that were stopped or crashed.", "how",
-             {"stopped": done["aborted"], "crashed": done["crashed"]}),
-        ):  # fmt: skip
-            family = CounterMetricFamily(PREFIX + name, text, labels=[label])
-            for value, count in values.items():
-                family.add_metric([value], count)
+        text = "Bad requests that trials may still have."
+        yield GaugeMetricFamily(f"{PREFIX}budget_left", text, guard.allowance)
+        for name, key, text in (
+            ("requests", "requests", "Requests that were measured."),
+            ("bad_requests", "bad", "Late or failed ones among them."),
+        ):
+            family = CounterMetricFamily(PREFIX + name, text, labels=["with"])
+            for who in ("trial", "default"):
+                family.add_metric([who], done[f"{who}_{key}"])
             yield family
 
 

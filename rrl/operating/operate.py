@@ -10,13 +10,11 @@ each episode has a generator of its own, whatever a server has drawn before.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import tempfile
 import time
-from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -35,11 +33,11 @@ from rrl.operating.report import (
     check_result,
     deployment,
     duration,
+    ended_words,
     in_ms,
     load_words,
     progress,
     report,
-    stopped_words,
     write,
 )
 from rrl.operating.tape import TapedServer
@@ -52,65 +50,53 @@ from rrl.tuning.episode import Server
 from rrl.tuning.guard import USUAL_EPISODES, Guard, GuardedStep, guarded_steps
 from rrl.tuning.loop import draw_run
 from rrl.tuning.presets import THREADS
-from rrl.workloads.workload import Times
+from rrl.workloads.trace import Trace
+from rrl.workloads.workload import Poisson, Times
 
 ROOM_BYTES = 2**20  # less is a full disk: an episode may not fit
 SETTLED = "no trial is worth its price any more: the tuning ends early"
 
 
-def carry_out(run: Run, server: Server, options: Namespace, command: Sequence[str] = ()) -> int:
+def carry_out(
+    run: Run, server: Server, command: Sequence[str] = (), keep_best: bool = False
+) -> int:
     """Learn, compare, decide and report; return the exit code.
 
     A service, in which one configuration stays, keeps the default until the end, and then the one
-    to deploy. If the server measures now, `command` starts such a server, without the flags of a
-    configuration.
+    to deploy. With `keep_best`, it keeps the best known one after an interrupt or an error, too. If
+    the server measures now, `command` starts such a server, without the flags of a configuration.
     """
     interrupt_by_signals()
     folder, keep = run.journal.path.parent, getattr(server, "keep", None)
-    with early_end(run, keep, options):
+    try:
         if command:
             LOG.info(f"{load_words(run.job)}, plus the server starts")
         run.begin(server, OtherWork(getattr(server, "processes", tuple)) if command else None)
         run.learn()
         run.compare()
+    except BaseException as error:
+        if keep is not None and isinstance(error, ServerError):
+            LOG.warning(str(error))  # now: the return takes long, and its own error would hide it
+        if keep_best and keep is not None:
+            keep(run.best_known)
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(
+                f"interrupted; all finished episodes are in {folder}: the same command continues"
+            ) from None
+        if isinstance(error, ServerError):  # what it says of a full disk is of no help
+            raise no_room(folder) or error from None
+        raise
     result = run.result()
     if keep is not None:
         keep(result["deploy"])
     deploy = {**run.job.fixed, **result["deploy"]}
     result |= deployment(deploy, folder.absolute() if command else folder, command)
     try:  # first, because a full disk must not hide the result
-        print(json.dumps(result) if options.json else report(run.job, result, folder), flush=True)
+        print(report(run.job, result, folder), flush=True)
     finally:
         write(result, folder)
     check_result(result)
     return 0
-
-
-@contextmanager
-def early_end(
-    run: Run, keep: Callable[[Configuration], None] | None, options: Namespace
-) -> Iterator[None]:
-    """Say what an interrupt or an error in the block means.
-
-    In a service, the default stays then, or the best known configuration if the operator wants it.
-    """
-    folder = run.journal.path.parent
-    try:
-        yield
-    except BaseException as found:
-        error = found
-        if isinstance(error, KeyboardInterrupt):
-            error = KeyboardInterrupt(
-                f"interrupted; all finished episodes are in {folder}: the same command continues"
-            )
-        elif isinstance(error, ServerError):  # what it says of a full disk is of no help
-            error = no_room(folder) or error
-        if keep is not None:
-            if options.keep_best:
-                keep(run.best_known)
-            if isinstance(error, Exception):  # it is said now, because the return takes long
-                LOG.warning(str(error))
-        raise error from None
 
 
 def no_room(folder: Path) -> OSError | None:
@@ -216,7 +202,7 @@ class Run:
         default itself.
         """
         if self.rounds:
-            return dict(self.rounds[0].episodes["recommended"].configuration)
+            return dict(self.rounds[0].trials["recommended"].part.configuration)
         recommended = self.steps[-1].recommended
         return recommended if self.guard.admits(recommended) else dict(self.job.default)
 
@@ -246,14 +232,7 @@ class Run:
         self.guard.budget = self.job.budget
 
     def begin(self, server: Server, others: OtherWork | None = None) -> None:
-        """Ask this server from now on.
-
-        Parameters
-        ----------
-        server : Server
-        others : OtherWork, optional
-            What else the machine does. The journal notes it with each episode.
-        """
+        """Ask this server from now on; the journal notes what `others` do on the machine."""
         self._taped.server, self._others = server, others
         if self.steps:
             done = f"{len(self.steps)} episodes and {len(self.rounds)} rounds"
@@ -270,7 +249,7 @@ class Run:
             before = guard.late_s
             self._advance(learning=True)
             left_s = (job.episodes - done - 1) * (time.monotonic() - began) / (done + 1 - first)
-            LOG.info(progress(job, self.steps, guard.late_s, duration(left_s)))
+            LOG.info(progress(job, self.steps, duration(left_s)))
             if guard.late_s is not None and guard.late_s != before:
                 LOG.info(
                     f"late means over {in_ms(guard.late_s)}: twice the p99 of {USUAL_EPISODES} "
@@ -279,14 +258,14 @@ class Run:
 
     def compare(self) -> None:
         """Measure the default and the second configuration in rounds, until that is enough."""
-        job, guard, any_new = self.job, self.guard, False
+        job, any_new = self.job, False
         while (why := self._why_no_round()) is None:
             self._advance(learning=False)
-            any_new, (costs, episodes) = True, self.rounds[-1]
-            words = []
-            for name, one in episodes.items():
-                how = stopped_words(one, job.requests, guard.late_s) or amount(job, costs[name])
-                words.append(f"{name} {how}")
+            any_new, words = True, []
+            for name, trial in self.rounds[-1].trials.items():
+                words.append(
+                    f"{name} {ended_words(trial.part, job.requests) or amount(job, trial.cost)}"
+                )
             LOG.info(f"round {len(self.rounds)}/{job.rounds}: {', '.join(words)}")
         if any_new:
             LOG.info(f"the comparison ends: {why}")
@@ -300,9 +279,8 @@ class Run:
             return "the answer is clear: no more rounds are needed"
         if rounds and job.slo is None and self.second == dict(job.default):
             return "the default is recommended, and no SLO is to be judged"
-        stopped = rounds and rounds[-1].episodes["recommended"].info.get("aborted")
-        enough = stopped != "budget" or self.journal.records[-1]["budget"] < job.budget
-        if rounds and not (enough and guard.admits(self.second)):
+        more = rounds and (rounds[-1].whole or self.journal.records[-1]["budget"] < job.budget)
+        if rounds and not (more and guard.admits(self.second)):
             if guard.charge(self.second) is None:
                 return "the budget of late or failed requests is used up (--budget)"
             return "the recommendation did too badly to serve any longer"
@@ -315,11 +293,6 @@ class Run:
 
         A line has the answers of the server, and the numbers that a run cannot draw or compute
         again; and what follows from them, so that another result is noticed.
-
-        Raises
-        ------
-        ValueError
-            If another line is stored.
         """
         old = stored or {}
         self._taped.play(old.get("answers", []))
@@ -362,7 +335,9 @@ class Run:
             "configuration": step.configuration,
             "cost": step.cost,
         }
-        return line if job.redrawn else line | {"due_s": due.tolist()}
+        if isinstance(job.workload, Poisson | Trace):  # it is drawn again; clients send theirs once
+            return line
+        return line | {"due_s": due.tolist()}
 
     def _round(self) -> Record:
         """Measure the default and the second configuration; return their line."""
@@ -372,11 +347,11 @@ class Run:
             drawn = job.workload, job.rounds, job.requests, job.rng(2)
             self._turns = draw_rounds(list(pairs), *drawn)
         arrivals, seed, order = next(self._turns)
-        trials = {}
+        done = {}
         for name in order:
             rng = np.random.default_rng(seed)
-            trials[name] = guard.measure(self._taped, pairs[name], arrivals, rng, job.objective)
-        episodes = {name: trials[name].episode for name in pairs}
-        costs = {name: trials[name].cost for name in pairs}
-        self.rounds.append(Round(costs, episodes))
+            done[name] = guard.measure(self._taped, pairs[name], arrivals, rng, job.objective)
+        trials = {name: done[name] for name in pairs}
+        costs = {name: one.cost for name, one in trials.items() if not one.part.ended}
+        self.rounds.append(Round(costs, trials))
         return {"round": number, "costs": costs}

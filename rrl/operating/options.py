@@ -12,9 +12,6 @@ from zlib import crc32
 from rrl.support.errors import UsageError
 from rrl.support.number_options import COUNT, SEED, above_zero, whole
 
-UNLIMITED, NO_LIMIT = "unlimited", 10**9
-"""The word for no budget of bad requests, and the number that stands for it."""
-
 PATIENCE = 15
 """Episodes in a row in which no trial was worth its price, after which the tuning ends.
 
@@ -26,11 +23,6 @@ MANY = whole(2, 10**6)
 
 DATA = Path("data")
 """The folder in which a profile is known by its name."""
-
-
-def requests_or_unlimited(text: str) -> int:
-    """Read a number of requests, or `UNLIMITED`."""
-    return NO_LIMIT if text == UNLIMITED else whole(0, NO_LIMIT)(text)
 
 
 def ip_address(text: str) -> str:
@@ -59,8 +51,7 @@ def refuse_without_effect(options: Namespace) -> None:
     if not options.traffic:
         refuse(options, ("canary",), "without --traffic")
     else:
-        load = ("rate", "trace", "time_column", "speed")
-        refuse(options, load, "with --traffic: the clients send the requests")
+        refuse(options, ("rate", "trace"), "with --traffic: the clients send the requests")
 
 
 def checksum(path: Path) -> str:
@@ -83,13 +74,6 @@ def add_server_options(group: Any) -> None:
         default="serving_default",
         metavar="NAME",
         help="the signature to call (default serving_default)",
-    )
-    group.add_argument(
-        "--deadline",
-        type=above_zero,
-        default=60.0,
-        metavar="S",
-        help="seconds after which a request without an answer has failed (default 60)",
     )
 
 
@@ -115,18 +99,6 @@ def add_run_options(parser: ArgumentParser, group: Any) -> None:
     """Add the other options that `rrl tune` and `rrl replay` have in common to a group."""
     parser.set_defaults(parser=parser)  # it knows the defaults
     group.add_argument("--trace", type=Path, help="recorded arrivals: a file of timestamps")
-    group.add_argument(
-        "--time-column",
-        metavar="NAME",
-        help="the column of --trace with the times (default: timestamp, time or arrival)",
-    )
-    group.add_argument(
-        "--speed",
-        type=above_zero,
-        default=1.0,
-        metavar="N",
-        help="play --trace N times as fast (default 1)",
-    )
     group.add_argument(
         "--objective",
         help="the cost to minimise (default: the SLO's, or mean); see the end of this help",
@@ -156,10 +128,10 @@ def add_run_options(parser: ArgumentParser, group: Any) -> None:
     )
     group.add_argument(
         "--budget",
-        type=requests_or_unlimited,
+        type=whole(0, 10**9),
         metavar="N",
         help="late or failed requests that trials may cause (default: 5 %% of the requests of the "
-        f"tuning; {UNLIMITED}: bad trials are stopped all the same)",
+        "tuning); with any budget, bad trials are stopped",
     )
     group.add_argument("--seed", type=SEED, default=0, help="seed of all randomness (default 0)")
     group.add_argument(
@@ -172,5 +144,4 @@ def add_run_options(parser: ArgumentParser, group: Any) -> None:
     group.add_argument(
         "--out", type=Path, help="folder of journal and result (default: build/tune/NAME)"
     )
-    group.add_argument("--json", action="store_true", help="print the result as one JSON object")
     group.add_argument("--quiet", action="store_true", help="no progress on stderr")

@@ -9,13 +9,7 @@ from typing import Any
 
 from rrl.operating.knob_options import read_knobs
 from rrl.operating.log import LOG
-from rrl.operating.options import (
-    DATA,
-    add_model_options,
-    add_server_options,
-    checksum,
-    refuse,
-)
+from rrl.operating.options import DATA, add_model_options, add_server_options, checksum, refuse
 from rrl.operating.report import duration
 from rrl.operating.requests import about, model_path, read_requests
 from rrl.recording.other_work import busy_line
@@ -34,9 +28,6 @@ _EXAMPLES = """examples:
     rrl profile /models/resnet --sample one.json --knob inter_op=1,2 --knob batch_threads=0,2 \\
         --rates 20,60
     rrl replay resnet --rate 20
-  a grid of your own for a known model:
-    rrl profile keyword --knob inter_op=1,2 --knob batch_threads=0,2 --rates 100,400 \\
-        --out build/my-grid
   show the plan and its size without measuring:
     rrl profile inception_v3-threads --dry-run
 
@@ -129,13 +120,7 @@ def _duration(plan: Plan) -> str:
 
 
 def _loads(text: str) -> tuple[float, ...]:
-    """Read loads in requests/s.
-
-    Examples
-    --------
-    >>> _loads("20,60")
-    (20.0, 60.0)
-    """
+    """Read loads in requests/s."""
     try:
         loads = tuple(map(float, text.split(",")))
     except ValueError:
@@ -145,7 +130,7 @@ def _loads(text: str) -> tuple[float, ...]:
     return loads
 
 
-_CALLS = ("sample", "signature", "deadline")
+_CALLS = ("sample", "signature")
 
 
 def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
@@ -172,7 +157,6 @@ def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
         sample = options.sample and f"{options.sample.name} ({checksum(options.sample)})"
         name, what = base.resolve().name, {"sample": sample, **about(options)}
         own = {"base": base, "inputs": requests, "signature": options.signature}
-        own["timeout_s"] = options.deadline
     if options.rates is None:
         raise UsageError("give the loads in requests/s: --rates 20,60")
     plan = Plan(

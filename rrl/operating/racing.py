@@ -62,9 +62,6 @@ def add_parsers(commands: Any) -> None:
         default=0.07,
         help="standard deviation of an episode's cost over its mean (default 0.07)",
     )
-    race.add_argument(
-        "--jobs", type=COUNT, help="processes (default: one per CPU); the results are the same"
-    )
     race.add_argument("--out", type=Path, help="folder of the results (default: build/race/NAME)")
     race.add_argument("--quiet", action="store_true", help="no progress on stderr")
     race.set_defaults(run=_race)
@@ -94,7 +91,7 @@ def _race(options: Namespace) -> int:
             range(options.seeds),
             options.episodes,
             build=folder,
-            jobs=options.jobs or available_cpus(),
+            jobs=available_cpus(),
             progress=not options.quiet,
         )
         write_csv(runs, folder / RUNS)
@@ -109,7 +106,7 @@ def _race(options: Namespace) -> int:
 
 
 def _tables(options: Namespace) -> list[Scenario]:
-    """Read all tables of the folder, and say how many rows are averaged."""
+    """Read all tables of the folder."""
     from rrl.studies.table_races import table_scenario
 
     if not options.folder.is_dir():
@@ -120,9 +117,6 @@ def _tables(options: Namespace) -> list[Scenario]:
         where = table_scenario(path.stem, table, knobs, options.cost, options.noise)
         if not where.optimum:
             raise DataError(f"{path}: its lowest cost is 0, so no ratio exists; correct that row")
-        if repeated := len(table[options.cost]) - len(where.space):
-            rows = "row repeats" if repeated == 1 else "rows repeat"
-            print(f"{path.stem}: {repeated} {rows} a configuration; their costs are averaged")
         found.append(where)
     if not found:
         raise DataError(f"{options.folder}: no .csv file in it; put a file per table there")

@@ -6,15 +6,10 @@ from argparse import Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
-from rrl.operating.job import OBJECTIVES, read_job
+from rrl.operating.job import OBJECTIVES, read_job, read_load
 from rrl.operating.knob_options import setting
 from rrl.operating.operate import carry_out, open_run
-from rrl.operating.options import (
-    DATA,
-    add_goal_options,
-    add_run_options,
-    checksum,
-)
+from rrl.operating.options import DATA, add_goal_options, add_run_options, checksum
 from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.recording.replay import RecordedServer
 from rrl.support.errors import DataError, UsageError
@@ -51,23 +46,24 @@ def add_parsers(commands: Any) -> None:
 
 
 def _replay(options: Namespace) -> int:
-    server, what, rate = _open(options)
+    server, what = _open(options)
     default = dict(serving_default(server.space))
     if options.default:
         default = setting(options.default)
     server.space.index(default)
-    job, folder = read_job(options, what, options.source, server.space, default, rate=rate)
+    load = read_load(options)
+    job, folder = read_job(options, what, options.source, server.space, default, load)
     with open_run(job, folder) as run:
-        return carry_out(run, server, options)
+        return carry_out(run, server)
 
 
-def _open(options: Namespace) -> tuple[Server, str, float | None]:
-    """Return the server of a source, its name, and its load if that is known."""
+def _open(options: Namespace) -> tuple[Server, str]:
+    """Return the server of a source, and its name; a profile knows a rate if none is given."""
     from rrl.simulation.testbeds import TESTBEDS, testbed  # it compiles loops
 
     path = Path(options.source)
     if options.source in TESTBEDS:
-        return testbed(options.source), f"testbed {options.source}", None
+        return testbed(options.source), f"testbed {options.source}"
     folder = next((f for f in (path, DATA / path) if f.is_dir()), None)
     if folder is None:
         profiles = sorted(f.parent.name for f in DATA.glob("*/profile.json"))
@@ -75,19 +71,13 @@ def _open(options: Namespace) -> tuple[Server, str, float | None]:
             f"unknown source {options.source!r}; known: {', '.join([*TESTBEDS, *profiles])}, "
             "or give a profile's folder (for CSV files, use `rrl race FOLDER`)"
         )
-    return _profile(folder, options)
-
-
-def _profile(folder: Path, options: Namespace) -> tuple[Server, str, float | None]:
-    """Open a profile at one of its loads, or at all of them if a trace gives the load."""
     profile = read_profile(folder)
     if not profile.description["complete"]:
         raise DataError(
             f"{folder / DESCRIPTION}: the recording is not complete; finish it with `rrl profile`"
         )
-    rates, rate = profile.rates_per_s, options.rate
-    if options.trace is None and rate is None:
-        rate = rates[len(rates) // 2]
-    server = RecordedServer(profile, rate)
+    rates = profile.rates_per_s
+    if options.trace is None and options.rate is None:
+        options.rate = rates[len(rates) // 2]
     what = f"profile {folder.name} ({checksum(folder / EPISODES)})"
-    return server, what, rate
+    return RecordedServer(profile, options.rate), what

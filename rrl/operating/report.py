@@ -12,22 +12,17 @@ import numpy as np
 
 from rrl.core.knob import Configuration
 from rrl.operating.job import Job
-from rrl.operating.options import NO_LIMIT, UNLIMITED
+from rrl.operating.sequential import FEWEST
 from rrl.serving.settings import environment_of, flags, prefix
 from rrl.support.errors import UnstableError, UsageError
 from rrl.support.files import write_atomically
 from rrl.tuning.constrained import Constrained
-from rrl.tuning.episode import Episode
-from rrl.tuning.guard import LATE, USUAL_EPISODES, GuardedStep
+from rrl.tuning.guard import LATE, USUAL_EPISODES, GuardedStep, Part
 from rrl.tuning.objective import MeanLatency, Percentile, SLOViolations, charged_latency
 from rrl.tuning.presets import in_words
 
 BATCHING = "batching.txt"
 """The batching file of the configuration to deploy."""
-
-_CHOSEN = "0: TensorFlow chooses the number"
-ZERO = {"inter_op": _CHOSEN, "intra_op": _CHOSEN, "batch_threads": "0: no batching"}
-"""What the value 0 of a number of threads means."""
 
 
 # --- numbers --------------------------------------------------------------------------------------
@@ -98,11 +93,7 @@ def plan_lines(job: Job, note: str) -> list[str]:
     if job.fixed:
         lines.append(f"with every configuration: {in_words(job.fixed)}")
     lines.append(f"may be tried: {len(tried)} configurations of")
-    lines += [
-        f"  {knob.name.partition(':')[2] or knob.name}: {', '.join(map(str, knob.values))}"
-        + (f" ({ZERO[knob.name]})" if 0 in knob.values and knob.name in ZERO else "")
-        for knob in job.space.knobs
-    ]
+    lines += [f"  {knob.name}: {', '.join(map(str, knob.values))}" for knob in job.space.knobs]
     lines.append(
         f"how long: {load_words(job)}, each after at most one change of the configuration: "
         f"{job.episodes} to tune, and in {job.rounds} rounds the default and the recommended one"
@@ -110,17 +101,14 @@ def plan_lines(job: Job, note: str) -> list[str]:
     late = f"over {in_ms(job.slo.target_s)}" if job.slo else (
         f"over {LATE:g} times the default's p99, by its first {USUAL_EPISODES} episodes"
     )  # fmt: skip
-    allowed = (
-        f"at most {job.budget} requests in trials, besides as many as the default would have had "
-        "among the same requests (95 % sure)"
+    lines.append(
+        f"late ({late}) or failed: at most {job.budget} requests in trials, besides as many as the "
+        "default would have had among the same requests (95 % sure)"
     )
-    if job.budget >= NO_LIMIT:
-        allowed = "no limit in all; bad trials are stopped"
-    lines.append(f"late ({late}) or failed: {allowed}")
     return [*lines, note] if note else lines
 
 
-def progress(job: Job, steps: Sequence[GuardedStep], late_s: float | None, left: str) -> str:
+def progress(job: Job, steps: Sequence[GuardedStep], left: str) -> str:
     """Say after an episode what ran, its result, the best so far, and in words the time left.
 
     The cost of the best is the mean of its whole episodes: what a stopped or crashed trial is
@@ -134,72 +122,49 @@ def progress(job: Job, steps: Sequence[GuardedStep], late_s: float | None, left:
     best = f": {job.objective} {amount(job, float(np.mean(known)))}" if known else ""
     return (
         f"episode {len(steps)}/{job.episodes}: {in_words(last.configuration)}: "
-        f"{_outcome(job, last, late_s)} | "
+        f"{_outcome(job, last)} | "
         f"best so far {in_words(last.recommended)}{best} | {left} left"
     )
 
 
-def _outcome(job: Job, step: GuardedStep, late_s: float | None) -> str:
+def _outcome(job: Job, step: GuardedStep) -> str:
     """Say how an episode went."""
-    episode, trial = step.episode, step.parts[0]
-    if trial.ended == "crashed":
-        return f"crashed ({trial.why})"
-    if stopped := stopped_words(episode, job.requests, late_s):
-        return stopped
+    if ended := ended_words(step.parts[0], job.requests):
+        return ended
+    episode = step.episode
     late = f", {100 * SLOViolations(job.slo.target_s)(episode):.0f} % late" if job.slo else ""
     failed = f", {int(episode.failed.sum())} failed" if episode.failed.any() else ""
     mean_s, p99_s = charged_latency(episode).mean(), Percentile(99)(episode)
     return f"mean {1e3 * mean_s:.1f} ms, p99 {1e3 * p99_s:.1f} ms{late}{failed}"
 
 
-def stopped_words(episode: Episode, planned: int, late_s: float | None) -> str:
-    """Say how an episode was stopped, if it was.
-
-    The requests that were open then are cancelled, not failed.
+def ended_words(part: Part, planned: int) -> str:
+    """Say how a trial crashed or was stopped, if it did not end as planned.
 
     Examples
     --------
-    >>> sent, seconds, status = [0.0, 0.1, 0.2], [0.2, 0.1, 0.05], [0, 0, 1]
-    >>> stopped_words(Episode({}, sent, seconds, status, info={"aborted": "worse"}), 60, 0.08)
-    'stopped after 3 of 60 requests: 2 over 80 ms'
-    >>> stopped_words(Episode({}, sent, seconds, status, info={"aborted": "budget"}), 60, 0.3)
-    'stopped after 3 of 60 requests: 0 over 300 ms, and 1 open could have used up the budget'
+    >>> ended_words(Part({"threads": 2}, requests=9, bad=5, ended="aborted", why="worse"), 60)
+    'stopped after 9 of 60 requests: 5 late or failed'
     """
-    if late_s is None or "aborted" not in episode.info:
-        return ""
-    late = int((~episode.failed & (episode.latency > late_s)).sum())
-    failed = f", {int(episode.failed.sum())} failed" if episode.failed.any() else ""
-    words = f"stopped after {len(episode)} of {planned} requests: {late} over {in_ms(late_s)}"
-    if episode.info["aborted"] == "budget":  # see rrl.tuning.watch
-        still = int(episode.cancelled.sum())  # in a replay, nothing is cancelled
-        more = f"{still} open could have used up the budget"
-        why = more if still else "the budget allows no more"
-        failed += f", and {why}"
-    return words + failed
+    if part.ended == "crashed":
+        return f"crashed ({part.why})"
+    no_more = ", and the budget allows no more" * (part.why == "budget")
+    words = (
+        f"stopped after {part.requests} of {planned} requests: {part.bad} late or failed{no_more}"
+    )
+    return words if part.ended else ""
 
 
 # --- how to start a server ------------------------------------------------------------------------
 
 
 def deployment(deploy: Configuration, folder: Path, command: Sequence[str] = ()) -> dict[str, Any]:
-    """Return how a server is started with the configuration to deploy.
+    """Return how a server is started with a configuration, with the batching file in a folder.
 
-    Parameters
-    ----------
-    deploy : configuration
-        With the fixed settings.
-    folder : pathlib.Path
-        The folder of the batching file.
-    command : sequence of str
-        The command that starts such a server, without the flags of a configuration. It is empty
-        after a replay.
-
-    Returns
-    -------
-    dict
-        ``flags``, ``batching`` (the content of the file `BATCHING`), ``environment`` and, if there
-        is a command, ``start``: a line for a shell. It is empty if `tensorflow_model_server` has
-        not all of the knobs, or cannot have their values, such as adaptive batch threads.
+    The dictionary has ``flags``, ``batching`` (the content of the file `BATCHING`), ``environment``
+    and, if there is a `command` that starts such a server without flags, ``start``: a line for a
+    shell. It is empty if `tensorflow_model_server` has not all of the knobs, or cannot have their
+    values, such as adaptive batch threads.
     """
     try:
         line, batching = flags(deploy, folder / BATCHING)
@@ -224,14 +189,17 @@ def report(job: Job, result: dict[str, Any], folder: Path) -> str:
     """Return the report that people read."""
     own = " (the default)" if result["verdict"] == "the default" else ""
     lines = [f"recommended: {in_words(result['recommended'])}{own}", _gain(job, result)]
-    if slo := result["slo"]:
-        high = "unknown" if slo["high_s"] is None else f"{1e3 * slo['high_s']:.1f}"
-        lines.append(
-            f"  SLO {slo['slo']}: {slo['word']} ({1e3 * slo['value_s']:.1f} ms, 95 % interval "
-            f"{1e3 * slo['low_s']:.1f} to {high})"
-        )
+    for name in ("default",) if own else ("default", "recommended"):
+        if slo := (result["slo"] or {}).get(name):
+            high = "unknown" if slo["high_s"] is None else f"{1e3 * slo['high_s']:.1f}"
+            lines.append(
+                f"  SLO {slo['slo']}: {slo['word']} by the {name} configuration "
+                f"({1e3 * slo['value_s']:.1f} ms, 95 % interval {1e3 * slo['low_s']:.1f} to {high})"
+            )
     if result["verdict"] == "no difference shown":
-        lines.append("  the gain is not certain: keep the default, or use more --rounds")
+        lines.append(f"  the gain is not certain: keep the default, or {_longer(result)}")
+    if result["verdict"] == "stopped":
+        lines.append("  the recommendation did too badly in the comparison: keep the default")
     if memory := result["memory_bytes"]:
         used = {name: f"{value / 2**20:.0f} MiB" for name, value in memory.items()}
         lines.append(f"  memory of the server: {used['recommended']}, {used['default']} by default")
@@ -250,23 +218,23 @@ def report(job: Job, result: dict[str, Any], folder: Path) -> str:
 
 def _gain(job: Job, result: dict[str, Any]) -> str:
     """Say what the two cost, and how one compares with the other."""
-    rounds, ratio = result["rounds"], result["ratio"]
-
-    def cost(name: str) -> str:
-        stopped, value = result["stopped"][name], result["cost"][name]
-        if value is None:
-            return "stopped in each round"
-        also = f" where it was not stopped ({stopped} of {rounds} rounds)" if stopped else ""
-        return f"{amount(job, value)}{also}"
-
+    rounds, ratio, cost = result["rounds"], result["ratio"], result["cost"]
+    if cost is None:
+        return f"  no round is whole, so the costs are unknown; {result['verdict']}"
+    ours, theirs = amount(job, cost["recommended"]), amount(job, cost["default"])
     measured = f"medians of {rounds} rounds" if rounds > 1 else "one round"
-    gain = (
-        f"  {result['objective']} {cost('recommended')} against "
-        f"{cost('default')} by default ({measured})"
-    )
-    if ratio and not result["stopped"]["recommended"]:
+    lost = f"; {result['lost']} more lost" if result["lost"] else ""
+    gain = f"  {result['objective']} {ours} against {theirs} by default ({measured}{lost})"
+    if ratio:
         gain += f"; ratio within a round: median {ratio['median']:.2f} ({interval_words(ratio)})"
     return f"{gain}; {result['verdict']}"
+
+
+def _longer(result: dict[str, Any]) -> str:
+    """Say which options let the comparison show a difference."""
+    if result["admits_more"]:
+        return f"use more --rounds (a verdict needs {FEWEST} or more)"
+    return f"use a larger --budget (a verdict needs {FEWEST} rounds or more)"
 
 
 def _harm_lines(job: Job, result: dict[str, Any]) -> list[str]:
@@ -274,28 +242,28 @@ def _harm_lines(job: Job, result: dict[str, Any]) -> list[str]:
     harm = result["harm"]
     if harm["late_s"] is None:
         return []
-    budget = UNLIMITED if harm["budget"] == NO_LIMIT else harm["budget"]
     whose = "" if job.slo else ", by the first episodes of the default"
     lines = [
         f"  late (over {in_ms(harm['late_s'])}{whose}) or failed: {harm['trial_bad']} of "
-        f"{harm['trial_requests']} requests in trials (budget {budget}), {harm['default_bad']} of "
-        f"{harm['default_requests']} with the default"
+        f"{harm['trial_requests']} requests in trials (budget {harm['budget']}), "
+        f"{harm['default_bad']} of {harm['default_requests']} with the default"
     ]
-    for part in harm["ended"]:
-        bad = f"stopped: {part['bad']} of {part['requests']} requests late or failed"
-        bad += ", and the budget allows no more" if part["why"] == "budget" else ""
-        why = f"crashed: {part['why']}" if part["ended"] == "crashed" else bad
-        lines.append(f"  {in_words(part['configuration'])} {why}")
-    return lines
+    ended = [Part(**part) for part in harm["ended"]]
+    return lines + [
+        f"  {in_words(part.configuration)} {ended_words(part, job.requests)}" for part in ended
+    ]
 
 
 def check_result(result: dict[str, Any]) -> None:
     """Raise UnstableError if the SLO is missed or the recommendation is worse."""
-    slo = result["slo"]
-    if slo and slo["word"] == "missed":
+    both = result["slo"]
+    if both and (slo := both[both["by"]])["word"] == "missed":
+        remedy, ours = "lower the load, add cores, or tune more knobs", both["recommended"]
+        if result["verdict"] == "no difference shown" and (ours or {}).get("word") != "missed":
+            remedy = f"{_longer(result)}: the recommended configuration may meet it"
         raise UnstableError(
-            f"SLO {slo['slo']} missed: {1e3 * slo['value_s']:.1f} ms with the best found at "
-            f"{result['load_per_s']:.0f}/s; lower the load, add cores, or tune more knobs"
+            f"SLO {slo['slo']} missed: {1e3 * slo['value_s']:.1f} ms with the {both['by']} "
+            f"configuration at {result['load_per_s']:.0f}/s; {remedy}"
         )
     if result["verdict"] == "worse":
         raise UnstableError(

@@ -22,10 +22,7 @@ from rrl.support.machine import describe_machine
 
 
 class Requests(NamedTuple):
-    """The requests of a run.
-
-    `largest` is the number of examples in the largest one, and `note` a line about random values.
-    """
+    """The requests of a run, the examples in the largest one, and a line about random values."""
 
     inputs: list[Inputs]
     largest: int
@@ -39,7 +36,6 @@ def about(options: Namespace) -> dict[str, Any]:
         "model": f"version {version}, {model_digest(folder)}",
         "server": server_version(find_executable(options.executable)),
         "signature": options.signature,
-        "deadline": options.deadline,
     }
 
 
@@ -109,9 +105,11 @@ def read_requests(options: Namespace) -> Requests:
         needed = saved_inputs(newest, options.signature)
         if sample is None and (newest / WARMUP).exists():
             sample = newest / WARMUP
+    inputs: list[Inputs]
     if sample is None:
-        inputs: list[Inputs] = [random_inputs(needed, np.random.default_rng([options.seed, 4]))]
-        note = random_note(needed, inputs[0])
+        made = random_inputs(needed, np.random.default_rng([options.seed, 4]))
+        shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in made.items())
+        inputs, note = [made], f"no --sample: the requests have random values of {shapes}"
     elif sample.is_dir():
         raise DataError(f"{sample}: a folder; give a file with a request")
     else:
@@ -123,20 +121,6 @@ def read_requests(options: Namespace) -> Requests:
     if (0,) in sizes:
         raise DataError(f"{sample}: a request without an example; give at least one row")
     return Requests(inputs, max((size[0] for size in sizes if size), default=1), note)
-
-
-def random_note(needed: Needed, made: Inputs) -> str:
-    """Say what random requests a model gets.
-
-    Examples
-    --------
-    >>> random_note({"x": ("float32", (-1, -1, 3))}, {"x": np.zeros((1, 1, 3), np.float32)})
-    'no --sample: the requests have random values of x float32 (1, 1, 3), with 1 for unknown sizes'
-    """
-    shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in made.items())
-    unknown = any(-1 in shape[1:] for _, shape in needed.values())
-    more = ", with 1 for unknown sizes" if unknown else ""
-    return f"no --sample: the requests have random values of {shapes}{more}"
 
 
 # --- what is measured -----------------------------------------------------------------------------

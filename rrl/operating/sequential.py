@@ -10,8 +10,7 @@ stop early, and add pairs later. Nothing is assumed about the distribution of th
 a step is limited, so that a pair in which the machine was disturbed counts little more than others.
 
 :func:`budget` divides the 5 % among the looks (Lan and DeMets 1983). Most of it is for the looks
-near round 15, the default of `rrl tune`. A mixture of test martingales (Ramdas et al. 2023) is
-valid at any time, too, but it saves more of the 5 % for a future without end.
+near round 15, the default of `rrl tune`.
 
 References
 ----------
@@ -20,8 +19,6 @@ Statistical Society A 132(2), 1969.
 Efron, "Student's t-test under symmetry conditions", Journal of the American Statistical Association
 64(328), 1969.
 Lan & DeMets, "Discrete sequential boundaries for clinical trials", Biometrika 70(3), 1983.
-Ramdas, Grünwald, Vovk & Shafer, "Game-theoretic statistics and safe anytime-valid inference",
-Statistical Science 38(4), 2023.
 """
 
 from __future__ import annotations
@@ -38,6 +35,7 @@ LONGEST = 10  # length of the longest step of the walk
 LIMIT = 1.5  # a size of this many medians, or a larger one, makes the longest step
 GRID = 256  # candidates for the ends of an interval
 ZOOMS = 4  # how often the candidates next to an end are divided again
+FEWEST = 8  # rounds of a decision: so many equal signs have a chance that the budget allows
 
 
 def budget(looks: int) -> float:
@@ -56,11 +54,8 @@ def step_lengths(values: ArrayLike) -> NDArray[np.int64]:
     """Return the lengths of the steps of the walk, whole numbers from 0 to `LONGEST`.
 
     A length depends on the size of its value, divided by the median of the sizes until then. Later
-    values and all signs do not matter. Only a value of 0 makes no step.
-
-    Parameters
-    ----------
-    values : array_like, shape (runs, rounds)
+    values and all signs do not matter. Only a value of 0 makes no step. The arrays have the shape
+    (runs, rounds).
 
     Examples
     --------
@@ -77,17 +72,18 @@ def step_lengths(values: ArrayLike) -> NDArray[np.int64]:
 def first_decisions(values: ArrayLike) -> NDArray[np.int64]:
     """Return the round at which each run decides that its typical value is not 0, and its sign.
 
+    At most 5 % of the runs without a typical difference ever decide. A decision is final.
+
     Parameters
     ----------
     values : array_like, shape (runs, rounds)
-        Each row has the differences of one run, in order of time. At most 5 % of the runs without
-        a typical difference ever decide.
+        Each row has the differences of one run, in order of time.
 
     Returns
     -------
     ndarray of int, shape (runs,)
         The number of rounds until the decision, with a minus if the typical value is below 0, or 0
-        if there was no decision. A decision is final.
+        if there was no decision.
 
     Examples
     --------
@@ -121,19 +117,14 @@ def symmetric_interval(values: ArrayLike) -> tuple[float, float, float]:
 
     The interval has all values that :func:`first_decisions` has not excluded so far. It contains
     the true centre at all looks together with a chance of 95 % or more, if the differences from
-    the centre are symmetric. So one may look after each value and stop when one likes.
-
-    Parameters
-    ----------
-    values : array_like, shape (n,)
-        The sample, in order of time.
+    the centre are symmetric.
 
     Returns
     -------
     centre, low, high : float
         The median, moved into the interval if it is outside, and the two ends. The ends are
-        infinite if there are fewer than 8 values, or if the values contradict one
-        another, so that no centre is left.
+        infinite if there are fewer than `FEWEST` values, or if they contradict one another, so that
+        no centre is left.
 
     Examples
     --------
@@ -147,7 +138,7 @@ def symmetric_interval(values: ArrayLike) -> tuple[float, float, float]:
     ends = np.linspace(values.min(), values.max(), GRID + 1)
     candidates = np.union1d(ends, [0.0, centre])  # 0 decides the verdict, so it is judged itself
     kept = _kept(values, candidates)
-    if not first_decisions(np.ones((1, len(values))))[0] or not kept.any():
+    if len(values) < FEWEST or not kept.any():
         return centre, -np.inf, np.inf
     low = _end(values, candidates, kept)
     high = _end(values, candidates[::-1], kept[::-1])

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.support.errors import ServerError
-from rrl.tuning.episode import MEMORY, Episode, Server, Status
+from rrl.tuning.episode import MEMORY, Episode, Server
 from rrl.tuning.presets import in_words
 from rrl.tuning.watch import Watch
 
@@ -73,37 +73,8 @@ def restored(answer: Mapping[str, Any]) -> Episode:
     return Episode(**{**answer, "info": info})
 
 
-def answered(episode: Episode, late_s: float | None) -> Episode:
-    """Return an episode; if a watch has stopped it, only the requests whose answers are known.
-
-    A request that was cancelled counts as answered then if it was late already. Otherwise nothing
-    is known of it, and it is left out, unless no other request was sent.
-
-    Examples
-    --------
-    >>> seconds, status = [0.009, 0.2, 0.005], [0, 1, 1]
-    >>> some = Episode({}, [0.0, 0.0, 0.0], seconds, status, info={"aborted": "worse"})
-    >>> answered(some, late_s=0.1).latency.tolist()
-    [0.009, 0.2]
-    """
-    if late_s is None or not episode.info.get("aborted"):
-        return episode
-    known = ~episode.cancelled | (episode.latency > late_s)
-    if not known.any():
-        known[:] = True
-    status = np.where(episode.cancelled, Status.OK.value, episode.status)[known]
-    return Episode(
-        episode.configuration, episode.arrivals[known], episode.latency[known], status,
-        info={name: value for name, value in episode.info.items() if name != "aborted"},
-    )  # fmt: skip
-
-
 class TapedServer:
     """A server that plays a tape until it ends, and then notes there what another one answers.
-
-    Parameters
-    ----------
-    space : ConfigSpace
 
     Attributes
     ----------

@@ -42,7 +42,6 @@ def open_server(
         "inputs": requests or [random_request(base, job.rng(4), options.signature)],
         "executable": options.executable,
         "fixed": job.fixed,
-        "timeout_s": options.deadline,
         "signature": options.signature,
         "start_timeout_s": options.start_timeout,
         "logs": folder / "logs",
@@ -61,7 +60,12 @@ def open_server(
             if server.serves:  # what an earlier run has left goes on
                 server.leave()
             raise
-        opened(server)
+        reach = ""
+        if not ipaddress.ip_address(options.bind).is_loopback:
+            reach = "; other machines can send requests there, unless a firewall closes the port"
+        LOG.warning(f"clients may use {door} during the tuning and afterwards{reach}")
+        if exposed := server.exposed:
+            LOG.warning(exposed)
         try:
             if isinstance(job.workload, ClientTraffic):
                 job.workload.traffic = server.traffic
@@ -109,16 +113,6 @@ def with_default(job: Job) -> ConfigSpace:
 
 
 # --- the service at a port ------------------------------------------------------------------------
-
-
-def opened(server: HandoverServer) -> None:
-    """Say where a service listens, and who can reach it."""
-    reach = ""
-    if not ipaddress.ip_address(server.door.bind).is_loopback:
-        reach = "; other machines can send requests there, unless a firewall closes the port"
-    LOG.warning(f"clients may use {server.door} during the tuning and afterwards{reach}")
-    if exposed := server.exposed:
-        LOG.warning(exposed)
 
 
 def leave_running(server: HandoverServer) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rrl.operating.job import OBJECTIVES, Job, read_job
+from rrl.operating.job import OBJECTIVES, Job, read_job, read_load
 from rrl.operating.knob_options import read_default, read_space
 from rrl.operating.log import LOG
 from rrl.operating.operate import carry_out, no_room, open_run
@@ -44,10 +44,10 @@ _EXAMPLES = """examples:
     rrl tune /models/resnet --rate 20 --knob flag:--grpc_max_threads=8,32 --knob cpus=1,2 \\
         --knob env:TF_ENABLE_ONEDNN_OPTS=0,1 --knob flag:--enable_model_warmup=false
 
-Known models: mobilenet_v2, inception_v3, keyword. Knobs: inter_op, intra_op, batch_threads (0: no
-batching), max_batch_size, batch_timeout_micros, max_enqueued_batches, grpc_max_threads, cpus,
-flag:--NAME and env:NAME; by default the first three, up to 8 each. rrl/operating/README.md is the
-page for operators.
+Known models: mobilenet_v2, inception_v3, keyword. Knobs: inter_op, intra_op (0: TensorFlow chooses
+the number), batch_threads (0: no batching), max_batch_size, batch_timeout_micros,
+max_enqueued_batches, grpc_max_threads, cpus, flag:--NAME and env:NAME; by default the first three,
+up to 8 each. rrl/operating/README.md is the page for operators.
 
 """
 
@@ -125,7 +125,7 @@ def _add_service_options(group: Any) -> None:
     group.add_argument(
         "--keep-best",
         action="store_true",
-        help="after an interrupt, the best known configuration stays (default: the default)",
+        help="after an interrupt or an error, the best known one stays (default: the default)",
     )
     group.add_argument(
         "--metrics-port",
@@ -155,7 +155,7 @@ def _tune(options: Namespace) -> int:
         stack.enter_context(metrics_at(options.metrics_port, run.guard))
         LOG.info(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
         server = stack.enter_context(open_server(options, job, folder, requests.inputs))
-        return carry_out(run, server, options, command_here(options))
+        return carry_out(run, server, command_here(options), options.keep_best)
 
 
 def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
@@ -166,7 +166,7 @@ def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     if options.sample:
         sample = f"sample {options.sample.name} ({checksum(options.sample)})"
     what = f"{options.model} on a {kind} server, {sample}"
-    load = ClientTraffic() if options.traffic else None
+    load = ClientTraffic() if options.traffic else read_load(options)
     default = read_default(options, space)
     job, folder = read_job(options, what, options.model, space, default, load, fixed=fixed)
     if options.port and job.slo is None:

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rrl.core.knob import Configuration
 from rrl.operating.job import Job
 from rrl.operating.sequential import symmetric_interval
-from rrl.operating.tape import answered
-from rrl.tuning.episode import MEMORY, Episode
-from rrl.tuning.guard import Guard
-from rrl.tuning.loop import Step
+from rrl.tuning.episode import MEMORY, Episode, Status
+from rrl.tuning.guard import Guard, GuardedStep, Trial
+from rrl.tuning.slo import join
+from rrl.workloads.workload import Poisson
 
 FAR = 20.0  # the log ratio of costs if one of them is 0; the verdict limits large ones anyway
 
@@ -23,10 +24,19 @@ NAMES = ("default", "recommended")
 
 
 class Round(NamedTuple):
-    """A round of the comparison: the cost and the episode of each of the two, by `NAMES`."""
+    """A round of the comparison: the cost and the trial of each of the two, by `NAMES`.
+
+    If the recommendation was stopped by the watch, or crashed, its cost is missing: the latency of
+    its other requests is not known.
+    """
 
     costs: Mapping[str, float]
-    episodes: Mapping[str, Episode]
+    trials: Mapping[str, Trial]
+
+    @property
+    def whole(self) -> bool:
+        """Whether both have a cost."""
+        return len(self.costs) == len(NAMES)
 
 
 def judge_costs(costs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
@@ -35,18 +45,16 @@ def judge_costs(costs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     At most 5 % of the runs in which the two do not differ ever get a verdict, even if each one is
     judged after every round and rounds are added later. No verdict is possible before round 8.
 
-    Parameters
-    ----------
-    costs : sequence of mapping of str to float
-        The costs of each round by `NAMES`, of one round at least.
+    A round in which the recommendation has no cost counts as lost: the rounds with late requests
+    are those that the watch stops, so without them the others would look too good.
 
     Returns
     -------
     dict
-        ``ratio`` has the typical ratio of the paired costs (recommended / default) as ``median``,
-        and the ends ``low`` and ``high`` of its 95 % interval. An end is None if nothing limits it
-        yet, and the ratio is None if a cost is 0. ``verdict`` follows from the ratios. It is
-        "better", "worse" or "no difference shown".
+        ``ratio`` has the typical ratio of the paired costs (recommended / default) of whole rounds
+        as ``median``, and the ends ``low`` and ``high`` of its 95 % interval. An end is None if
+        nothing limits it yet, and the ratio is None if a cost is 0, or if no round is whole.
+        ``verdict`` is "better", "worse" or "no difference shown".
 
     Examples
     --------
@@ -54,25 +62,17 @@ def judge_costs(costs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     >>> result["verdict"], result["ratio"]
     ('better', {'median': 0.5, 'low': 0.5, 'high': 0.5})
     """
-    theirs, ours = (np.array([round_[name] for round_ in costs]) for name in NAMES)
+    theirs, ours = (np.array([one.get(name, np.inf) for one in costs]) for name in NAMES)
     with np.errstate(divide="ignore", invalid="ignore"):  # the same rule for costs of 0: see FAR
         logs = np.where(ours == theirs, 0.0, np.clip(np.log(ours / theirs), -FAR, FAR))
-    centre, low, high = symmetric_interval(logs)
+    _, low, high = symmetric_interval(logs)
     verdict = "better" if high < 0 else "worse" if low > 0 else "no difference shown"
-    return {
-        "verdict": verdict,
-        "ratio": _ratio(centre, low, high) if (ours * theirs).all() else None,
-    }
-
-
-def _ratio(centre: float, low: float, high: float) -> dict[str, float | None]:
-    """Name the parts of an interval of logarithms, in a form for JSON: no infinite numbers."""
-    known = math.isfinite(low)
-    return {
-        "median": math.exp(centre),
-        "low": math.exp(low) if known else None,
-        "high": math.exp(high) if known else None,
-    }
+    whole = np.isfinite(ours)
+    if not whole.any() or not (ours * theirs)[whole].all():
+        return {"verdict": verdict, "ratio": None}
+    parts = zip(("median", "low", "high"), symmetric_interval(logs[whole]), strict=True)
+    ratio = {name: math.exp(log) if math.isfinite(log) else None for name, log in parts}
+    return {"verdict": verdict, "ratio": ratio}
 
 
 def decided(job: Job, rounds: Sequence[Round]) -> bool:
@@ -83,59 +83,99 @@ def decided(job: Job, rounds: Sequence[Round]) -> bool:
     """
     if not rounds or job.slo is not None:
         return False
-    found = judge_costs([one.costs for one in rounds])
-    return found["verdict"] in ("better", "worse")
+    return judge_costs([one.costs for one in rounds])["verdict"] in ("better", "worse")
+
+
+def judge_slo(
+    job: Job, steps: Sequence[GuardedStep], rounds: Sequence[Round], configuration: Configuration
+) -> dict[str, Any] | None:
+    """Judge a configuration by the job's SLO; None without one, or if nothing is known.
+
+    All that is known of its requests in the comparison counts, and those of a round count as one
+    episode, because they meet the same arrivals. The SLO is never met if one of its trials was
+    ended: the requests that are not known may be late. The episodes of the default in the tuning
+    count, too, if they had the same load.
+    """
+    if job.slo is None:
+        return None
+    served, ended = [], False
+    for one in rounds:
+        trials = [it for it in one.trials.values() if it.part.configuration == configuration]
+        ended |= any(trial.part.ended for trial in trials)
+        if known := [part for it in trials if (part := _known(it, job.slo.target_s))]:
+            served.append(join(known))
+    if configuration == dict(job.default) and isinstance(job.workload, Poisson):
+        served += [one.episode for one in steps if one.configuration == configuration]
+    if not served:
+        return None
+    found = job.slo.judge(served)
+    return found | {"word": "undecided"} if ended and found["word"] == "met" else found
+
+
+def _known(trial: Trial, late_s: float) -> Episode | None:
+    """Return the requests of a trial of which it is known whether they are late; None without any.
+
+    A request that was cancelled counts if it was late already. Of a crash, nothing is known.
+    """
+    one = trial.episode
+    known = (~one.cancelled | (one.latency > late_s)) & one.valid
+    if trial.part.ended == "crashed" or not known.any():
+        return None
+    status = np.where(one.cancelled, Status.OK.value, one.status)
+    return Episode({}, one.arrivals[known], one.latency[known], status[known])
 
 
 def summarise(
-    job: Job, steps: Sequence[Step], rounds: Sequence[Round], guard: Guard
+    job: Job, steps: Sequence[GuardedStep], rounds: Sequence[Round], guard: Guard
 ) -> dict[str, Any]:
     """Summarise a finished run in a form for JSON; the same measurements give the same result.
 
     Returns
     -------
     dict
-        ``ratio`` and ``verdict`` are those of :func:`judge_costs`; the verdict is "the default" if
-        the recommendation is the default. ``cost`` has the median cost of each of the two, over the
-        rounds in which it was not stopped; None if it was stopped in each. ``stopped`` has the
-        number of rounds in which it was. ``slo`` is the result of :meth:`SLO.judge`. ``deploy`` is
-        the configuration to deploy: the recommended one if it is shown to be better, and otherwise
-        the default. ``memory_bytes`` is the median resident memory of the server with each of the
-        two, or None if it is not known. ``harm`` is what the guard says of all requests, and which
+        ``ratio`` and ``verdict`` are those of :func:`judge_costs`. The verdict is "the default" if
+        the recommendation is the default, and "stopped" if it was stopped as too bad, or crashed.
+        ``cost`` has the median cost of each of the two in whole rounds, or is None without any.
+        ``rounds`` is the number of whole rounds, and ``lost`` that of the others. ``admits_more``
+        says whether the guard admits another round with this budget. ``deploy`` is the
+        configuration to deploy: the recommended one if it is shown to be better, and otherwise the
+        default. ``slo`` has what :func:`judge_slo` says of each of the two; ``by`` names the one to
+        deploy. ``memory_bytes`` is the median resident memory of the server with each of the two,
+        or None if it is not known. ``harm`` is what the guard says of all requests, and which
         trials ``ended`` early.
     """
-    whole: dict[str, list[float]] = {name: [] for name in NAMES}
-    for costs, episodes in rounds:
-        for name in NAMES:
-            if "aborted" not in episodes[name].info:
-                whole[name].append(costs[name])
-    recommended = dict(rounds[0].episodes["recommended"].configuration)
+    whole = [one.costs for one in rounds if one.whole]
+    recommended = dict(rounds[0].trials["recommended"].part.configuration)
     result = {
         **job.settings(),
         "load_per_s": float(np.mean([step.load for step in steps])),
         "recommended": recommended,
         **judge_costs([one.costs for one in rounds]),
-        "cost": {n: float(np.median(values)) if values else None for n, values in whole.items()},
-        "stopped": {name: len(rounds) - len(values) for name, values in whole.items()},
+        "cost": {n: float(np.median([one[n] for one in whole])) for n in NAMES} if whole else None,
         "slo": None,
         MEMORY: _memory(rounds),
         "episodes": len(steps),
-        "rounds": len(rounds),
+        "rounds": len(whole),
+        "lost": len(rounds) - len(whole),
+        "admits_more": rounds[-1].whole and guard.admits(recommended),
         "harm": {**guard.summary(), "ended": [asdict(p) for p in guard.parts if p.ended]},
     }
     if recommended == dict(job.default):
         result["verdict"] = "the default"
-    if job.slo:
-        ours = [answered(one.episodes["recommended"], guard.late_s) for one in rounds]
-        result["slo"] = job.slo.judge(ours)
+    elif guard.charge(recommended) is not None and result["verdict"] != "worse":
+        result["verdict"] = "stopped"
     better = result["verdict"] == "better"
+    if job.slo:
+        two = zip(NAMES, (dict(job.default), recommended), strict=True)
+        slo = {name: judge_slo(job, steps, rounds, one) for name, one in two}
+        result["slo"] = {"by": "recommended" if better else "default", **slo}
     return result | {"deploy": recommended if better else dict(job.default)}
 
 
 def _memory(rounds: Sequence[Round]) -> dict[str, int] | None:
     """Return the median resident memory (bytes) of each of the two; None if it is unknown."""
     used: dict[str, list[Any]] = {
-        name: [one.episodes[name].info.get(MEMORY) for one in rounds] for name in NAMES
+        name: [one.trials[name].episode.info.get(MEMORY) for one in rounds] for name in NAMES
     }
     if any(None in values for values in used.values()):
         return None

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
 from rrl.core.space import from_table
-from rrl.recording.profile import DESCRIPTION, EPISODES, Profile, read_profile
+from rrl.recording.profile import Profile, read_profile
 from rrl.support.errors import DataError
 from rrl.tuning.episode import Episode, Status, check_arrivals, watched
 from rrl.tuning.watch import Watch
@@ -116,43 +112,6 @@ class RecordedServer:
             return len(self._rates) - 1
         rate = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0])
         return int(np.argmin(np.abs(np.log(self._rates / rate))))
-
-
-def replayed(folder: str | os.PathLike[str], half: int | None = None) -> str:
-    """Return a digest of the data of a replay: the plan and the rows of the passes over the grid.
-
-    If a half is named, only its rows count. Finals that are added to a profile later do not change
-    the digest, so studies of the replay stay valid.
-
-    Raises
-    ------
-    DataError
-        If the profile cannot be read.
-
-    Examples
-    --------
-    >>> len(replayed("data/keyword-threads"))
-    64
-    """
-    paths = Path(folder) / DESCRIPTION, Path(folder) / EPISODES
-    try:
-        return _replayed(*paths, half, tuple(path.stat().st_mtime_ns for path in paths))
-    except (OSError, ValueError, LookupError) as error:
-        raise DataError(f"{folder}: not a readable profile ({error}); restore it") from None
-
-
-@lru_cache(maxsize=64)
-def _replayed(description: Path, episodes: Path, half: int | None, changed: tuple[int, ...]) -> str:
-    import pandas as pd
-
-    plan = json.loads(description.read_text(encoding="utf-8"))["plan"]
-    digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode())
-    table = pd.read_csv(episodes, dtype=str, keep_default_na=False)
-    passes = table["pass"].astype(int)
-    of_grid = passes < plan["passes"] + plan.get("again", 0)
-    for row in table[of_grid & ((half is None) | (passes % 2 == half))].to_numpy():
-        digest.update("\x1f".join(row).encode())
-    return digest.hexdigest()
 
 
 class TableServer:

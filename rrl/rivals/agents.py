@@ -39,7 +39,7 @@ HOME = {
     "optuna-tpe": "rrl.rivals.peers:Optuna",
 }
 
-#: The settings that differ from the agent's defaults.
+#: What `data/choosing/rivals.csv` chose, in place of the defaults of the classes.
 SETTINGS: dict[str, dict[str, Any]] = {
     "random": {"budget": 10},
     "coordinate-descent": {"repeats": 1, "rounds": 1},

@@ -8,23 +8,17 @@ The hyperparameters are fitted after 4, 7, 11, 17, ... measurements.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rrl.core.exploration import expected_improvement
-from rrl.core.gaussian_process import (
-    GaussianProcess,
-    Hyperparameters,
-    fit_hyperparameters,
-)
+from rrl.core.gaussian_process import GaussianProcess, Hyperparameters, fit_hyperparameters
 from rrl.core.learned_similarity import fit_is_due, log_costs
-from rrl.core.space import ConfigSpace
-from rrl.rivals.grid import Floats, Neighbours, unit_cube
+from rrl.core.space import ConfigSpace, Floats, Ints
+from rrl.rivals.grid import Neighbours, unit_cube
 from rrl.rivals.search import Search, Searcher
-
-Ints = NDArray[np.int64]
 
 LENGTH = 0.5  # expected length scale, as a fraction of a knob's range
 FIRST_FIT = 4  # measurements after which the hyperparameters are fitted for the first time
@@ -71,8 +65,8 @@ class Surrogate:
 
     def fit(self) -> Hyperparameters:
         """Return hyperparameters that suit the measurements."""
-        data = self._x, self._y, self._variance
-        return fit_hyperparameters(*data, self.hyperparameters, self._prior)
+        process = partial(GaussianProcess, self._x, self._y, self._variance)
+        return fit_hyperparameters(process, self.hyperparameters, self._prior)
 
     def posterior(self, indices: Ints) -> tuple[Floats, Floats]:
         """Return posterior mean and sd of standardised log costs, without an episode's noise."""

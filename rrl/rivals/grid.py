@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rrl.core.knob import coordinates
-from rrl.core.space import ConfigSpace
-
-Floats = NDArray[np.float64]
+from rrl.core.space import ConfigSpace, Floats
 
 
 def unit_cube(space: ConfigSpace) -> Floats:

@@ -11,12 +11,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, Floats
 from rrl.rivals.search import SMALLEST_COST, Search, Searcher
-
-Floats = NDArray[np.float64]
 
 HIDDEN = (32, 32)  # units of the network's hidden layers
 UPDATES, BATCH = 8, 32  # training steps after an episode, and measurements in each

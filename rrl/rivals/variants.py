@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.gaussian_process import Hyperparameters, fit_hyperparameters
+from rrl.core.gaussian_process import GaussianProcess, Hyperparameters, fit_hyperparameters
 from rrl.core.learned_similarity import LearnedSimilarity
-from rrl.core.qtable import Floats, Ints, QTable
+from rrl.core.qtable import QTable
 from rrl.core.region import (
     FixedRadius,
     RegionSize,
@@ -25,7 +25,7 @@ from rrl.core.region import (
 )
 from rrl.core.rrl import RRL, released
 from rrl.core.similarity import Copy
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, Floats, Ints
 from rrl.tuning.recommended import recommended
 
 SEEDS = 2**31
@@ -65,40 +65,19 @@ class Within(WholeSpace):
         return cells[away <= max(self.steps, nearest)]
 
 
-class OtherFit(LearnedSimilarity):
-    """A learned similarity that fits its hyperparameters in another way.
-
-    Parameters
-    ----------
-    elsewhere : tuple of float or None
-        See :class:`rrl.core.learned_similarity.LearnedSimilarity`.
-    how : {"flat prior", "prior alone", "one length"}
-        With a flat prior, only the likelihood counts. With the prior alone, nothing is fitted. With
-        one length, the prior's length scales of all knobs are multiplied by one factor.
-    """
-
-    def __init__(self, elsewhere: tuple[float, float] | None, how: str) -> None:
-        super().__init__(elsewhere)
-        self.how = how
-
-    def fitted(
-        self, data: tuple[Floats, Floats, Floats], start: Hyperparameters, prior: Hyperparameters
-    ) -> Hyperparameters:
-        """See :meth:`rrl.core.learned_similarity.LearnedSimilarity.fitted`."""
-        if self.how == "prior alone":
-            return prior
-        fit = partial(fit_hyperparameters, *data, start, prior, process=self._process)
-        if self.how == "flat prior":
-            return fit(prior_sd=math.inf)
-        return fit(together=len(prior.length_scales) - 1)  # the last one is the load's
+def one_length(
+    process: Callable[[Hyperparameters], GaussianProcess],
+    start: Hyperparameters,
+    prior: Hyperparameters,
+) -> Hyperparameters:
+    """Fit hyperparameters, where the length scales of all knobs are multiplied by one factor."""
+    knobs = len(prior.length_scales) - 1  # the last one is the load's
+    return fit_hyperparameters(process, start, prior, together=knobs)
 
 
-def other_fit(space: ConfigSpace, rng: np.random.Generator, *, how: str, **changes: Any) -> RRL:
-    """Make `rrl-gp` with another way to fit its hyperparameters, see :class:`OtherFit`."""
-    agent = recommended(space, rng, **changes)
-    assert isinstance(agent.similarity, LearnedSimilarity)
-    agent.similarity = OtherFit(agent.similarity.elsewhere, how)
-    return agent
+def prior_alone(process: object, start: object, prior: Hyperparameters) -> Hyperparameters:
+    """Return the hyperparameters that are expected: nothing is fitted."""
+    return prior
 
 
 class ScheduledSize(RegionSize):
@@ -145,6 +124,18 @@ def exchanged(
     return made
 
 
+def fitted(fit: Callable[..., Hyperparameters]) -> Callable[..., RRL]:
+    """Return a function that makes `rrl-gp` with another way to fit its hyperparameters."""
+
+    def made(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
+        agent = recommended(space, rng, **changes)
+        assert isinstance(agent.similarity, LearnedSimilarity)
+        agent.similarity.fit = fit
+        return agent
+
+    return made
+
+
 def _sized(size: Callable[..., RegionSize]) -> Callable[..., RRL]:
     return exchanged(RRL, region=lambda space, _: SelectedRadius(space, size=size))
 
@@ -162,9 +153,9 @@ ABLATED: dict[str, Callable[..., RRL]] = {
     "rrl-gp-no-middle": exchanged(recommended, region=lambda *_: WithoutMiddle()),
     "rrl-gp-reach-1": exchanged(recommended, region=lambda *_: Within(1)),
     "rrl-gp-reach-3": exchanged(recommended, region=lambda *_: Within(3)),
-    "rrl-gp-flat-prior": partial(other_fit, how="flat prior"),
-    "rrl-gp-expected-lengths": partial(other_fit, how="prior alone"),
-    "rrl-gp-one-length": partial(other_fit, how="one length"),
+    "rrl-gp-flat-prior": fitted(partial(fit_hyperparameters, prior_sd=math.inf)),
+    "rrl-gp-expected-lengths": fitted(prior_alone),
+    "rrl-gp-one-length": fitted(one_length),
     "rrl-radius-2": exchanged(RRL, region=lambda *_: FixedRadius(2.0)),
     # nothing is learned about the radius, or it is drawn anew for each block, or all is learned
     "rrl-schedule": _sized(ScheduledSize),

@@ -23,8 +23,8 @@ import math
 
 import numpy as np
 
-from rrl.core.space import ConfigSpace
-from rrl.rivals.grid import Floats, unit_cube
+from rrl.core.space import ConfigSpace, Floats
+from rrl.rivals.grid import unit_cube
 from rrl.rivals.search import SMALLEST_COST, Search, Searcher
 
 HORIZON = 300  # episodes

@@ -1,7 +1,8 @@
 """The requests of other clients: seen in the log of Envoy, as an episode, and as a workload.
 
-Envoy writes a line when a request arrives, and another one when it ends. So a request that hangs is
-known while it hangs. ``tests/bench_serving.py`` measures how late the lines come.
+Envoy writes a line when a request arrives, two lines a second while it is open, and one when it
+ends. So a request that hangs is known while it hangs. ``tests/bench_serving.py`` measures how late
+the lines come.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ RENEW_BYTES = 8 * 2**20
 LOG_LATE_S = 0.1
 """Seconds to wait until the log has the lines of what came before."""
 
+LOST_S = 5.0
+"""A request of which Envoy writes nothing for so many seconds has ended, and its line is lost."""
+
 QUIET_S = 60.0  # without a request for so long, there is no traffic to learn from
 _RATE_OVER_S = 10.0
 _START, _END = "DownstreamStart", "DownstreamEnd"
@@ -57,6 +61,10 @@ class Call:
     saved : bool
         Whether it had to be sent to the kept server, too, because the trial refused it, lost it or
         held it for too long.
+    seen : float
+        When Envoy last wrote a line while it was open, in the same seconds.
+    by : str
+        The server whose answer had begun by then, as ``/path`` or ``host:port``; empty before.
     """
 
     arrival: float
@@ -64,6 +72,8 @@ class Call:
     end: float = math.inf
     status: int = 0
     saved: bool = False
+    seen: float = -math.inf
+    by: str = ""
 
 
 class ObservedTraffic:
@@ -121,9 +131,13 @@ class ObservedTraffic:
         return list(islice(reversed(self._calls), new))[::-1]
 
     def open(self) -> list[Call]:
-        """Return the requests without an answer."""
+        """Return the requests without an answer.
+
+        The line of an end may be lost, because the disk is full or the log is too long.
+        """
         self._read()
-        return list(self._open.values())
+        lately = time.monotonic() - LOST_S
+        return [call for call in self._open.values() if max(call.arrival, call.seen) > lately]
 
     def rate_per_s(self) -> float:
         """Return how many requests per second came in during the last `_RATE_OVER_S` seconds."""
@@ -145,6 +159,7 @@ class ObservedTraffic:
 
     def note(self, line: dict[str, Any]) -> None:
         """Take one line of the log."""
+        known = self._open.get(line["id"])
         if line["type"] == _START:
             # Envoy tells the time of day. If a clock is set, only requests that are open then
             # get a wrong arrival.
@@ -152,13 +167,17 @@ class ObservedTraffic:
             self._open[line["id"]] = call = Call(arrival, str(line["route"]))
             self._calls.append(call)
             self._mark += 1
-        elif line["type"] == _END and (begun := self._open.pop(line["id"], None)):
+        elif known and line["type"] != _END:
+            known.seen = known.arrival + 1e-3 * line["milliseconds"]
+            known.by = str(line["host"]) if line["http"] else ""
+        elif known:
+            del self._open[line["id"]]
             microseconds = line.get("seconds_us")
             if microseconds is None:  # the client left before an answer
                 microseconds = 1000 * line["milliseconds"]
-            begun.status = _status(line)
-            begun.saved = begun.route == TRIAL and (line.get("attempts") or 1) > 1
-            begun.end = begun.arrival + 1e-6 * float(microseconds)
+            known.status = _status(line)
+            known.saved = known.route == TRIAL and (line.get("attempts") or 1) > 1
+            known.end = known.arrival + 1e-6 * float(microseconds)
 
     def _read(self) -> None:
         """Read what is new in the log."""
@@ -211,14 +230,7 @@ class NoTrafficError(GeneratorError, LastingError):
 
 
 class OthersRequests:
-    """What other clients send from now on, as far as one server gets it first.
-
-    Parameters
-    ----------
-    traffic : ObservedTraffic
-    route : str
-        The server, ``"trial"`` or ``"kept"``.
-    """
+    """What other clients send from now on, as far as one server, `route`, gets it first."""
 
     def __init__(self, traffic: ObservedTraffic, route: str) -> None:
         self._traffic, self._route = traffic, route
@@ -231,8 +243,7 @@ class OthersRequests:
     def outcomes(self, *, aborted: bool) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return latencies (s) and statuses of the requests so far.
 
-        If the episode was stopped, the open requests have failed, because another server must
-        answer them.
+        If the episode was stopped, the open ones have failed: another server must answer them.
         """
         due, done, failed = self._seen()
         failed |= np.isinf(done) & aborted
@@ -307,16 +318,10 @@ class OthersRequests:
 
 
 class ClientTraffic:
-    """The requests that clients send themselves; a workload whose times are known only afterwards.
-
-    Attributes
-    ----------
-    traffic : ObservedTraffic
-        What is seen at the port. It is set when the port is open.
-    """
+    """A workload of the requests that clients send; their times are known only afterwards."""
 
     def __init__(self) -> None:
-        self.traffic = ObservedTraffic()
+        self.traffic = ObservedTraffic()  # until the port is open
 
     def __repr__(self) -> str:
         return "ClientTraffic()"

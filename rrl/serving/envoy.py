@@ -39,6 +39,7 @@ MOST_LOG = 64 * 2**20
 _FLUSH_MS = 20  # how late a line of the log may come; Envoy's own default is 10 s
 _START_S = 30.0
 _APPLY_S = 30.0
+_ANSWER_S = 10.0
 
 
 def find_envoy() -> str:
@@ -72,13 +73,12 @@ class Envoy:
     folder : pathlib.Path
         A folder that stays, for this Envoy alone.
     door : Door
-        Where it listens. One that runs keeps its own.
+        Where it listens.
 
     Attributes
     ----------
     log : pathlib.Path
         Its log of requests, see :class:`rrl.serving.client_traffic.ObservedTraffic`.
-    process : Lasting
     """
 
     def __init__(self, folder: Path, door: Door) -> None:
@@ -149,9 +149,9 @@ class Envoy:
             raise ServerError(f"{self.door}: Envoy did not start: {why.strip()}; see {log}")
 
     def point(self, which: str, address: str, rest_address: str | None = None) -> None:
-        """Say where the server `KEPT` or `TRIAL` is now; a kept one must have been named first.
+        """Say where the server `KEPT` or `TRIAL` is now, and wait until that holds.
 
-        It returns when that holds. Calls that the former server has not answered yet stay with it.
+        Calls that the former server has not answered yet stay with it.
         """
         self._at[which] = address, rest_address
         for cluster, version in self._write_servers().items():
@@ -193,8 +193,11 @@ class Envoy:
 
     def _ask(self, path: str, method: str = "GET") -> str | None:
         """Ask at the admin socket; None if there is no answer, or no good one."""
-        connection = _Local(self.folder / ADMIN)
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(_ANSWER_S)
         try:
+            connection.sock.connect(str(self.folder / ADMIN))
             connection.request(method, path)
             reply = connection.getresponse()
             text = reply.read().decode()
@@ -203,19 +206,6 @@ class Envoy:
             return None
         finally:
             connection.close()
-
-
-class _Local(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=10.0)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
 
 
 def _next() -> int:

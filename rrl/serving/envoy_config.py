@@ -39,6 +39,7 @@ _LIMITS = ("max_connections", "max_pending_requests", "max_requests", "max_retri
 _NO_LIMITS = {"thresholds": [dict.fromkeys(_LIMITS, _MANY)]}
 READ_S = 60.0  # in which a request has to arrive as a whole
 _IDLE_S = 3600  # a prediction may take long; a client that reads nothing must not stay for ever
+_OPEN_S = 0.5  # between two lines of the log on a request that is open
 _TYPE = "type.googleapis.com/envoy."
 
 
@@ -82,14 +83,7 @@ class Door:
 
 
 def bootstrap(door: Door, folder: Path) -> dict[str, Any]:
-    """Return what Envoy reads at its start.
-
-    Parameters
-    ----------
-    door : Door
-    folder : pathlib.Path
-        The folder of the other files.
-    """
+    """Return what Envoy reads at its start; `folder` has the other files."""
     return {
         "node": {"id": f"rrl-{door.port}", "cluster": "rrl"},
         "admin": {"address": _pipe(folder / ADMIN)},
@@ -117,15 +111,8 @@ def bootstrap(door: Door, folder: Path) -> dict[str, Any]:
 def endpoints(cluster: str, addresses: Sequence[str | None], version: int) -> dict[str, Any]:
     """Return the file with the addresses of a cluster's servers.
 
-    Parameters
-    ----------
-    cluster : str
-        One of `CLUSTERS`.
-    addresses : sequence of str or None
-        ``unix:/path`` or ``host:port``: the first server gets the calls, and the second one the
-        repeated calls. None stands for no server.
-    version : int
-        The number of this file. Envoy says which one it has read last.
+    An address is ``unix:/path`` or ``host:port``, or None for no server. The first server gets the
+    calls, and the second one the repeated calls. Envoy says which `version` it has read last.
     """
     servers = [
         [{"endpoint": {"address": _address(address)}}] if address else [] for address in addresses
@@ -234,7 +221,10 @@ def _listener(door: Door, port: int, folder: Path) -> dict[str, Any]:
             ),
         ],
         access_log=[_access_log(folder / ACCESS_LOG)],
-        access_log_options={"flush_access_log_on_new_request": True},
+        access_log_options={
+            "flush_access_log_on_new_request": True,
+            "access_log_flush_interval": f"{_OPEN_S}s",
+        },
         generate_request_id=False,
         request_timeout=f"{READ_S}s",
         request_headers_timeout=f"{READ_S}s",
@@ -249,7 +239,7 @@ def _listener(door: Door, port: int, folder: Path) -> dict[str, Any]:
 
 
 def _access_log(file: Path) -> dict[str, Any]:
-    """Return the log of predictions of others: a line when one arrives, and one when it ends.
+    """Return the log of predictions of others: lines when one arrives, is still open, and ends.
 
     :mod:`rrl.serving.client_traffic` reads it.
     """
@@ -268,6 +258,7 @@ def _access_log(file: Path) -> dict[str, Any]:
         "milliseconds": "%DURATION%",
         "route": "%ROUTE_NAME%",
         "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+        "host": "%UPSTREAM_HOST%",
         "http": "%RESPONSE_CODE%",
         "grpc": "%GRPC_STATUS_NUMBER%",
         "content": "%REQ(CONTENT-TYPE)%",
@@ -284,19 +275,20 @@ def _access_log(file: Path) -> dict[str, Any]:
 
 def _cluster(name: str, folder: Path) -> dict[str, Any]:
     kind = "http_protocol_options" if name.endswith("-rest") else "http2_protocol_options"
+    options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     return {
         "name": name,
         "type": "EDS",
         "eds_cluster_config": {"eds_config": _file(folder / f"{name}.json")},
         "connect_timeout": "5s",
         "circuit_breakers": _NO_LIMITS,
-        "typed_extension_protocol_options": _protocol({"explicit_http_config": {kind: {}}}),
+        "typed_extension_protocol_options": {
+            options: {
+                "@type": f"type.googleapis.com/{options}",
+                "explicit_http_config": {kind: {}},
+            }
+        },
     }
-
-
-def _protocol(options: Mapping[str, Any]) -> dict[str, Any]:
-    name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    return {name: {"@type": f"type.googleapis.com/{name}", **options}}
 
 
 def _file(path: Path) -> dict[str, Any]:

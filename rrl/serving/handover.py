@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
-from rrl.serving.client_traffic import LOG_LATE_S, ObservedTraffic, OthersRequests
+from rrl.serving.client_traffic import LOG_LATE_S, Call, ObservedTraffic, OthersRequests
 from rrl.serving.envoy import Envoy
 from rrl.serving.envoy_config import KEPT, TRIAL, Door
 from rrl.serving.lasting import wait_until
@@ -43,7 +43,12 @@ from rrl.tuning.episode import Episode
 from rrl.tuning.watch import Watch
 
 DRAIN_S = 60.0  # seconds: the longest wait for the last answers of a server
-GIVE_UP_S = 0.5  # seconds for a stopped trial to answer; then the kept server answers in its place
+HOLD_S = 3.0
+"""The longest wait for answers that a bad trial has begun while other calls wait there, in seconds.
+
+The kept server gets those only when the trial has ended.
+"""
+
 HANGS = 4.0
 """A trial that takes longer than so many times the limit for late requests hangs."""
 
@@ -150,10 +155,7 @@ class HandoverServer(LiveServer):
         return self._envoy.process.alive and bool(self._kept_server and self._kept_server.alive)
 
     def processes(self) -> list[int]:
-        """Return the numbers of the processes that outlive this one: Envoy and the kept server.
-
-        An earlier process may have started them, but their work is that of this run.
-        """
+        """Return the numbers of the processes that outlive this one: Envoy and the kept server."""
         kept = self._kept_server and self._kept_server.process
         return [pid for pid in (self._envoy.process.pid, kept and kept.pid) if pid]
 
@@ -205,18 +207,14 @@ class HandoverServer(LiveServer):
         return first
 
     def return_to_kept(self) -> None:
-        """Let the kept configuration serve, even if the model has a new version.
-
-        Nothing can be measured afterwards.
-        """
+        """Let the kept configuration serve, also a new version; nothing is measured afterwards."""
         self._version = None
         self.configure(self._kept or {})
 
     def configure(self, configuration: Configuration) -> ModelServer:
         """Start and warm up `configuration`; the running configuration serves until then.
 
-        It becomes a trial if another configuration is kept. Otherwise it takes the place of the
-        kept one.
+        It becomes a trial if another configuration is kept. Otherwise it takes that one's place.
         """
         wanted = {**self._fixed, **configuration}
         self._check_version()
@@ -234,8 +232,7 @@ class HandoverServer(LiveServer):
     def _suits(self, found: ModelServer, wanted: Configuration) -> bool:
         """Return whether a kept server is like one that would start now for a configuration.
 
-        An earlier process may have started it with another executable, or without REST. If it is
-        a local server, it may also have an older version of the model than the one to measure.
+        An earlier process may have started it otherwise, or, a local one, with an older version.
         """
         old = found.kind == LOCAL and self._version not in (None, found.version)
         own = found.configuration, found.kind, found.rest_port is None
@@ -295,7 +292,7 @@ class HandoverServer(LiveServer):
         self._envoy.point(TRIAL, trial.address, trial.rest_address)
         self._envoy.route(self._canary if self._of_others else 1.0, self._hang_s)
 
-    def _end_trial(self, wait_s: float = DRAIN_S) -> None:
+    def _end_trial(self) -> None:
         """Send all predictions to the kept server, and let the trial answer those that it has.
 
         The trial then pauses, because its idle batch threads use the processor.
@@ -304,37 +301,71 @@ class HandoverServer(LiveServer):
             return
         self._server = self._kept_server
         self._envoy.route()
-        self._drain(TRIAL, wait_s)
+        self._drain(TRIAL)
         self._trial.pause()
 
     def _stop_trial(self, grace_s: float = 10.0) -> None:
-        """End the trial's process; the kept server answers what it has not answered."""
+        """End the trial's process; the kept server answers what it has not begun to answer."""
         if self._trial is not None:
+            with suppress(ServerError, OSError):  # the disk may be full
+                self._let_finish(self._trial)
             self._trial.stop(grace_s)
             self._trial = None
 
-    def _drain(self, route: str, wait_s: float = DRAIN_S) -> None:
-        """Wait until a route's requests of others that came before now have ended."""
-        now = time.monotonic()
+    def _drain(self, route: str) -> None:
+        """Wait until a route's requests of others that came before a change have ended."""
+        # Envoy's thread for requests may know of the change a little later than Envoy says.
+        changed = time.monotonic() + LOG_LATE_S
 
         def ended() -> bool:
-            return not any(c.route == route and c.arrival < now for c in self.traffic.open())
+            return not any(c.route == route and c.arrival < changed for c in self.traffic.open())
 
-        time.sleep(LOG_LATE_S)  # then the log has what came before
-        wait_until(ended, wait_s)
+        time.sleep(2 * LOG_LATE_S)  # then the log has what came before
+        wait_until(ended, DRAIN_S)
 
     def _drop(self) -> None:
         """Return to the kept server at once, and stop the one that failed or did badly.
 
-        Calls that a trial has not answered are sent again to the kept server.
+        Calls whose answer a trial has not begun are sent again to the kept server.
         """
         if self._route == TRIAL:
             with suppress(ServerError, OSError):  # Envoy may have ended, or the disk be full
-                self._end_trial(GIVE_UP_S)
+                self._server = self._kept_server
+                self._envoy.route()
             self._stop_trial(grace_s=0.0)  # the sooner its calls are sent again
         elif self._kept_server is not None and self._envoy.process.alive:  # else Envoy is to blame
             self._kept_server.stop()
             self._kept_server = self._server = None
+
+    def _let_finish(self, trial: ModelServer) -> None:
+        """Let the trial, which gets no new calls, finish the answers that it has begun.
+
+        An answer that was cut could not be sent again. A paused trial begins no other one, and then
+        the log says which have begun. If there are any, the trial goes on until they have ended.
+        """
+        own = trial.address.removeprefix("unix:"), trial.rest_address
+        first = time.monotonic()
+
+        def calls() -> list[Call]:
+            return [call for call in self.traffic.open() if call.route == TRIAL]
+
+        def known() -> bool:
+            return all(call.seen > paused for call in calls())
+
+        def begun() -> bool:
+            return any(call.by in own for call in calls())
+
+        while trial.alive:
+            trial.pause()
+            time.sleep(LOG_LATE_S)
+            paused = time.monotonic()
+            wait_until(known, 20 * LOG_LATE_S)  # a full disk has no log
+            longest_s = DRAIN_S if all(call.by for call in calls()) else HOLD_S
+            left_s = first + longest_s - time.monotonic()
+            if left_s < 0 or not begun():
+                return
+            trial.resume()
+            wait_until(lambda: not begun(), left_s)
 
     def measure(
         self,

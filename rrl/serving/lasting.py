@@ -29,10 +29,8 @@ class Lasting:
 
     Parameters
     ----------
-    folder : pathlib.Path
-        The folder of the script and of the number of the process.
-    name : str
-        The name of both files.
+    folder, name : pathlib.Path, str
+        Place and name of the script, and of a file with the number of the process.
     mark : str
         A word of the command line that no other process has.
     """
@@ -89,14 +87,9 @@ class Lasting:
         return True
 
     def prepare(self, command: Sequence[str], *before: str) -> None:
-        """Write the script, which becomes the process if that does not run already.
+        """Write the script: it runs the lines `before`, and then becomes `command`.
 
-        Parameters
-        ----------
-        command : sequence of str
-            It must have the mark of the process in one of its words.
-        *before : str
-            Lines of the shell that come first.
+        The command must have the mark of the process in one of its words.
         """
         noted, folder = shlex.quote(str(self.noted)), shlex.quote(str(self.noted.parent))
         runs = f'grep -qsF -e {shlex.quote(self.mark)} "/proc/$(cat {noted})/cmdline"'
@@ -126,14 +119,7 @@ class Lasting:
 
 
 def send(process: Any, number: int) -> None:
-    """Send a signal to a process and its group, if it runs.
-
-    Parameters
-    ----------
-    process : subprocess.Popen, Lasting or rrl.serving.preloaded.Forked
-    number : int
-        The signal.
-    """
+    """Send a signal to a process, of any of the three kinds here, and its group, if it runs."""
     if process.poll() is None:
         with suppress(ProcessLookupError, TypeError):  # it has just ended, and has no number
             leads = os.getpgid(process.pid) == process.pid
@@ -141,10 +127,7 @@ def send(process: Any, number: int) -> None:
 
 
 def stop(process: Any, grace_s: float = 10.0) -> int:
-    """End a process, which may be paused, and its group; return the exit status.
-
-    It is killed if it has not ended after some seconds.
-    """
+    """End a process, which may be paused, and its group, at last by SIGKILL; return the status."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         send(process, number)
         send(process, signal.SIGCONT)  # a paused process gets the other signal only then

@@ -38,7 +38,6 @@ BINARY = "tensorflow_model_server"
 LOCAL = "local"
 LOCAL_COMMAND = [sys.executable, "-m", "rrl.serving.local_server"]
 START_TIMEOUT_S = 120.0
-LARGEST_PORT = 65535
 SOCKET = "sock"  # short, as is the name of its folder
 LONGEST_SOCKET = 103  # bytes; Linux allows 107 in a socket's path, other systems fewer
 PREFIX = "s-"  # of the folder of a server that lasts
@@ -230,11 +229,6 @@ class ModelServer:
             "requests, unless a firewall closes the port"
         )
 
-    @property
-    def title(self) -> str:
-        """What messages call the server."""
-        return f"server of {self.name!r}"
-
     def start(self) -> Self:
         """Start the process and wait until it reports the model AVAILABLE.
 
@@ -294,13 +288,15 @@ class ModelServer:
 
             if not wait_until(ready, self._timeout_s):
                 raise LastingError(
-                    f"{self.title}: the model is not available after {self._timeout_s:g} s; "
-                    f"allow more seconds with --start-timeout; {self._kept_log()}"
+                    f"server of {self.name!r}: the model is not available after "
+                    f"{self._timeout_s:g} s; allow more seconds with --start-timeout; "
+                    f"{self._kept_log()}"
                 )
         unknown = [line for line in self._log_lines() if "unknown argument" in line.lower()]
         if unknown:
             raise ServerError(
-                f"{self.title} ignored a flag it does not know: {unknown[0]}; {self._kept_log()}"
+                f"server of {self.name!r} ignored a flag it does not know: {unknown[0]}; "
+                f"{self._kept_log()}"
             )
 
     @property
@@ -312,7 +308,9 @@ class ModelServer:
         """Raise ServerError if the process has ended."""
         if not self.alive:
             code = self.process and self.process.poll()
-            raise ServerError(f"{self.title} ended with status {code}; {self._kept_log()}")
+            raise ServerError(
+                f"server of {self.name!r} ended with status {code}; {self._kept_log()}"
+            )
 
     def memory_bytes(self) -> int | None:
         """Return the resident memory of the process in bytes; None if it is not running."""
@@ -322,10 +320,9 @@ class ModelServer:
         return None
 
     def pause(self) -> None:
-        """Pause the whole process group; it then uses no processor and keeps its memory.
+        """Pause the whole process group; it then uses no processor, and requests wait.
 
-        Requests wait until :meth:`resume`. A process that has ended is not an error. A server that
-        lasts has clients, so it goes on.
+        A process that has ended is not an error. A server that lasts has clients, so it goes on.
         """
         if not self._lasts:
             send(self.process, signal.SIGSTOP)
@@ -335,10 +332,7 @@ class ModelServer:
         send(self.process, signal.SIGCONT)
 
     def stop(self, grace_s: float = 10.0) -> int | None:
-        """Stop the whole process group, which may be paused, and return the exit status.
-
-        The folder of a server that lasts is removed, too.
-        """
+        """Stop the whole process group, which may be paused, and return the exit status."""
         if self.process is None:
             return None
         status = stop(self.process, grace_s)
@@ -385,7 +379,7 @@ def new_log(folder: Path, name: str) -> Path:
 
 
 def fits(folder: Path) -> bool:
-    """Return whether the path of a server's socket is short enough, in a new folder of this name.
+    """Return whether a socket's path is short enough in a new folder whose name begins so.
 
     The name gets eight letters more.
     """
@@ -400,15 +394,7 @@ def free_port() -> int:
 
 
 def can_bind(port: int, host: str = "127.0.0.1") -> bool:
-    """Return whether a port is free at an address of this machine.
-
-    Raises
-    ------
-    UsageError
-        If there is no such port.
-    """
-    if not 0 < port <= LARGEST_PORT:
-        raise UsageError(f"port {port}: choose one from 1 to {LARGEST_PORT}")
+    """Return whether a port is free at an address of this machine."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

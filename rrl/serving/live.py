@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
+from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import START_TIMEOUT_S, ModelServer
 from rrl.serving.loadgen import SIGNATURE, Client, LastingError
 from rrl.serving.sample import Inputs, fit, random_inputs
@@ -31,6 +32,7 @@ RESTARTS = 3
 """How many times in a row a server that died is started again before an error is raised."""
 
 LARGEST_WARM = 16  # batch sizes above this one are not warmed up one by one
+ANSWER_S = 2.0  # in which a server must tell its state after failed requests
 WARM_S = 5.0  # no further batch size after this time: a batch may wait long to fill
 
 
@@ -49,18 +51,15 @@ class LiveServer:
         The configurations that may be measured. For the names of knobs, see
         :class:`rrl.serving.launcher.ModelServer`.
     inputs : mapping of str to ndarray, or sequence of these, optional
-        One request, or several that are sent in turn. By default, it is one of random values that
-        fit the model, the same each time.
+        One request, or several that are sent in turn; by default, one of random values.
     fixed : configuration, optional
         Settings that hold for every configuration.
-    executable : str, optional
-        See `rrl.serving.launcher.find_executable`.
+    executable, start_timeout_s, logs : optional
+        See `rrl.serving.launcher.ModelServer`.
     warmup : int
         Number of requests before the first measured one. Then a batch of each size follows.
     timeout_s : float
         Deadline of a request in seconds.
-    start_timeout_s, logs : optional
-        See `rrl.serving.launcher.ModelServer`.
     signature : str
         The signature of the model that is called.
 
@@ -214,11 +213,11 @@ class LiveServer:
 
         Raises
         ------
-        ValueError
-            If the configuration is not in the space.
         ServerError
             If the server dies too often, or at once if another start would not help. Episodes in
             which it died are dropped.
+        UnstableError
+            If the model's folder has a newer version.
         """
         arrivals = check_arrivals(arrivals)
         self.space.index(configuration)
@@ -248,8 +247,11 @@ class LiveServer:
         try:
             server.check()
             doubt = sample.status.any() and not sample.aborted  # a stopped trial may be stuck
-            if doubt and not self._client.available(timeout_s=2.0):
-                raise ServerError(f"{server.title} does not answer after failed requests")
+            client = self._client
+            if doubt and not wait_until(lambda: client.available(timeout_s=ANSWER_S), ANSWER_S):
+                raise ServerError(
+                    f"server of {server.name!r} does not answer after failed requests"
+                )
         except ServerError as error:
             error.lost = len(sample.status)
             self._drop()
@@ -270,12 +272,13 @@ def live_episode(
 ) -> Episode:
     """Make the episode of a sample; it is invalid if the generator itself was too late."""
     fraction = sample.slip_share()
-    stopped = {"aborted": sample.aborted} if sample.aborted else {}
-    others = {"others": sample.others} if sample.others else {}
-    failed = {"failure": sample.failure()} if sample.status.all() else {}
-    about = {"server": server.kind} if server else {}
-    used = server and server.memory_bytes()
-    memory = {MEMORY: used} if used else {}
+    found = {
+        "server": server and server.kind,
+        MEMORY: server and server.memory_bytes(),
+        "aborted": sample.aborted,
+        "others": sample.others,
+        "failure": sample.failure(),
+    }
     return Episode(
         configuration=configuration,
         arrivals=arrivals[: len(sample.latency)] if sample.due is None else sample.due,
@@ -283,13 +286,9 @@ def live_episode(
         status=sample.status,
         valid=fraction <= MAX_SLIP_FRACTION,
         info={
-            **about,
             "slip_share": fraction,
             "switch_s": switch_s,
             "restarted": switch_s > 0,
-            **memory,
-            **stopped,
-            **others,
-            **failed,
+            **{name: value for name, value in found.items() if value},
         },
     )

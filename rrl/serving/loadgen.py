@@ -7,7 +7,6 @@ reports how late its own requests left.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -30,7 +29,6 @@ SYNTHETIC = ("rrl-synthetic", "1")
 
 _METHOD = "/tensorflow.serving.PredictionService/Predict"
 _CONNECT_S = 1.0  # longest wait for the connection before an episode
-_BUSY_S = 0.05  # the pause before a server that had no thread is asked again
 
 _CHANNEL_OPTIONS = [
     *UNLIMITED,
@@ -68,10 +66,8 @@ class Client:
     ----------
     address : str
         ``host:port`` of the gRPC endpoint, or ``unix:/path`` of its socket.
-    model : str
-        Model name; TF Serving's own default is ``"default"``.
-    signature : str
-        Signature to call.
+    model, signature : str
+        TF Serving's own defaults are ``"default"`` and ``"serving_default"``.
     """
 
     def __init__(self, address: str, model: str = "default", signature: str = SIGNATURE) -> None:
@@ -118,32 +114,22 @@ class Client:
     def available(self, timeout_s: float) -> bool:
         """Return whether the server reports within some seconds that the model is AVAILABLE.
 
-        The connection may come up in that time. A server that has no free thread is asked again.
-
-        Raises
-        ------
-        ServerError
-            If the server answers that it has no such model.
+        The connection may come up in that time. A server that answers that it has no such model
+        raises ServerError.
         """
         import grpc
 
-        deadline = time.monotonic() + timeout_s
-        while True:
-            left_s = deadline - time.monotonic()
-            try:
-                reply = self._models.GetModelStatus(
-                    self._named, timeout=left_s, wait_for_ready=True
-                )
-                return any(found.state == found.AVAILABLE for found in reply.model_version_status)
-            except grpc.RpcError as error:
-                if error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
-                    return False
-                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
-                    raise ServerError(
-                        f"{self.address}: model {self.model!r}: {error.details()} "
-                        "(give the name that the server was started with)"
-                    ) from None
-                time.sleep(_BUSY_S)
+        not_now = ("DEADLINE_EXCEEDED", "UNAVAILABLE", "RESOURCE_EXHAUSTED")  # no free thread
+        try:
+            reply = self._models.GetModelStatus(self._named, timeout=timeout_s, wait_for_ready=True)
+        except grpc.RpcError as error:
+            if error.code().name in not_now:
+                return False
+            raise ServerError(
+                f"{self.address}: model {self.model!r}: {error.details()} "
+                "(give the name that the server was started with)"
+            ) from None
+        return any(found.state == found.AVAILABLE for found in reply.model_version_status)
 
     def fire(
         self,
@@ -163,16 +149,8 @@ class Client:
             Seconds from the start of the episode, sorted.
         timeout_s : float
             Deadline of each request in seconds, counted from the time when it leaves.
-        watch : Watch, optional
-            It may stop the episode. Then the open requests are cancelled, and the others are not
-            sent.
-        also : callable, optional
-            With a watch, it is asked for another reason to stop, every few hundredths of a second.
-
-        Returns
-        -------
-        Sample
-            The sample has one entry for every request that was sent, including failed ones.
+        watch, also : optional
+            See :class:`rrl.serving.volley.Volley`.
         """
         import grpc
 

@@ -9,24 +9,19 @@ and status codes of the original, as far as rrl and usual clients need them. The
 the original are intended:
 
 - an unknown flag stops the start-up (the original prints it and runs with defaults);
-- the servers bind the loopback address, unless `--bind_address` gives another address;
-- a port that is taken stops the start-up (the original may share a port for gRPC, and it continues
-  without REST);
+- the servers bind the loopback address;
+- a port that is taken stops the start-up (the original may share it, or go on without REST);
 - it serves the version that is the newest when it starts until it ends (the original looks for new
   versions), and a model without a version stops the start-up (the original waits for one);
 - -1 batch threads stand for TensorFlow's adaptive scheduler, which the original cannot use;
 - batching parameters that no knob has stop the start-up;
 - a request beyond `--grpc_max_threads` waits for a thread (the original refuses it with
   RESOURCE_EXHAUSTED, "Server Threadpool Exhausted");
-- a REST request has at most 2 GiB, as on gRPC (the original has no limit), and it comes as it is,
-  neither compressed nor in chunks;
+- a REST request has at most 2 GiB, neither compressed nor in chunks;
 - numbers in REST answers have the fewest digits that give the same value back, and a REST body that
   does not fit is refused in words of our own.
 
-Not there: Classify, Regress and MultiInference, configuration files of several models, batching
-parameters of a version, version labels, metadata, metrics, health checks, time limits, the session,
-profiler and streamed services, CORS, TLS, request logging, paths that are no local folders, and
-model formats other than SavedModel. For these, use `tensorflow_model_server`.
+For all that is not here, such as Classify, several models or TLS, use `tensorflow_model_server`.
 """
 
 from __future__ import annotations
@@ -48,6 +43,7 @@ from rrl.serving.servable import LoadedModel, found_versions, log, reason
 from rrl.serving.settings import read_batching, usable_cpus
 from rrl.support.number_options import whole
 
+LOOPBACK = "127.0.0.1"
 MOST = 2**31 - 1  # the largest number that a flag takes, as in the original
 START_ERROR = 255  # exit status of tensorflow_model_server if it cannot start
 ENDS = (signal.SIGTERM, signal.SIGINT)
@@ -69,21 +65,6 @@ def _boolean(text: str) -> bool:
 
 def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read and check flags of `tensorflow_model_server`; a bad flag exits with status 255."""
-    parser = _parser()
-    flags = parser.parse_args(argv)
-    batching, file = flags.enable_batching, flags.batching_parameters_file
-    for bad, problem in (
-        (file and not batching, "--batching_parameters_file needs --enable_batching"),
-        (not flags.model_base_path, "--model_base_path must be set"),
-        (not flags.port and not flags.grpc_socket_path, "give --port or --grpc_socket_path"),
-        (flags.rest_api_port and flags.rest_api_port == flags.port, "give two ports, not one"),
-    ):
-        if bad:
-            parser.error(problem)
-    return flags
-
-
-def _parser() -> _Parser:
     parser = _Parser(
         prog="rrl.serving.local_server",
         allow_abbrev=False,
@@ -96,16 +77,20 @@ def _parser() -> _Parser:
     flag("--port", type=port, default=8500, help="gRPC port; 0: none")
     flag("--grpc_socket_path", default="", help="unix socket to listen on as well")
     flag("--rest_api_port", type=port, default=0, help="HTTP port of the REST API; 0: none")
-    flag("--bind_address", default="127.0.0.1", help="address to bind (only in rrl)")
     flag("--model_name", default="default")
-    flag("--model_base_path", default="", help="folder with numbered version folders")
+    flag("--model_base_path", required=True, help="folder with numbered version folders")
     flag("--grpc_max_threads", type=whole(1, MOST), default=threads)
     flag("--tensorflow_intra_op_parallelism", type=count, default=0, help="0: automatic")
     flag("--tensorflow_inter_op_parallelism", type=count, default=0, help="0: automatic")
     flag("--batching_parameters_file", default="")
     for name, default in (("enable_batching", False), ("enable_model_warmup", True)):
         flag(f"--{name}", type=_boolean, nargs="?", const=True, default=default)
-    return parser
+    flags = parser.parse_args(argv)
+    if flags.batching_parameters_file and not flags.enable_batching:
+        parser.error("--batching_parameters_file needs --enable_batching")
+    if not flags.port and not flags.grpc_socket_path:
+        parser.error("give --port or --grpc_socket_path")
+    return flags
 
 
 # --- the servers ----------------------------------------------------------------------------------
@@ -127,7 +112,7 @@ def start(flags: argparse.Namespace, model: LoadedModel) -> Any:
     server = grpc.server(workers, options=[*UNLIMITED, ("grpc.so_reuseport", 0)])
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Predictions(), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)
-    addresses = [f"{flags.bind_address}:{flags.port}"] if flags.port else []
+    addresses = [f"{LOOPBACK}:{flags.port}"] if flags.port else []
     if flags.grpc_socket_path:
         addresses.append(f"unix:{flags.grpc_socket_path}")
     for address in addresses:
@@ -158,34 +143,26 @@ def _on_grpc(answer: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     return call
 
 
-def load_newest(flags: argparse.Namespace, batching: dict[str, int] | None) -> LoadedModel:
-    """Load the newest version and warm it up; ValueError says that there is none."""
-    base = Path(flags.model_base_path)
+def start_all(flags: argparse.Namespace) -> Any:
+    """Load and warm up the newest version, and start the servers; return the one for gRPC."""
+    file, base = flags.batching_parameters_file, Path(flags.model_base_path)
+    parameters = read_batching(Path(file).read_text() if file else "")
+    batching = parameters if flags.enable_batching else None
     versions = found_versions(base)
     if not versions:
         raise ValueError(f"{base} holds no model version: it needs {base}/1/")
-    _, newest = max(versions.items())
+    preload()
     pools = flags.tensorflow_inter_op_parallelism, flags.tensorflow_intra_op_parallelism
-    model = LoadedModel(flags.model_name, newest, batching, pools)
+    model = LoadedModel(flags.model_name, versions[max(versions)], batching, pools)
     if flags.enable_model_warmup:
         log(f"Warmed up with {model.warm_up()} requests")
     log(f"Version {model.version} of {model.name} is available")
-    return model
-
-
-def start_all(flags: argparse.Namespace) -> Any:
-    """Load the model and start the servers; return the one for gRPC."""
-    file = flags.batching_parameters_file  # a bad one must end the start-up
-    batching = read_batching(Path(file).read_text() if file else "")
-    preload()
-    model = load_newest(flags, batching if flags.enable_batching else None)
     server = start(flags, model)
     if flags.rest_api_port:
         from rrl.serving.rest import Rest, serve_rest
 
-        address = flags.bind_address, flags.rest_api_port
-        serve_rest(Rest(model), *address, flags.grpc_max_threads)
-        log(f"Exporting HTTP/REST API at:{address[0]}:{address[1]} ...")
+        serve_rest(Rest(model), LOOPBACK, flags.rest_api_port, flags.grpc_max_threads)
+        log(f"Exporting HTTP/REST API at:{LOOPBACK}:{flags.rest_api_port} ...")
     return server
 
 

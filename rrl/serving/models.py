@@ -117,16 +117,9 @@ def _export(model: str, version: Path) -> None:
 
 
 def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]]) -> Path:
-    """Write TF Serving's warm-up file; TF Serving replays it before it reports AVAILABLE.
+    """Write TF Serving's warm-up file, of one request, into a version folder such as ``base/1``.
 
-    Parameters
-    ----------
-    version : pathlib.Path
-        The version folder of a SavedModel, such as ``base/1``.
-    model : str
-        The model name in the requests.
-    inputs : dict of str to ndarray
-        The inputs of one request.
+    TF Serving replays it before it reports AVAILABLE.
     """
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2

@@ -34,16 +34,11 @@ HTTP = (200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 50
 IDLE_S = 60.0  # seconds in which a connection has to say more
 PIECE = 2**20  # bytes of a body that are read at once, so that a client cannot announce memory away
 
-_MODEL = r"(?:https?://[^/]*)?/v1/models/([^/:]+)(?:/versions/(\d{1,18}))?"
+_MODEL = r"/v1/models/([^/:]+)(?:/versions/(\d{1,18}))?"
 
 
 class Rest:
-    """What the REST port answers.
-
-    Parameters
-    ----------
-    model : LoadedModel
-    """
+    """What the REST port answers."""
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
@@ -150,34 +145,22 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(HTTP[Status.INTERNAL if code is None else code], document)
         return self._send(200, document)
 
-    def _length(self) -> int | None:
-        """Return the length of the body; None if it was refused, because it is not clear."""
+    def _body(self) -> bytes | None:
+        """Return the body; None if there is none that can be answered, which is said."""
         given = self.headers.get_all("Content-Length", ["0"])
         unclear = "Transfer-Encoding" in self.headers or self.headers.defects or len(given) > 1
+        problem, length, body = 0, 0, bytearray()
         if unclear or not re.fullmatch(r"\d{1,10}", given[0]):
-            self.send_error(411)
-        elif int(given[0]) > MOST_BODY_BYTES:
-            self.send_error(413)
-        else:
-            return int(given[0])
-        return None
-
-    def _body(self) -> bytes | None:
-        """Return the body; None if there is none that can be answered."""
-        if (length := self._length()) is None:
-            return None
-        body = bytearray()
-        while len(body) < length:
+            problem = 411
+        elif (length := int(given[0])) > MOST_BODY_BYTES:
+            problem = 413
+        while not problem and len(body) < length:
             piece = self.rfile.read(min(PIECE, length - len(body)))
-            if not piece:
-                self.send_error(400)
-                return None
             body += piece
-        return bytes(body)
-
-    def handle_expect_100(self) -> bool:
-        """Ask for a body only if it may come."""
-        return self._length() is not None and super().handle_expect_100()
+            problem = 0 if piece else 400
+        if problem:
+            self.send_error(problem)
+        return None if problem else bytes(body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Refuse what is no request, or cannot be read to its end.

@@ -82,9 +82,6 @@ def needed_inputs(signature: Any) -> Needed:
 def random_request(
     base: Path, rng: np.random.Generator, signature: str = SIGNATURE
 ) -> dict[str, NDArray[Any]]:
-    """Make a request with random values for the newest version of a model.
-
-    See :func:`saved_inputs` and :func:`rrl.serving.sample.random_inputs`.
-    """
+    """Make a request with random values for the newest version of a model."""
     _, newest = max(found_versions(base).items())
     return random_inputs(saved_inputs(newest, signature), rng)

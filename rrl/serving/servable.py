@@ -54,15 +54,8 @@ def batched(
     The part of the graph between the signature's inputs and outputs becomes the body of the batched
     function. Its variables are found by name in the same session.
 
-    Parameters
-    ----------
-    inputs, outputs : list of Tensor
-        The inputs and outputs of the signature.
-    parameters : mapping of str to int
-        See :func:`rrl.serving.settings.read_batching`.
-    key : str
-        The name of the signature, which also names its scope. Without its own scope, a second
-        signature would silently share the scheduler and the thread count of the first one.
+    The name of the signature, `key`, names the scope, too. In one scope, a second signature would
+    silently share the scheduler and the thread count of the first one.
     """
     import tensorflow as tf
 
@@ -96,7 +89,7 @@ class LoadedModel:
     path : pathlib.Path
         The version folder.
     batching : mapping of str to int, optional
-        The batching parameters. If it is None, each request runs alone.
+        If it is None, each request runs alone.
     pools : (int, int)
         Number of inter-op and intra-op threads; 0 means automatic. The first model of a process
         determines them.

@@ -21,18 +21,10 @@ import numpy as np
 
 from rrl.core.knob import Configuration, Value
 from rrl.support.errors import UsageError
-from rrl.tuning.defaults import LEFT_OUT
+from rrl.tuning.defaults import LEFT_OUT, SERVER_DEFAULTS
 from rrl.tuning.presets import CPUS
 
-KNOBS = (
-    "inter_op",
-    "intra_op",
-    "batch_threads",
-    "max_batch_size",
-    "batch_timeout_micros",
-    "max_enqueued_batches",
-    "grpc_max_threads",
-)
+KNOBS = (*SERVER_DEFAULTS, "grpc_max_threads")
 """Settings of a served configuration; 0 means automatic for pools and off for batch_threads.
 
 A configuration may also have flags, environment variables and CPUs.
@@ -152,21 +144,15 @@ def flags(
         All settings. One of batches that is not named has the value of
         :data:`rrl.tuning.defaults.LEFT_OUT`.
     batching_file : pathlib.Path
-        Path of the file where the batching parameters will be written.
+        The file of the batching parameters. Its content is the second result; it is empty if
+        batching is off.
     local : bool
         Whether they are for the local server. It alone can have `ADAPTIVE` batch threads.
-
-    Returns
-    -------
-    flags : list of str
-    text : str
-        Content for `batching_file`. It is empty if batching is off.
 
     Raises
     ------
     UsageError
-        If a setting is unknown, if it is not a whole number of 0 or more, or if the server cannot
-        have it.
+        If the server cannot have a setting.
 
     Examples
     --------

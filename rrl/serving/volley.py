@@ -115,7 +115,6 @@ class Volley:
         Scheduled arrivals in seconds from the start.
     watch : Watch, optional
         It may stop the episode. Then the open requests are cancelled, and the others are not sent.
-        If none was sent before, the sample has the first one as cancelled when it was due.
     also : callable, optional
         With a watch, it is asked for another reason to stop, or an empty text, every few hundredths
         of a second.

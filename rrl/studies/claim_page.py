@@ -18,11 +18,11 @@ import numpy as np
 
 from rrl.recording.truth import TOLERANCE
 from rrl.studies.claim_tables import LOADS, Evidence
-from rrl.studies.claims import USE, VERDICTS, by_half
+from rrl.studies.claims import REFERENCES, USE, VERDICTS, by_half
 from rrl.studies.days import DEFAULT
 from rrl.studies.map_cells import MEASURES
 from rrl.studies.map_factors import PAPER_CONDITIONS
-from rrl.studies.other_half import FIXED, ORACLE, READER
+from rrl.studies.other_half import ORACLE, READER
 from rrl.studies.registration import Registration
 from rrl.support.errors import DataError
 from rrl.support.files import write_atomically
@@ -34,15 +34,15 @@ Claim = Mapping[str, Any]
 """What a claim comes to, see :func:`claim_row`."""
 HALVES = ("first half replayed", "second half replayed")
 REASONS = {
-    "C1": "a copy errs by {own}; the same configuration measured again by {oracle}",
-    "C2": "{own} here; proved in notebook 04, also for larger grids",
-    "C3": "mean cost of radius 1 over its own is {own}",
-    "C4": "median episodes of Q-learning over its own are {own}",
-    "C5": "it saves {own}; an oracle, who always knows, saves {oracle}",
-    "C6": "it saves {own} of late requests; an oracle saves {oracle}: see its interval",
-    "C7": "beside the default {own}; the best fixed configuration, known afterwards: {fixed}",
-    "C8": "the real runtime in our server, not yet the binary",
-    "C9": "generated devices: {own}; the best fixed configuration, known afterwards: {fixed}",
+    "C1": "a copy errs by {measured}; the same configuration measured again by {oracle}",
+    "C2": "{measured} here; proved in notebook 04, also for larger grids",
+    "C3": "mean cost of radius 1 over its own is {measured}",
+    "C4": "median episodes of Q-learning over its own are {measured}",
+    "C5": "it saves {measured}; an oracle, who always knows, saves {oracle}",
+    "C6": "it saves {measured} of late requests; an oracle saves {oracle}: see its interval",
+    "C7": "beside the default {measured}; the best fixed configuration, known afterwards: {fixed}",
+    "C8": "{measured} on the runtime in our server; the claim also needs the binary",
+    "C9": "generated devices: {measured}; the best fixed configuration, known afterwards: {fixed}",
 }
 """Why each verdict is what it is, in about ten words; the numbers are those of the two halves."""
 
@@ -66,37 +66,37 @@ def claim_row(id: str, judged: pd.DataFrame, registered: Registration) -> Claim:
     Returns
     -------
     dict
-        `paper` is what the paper says in short, `words` its own words, which stand in `source`. The
-        verdict is about `agent`, by the problems of `kind`, and `rule` says whether the rule was
-        made before or after its results were known. `asked` is the threshold. `measured` and
-        `oracle` have the number of the first part for each half, of the agent and of the oracle.
-        `registration` is the SHA-256 of the registration from which the verdict follows.
+        `paper` is what the paper says in short, `words` its own words, which stand in `source`, and
+        `ours` is what we measure. The verdict is about `agent`, by the problems of `kind` on the
+        `recordings`, and `why` explains it. `asked` is the threshold. `measured` has the number of
+        the first part for each half, of the agent; `oracle`, `reader` and `fixed` have those of the
+        references. `registration` is the SHA-256 of the registration from which the verdict
+        follows.
     """
     claim, part = registered.claims[id], registered.claims[id].parts[0]
+    own = judged[(judged["claim"] == id) & (judged["agent"] == claim.about) & judged["decides"]]
 
     def texts(agent: str) -> list[str]:
         both = by_half(judged, id, agent).itertuples()
         return [as_text(n.value, n.low, n.high, claim.unit) for n in both if n.problems]
 
-    named = {"own": texts(claim.about), "oracle": texts(ORACLE), "fixed": texts(FIXED)}
+    numbers = {"measured": texts(claim.about)} | {name: texts(name) for name in REFERENCES}
     short = {  # without intervals
-        name: re.sub(r" \[.*?\]", "", " / ".join(found)) or "none" for name, found in named.items()
+        name: re.sub(r" \[.*?\]", "", " / ".join(both)) or "none" for name, both in numbers.items()
     }
-    own = judged[(judged["claim"] == id) & (judged["agent"] == claim.about) & judged["decides"]]
-    testbeds = {name.split()[0] for names in own["problems"] for name in names}
     return {
         "id": id,
         "paper": claim.paper,
         "words": claim.words,
         "source": claim.source,
+        "ours": claim.ours,
         "agent": claim.about,
         "kind": own["kind"].iloc[0],
+        "recordings": sorted({name.split()[0] for names in own["problems"] for name in names}),
         "verdict": own["verdict"].iloc[0],
-        "reason": REASONS[id].format(**short),
-        "rule": f"{'after' if testbeds & set(registered.already_read) else 'before'} results",
+        "why": REASONS[id].format(**short),
         "asked": f"{part.side} {part.threshold:g} {claim.unit}",
-        "measured": named["own"],
-        "oracle": named["oracle"],
+        **numbers,
         "registration": registered.digest,
     }
 
@@ -109,8 +109,8 @@ def by_utilisation(evidence: Evidence, agents: Iterable[str]) -> pd.DataFrame:
     DataFrame
         One row per load (low, middle, high), agent and half. `saved` is in percent: one minus the
         geometric mean, over the recordings, of the median latency over the seeds of what is
-        deployed after the registered number of episodes, over the default's. `best` is the
-        default's latency over that of the best, and `recordings` counts them.
+        deployed after the registered number of episodes, over the default's. `recordings` counts
+        them.
     """
     import pandas as pd
 
@@ -118,13 +118,11 @@ def by_utilisation(evidence: Evidence, agents: Iterable[str]) -> pd.DataFrame:
     facts = facts[facts["load"].isin(LOADS)].set_index(["problem", "half"])
     runs = evidence.runs[evidence.runs["agent"].isin(list(agents))]
     middle = runs.groupby(["problem", "half", "agent"])["latency_s"].median().reset_index()
-    middle = middle.join(facts[["load", "default_s", "best_s"]], ["problem", "half"], how="inner")
+    middle = middle.join(facts[["load", "default_s"]], ["problem", "half"], how="inner")
     middle["ratio"] = np.log(middle["latency_s"] / middle["default_s"])
-    middle["best"] = np.log(middle["default_s"] / middle["best_s"])
     groups = middle.groupby(["load", "agent", "half"])
-    table = pd.DataFrame({"saved": 100 * (1 - np.exp(groups["ratio"].mean())),
-                          "best": np.exp(groups["best"].mean()),
-                          "recordings": groups.size()}).reset_index()  # fmt: skip
+    saved = 100 * (1 - np.exp(groups["ratio"].mean()))
+    table = pd.DataFrame({"saved": saved, "recordings": groups.size()}).reset_index()
     order = table["load"].map(LOADS.index)
     return table.iloc[np.lexsort((table["half"], table["agent"], order))].reset_index(drop=True)
 
@@ -133,24 +131,6 @@ def best_simple(table: pd.DataFrame, simple: Sequence[str]) -> str:
     """Return the simple rival that saves most on average, looked up afterwards."""
     means = table[table["agent"].isin(list(simple))].groupby("agent")["saved"].mean()
     return str(means.idxmax()) if len(means) else simple[0]
-
-
-def lost_loads(evidence: Evidence, ours: str, column: str) -> pd.DataFrame:
-    """Return where another agent is better than ours by more than the tolerance.
-
-    The medians over the seeds are compared, by a column of `runs` such as "deployed".
-
-    Returns
-    -------
-    DataFrame
-        One row per problem and half, with the best other `agent` and the `ratio` of ours to it.
-    """
-    runs = evidence.runs[evidence.runs["kind"].isin(["real", "held_out"])]
-    runs = runs[~runs["agent"].isin([ORACLE, READER, FIXED, DEFAULT])]
-    cells = runs.pivot_table(column, ["problem", "half"], "agent", "median")
-    others = cells.drop(columns=ours)
-    found = others.idxmin(axis=1).to_frame("agent").assign(ratio=cells[ours] / others.min(axis=1))
-    return found[found["ratio"] > 1 + TOLERANCE].reset_index()
 
 
 # --- the page -------------------------------------------------------------------------------------
@@ -203,18 +183,21 @@ def write_claims(
     claims = [claim_row(id, judged, registered) for id in registered.claims]
     Path(folder).mkdir(parents=True, exist_ok=True)
     write_atomically(Path(folder) / "claims.json", json.dumps(claims, indent=1) + "\n")
-    (ours,) = registered.columns["recommended"]
-    missing = of_paper[(of_paper["problems"] == 0) & (of_paper["measure"] == MEASURES[0])]
-    absent = (f"{row.claim}: {row.metric} against {row.against}" for row in missing.itertuples())
+    (ours,), simple = (registered.columns[name] for name in ("recommended", "simple"))
+    saved = by_utilisation(evidence, (ours, *simple, READER, ORACLE))
+    known = next((one["read"] for one in registered.changes[::-1] if "read" in one), ())
     page = Template(Path(__file__).with_suffix(".md").read_text(encoding="utf-8")).substitute(
+        ours=ours,
         counted=counted(claims),
         claims=_claims(claims),
+        after=_ids(one for one in claims if {*one["recordings"]} & {*known}),
+        alone=_ids(one for one in claims if len(one["recordings"]) == 1),
         of_map="\n".join(f"- {one}" for one in of_map),
         of_paper=_of_paper(of_paper, registered),
-        absent=", ".join(absent),
-        deployed=_lost(evidence, ours, "deployed"),
-        mean_cost=_lost(evidence, ours, "mean_cost"),
-        differ=", ".join(_differ(judged, registered)) or "no claim",
+        deployed=lost_cases(evidence, ours, "deployed"),
+        mean_cost=lost_cases(evidence, ours, "mean_cost"),
+        live_runs=present,
+        live=_live(live),
         changes=_changes(registered),
         digest=registered.digest,
         tolerance=f"{100 * TOLERANCE:g}",
@@ -222,62 +205,61 @@ def write_claims(
             name: ", ".join(f"{100 * level:g}" for level in levels)
             for name, levels in PAPER_CONDITIONS.items()
         },
-        **_live(live, ours),
-        **_savings(evidence, ours, registered.columns["simple"]),
-        **_where_tested("C7", judged, evidence, registered),
+        **_savings(saved, ours, best_simple(saved, simple)),
+        **_where_tested("C7", judged, evidence.facts),
     )
     write_atomically(Path(folder) / "claims.md", page)
     return claims
 
 
-def _savings(evidence: Evidence, ours: str, simple: Sequence[str]) -> dict[str, str]:
+def _savings(saved: pd.DataFrame, ours: str, rival: str) -> dict[str, str]:
     """Return what we, the best simple rival and an oracle save, as sentences and as a table."""
-    saved = by_utilisation(evidence, (ours, *simple, ORACLE, READER))
-    rival = best_simple(saved, simple)
+    saved = saved.assign(times=1 / (1 - saved["saved"] / 100))  # the oracle's is the best
 
-    def cells(agent: str, column: str = "saved") -> dict[str, str]:
-        """Return a number for each half, by load."""
-        own = saved[saved["agent"] == agent].groupby("load")[column]
-        return {str(load): " / ".join(f"{x:.3g}" for x in both) for load, both in own}
+    def cells(agent: str, column: str = "saved") -> list[str]:
+        """Return a number of both halves for each load."""
+        own = saved[saved["agent"] == agent]
+        by_load = (own.loc[own["load"] == load, column] for load in LOADS)
+        return [" / ".join(f"{x:.3g}" for x in both) for both in by_load]
 
     def sentence(agent: str) -> str:
-        by_load = cells(agent)
-        return ", ".join(f"{by_load[load]} % ({load})" for load in LOADS if load in by_load)
+        by_load = zip(LOADS, cells(agent), strict=True)
+        return ", ".join(f"{both} % ({load})" for load, both in by_load if both)
 
     head = ("utilisation", "default, times the best", f"`{ours}` saves, %", f"`{rival}` saves, %",
             "perfect reader saves, %", "oracle saves, %")  # fmt: skip
-    columns = cells(ORACLE, "best"), *map(cells, (ours, rival, READER, ORACLE))
-    rows = [(load, *(column.get(load, "") for column in columns)) for load in LOADS]
-    said = {"ours_saves": ours, "rival_saves": rival, "oracle_saves": ORACLE}
+    columns = cells(ORACLE, "times"), *map(cells, (ours, rival, READER, ORACLE))
     return {
-        "ours": ours,
         "rival": rival,
-        "utilisation": _table(head, rows),
-        **{name: sentence(agent) for name, agent in said.items()},
+        "ours_saves": sentence(ours),
+        "rival_saves": sentence(rival),
+        "oracle_saves": sentence(ORACLE),
+        "utilisation": _table(head, list(zip(LOADS, *columns, strict=True))),
     }
 
 
 def _claims(claims: Sequence[Claim]) -> str:
-    head = ("claim", "the paper", "agent", "measured", "asked", "oracle", "verdict", "why", "rule")
+    head = ("claim", "the paper", "agent", "measured", "asked", "oracle", "verdict", "why")
     rows = [
         (c["id"], c["paper"], f"`{c['agent']}`" if c["agent"] else "",
-         " / ".join(c["measured"]) or "-", c["asked"], " / ".join(c["oracle"]) or "-",
-         f"**{c['verdict']}**", c["reason"], f"made {c['rule']}")
+         " / ".join(c["measured"]) or "-", c["asked"], " / ".join(c[ORACLE]) or "-",
+         f"**{c['verdict']}**", c["why"])
         for c in claims
     ]  # fmt: skip
     return _table(head, rows)
 
 
-def _where_tested(
-    id: str, judged: pd.DataFrame, evidence: Evidence, registered: Registration
-) -> dict[str, str]:
-    """Return on which testbeds and loads a claim was tested, and how much of this was seen (%)."""
-    facts, workloads = evidence.facts, registered.claims[id].workloads
-    kinds = judged.loc[(judged["claim"] == id) & judged["decides"], "kind"]
-    own = facts[facts["kind"].isin(kinds) & facts["workload"].isin(workloads)]
+def _ids(claims: Iterable[Claim]) -> str:
+    return ", ".join(claim["id"] for claim in claims) or "no claim"
+
+
+def _where_tested(id: str, judged: pd.DataFrame, facts: pd.DataFrame) -> dict[str, str]:
+    """Return on which recordings and loads a claim was tested, and how much was seen before (%)."""
+    problems = judged.loc[(judged["claim"] == id) & judged["decides"], "problems"]
+    own = facts[facts["problem"].isin(problems.explode())]
     return {
-        "testbeds": ", ".join(dict.fromkeys(own["testbed"])),
-        "workloads": ", ".join(workloads),
+        "recordings": ", ".join(sorted({name.split()[0] for name in own["problem"]})),
+        "workloads": ", ".join(own["workload"].unique()),
         "seen": f"{100 * own['seen'].mean():.0f}",
     }
 
@@ -288,7 +270,7 @@ def _of_paper(judged: pd.DataFrame, registered: Registration) -> str:
     for id, rows in judged.drop_duplicates(["claim", "measure"]).groupby("claim", sort=False):
         one, unit, said = rows.iloc[0], registered.claims[str(id)].unit, []
         for row in rows.itertuples():
-            number = f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}] {unit}"
+            number = as_text(row.value, row.low, row.high, unit)
             again = f"measured again, the same configuration errs by {row.oracle:.3g} {unit}"
             word = f"**{row.verdict}**"
             said.append(f"{number}: {word}" if row.problems else f"{word}: {again}")
@@ -297,42 +279,31 @@ def _of_paper(judged: pd.DataFrame, registered: Registration) -> str:
     return _table(("claim", "agent", "asked", *(f"by what is {m}" for m in MEASURES)), lines)
 
 
-def _live(judged: pd.DataFrame, ours: str) -> dict[str, str]:
-    """Return how many live runs there are, what they say about us, and their table."""
+def _live(judged: pd.DataFrame) -> str:
+    """Return the table of the live runs."""
     rows = []
     for name, parts in judged.groupby("contestant", sort=False):
         numbers = (as_text(one.ratio, one.low, one.high) for one in parts.itertuples())
         any_part = parts.iloc[0]
         kept = f"{any_part['kept']} of {any_part['runs']}"
         rows.append((f"`{name}`", *numbers, f"**{any_part['verdict']}**", kept))
-    head = ("contestant", *judged["part"].unique(), "verdict", "default kept")
-    return {
-        "live_runs": str(judged["runs"].iloc[0]),
-        "live_verdict": str(judged.loc[judged["contestant"] == ours, "verdict"].iloc[0]),
-        "live": _table(head, rows),
-    }
+    return _table(("contestant", *judged["part"].unique(), "verdict", "default kept"), rows)
 
 
-def _lost(evidence: Evidence, ours: str, column: str) -> str:
-    """Return where another agent costs less than ours, by a column of the runs."""
-    lost = lost_loads(evidence, ours, column).sort_values("ratio", ascending=False)
+def lost_cases(evidence: Evidence, ours: str, column: str) -> str:
+    """Return where another agent costs less than ours, by the medians of a column of the runs."""
+    runs = evidence.runs[evidence.runs["kind"].isin(["real", "held_out"])]
+    runs = runs[~runs["agent"].isin([*REFERENCES, DEFAULT])]
+    cells = runs.pivot_table(column, ["problem", "half"], "agent", "median")
+    others = cells.drop(columns=ours)
+    lost = (cells[ours] / others.min(axis=1)).sort_values(ascending=False)
+    lost = lost[lost > 1 + TOLERANCE]
     rows = [
-        (one.problem, HALVES[one.half], f"{one.ratio:.2f} times `{one.agent}`")
-        for one in lost.itertuples()
+        (problem, HALVES[half], f"{ratio:.2f} times `{others.loc[(problem, half)].idxmin()}`")
+        for (problem, half), ratio in lost.items()
     ]
-    cases = int(evidence.facts["load"].isin(LOADS).sum())
     table = _table(("load", "half", f"cost of `{ours}`"), rows)
-    return f"{len(rows)} of {cases} cases." + (f"\n\n{table}" if rows else "")
-
-
-def _differ(judged: pd.DataFrame, registered: Registration) -> list[str]:
-    """Return the claims to which the first numbers of both halves give different verdicts."""
-    words = ["met", "directed"]
-    return [
-        id
-        for id, claim in registered.claims.items()
-        if len(by_half(judged, id, claim.about)[words].drop_duplicates()) > 1
-    ]
+    return f"{len(rows)} of {len(cells)} cases." + (f"\n\n{table}" if rows else "")
 
 
 def _changes(registered: Registration) -> str:

@@ -35,7 +35,6 @@ from rrl.studies.similarity_error import (
     typical_difference,
 )
 from rrl.workloads.device_day import device_day
-from rrl.workloads.workload import Workload
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +48,8 @@ LOADS = ("low", "middle", "high")
 class Evidence(NamedTuple):
     """All tables that the claims are judged by. Each has the columns `problem`, `kind` and `half`.
 
+    The table `facts` decides nothing: it describes the problems.
+
     Parameters
     ----------
     runs : DataFrame
@@ -59,7 +60,7 @@ class Evidence(NamedTuple):
         true mean latency and the true fraction of late requests of what is deployed after the
         registered number of episodes. `error` is the standard error of the logarithm of
         `latency_s`, and `requests` is the number of independent requests behind `late`.
-        `simple_regret` is that of `facts`.
+        `simple_regret` is the default's true cost above the optimum's, divided by the optimum's.
     late : DataFrame
         The same for agents that minimised the fraction of late requests.
     served : DataFrame
@@ -70,14 +71,14 @@ class Evidence(NamedTuple):
         One row per problem under a load that stays, and estimator, with the median `error` of its
         estimates (%). The estimator ``again`` measures the configuration itself once more.
     facts : DataFrame
-        One row per problem. `simple_regret` is the default's true cost above the optimum's, divided
-        by the optimum's. `load` is "low", "middle" or "high" on a recording. `good` counts the
-        configurations that are surely within 5 % of the optimum, and `possible` those that may be.
-        `step` and `region` are the fractions by which two configurations within a radius of 1 and
-        of 3 differ. `chance` is the mean number of episodes until a random order meets a good one.
-        `seen` is the fraction of the episodes that replay a load that was seen in development.
+        One row per problem, with the costs of the best configuration and of the default. `load` is
+        "low", "middle" or "high" on a recording. `good` counts the configurations that are surely
+        within 5 % of the optimum. `step` and `region` are the fractions by which two configurations
+        within a radius of 1 and of 3 differ. `chance` is the mean number of episodes until a random
+        order meets a good one. `seen` is there for recorded loads that change: the fraction of the
+        episodes that replay a load which was seen in development, and is not held out.
     recorded : DataFrame
-        One row per profile, with the number of its `episodes` and whether the `binary` served them.
+        One row per profile, with the number of its episodes on the `runtime` and on the `binary`.
     """
 
     runs: pd.DataFrame
@@ -121,27 +122,20 @@ def settings(
 
 
 def late_settings(
-    registered: Registration,
-    problems: Iterable[Problem],
-    scenarios: Mapping[Any, Scenario],
-    seeds: int,
-    most_episodes: int,
+    registered: Registration, steady: Iterable[Setting], scenarios: Mapping[Any, Scenario]
 ) -> list[Setting]:
-    """Return the settings of agents that minimise the fraction of late requests under steady loads.
+    """Return the same settings for agents that minimise the fraction of late requests.
 
     They run until the episode after which the registration looks at what is deployed. The limit is
     the registered multiple of the smallest mean latency, in three digits.
     """
     rules, found = registered.rules, []
-    episodes = min(rules.deployed_after, most_episodes)
-    for problem in problems:
-        if isinstance(problem.what, Setting) and not problem.workload:
-            where = problem.what.problem
-            limit_s = rules.late_factor * scenarios[where].optimum
+    for setting in steady:
+        if setting.agent in registered.agents:
+            limit_s = rules.late_factor * scenarios[setting.problem].optimum
             objective = f"slo:{float(f'{limit_s:.3g}'):.15g}"
-            found += [
-                Setting(*where, agent, seeds, episodes, objective) for agent in registered.agents
-            ]
+            episodes = min(rules.deployed_after, setting.episodes)
+            found.append(setting._replace(objective=objective, episodes=episodes))
     return found
 
 
@@ -170,7 +164,7 @@ def steady_tables(
             continue
         scenario, head = scenarios[problem.what.problem], _head(problem)
         sure = how_sure(scenario, rules.late_factor * scenario.optimum, simulated_requests)
-        facts.append(head | _facts(registered, problem, scenario, sure["error"]))
+        facts.append(head | _facts(scenario))
         least_late = any(setting.objective != "mean" for setting in own)
         races = {setting.agent: race for setting, race in own.items()}
         races |= _references(scenario, least_late, next(iter(races.values())))
@@ -199,8 +193,7 @@ def _head(problem: Problem) -> dict[str, Any]:
     else:
         label = name_of((name, what.load))
     return {
-        "problem": label, "kind": problem.kind, "half": half, "testbed": name,
-        "workload": problem.workload,
+        "problem": label, "kind": problem.kind, "half": half, "workload": problem.workload,
     }  # fmt: skip
 
 
@@ -223,27 +216,18 @@ def _references(scenario: Scenario, least_late: bool, like: Race) -> dict[str, R
     return races
 
 
-def _facts(
-    registered: Registration, problem: Problem, scenario: Scenario, error: NDArray[np.float64]
-) -> dict[str, Any]:
-    default = scenario.default
+def _facts(scenario: Scenario) -> dict[str, Any]:
     rates = getattr(getattr(scenario.server, "profile", None), "rates_per_s", ())
-    load = scenario.workload.rate
-    level = LOADS[rates.index(load)] if len(rates) == len(LOADS) else ""
-    held_out = registered.held_out_loads(problem.testbed)
+    level = LOADS[rates.index(scenario.workload.rate)] if len(rates) == len(LOADS) else ""
     return {
         "load": level,
         "configurations": len(scenario.space),
         "good": int(scenario.good.sum()),
-        "possible": int(scenario.possible.sum()),
         "best_s": scenario.optimum,
-        "default_s": float(scenario.cost[default]),
-        "simple_regret": _regret(scenario),
+        "default_s": float(scenario.cost[scenario.default]),
         "step": typical_difference(scenario.space, scenario.cost, 1.0),
         "region": typical_difference(scenario.space, scenario.cost, 3.0),
         "chance": (len(scenario.space) + 1) / (scenario.good.sum() + 1),
-        "default_error": float(error[default]),
-        "seen": float(load not in held_out),
     }
 
 
@@ -277,8 +261,7 @@ def similarity_table(
 
 
 def served_tables(
-    registered: Registration,
-    problems: Iterable[Problem],
+    problems: Sequence[Problem],
     results: Mapping[Setting | Day, Race | Arrays],
     scenarios: Mapping[Any, Scenario],
     data: str | os.PathLike[str],
@@ -291,40 +274,37 @@ def served_tables(
     import pandas as pd
 
     served, facts = [], []
+    held_out = {problem.what.problem for problem in problems if problem.kind == "held_out"}
     for problem in problems:
-        what, of_it = problem.what, problem.what.problem
-        own = {one.agent: found for one, found in results.items() if one.problem == of_it}
+        what, head = problem.what, _head(problem)
+        own = {one.agent: found for one, found in results.items() if one.problem == what.problem}
         if not problem.workload or not own:
             continue
         if isinstance(what, Day):
-            load: Workload = device_day(what.rate, what.length_s)
-            scenario = open_scenario(what.testbed, load, data)
-            requests, first_seed, regret = what.requests, what.first_seed, None
+            scenario = open_scenario(what.testbed, device_day(what.rate, what.length_s), data)
+            runs = scenario.workload, what.requests, what.first_seed
         else:
-            scenario = scenarios[of_it]
-            load, requests, first_seed = scenario.workload, scenario.requests, 0
-            regret = _regret(scenario)
-        error: Mapping[str, float] = {}
-        seen = 1.0
+            scenario = scenarios[what.problem]
+            runs = scenario.workload, scenario.requests, 0
+        error: dict[str, float] = {}
+        seen = float("nan")
         if isinstance(scenario.server, RecordedServer):
             chosen = {agent: _chosen(found) for agent, found in own.items() if agent != KNOWING}
-            told = told_by_judge(scenario.server, load, requests, first_seed, chosen)
-            latency, error = dict(told.latency_s), told.error
-            held_out = registered.held_out_loads(problem.testbed)
-            seen = float(np.isin(told.met, held_out, invert=True).mean())
-        elif regret is None:
-            names = {KNOWING: ORACLE}
-            latency = {names.get(agent, agent): _mean_s(found) for agent, found in own.items()}
+            latency, error, met = told_by_judge(scenario.server, *runs, chosen)
+            seen = float(np.mean([(what.testbed, rate) not in held_out for rate in met.flat]))
         else:
             latency = {agent: _mean_s(found) for agent, found in own.items()}
-            best = latency[DEFAULT] / (1 + regret)  # on the arrivals of each seed
-            latency |= {ORACLE: best, FIXED: best}
+            if isinstance(what, Day):
+                latency[ORACLE] = latency.pop(KNOWING)
+            else:
+                best = latency[DEFAULT] / (1 + _regret(scenario))  # on the arrivals of each seed
+                latency |= {ORACLE: best, FIXED: best}
         best_s, default_s = (float(np.median(latency[name])) for name in (ORACLE, DEFAULT))
-        regret = default_s / best_s - 1 if regret is None else regret
-        head = _head(problem) | {"simple_regret": regret}
+        regret = default_s / best_s - 1 if isinstance(what, Day) else _regret(scenario)
         for agent, values in latency.items():
             row = {"agent": agent, "seed": np.arange(len(values)), "latency_s": values}
-            served.append(pd.DataFrame(head | row | {"error": error.get(agent, 0.0)}))
+            sure = {"error": error.get(agent, 0.0), "simple_regret": regret}
+            served.append(pd.DataFrame(head | row | sure))
         facts.append(head | {"best_s": best_s, "default_s": default_s, "load": "", "seen": seen})
     table = pd.concat(served, ignore_index=True) if served else pd.DataFrame()
     return table, pd.DataFrame(facts)
@@ -351,7 +331,7 @@ def recorded_table(data: str | os.PathLike[str]) -> pd.DataFrame:
 
     Examples
     --------
-    >>> bool(recorded_table("data")["episodes"].sum() > 1000)
+    >>> bool(recorded_table("data")["runtime"].sum() > 1000)
     True
     """
     import pandas as pd
@@ -361,5 +341,6 @@ def recorded_table(data: str | os.PathLike[str]) -> pd.DataFrame:
         profile = read_profile(path.parent)
         binary = profile.description.get("server") == "tensorflow_model_server"
         row = {"problem": path.parent.name, "kind": "real", "half": 0, "workload": ""}
-        rows.append(row | {"episodes": len(profile.table), "binary": binary})
-    return pd.DataFrame(rows, columns=["problem", "kind", "half", "workload", "episodes", "binary"])
+        episodes = len(profile.table)
+        rows.append(row | {"runtime": episodes, "binary": episodes if binary else 0})
+    return pd.DataFrame(rows)

@@ -8,8 +8,8 @@ replayed. :func:`judge_claim` returns them as one table, and the verdicts follow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,16 @@ from numpy.typing import NDArray
 from rrl.studies.claim_tables import Evidence
 from rrl.studies.days import DEFAULT
 from rrl.studies.other_half import FIXED, ORACLE, READER
-from rrl.studies.registration import FAMILY, ClaimPart, RegisteredClaim, Registration, Rules
-from rrl.support.aggregates import Interval, largest_interval, stratified_draws
+from rrl.studies.registration import (
+    FAMILY,
+    METRICS,
+    ClaimPart,
+    RegisteredClaim,
+    Registration,
+    Rules,
+)
+from rrl.support.aggregates import holm, largest_interval, stratified_draws
 from rrl.support.intervals import bootstrap_interval
-from rrl.support.limits import holm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,12 +36,6 @@ RESAMPLES = 1000
 ESTIMATOR = {"rrl": "copy", "rrl-wide": "copy", "rrl-radius-2": "copy", "rrl-schedule": "copy",
              "rrl-adaptive": "copy", "rrl-gp": "learned", ORACLE: "again"}  # fmt: skip
 """How the agents estimate a region. The rivals have no regions: they know the mean."""
-COLUMN = {"speed": "first", "price": "mean_cost", "loss": "deployed",
-          "latency": "latency_s", "served": "latency_s"}  # fmt: skip
-"""The column of a table that a metric compares."""
-TABLE = {"similarity": "similarity", "information": "similarity", "late": "late",
-         "served": "served", "runtime": "recorded", "binary": "recorded"}  # fmt: skip
-"""The table of :class:`Evidence` that a metric reads; `runs` if it is not here."""
 
 
 class Number(NamedTuple):
@@ -47,8 +47,6 @@ class Number(NamedTuple):
         NaN if no problem can test the part.
     met : bool
         Whether the interval lies beyond the threshold.
-    testable : bool
-        Whether a problem can test the part, and an oracle would meet it there.
     problems : tuple of str
         The problems that it rests on.
     directed : bool
@@ -61,7 +59,6 @@ class Number(NamedTuple):
     low: float = float("nan")
     high: float = float("nan")
     met: bool = False
-    testable: bool = False
     problems: tuple[str, ...] = ()
     directed: bool = False
     each: tuple[float, ...] = ()
@@ -99,12 +96,12 @@ def part_number(
     draws = draws + rng.normal(size=(resamples, 1) if family else draws.shape) * error
     if part.statistic == "largest":
         estimate = largest_interval(np.log(ratio), draws, rules.confidence)
-        reduced = Interval(*(100 * (1 - np.exp(-x)) for x in estimate))
+        reduced = [100 * (1 - np.exp(-x)) for x in estimate]
         return _number(part, reduced, problems, 100 * (1 - 1 / ratio))
     again = _over_problems(draws, problems, rng)
     ends = np.quantile(np.exp(again), [(1 - rules.confidence) / 2, (1 + rules.confidence) / 2])
     value = float(np.exp(np.log(ratio).mean()))
-    number = _number(part, Interval(value, *ends.tolist()), problems, ratio)
+    number = _number(part, (value, *ends.tolist()), problems, ratio)
     if not family:
         return number
     pairs = zip(over, under, error, strict=True)
@@ -127,7 +124,7 @@ def samples(
         The problem, the values over and under the fraction line, each of shape (runs,), and the
         error of the logarithm of the ratio in the truth.
     """
-    found, name = [], COLUMN[part.metric]
+    found, (_, name) = [], METRICS[part.metric]
     other = DEFAULT if part.against == "default" else part.against
     for problem, own, theirs in _both(rows, agent, other, rules):
         x, y, error = theirs[name].to_numpy(float), own[name].to_numpy(float), 0.0
@@ -223,7 +220,7 @@ def _late(part: ClaimPart, rules: Rules, rows: pd.DataFrame, agent: str) -> Numb
         low.append(100 * (1 - less.high / default.low))
         high.append(100 * (1 - less.low / default.high))
     problems = tuple(one[0] for one in counts)
-    return _number(part, Interval(max(value), max(low), max(high)), problems, np.array(value))
+    return _number(part, (max(value), max(low), max(high)), problems, np.array(value))
 
 
 def _similarity(
@@ -235,27 +232,27 @@ def _similarity(
     cells = rows.pivot(index="problem", columns="estimator", values="error")
     own = cells[ESTIMATOR.get(agent, "mean")]
     if part.metric == "similarity":
-        estimate = Interval(*bootstrap_interval(own.to_numpy(), rng))
-        return _number(part, estimate, tuple(own.index), own.to_numpy())
+        return _number(part, bootstrap_interval(own.to_numpy(), rng), own.index, own.to_numpy())
     ratio = (own / cells[part.against]).to_numpy()
     centre = bootstrap_interval(np.log(ratio), rng, statistic=np.mean)
-    return _number(part, Interval(*np.exp(centre).tolist()), tuple(own.index), ratio)
+    return _number(part, np.exp(centre).tolist(), own.index, ratio)
 
 
 def _count(part: ClaimPart, rows: pd.DataFrame) -> Number:
-    """Count the recorded episodes, all or only those of the binary."""
+    """Count the recorded episodes of the runtime, or of the binary."""
     if not len(rows):
         return Number()
-    counted = rows[rows["binary"].astype(bool)] if part.metric == "binary" else rows
-    total = float(counted["episodes"].sum())
-    return _number(part, Interval(total, total, total), tuple(rows["problem"]), np.array([total]))
+    total = float(rows[part.metric].sum())
+    return _number(part, [total] * 3, rows["problem"], np.array([total]))
 
 
-def _number(part: ClaimPart, estimate: Interval, problems: Sequence[str], each: Values) -> Number:
-    ends = estimate.low, estimate.high
-    met, directed = (bool(part.beyond(*ends, x)) for x in (part.threshold, part.direction))
-    values = tuple(np.asarray(each, dtype=float).tolist())
-    return Number(*estimate, met=met, problems=tuple(problems), directed=directed, each=values)
+def _number(
+    part: ClaimPart, estimate: Sequence[float], problems: Iterable[str], each: Values
+) -> Number:
+    """Return the number with a value and the limits of its interval."""
+    value, low, high = estimate
+    met, directed = (bool(part.beyond(low, high, x)) for x in (part.threshold, part.direction))
+    return Number(value, low, high, met, tuple(problems), directed, tuple(each.tolist()))
 
 
 # --- verdicts -------------------------------------------------------------------------------------
@@ -266,6 +263,8 @@ VERDICTS = (SHOWN, PARTLY, NOT_SHOWN, NOT_TESTABLE)
 USE = "a use"
 """In place of a verdict, where something is a use of the system and no claim."""
 REFERENCES = (ORACLE, READER, FIXED)
+FREE = ("loss", "runtime", "binary")
+"""Metrics whose parts are testable without an oracle."""
 
 
 def judge_all(
@@ -288,30 +287,31 @@ def judge_claim(
     DataFrame
         One row per kind of problems, half that is replayed, agent or reference, and part. The
         columns are `claim`, `kind`, `agent` (empty if the claim is about none) and `half`; those of
-        :class:`rrl.studies.registration.ClaimPart` and of :class:`Number`; `decides` for the kind
-        of problems that decides, and `verdict` on the agent by the kind. The verdict is the weaker
-        one of both halves; a reference has none.
+        :func:`part_row`; `decides` for the kind of problems that decides, and `verdict` on the
+        agent by the kind. The verdict is the weaker one of both halves; a reference has none.
     """
     import pandas as pd
 
     claim, rules, columns = registered.claims[id], registered.rules, registered.columns
-    measured, agents, rows = table_of(claim, evidence), [""], []
+    agents, rows = [""], []
     for kind in registered.kinds:
-        # A count has no halves, and what is simulated has none either.
-        twice = bool(claim.about) and len(rows_of(evidence.facts, claim, kind, 1)) > 0
-        halves = [rows_of(measured, claim, kind, half) for half in range(1 + twice)]
+        halves = [rows_of(claim, evidence, kind, half) for half in (0, 1)]
+        if not len(halves[1]):
+            halves.pop()  # a count has no halves, and what is simulated has none either
         if claim.about:
             rival = _best_rival(claim.parts[0], registered, halves, rng)
             own = (*columns["paper"], *claim.also, *columns["recommended"])
             agents = list(dict.fromkeys((*own, *REFERENCES, rival)))
         for half, given in enumerate(halves):
-            reached = [_reached(part, rules, given, rng) for part in claim.parts]
+            reached = [
+                part.metric in FREE or part_number(part, rules, given, ORACLE, rng).met
+                for part in claim.parts
+            ]
             for agent in agents:
                 for part, reach in zip(claim.parts, reached, strict=True):
-                    number = part_number(part, rules, given, agent, rng)
-                    testable = bool(number.problems) and (reach or number.met)
                     row = {"claim": id, "kind": kind, "agent": agent, "half": half}
-                    rows.append(row | part._asdict() | number._replace(testable=testable)._asdict())
+                    number = part_number(part, rules, given, agent, rng)
+                    rows.append(row | part_row(part, number, reach))
     judged = pd.DataFrame(rows)
     decides = deciding(registered.decided_by, judged[judged["agent"] == claim.about])
     judged = judged.assign(decides=judged["kind"] == decides, verdict="")
@@ -321,6 +321,12 @@ def judge_claim(
         word = USE if claim.use else _weaker(numbers, needed=1 + (kind in recorded))
         judged.loc[numbers.index, "verdict"] = word
     return judged
+
+
+def part_row(part: ClaimPart, number: Number, reached: bool) -> dict[str, Any]:
+    """Return a part with its number, and `testable`: whether some problem, and an oracle, can."""
+    testable = bool(number.problems) and (reached or number.met)
+    return part._asdict() | number._asdict() | {"testable": testable}
 
 
 def verdict(parts: pd.DataFrame) -> str:
@@ -363,12 +369,6 @@ def deciding(kinds: Sequence[str], numbers: pd.DataFrame) -> str:
     return kinds[-1]
 
 
-def _reached(part: ClaimPart, rules: Rules, rows: pd.DataFrame, rng: np.random.Generator) -> bool:
-    """Return whether an oracle would meet a part; a loss and a count need none."""
-    free = part.metric in ("loss", "runtime", "binary")
-    return free or part_number(part, rules, rows, ORACLE, rng).met
-
-
 def _best_rival(
     part: ClaimPart,
     registered: Registration,
@@ -384,13 +384,9 @@ def _best_rival(
     return max(values, key=lambda rival: values[rival], default=registered.columns["rivals"][0])
 
 
-def table_of(claim: RegisteredClaim, evidence: Evidence) -> pd.DataFrame:
-    """Return the table that all parts of a claim are judged by."""
-    return getattr(evidence, TABLE.get(claim.parts[0].metric, "runs"))
-
-
-def rows_of(table: pd.DataFrame, claim: RegisteredClaim, kind: str, half: int) -> pd.DataFrame:
-    """Return the rows of a kind of problems, of a half, and of the workloads of a claim."""
+def rows_of(claim: RegisteredClaim, evidence: Evidence, kind: str, half: int) -> pd.DataFrame:
+    """Return the rows that judge a claim by a kind of problems and a half: all of one table."""
+    table: pd.DataFrame = getattr(evidence, METRICS[claim.parts[0].metric][0])
     if not len(table):
         return table
     own = (table["kind"] == kind) & (table["half"] == half)

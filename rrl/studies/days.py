@@ -36,7 +36,8 @@ from rrl.studies.problems import open_scenario
 from rrl.studies.scenario import Scenario
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Server
-from rrl.tuning.loop import steps
+from rrl.tuning.loop import draw_run, learning_steps
+from rrl.tuning.objective import MeanLatency
 from rrl.workloads.device_day import HOURS, device_day
 
 if TYPE_CHECKING:
@@ -207,16 +208,9 @@ def run_days(day: Day, data: str) -> Arrays:
     for row, seed in enumerate(range(day.first_seed, day.first_seed + day.seeds)):
         server = _server(day, scenario.server, seed)
         agent = _agent(day, server.space, seed, data)
-        run = steps(
-            server,
-            agent,
-            scenario.workload,
-            day.episodes,
-            np.random.default_rng([seed, 1]),
-            requests=day.requests,
-        )
-        elapsed_s = 0.0
-        for step in run:
+        rng, elapsed_s = np.random.default_rng([seed, 1]), 0.0
+        drawn = draw_run(scenario.workload, day.episodes, day.requests, rng)
+        for step in learning_steps(server, agent, *drawn, MeanLatency()):
             elapsed_s += float(step.episode.arrivals[-1])
             hour[row, step.number] = HOURS * elapsed_s / day.length_s
             chosen[row, step.number] = server.space.index(step.configuration)

@@ -112,20 +112,6 @@ def judging_requests(problem: Scenario, *, replications: int = 100, seed: int = 
     return Requests(list(whole))
 
 
-def untuned(problem: Scenario) -> dict[str, int]:
-    """Return the server's default and the guide's heuristic, as numbers of configurations.
-
-    Raises
-    ------
-    ValueError
-        If the guide suggests several configurations, because then the heuristic has to measure.
-    """
-    guide = heuristic_candidates(problem.space)
-    if len(guide) > 1:
-        raise ValueError(f"{problem.name}: the guide suggests {len(guide)} configurations")
-    return {"default": problem.default, "heuristic": problem.space.index(guide[0])}
-
-
 def deployed_by_goal(
     results: Results,
     scenarios: Mapping[Problem, Scenario],
@@ -147,12 +133,13 @@ def deployed_by_goal(
     Returns
     -------
     DataFrame
-        It has one row per problem, agent and goal. The goal ``none`` has the configurations of
-        :func:`untuned`. `p99` is the p99 divided by :attr:`Requests.reference_s`, `mean` is the
-        mean latency divided by the lowest one, and `late NAME` is the fraction of requests above a
-        target. `kept NAME` is the fraction of the seeds whose p99 keeps the target. `cpus` is the
-        number of CPUs, if it is a knob. Each has its median over the seeds (`kept` has the mean)
-        with the limits of its 95 % interval in columns ``..._low`` and ``..._high``.
+        It has one row per problem, agent and goal. The goal ``none`` has the server's default, and
+        the guide's heuristic (:func:`rrl.tuning.defaults.heuristic_candidates`). `p99` is the p99
+        divided by :attr:`Requests.reference_s`, `mean` is the mean latency divided by the lowest
+        one, and `late NAME` is the fraction of requests above a target. `kept NAME` is the fraction
+        of the seeds whose p99 keeps the target. `cpus` is the number of CPUs, if it is a knob. Each
+        has its median over the seeds (`kept` has the mean) with the limits of its 95 % interval in
+        columns ``..._low`` and ``..._high``.
     """
     import pandas as pd
 
@@ -160,8 +147,10 @@ def deployed_by_goal(
     finals = [(s.problem, s.agent, s.objective, r.recommended[:, -1]) for s, r in results.items()]
     problems = list(dict.fromkeys(setting.problem for setting in results))
     for problem in problems:
-        for agent, index in untuned(scenarios[problem]).items():
-            finals.append((problem, agent, "none", np.array([index])))
+        scenario = scenarios[problem]
+        (guide,) = heuristic_candidates(scenario.space)  # it has nothing to measure here
+        untuned = {"default": scenario.default, "heuristic": scenario.space.index(guide)}
+        finals += [(problem, name, "none", np.array([one])) for name, one in untuned.items()]
     values = {p: _values(scenarios[p], judged[p], targets_s[p]) for p in problems}
     for problem, agent, goal, final in finals:
         row = {"problem": name_of(problem), "agent": agent, "goal": goal, "seeds": len(final)}
@@ -222,8 +211,8 @@ def front(cost: Sequence[float], latency: Sequence[float]) -> NDArray[np.bool_]:
 
     Examples
     --------
-    >>> front([1, 2, 3], [5.0, 5.0, 2.0])
-    array([ True, False,  True])
+    >>> front([1, 1, 2, 3], [5.0, 6.0, 5.0, 2.0])
+    array([ True, False, False,  True])
     """
     x, y = np.asarray(cost, dtype=float), np.asarray(latency, dtype=float)
     as_good = (x[None] <= x[:, None]) & (y[None] <= y[:, None])

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rrl.studies.claims import Number, part_number, verdict
+from rrl.studies.claims import Number, part_number, part_row, verdict
 from rrl.studies.map_cells import MEASURES, paper_grid
 from rrl.studies.map_factors import (
     CELL,
@@ -126,9 +126,8 @@ def judge_on_map(
             rows = []
             for part in parts_there(registered.claims[id].parts):
                 oracle, number = (number_of(part, own, name) for name in (ORACLE, agent))
-                testable = bool(number.problems) and (oracle.met or number.met)
-                row = {"claim": id, "agent": agent, "measure": measure} | part._asdict()
-                row |= number._replace(testable=testable)._asdict()
+                row = {"claim": id, "agent": agent, "measure": measure}
+                row |= part_row(part, number, oracle.met)
                 rows.append(row | {"problems": len(number.problems), "oracle": oracle.value})
             parts = pd.DataFrame(rows)
             found.append(parts.assign(verdict=verdict(parts)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,37 +31,28 @@ FIXED = "fixed"
 """Always chooses one configuration: the best one, over a whole changing load, by the judge."""
 
 
-class Told(NamedTuple):
-    """What the judging half says of a changing load.
-
-    Parameters
-    ----------
-    latency_s : mapping of str to ndarray, shape (seeds,)
-        The mean latency that each agent, and each reference, served.
-    error : mapping of str to float
-        The standard error of the logarithm of the default's mean over the agent's. It is common to
-        all runs. Where both serve the same configuration at the same load, it cancels out.
-    met : ndarray of float, shape (seeds, episodes)
-        The recorded loads (requests/s) that answered.
-    """
-
-    latency_s: Mapping[str, NDArray[np.float64]]
-    error: Mapping[str, float]
-    met: NDArray[np.float64]
-
-
 def told_by_judge(
     server: RecordedServer,
     load: Workload,
     requests: int,
     first_seed: int,
     chosen: Mapping[str, NDArray[np.int32]],
-) -> Told:
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, float], NDArray[np.float64]]:
     """Judge what some agents served under a changing load by the half that none of them replayed.
 
     `server` replays one half, and the other one judges. An episode has so many `requests`. The runs
     have the seed `first_seed` and those that follow. `chosen` contains the configurations that each
     agent served, shape (seeds, episodes), and the default is among the agents.
+
+    Returns
+    -------
+    latency_s : dict of str to ndarray, shape (seeds,)
+        The mean latency that each agent, and each reference, served.
+    error : dict of str to float
+        The standard error of the logarithm of the default's mean over the agent's. It is common to
+        all runs. Where both serve the same configuration at the same load, it cancels out.
+    met : ndarray, shape (seeds, episodes)
+        The recorded loads (requests/s) that answered.
     """
     profile, rates = server.profile, server.profile.rates_per_s
     assert server.half is not None
@@ -88,7 +79,7 @@ def told_by_judge(
         agent: float(np.linalg.norm((share[DEFAULT] - own) * errors))
         for agent, own in share.items()
     }
-    return Told(latency, error, np.array(rates)[met])
+    return latency, error, np.array(rates)[met]
 
 
 def loads_met(
@@ -198,10 +189,8 @@ def judging_errors(profile: Profile, rate_per_s: float, half: int) -> dict[str, 
     configurations share in a repeat of a pass. The finals make some means surer than this says.
 
     If only good configurations took part in some passes, what the repeats share is estimated too
-    low there, and the scatter is 4 to 10 % too high: 0.329, 0.416 and 0.348 on
-    mobilenet_v2-joint-279, against 0.300, 0.400 and 0.330 by a fit of configurations and repeats
-    together. So the intervals of the claims are somewhat too wide. The estimate stays, because the
-    claims were judged with it.
+    low there: the scatter is 4 to 10 % too high on mobilenet_v2-joint-279, so the intervals of the
+    claims are somewhat too wide. The estimate stays, because the claims were judged with it.
 
     Returns
     -------

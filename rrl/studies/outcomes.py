@@ -1,8 +1,7 @@
 """Tables of race results: standings and duels with intervals, and a board.
 
 Numbers of episodes until an event are censored at the horizon. If the event never happens in a
-run, the number is one more than the horizon. A median with this value is censored too: so is the
-median of an even number of runs if the later one of the two in the middle is censored.
+run, the number is one more than the horizon: it is only known to be larger.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Load, Setting
 from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval, ratio_interval
-from rrl.support.limits import censored_median
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +53,23 @@ def measures(scenario: Scenario, runs: Race, names: Iterable[str] = MEASURES) ->
         name: np.minimum(found[name], horizon + 1) if counts_episodes(name) else found[name]
         for name in names
     }
+
+
+def censored_median(
+    times: NDArray[np.float64], most: float, axis: int | None = None
+) -> NDArray[np.float64]:
+    """Return the median of times of which those of at least `most` are censored; `most` at most.
+
+    A median between a time and a censored one is censored too, because the censored one may be of
+    any length.
+
+    Examples
+    --------
+    >>> censored_median(np.array([10.0, 18.0, 301.0, 301.0]), 301).item()
+    301.0
+    """
+    times = np.where(np.asarray(times) >= most, np.inf, times)
+    return np.minimum(np.median(times, axis=axis), most)
 
 
 def median_of(measure: str, episodes: int) -> Callable[..., Values]:

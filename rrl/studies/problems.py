@@ -42,7 +42,6 @@ PathLike = str | os.PathLike[str]
 SURFACES = ("wide", "narrow", "pool")
 """Synthetic tables of mean costs on the paper's grid."""
 
-DATA = Path("data")
 ANY_LOAD = 10.0  # requests per second; the costs of a surface do not depend on it
 
 
@@ -223,7 +222,7 @@ def _binary(rng: np.random.Generator) -> tuple[ConfigSpace, Costs]:
     valid = np.zeros(256, dtype=np.bool_)
     valid[rng.permutation(256)[:128]] = True
     knobs = [Knob(f"option_{number}", (0, 1)) for number in range(8)]
-    space = ConfigSpace(knobs, valid.reshape((2,) * 8))
+    space = ConfigSpace(knobs, np.argwhere(valid.reshape((2,) * 8)))
     x = space.value_indices.astype(float)
     pairs = np.triu(rng.normal(0, 0.15, (8, 8)), 1)
     return space, np.exp(x @ rng.normal(0, 0.25, 8) + np.einsum("ni,ij,nj->n", x, pairs, x))
@@ -233,7 +232,8 @@ def _sparse(rng: np.random.Generator) -> tuple[ConfigSpace, Costs]:
     """A bowl whose axes are no knobs, and a little roughness; some knobs hardly matter."""
     exists = np.zeros(5**6, dtype=np.bool_)
     exists[rng.permutation(5**6)[: 5**6 // 10]] = True
-    space = ConfigSpace([Knob(name, range(5)) for name in "abcdef"], exists.reshape((5,) * 6))
+    knobs = [Knob(name, range(5)) for name in "abcdef"]
+    space = ConfigSpace(knobs, np.argwhere(exists.reshape((5,) * 6)))
     away = space.value_indices - rng.uniform(0.5, 3.5, 6)
     curvature = rng.lognormal(np.log(0.03), 1.0, 6)
     bent = np.diag(np.sqrt(curvature)) @ (np.eye(6) + np.triu(rng.normal(0, 0.2, (6, 6)), 1))

@@ -4,26 +4,14 @@
 surfaces, places every simulated and recorded grid on the map, and writes the table ``region-map``.
 Stopped, it goes on where it was: the pieces stay under ``build/results``.
 
-These rules were fixed before the map was computed, after a smoke run of three cells:
+`data/README.md` has the rules, which were fixed before the map was computed, and the columns of the
+files. :mod:`rrl.studies.map_cells` has the surfaces, the settings and the measures, and
+:mod:`rrl.studies.map_factors` what follows from the runs.
 
-- A cell is a roughness (0.5, 1.5, 5, 15 or 50 %, :mod:`rrl.studies.roughness`) and a noise of an
-  episode (2, 7, 15 or 30 %). The surfaces have 1331 configurations, and their true costs are known.
-- Tuning: three kinds of surface, four seeds, 1000 episodes; 36 settings of `rrl` and of Q-learning,
-  12 of `rrl-adaptive`; in the four corners also 12 of the deep Q-network.
-- Judging: five other kinds of surface, six other seeds, 3000 episodes. An agent has the setting
-  that the tuning chose for the measure and the tolerance.
-- :mod:`rrl.studies.map_cells` has the measures, the tolerances (5, 10 and 20 %) and the settings.
-- :mod:`rrl.studies.map_factors` has the choice of the settings, the factor and its interval, and
-  the cells that fit the paper's conditions.
-- A simulated or recorded grid is a place on the map. There `rrl` and Q-learning run with the
-  settings of the nearest cell, for a tolerance of 10 %. Agents replay one half of a recording and
-  are judged by the other; both ways are run. The reference of a recording is the judged cost of the
-  configuration that is best in the replayed half: no agent can know more.
-
-`tuning.csv` has a row per cell, agent and setting: the median number of episodes, the fraction of
-runs that never arrive and the mean excess, each by column (``served_5`` to ``recommended_20``).
-`runs.csv` has a row per judging run. `places.csv` says where each place lies, and which fraction of
-its configurations is within each tolerance. `place_runs.csv` has the runs there.
+At a place, `rrl` and Q-learning run with the settings of the nearest cell, for the middle
+tolerance. Agents replay one half of a recording and are judged by the other; both ways are run.
+The reference of a recording is the judged cost of the configuration that is best in the replayed
+half: no agent can know more.
 """
 
 from __future__ import annotations
@@ -65,7 +53,7 @@ from rrl.studies.roughness import axes
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Setting
 from rrl.studies.sweep_store import packages, run_key
-from rrl.studies.sweeps import Sweep, Task, piece_key
+from rrl.studies.sweeps import Sweep, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,32 +129,27 @@ def race_places(
     """
     import pandas as pd
 
+    if stage.seeds.step != 1:  # a setting has a first seed and a number of seeds
+        raise ValueError(f"the seeds of a stage must follow each other, got {stage.seeds}")
     chosen = chosen_settings(tuning).set_index([*CELL, "agent", "column"])["setting"]
     tuned = set(chosen.index.droplevel(["agent", "column"]))
     cells = {row.place: nearest_cell(row.roughness, row.noise, tuned) for row in at.itertuples()}
-    tasks: dict[tuple[Any, ...], Task] = {}
+    raced, tasks = [], []
     for (testbed, load), where in problems.items():
         place, half = place_name(testbed, load), half_of(testbed)[1]
         for agent, column in product(("rrl", RIVAL), MIDDLE):
-            setting = chosen[(*cells[place], agent, column)]
-            how = testbed, load, agent, setting, tuple(stage.seeds), stage.episodes
-            tasks[place, half, agent, column, setting] = _place_task(where, how, sweep.data)
-    pieces = sweep.compute(list(tasks.values()))
+            setting, first = chosen[(*cells[place], agent, column)], stage.seeds[0]
+            what = Setting(testbed, load, agent, len(stage.seeds), stage.episodes, first_seed=first)
+            about = "place", what, setting, run_key(what, sweep.data)
+            tasks.append(Task(about, run_place, (what, setting, sweep.data)))
+            raced.append(((place, half, agent, column, setting), over_reference(where)))
     rows = []
-    for key, task in tasks.items():
+    for (key, cost), runs in zip(raced, sweep.compute(tasks), strict=True):
         number = COLUMNS.index(key[3])
-        runs = pieces[task.key]["measures"][:, :, number].tolist()
-        rows += [(*key, seed, *run) for seed, run in zip(stage.seeds, runs, strict=True)]
+        for seed, *actions in zip(stage.seeds, runs["chosen"], runs["recommended"], strict=True):
+            rows.append((*key, seed, *run_measures(*cost[np.array(actions)])[:, number].tolist()))
     names = ["place", "half", "agent", "column", "setting", "seed", "episodes", "excess"]
     return pd.DataFrame(rows, columns=names)
-
-
-def _place_task(where: Scenario, how: tuple[Any, ...], data: str) -> Task:
-    testbed, load, agent, _, seeds, episodes = how
-    key = run_key(Setting(testbed, load, agent, len(seeds), episodes), data)
-    cost = over_reference(where)
-    name = piece_key("place", how, cost.round(9).tolist(), key, label("judge map"))
-    return Task(name, run_place, (*how, cost, data))
 
 
 def over_reference(where: Scenario) -> np.ndarray:
@@ -174,23 +157,15 @@ def over_reference(where: Scenario) -> np.ndarray:
     return where.cost / (where.optimum * where.ceiling)
 
 
-def run_place(
-    testbed: str,
-    load: float,
-    agent: str,
-    setting: str,
-    seeds: Sequence[int],
-    episodes: int,
-    cost: np.ndarray,
-    data: str,
-) -> Arrays:
-    """Run an agent at a place from each seed, and measure it by true costs over the reference."""
-    runs = race(open_scenario(testbed, load, data), agent_with(agent, setting), seeds, episodes)
-    both = zip(cost[runs.chosen], cost[runs.recommended], strict=True)
-    return {"measures": np.array([run_measures(*costs) for costs in both])}
+def run_place(what: Setting, setting: str, data: str) -> Arrays:
+    """Race an agent with one of its tuned settings at a place: see :class:`rrl.Race`."""
+    make = agent_with(what.agent, setting)
+    seeds = range(what.first_seed, what.first_seed + what.seeds)
+    runs = race(open_scenario(*what.problem, data), make, seeds, what.episodes)
+    return {"chosen": runs.chosen, "recommended": runs.recommended}
 
 
-TUNING_EPISODES, JUDGING_EPISODES = 1000, 3000
+JUDGING_EPISODES = 3000
 
 FILES = ("tuning", "runs", "places", "place_runs")
 
@@ -198,7 +173,8 @@ FILES = ("tuning", "runs", "places", "place_runs")
 class Stage(NamedTuple):
     """The runs of each setting in each cell: on which kinds of surface, from which seeds, how long.
 
-    There is one surface of each kind, drawn from the first of the seeds.
+    There is one surface of each kind, drawn from the first of the seeds. The seeds follow each
+    other: the step of the range is 1.
     """
 
     kinds: tuple[str, ...]
@@ -232,7 +208,7 @@ def whole_plan(data: str | os.PathLike[str] = "data") -> Plan:
     ]
     return Plan(
         tried,
-        Stage(TUNING_KINDS, range(71_000, 71_004), TUNING_EPISODES),
+        Stage(TUNING_KINDS, range(71_000, 71_004), 1000),
         Stage(JUDGING_KINDS, range(91_000, 91_006), JUDGING_EPISODES),
         all_places(data),
     )
@@ -270,19 +246,14 @@ def judge_cells(plan: Plan, sweep: Sweep, tuning: pd.DataFrame) -> pd.DataFrame:
 
 def _runs_of(wanted: Sequence[Tried], stage: Stage, sweep: Sweep) -> dict[Tried, np.ndarray]:
     """Return arrivals and excess, shape (2, kinds, seeds, 6); the runs on a surface are a piece."""
-    tasks = {key: [_cell_task(key, kind, stage) for kind in stage.kinds] for key in wanted}
-    pieces = sweep.compute([task for of_key in tasks.values() for task in of_key])
-    return {
-        key: np.moveaxis(np.array([pieces[task.key]["measures"] for task in of_key]), 2, 0)
-        for key, of_key in tasks.items()
-    }
-
-
-def _cell_task(tried: Tried, kind: str, stage: Stage) -> Task:
-    seeds = tuple(stage.seeds)
-    arguments = *tried, kind, seeds[0], seeds, stage.episodes
-    versions = label(f"agent {tried[2]}"), label("judge map"), packages()
-    return Task(piece_key("map", arguments, versions), run_cell, arguments)
+    seeds, tasks = tuple(stage.seeds), []
+    for tried, kind in product(wanted, stage.kinds):
+        arguments = *tried, kind, seeds[0], seeds, stage.episodes
+        versions = label(f"agent {tried[2]}"), label("judge map"), packages()
+        tasks.append(Task(("map", arguments, versions), run_cell, arguments))
+    measures = np.array([one["measures"] for one in sweep.compute(tasks)])
+    of_keys = measures.reshape(len(wanted), len(stage.kinds), *measures.shape[1:])
+    return dict(zip(wanted, np.moveaxis(of_keys, 3, 1), strict=True))
 
 
 def read_map(folder: Path | str) -> dict[str, pd.DataFrame]:

@@ -26,8 +26,19 @@ from rrl.support.errors import DataError
 from rrl.support.files import read_text
 from rrl.support.provenance import PACKAGE
 
-METRICS = ("similarity", "information", "speed", "loss", "price", "latency", "late", "served",
-           "runtime", "binary")  # fmt: skip
+METRICS = {
+    "similarity": ("similarity", "error"),
+    "information": ("similarity", "error"),
+    "speed": ("runs", "first"),
+    "loss": ("runs", "deployed"),
+    "price": ("runs", "mean_cost"),
+    "latency": ("runs", "latency_s"),
+    "late": ("late", "late"),
+    "served": ("served", "latency_s"),
+    "runtime": ("recorded", "runtime"),
+    "binary": ("recorded", "binary"),
+}
+"""The table of :class:`rrl.studies.claim_tables.Evidence`, and its column, that a metric reads."""
 FAMILY = "all of a family"
 STATISTICS = ("median", "geometric mean", "largest", FAMILY, "count")
 DAY = "DeviceDay"
@@ -37,7 +48,7 @@ JUDGES = tuple(
     for name in (
         *("studies/registration", "studies/claims", "studies/claim_tables", "studies/other_half"),
         *("studies/map_claims", "studies/side_by_side"),
-        *("support/aggregates", "support/intervals", "support/limits"),
+        *("support/aggregates", "support/intervals"),
     )
 )
 """The code that judges, from the reading of the rules to the intervals: the digest covers it."""
@@ -95,19 +106,14 @@ class RegisteredClaim:
         The claim in short, in the paper's words, and where it stands.
     ours, unit : str
         What is measured, and the unit of the first part.
-    parts : tuple of ClaimPart
-    selection, correction : str
-        Which problems count, and what is done because there are many.
+    selection, correction, note : str
+        Which problems count, what is done because there are many, and what else is known.
     about : str
         The agent that the verdict is about. It is empty if the claim is about none.
     also : sequence of str
         Further agents that the claim is measured for, under loads that stay.
     workloads : sequence of str
         The kinds of changing loads that count. Without any, the loads are those that stay.
-    objective : str
-        What the agents minimise: "mean" (the mean latency) or "late" (the late requests).
-    theory, history : str
-        What is proved about the claim, and numbers that were reported before.
     use : bool
         It is a use of the system and no claim, so it gets numbers and no verdict.
     """
@@ -123,9 +129,7 @@ class RegisteredClaim:
     about: str = ""
     also: Sequence[str] = ()
     workloads: Sequence[str] = ()
-    objective: str = "mean"
-    theory: str = ""
-    history: str = ""
+    note: str = ""
     use: bool = False
 
 
@@ -157,14 +161,12 @@ class Registration:
     ----------
     columns : mapping of str to sequence of str
         The agents: `paper`, `recommended`, `rivals`, and those of the rivals that are `simple`.
-    rules : Rules
     decided_by : sequence of str
         The kinds of problems that decide, the first one that can.
     problems : tuple of Problem
         Each recording is there twice: its second half is replayed where ``/1`` follows its name.
     live : mapping
         The runs on live servers.
-    claims : mapping of str to RegisteredClaim
     changes : sequence of mapping
         The log.
     digest : str
@@ -199,17 +201,6 @@ class Registration:
         others = (part.against for claim in claims for part in claim.parts)
         compared = (name for name in others if name in HOME | ABLATED)
         return tuple(dict.fromkeys((*self.agents, *also, *compared)))
-
-    @property
-    def already_read(self) -> tuple[str, ...]:
-        """The testbeds whose results were known when the rules last changed."""
-        return next((tuple(one["read"]) for one in self.changes[::-1] if "read" in one), ())
-
-    def held_out_loads(self, testbed: str) -> tuple[float, ...]:
-        """Return the loads of a recording that no agent had met before the registration."""
-        held = (p for p in self.problems if (p.kind, p.testbed) == ("held_out", testbed))
-        loads = (p.what.load for p in held if isinstance(p.what, Setting))
-        return tuple(float(load) for load in loads if isinstance(load, int | float))
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -246,9 +237,6 @@ def read_registration(data: str | os.PathLike[str] = "data") -> Registration:
             id: RegisteredClaim(**claim | {"parts": tuple(map(_part, claim["parts"]))})
             for id, claim in content["claims"].items()
         }
-        for id, claim in claims.items():
-            if {part.metric == "late" for part in claim.parts} != {claim.objective == "late"}:
-                raise ValueError(f"{id}: the metric `late` and the objective `late` go together")
         also = [(claim.about, *claim.also) for claim in claims.values()]
         for name in filter(None, chain(*content["columns"].values(), *also)):
             home(name)  # an agent that is not known is refused
@@ -306,7 +294,7 @@ def _part(content: Mapping[str, Any]) -> ClaimPart:
     part = ClaimPart(**rest, side=side, threshold=float(content[side]))
     for value, known in ((part.metric, METRICS), (part.statistic, STATISTICS)):
         if value not in known:
-            raise ValueError(f"unknown {value!r}; use one of {known}")
+            raise ValueError(f"unknown {value!r}; use one of {', '.join(known)}")
     if part.statistic == FAMILY and part[3:] != (1, "above", 1):
         raise ValueError(f"{FAMILY!r} tests ratios against 1; give `above: 1`, `direction: 1`")
     return part

@@ -32,19 +32,17 @@ import numpy as np
 
 from rrl.studies.ablation import FAMILIES, make_ablation
 from rrl.studies.ablation import PROBLEMS as ABLATION_PROBLEMS
-from rrl.studies.behaviour import accept, changed, label, problem_name
+from rrl.studies.behaviour import accept, changed
 from rrl.studies.days import Arrays
 from rrl.studies.horizons import RACED, make_horizons
 from rrl.studies.region_map import RECORDED, SIMULATED, make_map
 from rrl.studies.settings import TruthOf
 from rrl.studies.sweep_store import (
-    MISSING,
     TABLES,
     Key,
     Run,
     Store,
-    data_key,
-    packages,
+    key_of,
     read_arrays,
     run_key,
 )
@@ -78,6 +76,10 @@ class Table(NamedTuple):
     testbeds: tuple[str, ...]
     make: Callable[[Path, Sweep], None]
 
+    def key(self, data: str | os.PathLike[str]) -> Key:
+        """Return what the table depends on, as the key of a result does."""
+        return key_of(self.behaviours, self.testbeds, str(data))
+
 
 def tables() -> dict[str, Table]:
     """Return all tables by name."""
@@ -100,13 +102,6 @@ def tables() -> dict[str, Table]:
     }
 
 
-def key_of(table: Table, data: str | os.PathLike[str]) -> Key:
-    """Return what a table depends on, in the form of a result's key."""
-    problems = dict.fromkeys(map(problem_name, table.testbeds))
-    read = dict.fromkeys(key for name in table.testbeds for key in data_key(name, str(data), True))
-    return (*map(label, (*table.behaviours, *problems)), *read, packages())
-
-
 def table_file(name: str, file: str, data: str | os.PathLike[str] = "data") -> Path:
     """Return the path of a file of a table that is of the present versions.
 
@@ -121,28 +116,28 @@ def table_file(name: str, file: str, data: str | os.PathLike[str] = "data") -> P
     Raises
     ------
     DataError
-        If the table is missing or of other versions. The message names what has changed.
+        If the table is of other versions, or it or the file is missing. The message says which.
 
     Examples
     --------
     >>> table_file("horizons", "runs.csv").name
     'runs.csv'
     """
-    store, table = Store(Path(data) / "results"), TABLES + name
-    path = store.path(table) / file
-    if table not in store or not path.exists():
-        raise DataError(f"{path}: not stored; remove its folder, then `make results` makes it")
-    if new := store.changes(table, key_of(tables()[name], data)):
-        raise DataError(
-            f"{path}: of other versions than {', '.join(new)}; `make results` renews the table"
-        )
+    store, entry = Store(Path(data) / "results"), TABLES + name
+    path = store.path(entry) / file
+    if new := store.changes(entry, tables()[name].key(data)):
+        why = ", ".join(new)
+        raise DataError(f"{path}: not of the present versions ({why}); `make results` renews it")
+    if not path.exists():
+        remedy = "remove its folder, then `make results` makes the table anew"
+        raise DataError(f"{path}: not stored; {remedy}")
     return path
 
 
 def renew_table(name: str, sweep: Sweep) -> None:
     """Make a table anew, and enter it in the index; pieces that a sweep has are not run again."""
     table = tables()[name]
-    key = key_of(table, sweep.data)
+    key = table.key(sweep.data)
     table.make(sweep.store.path(TABLES + name), sweep)
     sweep.store.enter({TABLES + name: (("table", name), key)})
 
@@ -155,7 +150,7 @@ def keys_now(sweep: Sweep) -> dict[str, Key]:
 
     A result is left out if its agent cannot be made here, or its testbed no longer exists.
     """
-    found = {TABLES + name: key_of(table, sweep.data) for name, table in tables().items()}
+    found = {TABLES + name: table.key(sweep.data) for name, table in tables().items()}
     for name, what in sweep.store.runs.items():
         with suppress(LookupError, ImportError, ValueError):  # an agent or a testbed is gone
             what.check()
@@ -260,16 +255,16 @@ def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[tuple[str, Run
         Of so many results, one seed is computed; without a count, all seeds of all results.
     """
     late, stored = outdated(sweep), sorted(sweep.store.runs.items())
-    # A run whose file is gone is in the sample, too: its verification fails.
-    present = {name: what for name, what in stored if late.get(name, MISSING) == MISSING}
+    present = [(name, what) for name, what in stored if name not in late]
     if count is None:
-        return [(name, one) for name, what in present.items() for one in pieces_of(what)]
+        return [(name, one) for name, what in present for one in pieces_of(what)]
     rng, found = random.Random(salt), list[tuple[str, Run]]()
-    for name in rng.sample(list(present), min(count, len(present))):
-        what = present[name]
-        if not isinstance(what, TruthOf):
-            what = what._replace(first_seed=what.first_seed + rng.randrange(what.seeds), seeds=1)
-        found.append((name, what))
+    for name, what in rng.sample(present, min(count, len(present))):
+        if isinstance(what, TruthOf):
+            found.append((name, what))
+        else:
+            seed = what.first_seed + rng.randrange(what.seeds)
+            found.append((name, what._replace(first_seed=seed, seeds=1)))
     return found
 
 
@@ -281,8 +276,11 @@ def verify(sweep: Sweep, count: int | None = SAMPLE) -> str:
     UnstableError
         If one differs. The message names its file and its seed.
     DataError
-        If a file is damaged.
+        If a file is damaged or missing.
     """
+    for name in sweep.store.runs:
+        if not (path := sweep.store.path(name)).exists():
+            raise DataError(f"{path}: not stored; restore it, or `make results` computes it again")
     chosen = sample_of(sweep, _commit(), count)
     computed = sweep.computed(what for _, what in chosen)
     for name, what in chosen:

@@ -1,11 +1,8 @@
-"""Several agents in one run: each has its own server, and they take turns with the same arrivals.
+"""Runs on live servers: several agents take turns, each on its own server, with the same arrivals.
 
-So other programs on the machine affect all agents alike, and differences come from the agents. A
-live server is paused between its turns. A guard may limit what a contestant tries.
-
-A run is a folder of two files. `run.json` says what ran, where and when. `steps.csv` has one row
-per episode with every latency, also of what served the rest after a bad trial. Both are written at
-the end: a run that was stopped begins again, so that all its rounds are of one sitting.
+So other programs on the machine affect all agents alike, and differences come from the agents. The
+code at the tag `live-1` recorded the runs. A run is a folder of two files: `run.json` says what
+ran, where and when, and `steps.csv` has one row per episode with every latency.
 
 Runs are independent of each other, the episodes of a run are not. So the intervals of several runs
 together (:func:`over_runs`) are over runs.
@@ -13,173 +10,24 @@ together (:func:`over_runs`) are over runs.
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rrl.core.agent import Agent
-from rrl.core.knob import Configuration
-from rrl.studies.outcomes import write_csv
 from rrl.support.errors import DataError
-from rrl.support.files import read_json, write_atomically
-from rrl.support.machine import describe_machine, exclusive
-from rrl.tuning.episode import Episode, Server
-from rrl.tuning.guard import Guard, GuardedStep, guarded_steps
-from rrl.tuning.loop import Step, draw_run, learning_steps
-from rrl.tuning.objective import MeanLatency
-from rrl.tuning.watch import Watch
-from rrl.workloads.workload import Workload
+from rrl.support.files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
 STEPS, DESCRIPTION = "steps.csv", "run.json"
-SCHEMA = 2
 FORMER = {"rrl": "rrl-gp", "rrl-boltzmann": "rrl"}
 """The present names of agents by those that runs of schema 1 have."""
-
-
-class Contestant(NamedTuple):
-    """An agent with its server, and the guard that limits what it may try."""
-
-    server: Server
-    agent: Agent
-    guard: Guard | None = None
-
-
-Contestants = Mapping[str, Contestant]
-
-
-class Served:
-    """A server that keeps the valid episodes of a turn, and is paused after each if it is live.
-
-    Examples
-    --------
-    >>> from rrl import TableServer
-    >>> server = Served(TableServer({"threads": [1, 2], "cost": [0.5, 0.25]}, ["threads"]))
-    >>> _ = server.measure({"threads": 2}, [0.0, 1.0], np.random.default_rng(0))
-    >>> [len(episode) for episode in server.taken()], server.taken()
-    ([2], [])
-    """
-
-    def __init__(self, server: Server) -> None:
-        self.server, self.space = server, server.space
-        self._episodes: list[Episode] = []
-
-    def measure(
-        self,
-        configuration: Configuration,
-        arrivals: ArrayLike,
-        rng: np.random.Generator,
-        *,
-        watch: Watch | None = None,
-    ) -> Episode:
-        """Serve an episode, and keep it if it is valid."""
-        try:
-            episode = self.server.measure(configuration, arrivals, rng, watch=watch)
-        finally:
-            if pause := getattr(self.server, "pause", None):
-                pause()  # it uses no processor while others have their turn
-        self._episodes += [episode] if episode.valid else []
-        return episode
-
-    def taken(self) -> list[Episode]:
-        """Return the episodes since the last call."""
-        found, self._episodes = self._episodes, []
-        return found
-
-
-def record_side_by_side(
-    folder: Path,
-    contestants: Contestants,
-    workload: Workload,
-    episodes: int,
-    seed: int,
-    *,
-    requests: int = 100,
-    notes: Mapping[str, Any] | None = None,
-) -> Iterator[dict[str, Step]]:
-    """Let agents learn in turns; yield each round, and write the run after the last one.
-
-    During a round (one step of each agent), other measurements are kept off the machine.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-    contestants : mapping of str to Contestant
-        If the servers are live, each contestant needs its own.
-    workload : Workload
-        All contestants get the same arrivals.
-    episodes : int
-        This is the number of rounds.
-    seed : int
-        It sets the arrivals and the order within a round, which is random.
-    requests : int
-        Of an episode.
-    notes : mapping, optional
-        These are further entries of `run.json`.
-    """
-    import pandas as pd
-
-    served = {name: Served(one.server) for name, one in contestants.items()}
-    runs: dict[str, Iterator[Step]] = {}
-    for name, (_, agent, guard) in contestants.items():
-        drawn = draw_run(workload, episodes, requests, np.random.default_rng(seed))
-        what = served[name], agent, *drawn, MeanLatency()
-        runs[name] = learning_steps(*what) if guard is None else guarded_steps(*what, guard)
-    rows = []
-    for number in range(episodes):
-        order = np.random.default_rng([seed, number]).permutation(sorted(runs)).tolist()
-        with exclusive():
-            turn = {name: next(runs[name]) for name in order}
-        rows += [_row(name, turn[name], i, served[name].taken()) for i, name in enumerate(order)]
-        yield turn
-    write_csv(pd.DataFrame(rows), folder / STEPS)
-    about = {"episodes": episodes, "requests": requests, "seed": seed, "workload": repr(workload)}
-    description = {
-        "schema": SCHEMA,
-        "recorded": datetime.now(UTC).date().isoformat(),
-        "machine": describe_machine(),
-        "what": about | {"contestants": sorted(contestants)},
-        "best": {name: contestants[name].agent.best(turn[name].load) for name in sorted(turn)},
-        **(notes or {}),
-    }
-    write_atomically(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
-
-
-def _row(name: str, step: Step, order: int, served: list[Episode]) -> dict[str, Any]:
-    """Return the row of a step; `served` has the trial and what served the rest after it."""
-    if not step.episode.valid:  # the budget ended, and no valid episode came
-        served = [step.episode, *served]
-    micros = np.rint(1e6 * np.concatenate([one.latency for one in served])).astype(np.int64)
-    parts = step.parts if isinstance(step, GuardedStep) else []
-    lost = sum(part.bad for part in parts if part.ended == "crashed")
-    return {
-        "contestant": name,
-        "episode": step.number,
-        "order": order,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "load_per_s": f"{step.load:.3f}",
-        "knobs": json.dumps(step.configuration),
-        "switch_s": f"{sum(one.info.get('switch_s', 0.0) for one in served):.2f}",
-        "restarts": sum(bool(one.info.get("restarted")) for one in served),
-        "invalid": step.invalid,
-        "ended": parts[0].ended if parts else "",
-        "mean_s": f"{micros.mean() / 1e6:.6f}",
-        "failed": lost + sum(int(one.failed.sum()) for one in served),
-        "latencies_us": " ".join(map(str, micros)),
-    }
-
-
-# --- several runs together ------------------------------------------------------------------------
 
 
 def read_live_runs(folder: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], pd.DataFrame]:
@@ -196,13 +44,11 @@ def read_live_runs(folder: str | os.PathLike[str]) -> tuple[list[dict[str, Any]]
 
     files = {int(file.parent.name): file for file in Path(folder).glob(f"[0-9]*/{DESCRIPTION}")}
     if not files:
-        raise DataError(f"{folder}: no run; record one with `python -m rrl.studies.live_phases`")
+        raise DataError(f"{folder}: no run; restore it")
     descriptions, tables = [], {}
     for number, file in sorted(files.items()):
         try:
             description = read_json(file)
-            if not description.get("complete", True):
-                raise ValueError("an earlier version stopped in the middle of this run")
             text = {"latencies_us": str, "knobs": str}
             table = pd.read_csv(file.with_name(STEPS), dtype=text)
             table["latency_s"] = [

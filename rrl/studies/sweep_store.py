@@ -13,14 +13,14 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rrl.recording.profile import DESCRIPTION, EPISODES
-from rrl.recording.replay import replayed
 from rrl.studies.behaviour import label, problem_name
 from rrl.studies.days import KNOWING, Arrays, Day
 from rrl.studies.problems import SURFACES, half_of
@@ -43,9 +43,6 @@ Run = Setting | Day | TruthOf
 
 Entry = tuple[Any, Key]
 """A line of the index: what was run (a `Run`, or a table), and its key."""
-
-MISSING: Key = ("is not stored",)
-"""The change of a result that is not in the index, or whose file is gone."""
 
 
 def run_name(what: Run) -> str:
@@ -83,20 +80,24 @@ def _words(part: Any) -> str:
 
 def run_key(what: Run, data: str) -> Key:
     """Return what a result depends on, besides the setting, the day or the truth itself."""
-    problem = problem_name(what.testbed)
+    names = ["judge truth"] if isinstance(what, TruthOf) else ["judge loop"]
     if isinstance(what, Day):
-        names: Key = problem, "problem day", "judge loop"
-        judged = Path(data) / half_of(what.testbed)[0] / EPISODES
-        read: Key = (f"data {digest(judged)[:12]}",) if judged.exists() else ()
+        names.append("problem day")
     else:
         load = "Poisson" if isinstance(what.load, int | float) else what.load[0]
-        is_truth = isinstance(what, TruthOf)
-        judge = ("judge truth",) if is_truth else ("judge loop", "judge objectives")
-        names = problem, f"load {load}", *judge
-        read = data_key(what.testbed, data, judged=is_truth)
+        names.append(f"load {load}")
+    if isinstance(what, Setting):
+        names.append("judge objectives")
     if not isinstance(what, TruthOf) and what.agent != KNOWING:
-        names = (f"agent {what.agent}", *names)
-    return (*map(label, names), *read, packages())
+        names.append(f"agent {what.agent}")
+    return key_of(names, [what.testbed], data)
+
+
+def key_of(names: Iterable[str], testbeds: Sequence[str], data: str) -> Key:
+    """Return the key of what depends on behaviours, such as ``"agent rrl"``, and on testbeds."""
+    problems = dict.fromkeys(map(problem_name, testbeds))
+    read = dict.fromkeys(key for testbed in testbeds for key in data_key(testbed, data))
+    return (*map(label, (*names, *problems)), *read, packages())
 
 
 def packages() -> str:
@@ -105,17 +106,24 @@ def packages() -> str:
     return f"packages {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def data_key(testbed: str, data: str, judged: bool) -> Key:
-    """Return the digest of the data of a testbed: what is replayed, or all of the recording."""
-    name, half = half_of(testbed)
-    where = Path(data) / name
-    if where.is_dir() and judged:
-        read = "".join(digest(where / file) for file in (DESCRIPTION, EPISODES))
-        return (f"data {hashlib.sha256(read.encode()).hexdigest()[:12]}",)
+def data_key(testbed: str, data: str) -> Key:
+    """Return the digest of the data of a testbed: the plan and the episodes of a recording."""
+    name, _ = half_of(testbed)
+    where, surfaces = Path(data) / name, Path(data) / "surfaces" / "surfaces.npz"
     if where.is_dir():
-        return (f"data {replayed(where, half)[:12]}",)
-    surfaces = Path(data) / "surfaces" / "surfaces.npz"
-    return (f"data {digest(surfaces)[:12]}",) if name in SURFACES and surfaces.exists() else ()
+        files = where / DESCRIPTION, where / EPISODES
+        read = _recording(*files, *(file.stat().st_mtime_ns for file in files))
+    elif name in SURFACES and surfaces.exists():
+        read = digest(surfaces)
+    else:
+        return ()
+    return (f"data {read[:12]}",)
+
+
+@lru_cache(maxsize=64)
+def _recording(description: Path, episodes: Path, *_changed: int) -> str:
+    plan = json.dumps(read_json(description)["plan"], sort_keys=True)
+    return hashlib.sha256((plan + digest(episodes)).encode()).hexdigest()
 
 
 # --- the files ------------------------------------------------------------------------------------
@@ -161,7 +169,7 @@ class Store:
     def changes(self, name: str, key: Key) -> Key:
         """Return what is new in a key since a result was stored; empty if the result is present."""
         if name not in self.index or not self.path(name).exists():
-            return MISSING
+            return ("is not stored",)
         new = set(key) ^ set(self.index[name][1])
         return tuple(sorted(new & set(key) or new))
 

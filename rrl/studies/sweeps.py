@@ -44,11 +44,25 @@ SEEDS_PER_PIECE = 5
 
 
 class Task(NamedTuple):
-    """A piece to compute: the name of its file, and what computes it."""
+    """A piece to compute.
 
-    key: str
+    Parameters
+    ----------
+    about : tuple
+        All that the arrays depend on, besides the installed packages; JSON can write it.
+    function : callable
+    arguments : tuple
+    """
+
+    about: tuple[Any, ...]
     function: Callable[..., Arrays]
     arguments: tuple[Any, ...]
+
+    @property
+    def file(self) -> str:
+        """The name of the piece's file; the installed versions count here, not those locked."""
+        text = json.dumps([self.about, installed(NUMERICAL)], sort_keys=True)
+        return f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
 
 
 class Sweep:
@@ -135,33 +149,32 @@ class Sweep:
     def tasks(self, what: Run) -> list[Task]:
         """Return the tasks of a setting, a day or a truth: one for each of its pieces."""
         key, run = run_key(what, self.data), RUNNERS[type(what)]
-        return [Task(piece_key(one, key), run, (one, self.data)) for one in pieces_of(what)]
+        return [Task((one, key), run, (one, self.data)) for one in pieces_of(what)]
 
-    def compute(self, tasks: Sequence[Task], progress: bool = True) -> dict[str, Arrays]:
-        """Return the pieces by key; those that are not in the folder of pieces are computed."""
+    def compute(self, tasks: Sequence[Task], progress: bool = True) -> list[Arrays]:
+        """Return the piece of each task; those that are not in the folder are computed."""
         from joblib import Parallel, delayed
 
-        files = {task.key: self.folder / f"{task.key}.npz" for task in tasks}
-        missing = {task.key: task for task in tasks if not files[task.key].exists()}.values()
+        files = [self.folder / task.file for task in tasks]
+        every = dict(zip(files, tasks, strict=True)).items()
+        missing = [(file, task) for file, task in every if not file.exists()]
+        random.Random(0).shuffle(missing)  # pieces differ in length: the time left is by their mean
         self.folder.mkdir(parents=True, exist_ok=True)
         if missing:
             how: dict[str, Any] = {"return_as": "generator_unordered", "max_nbytes": None}
-            done = Parallel(n_jobs=self.workers, **how)(delayed(_call)(task) for task in missing)
-            # By the mean speed of all pieces: they differ in length, and their order is random.
-            for key, arrays in tqdm(
+            done = Parallel(n_jobs=self.workers, **how)(delayed(_call)(*one) for one in missing)
+            for path, arrays in tqdm(
                 done, "sweep", len(missing), unit="piece", smoothing=0, disable=not progress
             ):
-                with replacing(files[key]) as file:
+                with replacing(path) as file:
                     np.savez_compressed(file, **arrays)
-        return {key: read_arrays(file) for key, file in files.items()}
+        return [read_arrays(file) for file in files]
 
     def computed(self, wanted: Iterable[Run]) -> dict[Run, Arrays]:
         """Compute settings, days or truths, also stored ones; existing pieces are not run again."""
         tasks = {what: self.tasks(what) for what in wanted}
-        every = [task for some in tasks.values() for task in some]
-        random.Random(0).shuffle(every)  # pieces differ in length, and the time left is that of all
-        pieces = self.compute(every)
-        parts = {what: [pieces[task.key] for task in some] for what, some in tasks.items()}
+        pieces = iter(self.compute([task for some in tasks.values() for task in some]))
+        parts = {what: [next(pieces) for _ in some] for what, some in tasks.items()}
         return {
             what: {name: np.concatenate([one[name] for one in some]) for name in some[0]}
             for what, some in parts.items()
@@ -200,21 +213,9 @@ class Sweep:
         return Race(rows["chosen"].astype(np.int32), rows["recommended"].astype(np.int32), costs)
 
 
-def _call(task: Task) -> tuple[str, Arrays]:
+def _call(path: Path, task: Task) -> tuple[Path, Arrays]:
     with one_thread():
-        return task.key, task.function(*task.arguments)
-
-
-def piece_key(*about: Any) -> str:
-    """Return the name of a piece's file; the installed versions count here, not those locked.
-
-    Parameters
-    ----------
-    *about
-        All that the piece depends on; JSON can write it.
-    """
-    text = json.dumps([about, installed(NUMERICAL)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return path, task.function(*task.arguments)
 
 
 # --- Pieces: what a worker process runs -----------------------------------------------------------

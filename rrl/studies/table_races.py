@@ -23,7 +23,7 @@ from rrl.studies.outcomes import measures, medians
 from rrl.studies.problems import SurfaceServer, surface
 from rrl.studies.race import race
 from rrl.studies.scenario import Scenario
-from rrl.studies.sweeps import Sweep, Task, piece_key
+from rrl.studies.sweeps import Sweep, Task
 from rrl.support.errors import DataError
 from rrl.support.provenance import version
 
@@ -126,10 +126,10 @@ def race_tables(
     sweep = Sweep((), build=build, workers=jobs)
     done = sweep.compute(list(tasks.values()), progress)
     rows, failed = [], dict[tuple[str, str], str]()
-    for key, task in tasks.items():
-        if FAILED in (found := done[task.key]):
+    for (key, task), found in zip(tasks.items(), done, strict=True):
+        if FAILED in found:
             failed.setdefault(key[:2], str(found[FAILED]))  # the other seeds say the same
-            (sweep.folder / f"{task.key}.npz").unlink(missing_ok=True)  # the next race tries again
+            (sweep.folder / task.file).unlink(missing_ok=True)  # the next race tries again
         else:
             rows.append((*key, *(found[name].item() for name in MEASURED)))
     for (table, agent), reason in failed.items():
@@ -143,8 +143,8 @@ def _task(where: Scenario, agent: str, seed: int, episodes: int) -> Task:
     assert isinstance(where.server, SurfaceServer)
     table = hashlib.sha256(where.space.fingerprint.encode() + where.cost.tobytes()).hexdigest()
     versions = [version(name) for name in (f"agent {agent}", "judge loop", "judge measures")]
-    about = table, where.server.noise, agent, versions, seed, episodes
-    return Task(piece_key("table", about), _run, (where, agent, seed, episodes))
+    about = "table", table, where.server.noise, agent, versions, seed, episodes
+    return Task(about, _run, (where, agent, seed, episodes))
 
 
 def _run(where: Scenario, agent: str, seed: int, episodes: int) -> Arrays:

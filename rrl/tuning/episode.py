@@ -143,6 +143,11 @@ class Episode:
         if not np.all(self.latency >= 0):
             raise ValueError("latencies must be numbers of seconds, at least 0 (NaN is not one)")
 
+    def __reduce__(self) -> tuple[type[Episode], tuple[Any, ...]]:
+        # Read-only mappings can neither be copied nor sent to another process.
+        arrays = self.arrivals, self.latency, self.status
+        return type(self), (dict(self.configuration), *arrays, self.valid, dict(self.info))
+
     def __len__(self) -> int:
         return len(self.arrivals)
 

@@ -1,13 +1,13 @@
 """The main loop: an agent asks, a server measures an episode, and the agent is told its cost.
 
-:func:`tune` runs the whole loop and returns its history. :func:`steps` yields one episode at a
-time: it draws the arrivals of a run (:func:`draw_run`) and starts :func:`learning_steps`.
+:func:`tune` runs the whole loop and returns its history: it draws the arrivals of a run
+(:func:`draw_run`), and :func:`learning_steps` yields one episode at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -54,43 +54,6 @@ class Step:
     next_load: float
 
 
-def steps(
-    server: Server,
-    agent: Agent,
-    workload: Workload,
-    episodes: int,
-    rng: np.random.Generator,
-    *,
-    requests: int = 100,
-    objective: Objective | None = None,
-) -> Iterator[Step]:
-    """Let `agent` learn on `server`; yield each episode after the agent is told its cost.
-
-    Parameters
-    ----------
-    server, agent, workload, episodes, rng, requests, objective
-        See :func:`rrl.tune`.
-
-    Raises
-    ------
-    ValueError
-        If `episodes` is below 1.
-    ServerError
-        If the server fails permanently, or too many episodes in a row are invalid.
-
-    Examples
-    --------
-    >>> from rrl import RRL, Poisson, TableServer
-    >>> server = TableServer({"threads": [1, 2], "cost": [0.5, 0.25]}, ["threads"])
-    >>> agent = RRL(server.space, np.random.default_rng(1))
-    >>> run = steps(server, agent, Poisson(9.0), 9, np.random.default_rng(2))
-    >>> [(step.number, step.configuration, step.cost) for step in run][-1]
-    (8, {'threads': 2}, 0.25)
-    """
-    load, parts, server_rng = draw_run(workload, episodes, requests, rng)
-    return learning_steps(server, agent, load, parts, server_rng, objective or MeanLatency())
-
-
 def learning_steps(
     server: Server,
     agent: Agent,
@@ -99,10 +62,27 @@ def learning_steps(
     rng: np.random.Generator,
     objective: Objective,
 ) -> Iterator[Step]:
-    """Let `agent` learn from one episode for each of the `parts`, which are arrivals in seconds.
+    """Let `agent` learn on `server`; yield each episode after the agent is told its cost.
 
-    The agent sees the rate of the arrivals *before* an episode, never the true rate. The first
-    `load` is given.
+    The agent sees the rate of the arrivals *before* an episode, never the true rate.
+
+    Parameters
+    ----------
+    server, agent, objective
+        See :func:`tune`.
+    load, parts, rng
+        What :func:`draw_run` returns: the first load, the arrivals of each episode, and the
+        generator for the server.
+
+    Examples
+    --------
+    >>> from rrl import RRL, Poisson, TableServer
+    >>> server = TableServer({"threads": [1, 2], "cost": [0.5, 0.25]}, ["threads"])
+    >>> agent = RRL(server.space, np.random.default_rng(1))
+    >>> drawn = draw_run(Poisson(9.0), 9, 100, np.random.default_rng(2))
+    >>> run = learning_steps(server, agent, *drawn, MeanLatency())
+    >>> [(step.number, step.configuration, step.cost) for step in run][-1]
+    (8, {'threads': 2}, 0.25)
     """
     for number, arrivals in enumerate(parts):
         configuration = agent.ask(load)
@@ -150,37 +130,31 @@ def draw_run(
     return shown_load(next(parts)), parts, server_rng
 
 
-@dataclass
-class Run:
-    """The history of a tuning run, with one entry per episode.
+class Run(list[Step]):
+    """The history of a tuning run: its episodes in their order."""
 
-    Parameters
-    ----------
-    configurations : list of configuration
-        The configurations that served.
-    costs : list of float
-        The costs that the agent was told, in the objective's unit (seconds for a latency).
-    loads : list of float
-        The loads that the agent was shown: estimated requests per second.
-    recommended : list of configuration
-        The configurations that the agent would have deployed after each episode.
-    invalid : int
-        Number of episodes that were dropped and measured again.
-    """
+    def __repr__(self) -> str:
+        return f"Run({len(self)} episodes)"
 
-    configurations: list[Configuration] = field(default_factory=list)
-    costs: list[float] = field(default_factory=list)
-    loads: list[float] = field(default_factory=list)
-    recommended: list[Configuration] = field(default_factory=list)
-    invalid: int = 0
+    @property
+    def configurations(self) -> list[Configuration]:
+        """The configurations that served."""
+        return [step.configuration for step in self]
 
-    def __len__(self) -> int:
-        return len(self.costs)
+    @property
+    def costs(self) -> list[float]:
+        """The costs that the agent was told, in the objective's unit (seconds for a latency)."""
+        return [step.cost for step in self]
+
+    @property
+    def recommended(self) -> list[Configuration]:
+        """The configurations that the agent would have deployed after each episode."""
+        return [step.recommended for step in self]
 
     @property
     def best(self) -> Configuration:
         """The configuration to deploy at the end."""
-        return self.recommended[-1]
+        return self[-1].recommended
 
 
 def tune(
@@ -234,12 +208,5 @@ def tune(
     >>> run.best, len(run)
     ({'threads': 3}, 40)
     """
-    run = Run()
-    every = steps(server, agent, workload, episodes, rng, requests=requests, objective=objective)
-    for step in every:
-        run.invalid += step.invalid
-        run.configurations.append(dict(step.configuration))
-        run.costs.append(step.cost)
-        run.loads.append(step.load)
-        run.recommended.append(dict(step.recommended))
-    return run
+    drawn = draw_run(workload, episodes, requests, rng)
+    return Run(learning_steps(server, agent, *drawn, objective or MeanLatency()))

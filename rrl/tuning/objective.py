@@ -8,7 +8,6 @@ one violation. So no configuration can look fast because it rejects requests.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -162,41 +161,3 @@ class SLOViolations:
 
     def __str__(self) -> str:
         return f"slo:{self.target_s:.15g}"
-
-
-@dataclass(frozen=True)
-class Weighted:
-    """A weighted sum of objectives; each objective counts failures in its own way.
-
-    Parameters
-    ----------
-    terms : sequence of (float, Objective)
-        The weights and their objectives. Weights are at least 0 and not all 0.
-
-    Raises
-    ------
-    ValueError
-        If there is no term or a weight is out of range.
-
-    Examples
-    --------
-    >>> both = Weighted([(1.0, MeanLatency()), (0.5, SLOViolations(0.1))])
-    >>> both(Episode({}, [0.0, 0.1], [0.05, 0.15], [0, 0])), str(both)
-    (0.35, '1*mean+0.5*slo:0.1')
-    """
-
-    terms: Sequence[tuple[float, Objective]]
-
-    def __post_init__(self) -> None:
-        terms = tuple((float(weight), term) for weight, term in self.terms)
-        object.__setattr__(self, "terms", terms)  # the dataclass is frozen
-        weights = [weight for weight, _ in terms]
-        if not weights or not all(0 <= weight < np.inf for weight in weights) or not any(weights):
-            raise ValueError(f"weights must be at least 0 and not all 0, got {weights}")
-
-    def __call__(self, episode: Episode) -> float:
-        """Return the cost of an episode."""
-        return float(sum(weight * term(episode) for weight, term in self.terms))
-
-    def __str__(self) -> str:
-        return "+".join(f"{weight:.15g}*{term}" for weight, term in self.terms)

@@ -6,7 +6,7 @@ import re
 
 from rrl.support.errors import UsageError
 from rrl.tuning.constrained import Constrained
-from rrl.tuning.objective import MeanLatency, Objective, Percentile, SLOViolations, Weighted
+from rrl.tuning.objective import MeanLatency, Objective, Percentile, SLOViolations
 from rrl.tuning.presets import CPUS
 from rrl.tuning.slo import parse_slo
 
@@ -20,8 +20,8 @@ def parse_objective(name: str, most_cpus: int | None = None) -> Objective:
     ----------
     name : str
         The name is ``mean``; ``p`` and a percentile, as in ``p99.9``; ``slo:`` and a time in
-        seconds, as in ``slo:0.1``; or a weighted sum of these, as in ``0.7*mean+0.3*p99``. Or it is
-        the fewest CPUs that keep a service-level objective, as in ``cpus with p99<80ms``.
+        seconds, as in ``slo:0.1``; or it asks for the fewest CPUs that keep a service-level
+        objective, as in ``cpus with p99<80ms``.
     most_cpus : int, optional
         The highest number of CPUs of any configuration, see
         :func:`rrl.tuning.constrained.most_cpus`. The fewest CPUs need it.
@@ -38,8 +38,6 @@ def parse_objective(name: str, most_cpus: int | None = None) -> Objective:
     --------
     >>> parse_objective("mean"), parse_objective("p99").q, parse_objective("slo:0.1").target_s
     (MeanLatency(), 99.0, 0.1)
-    >>> str(parse_objective("mean + 0.5*slo:0.1"))
-    '1*mean+0.5*slo:0.1'
     >>> str(parse_objective("cpus with p99 < 80ms", most_cpus=2))
     'cpus with p99<80ms'
     """
@@ -49,23 +47,13 @@ def parse_objective(name: str, most_cpus: int | None = None) -> Objective:
         if most_cpus is None:
             raise UsageError(f"objective {name!r} needs a knob such as --knob cpus=1,2")
         return Constrained(kept, most_cpus)
-    parts = re.sub(r"\s", "", name).split("+")
-    terms = [_term(part, name) for part in parts]
-    return terms[0][1] if len(terms) == 1 and "*" not in name else Weighted(terms)
-
-
-def _term(part: str, name: str) -> tuple[float, Objective]:
-    weight, times, kind = part.rpartition("*")
-    weight = weight if times else "1"
-    if re.fullmatch(_NUMBER, weight):
-        scale = float(weight)
-        if kind == "mean":
-            return scale, MeanLatency()
-        if re.fullmatch("p" + _NUMBER, kind):
-            return scale, Percentile(float(kind[1:]))
-        if re.fullmatch("slo:" + _NUMBER, kind):
-            return scale, SLOViolations(float(kind[4:]))
+    kind = name.strip()
+    if kind == "mean":
+        return MeanLatency()
+    if re.fullmatch("p" + _NUMBER, kind):
+        return Percentile(float(kind[1:]))
+    if re.fullmatch("slo:" + _NUMBER, kind):
+        return SLOViolations(float(kind[4:]))
     raise ValueError(
-        f"unknown objective {name!r}: use mean, p99, slo:SECONDS, a sum such as mean+0.5*p99, or "
-        "'cpus with p99<80ms'"
+        f"unknown objective {name!r}: use mean, p99, slo:SECONDS or 'cpus with p99<80ms'"
     )

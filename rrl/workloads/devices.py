@@ -18,6 +18,9 @@ import numpy as np
 
 from rrl.workloads.workload import Times, Workload, check_size, positive
 
+SIGMA = 0.6  # sd of the logarithm of an uplink's delay
+LONGEST_S = 10.0  # longest delay of an uplink
+
 
 @dataclass(frozen=True)
 class Cameras:
@@ -169,7 +172,7 @@ class Reconnects:
 class Delayed:
     """A workload behind an uplink: each request is delayed, so requests overtake each other.
 
-    Delays are lognormal and independent, and a longer one than `longest` is cut to it. The
+    Delays are lognormal and independent, and a longer one than `LONGEST_S` is cut to it. The
     workload gives the sending times. No request is on its way at time 0. Independent delays leave
     a Poisson workload a Poisson workload (the displacement theorem), but they spread a burst that
     is shorter than they are.
@@ -179,53 +182,34 @@ class Delayed:
     workload : Workload
         When the devices send.
     median : float
-        Median delay in seconds.
-    sigma : float
-        Standard deviation of the logarithm of the delay, at least 0.
-    longest : float
-        Longest delay in seconds, at least the median.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is out of its range.
+        Median delay in seconds, at most `LONGEST_S`.
 
     References
     ----------
     The median is the latency of an NB-IoT network that Ugwuanyi et al. measured, "Survey of IoT
     for Developing Countries", Electronics 10(18) 2224, 2021. The longest delay is the limit of
-    3GPP TR 38.913 for infrequent small packets, 10 s. Assumed: the lognormal form, and its sigma.
+    3GPP TR 38.913 for infrequent small packets. Assumed: the lognormal form, and its `SIGMA`.
 
     Examples
     --------
     >>> from rrl import Poisson
-    >>> late = Delayed(Poisson(10.0), median=0.84, sigma=0.6, longest=10.0)
+    >>> late = Delayed(Poisson(10.0), median=0.84)
     >>> late.rate, len(late.arrivals(50, np.random.default_rng(0)))
     (10.0, 50)
     """
 
     workload: Workload
     median: float = 0.837
-    sigma: float = 0.6
-    longest: float = 10.0
 
     def __post_init__(self) -> None:
         positive("median", self.median, "s")
-        if not (math.isfinite(self.sigma) and self.sigma >= 0):
-            raise ValueError(f"sigma {self.sigma}: must be at least 0")
-        if not self.median <= self.longest < math.inf:
-            raise ValueError(
-                f"longest {self.longest} s: must be finite and at least the median {self.median} s"
-            )
+        if self.median > LONGEST_S:
+            raise ValueError(f"median {self.median} s: must be at most {LONGEST_S:g} s")
 
     @property
     def rate(self) -> float:
         """Long-run mean requests per second."""
         return self.workload.rate
-
-    def delays(self, n: int, rng: np.random.Generator) -> Times:
-        """Delays of `n` requests in the order of their sending: seconds, shape (n,)."""
-        return np.minimum(self.median * np.exp(self.sigma * rng.standard_normal(n)), self.longest)
 
     def arrivals(self, n: int, rng: np.random.Generator) -> Times:
         """Times of the first `n` requests: seconds, sorted, shape (n,)."""
@@ -234,7 +218,8 @@ class Delayed:
 
         def draw(requests: int) -> tuple[Times, float]:
             sent = self.workload.arrivals(requests, np.random.default_rng(of_workload))
-            delay = self.delays(requests, np.random.default_rng(of_delays))
+            normal = np.random.default_rng(of_delays).standard_normal(requests)
+            delay = np.minimum(self.median * np.exp(SIGMA * normal), LONGEST_S)
             return sent + delay, float(sent[-1])
 
         return _first(n, n + math.ceil(2 * self.rate * self.median), draw)

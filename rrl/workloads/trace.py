@@ -67,7 +67,7 @@ class Trace:
         return self.times[:n].copy()
 
 
-def read_trace(path: str | Path, column: str | None = None) -> Trace:
+def read_trace(path: str | Path) -> Trace:
     r"""Read a CSV file of timestamps.
 
     Parameters
@@ -75,9 +75,7 @@ def read_trace(path: str | Path, column: str | None = None) -> Trace:
     path : str or Path
         UTF-8 text with one request per line. Lines end with LF or CRLF, blank lines are ignored,
         and a header is optional. A time is a number of seconds or an ISO 8601 date and time. A date
-        and time without an offset counts as UTC.
-    column : str, optional
-        Name of the time column in the header. By default, it is the only column, or the one with a
+        and time without an offset counts as UTC. The times are the only column, or the one with a
         name of `TIME_COLUMNS`.
 
     Returns
@@ -117,7 +115,7 @@ def read_trace(path: str | Path, column: str | None = None) -> Trace:
         raise DataError(f"{path} is empty: a trace needs one timestamp per line")
     first = table.iloc[0].tolist()
     names = [] if any(map(_begins_like_a_time, first)) else first
-    index = 0 if column is None and len(first) == 1 else _column(path, names, column)
+    index = 0 if len(first) == 1 else _column(path, names)
     try:
         return Trace(_times(path, table[index].iloc[int(bool(names)) :]))
     except DataError:
@@ -150,14 +148,13 @@ def _times(path: str | Path, cells: pd.Series) -> Times:
     return (dates - dates.iloc[0]).dt.total_seconds().to_numpy()  # microseconds remain
 
 
-def _column(path: str | Path, names: list[str], name: str | None) -> int:
+def _column(path: str | Path, names: list[str]) -> int:
     """Return the index of the time column; `names` are those of the header, if there is one."""
-    known = TIME_COLUMNS if name is None else (name,)
-    found = [i for i, own in enumerate(names) if (own if name else own.lower()) in known]
+    found = [i for i, name in enumerate(names) if name.lower() in TIME_COLUMNS]
     if len(found) == 1:
         return found[0]
     has = f"the columns {', '.join(map(shown, names))}" if names else "no header"
     raise DataError(
-        f"{path} has {has}: exactly one column has to be {' or '.join(map(shown, known))} (name "
-        "another one by --time-column); write decimals with a point"
+        f"{path} has {has}: exactly one column has to be {' or '.join(map(shown, TIME_COLUMNS))}; "
+        "rename it, and write decimals with a point"
     )
