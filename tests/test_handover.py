@@ -238,6 +238,22 @@ def test_a_dropped_trial_does_not_wait_for_an_answer_of_the_kept_server(kept, mo
     assert not resumed
 
 
+def test_a_trial_to_which_calls_still_go_is_stopped_at_once(kept, monkeypatch):
+    """Envoy has not taken the change; it sends again what the trial has not answered."""
+    trial, paused = kept.configure(OTHER), []
+
+    def refuse():
+        raise ServerError("Envoy does not take a change")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept._envoy, "route", refuse)
+        patch.setattr(trial, "pause", lambda: paused.append(True))
+        kept._drop()
+    assert not trial.alive
+    assert not paused
+    kept._envoy.route()
+
+
 @pytest.mark.long
 def test_a_trial_is_stopped_by_the_requests_of_others_alone(kept):
     """Two own requests in 20 s say nothing, but the clients wait for a batch to fill."""

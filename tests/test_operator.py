@@ -273,7 +273,7 @@ def test_only_whole_rounds_have_costs_and_what_was_stopped_is_not_deployed(
     assert slo["default"]["value_s"] == 0.05
     if why == "crash":
         assert slo["recommended"] is None
-    else:  # the two late ones are known, and the third one is not
+    else:  # two waited for 0.9 s at least
         assert slo["recommended"]["value_s"] == (0.02 if whole else 0.9)
         assert slo["recommended"]["word"] == ("undecided" if whole else "missed")
     check_result(result)
@@ -282,11 +282,20 @@ def test_only_whole_rounds_have_costs_and_what_was_stopped_is_not_deployed(
 def test_an_slo_is_not_met_if_a_round_was_stopped(tmp_path):
     """Nothing is known of its requests, and those of the other rounds are all fast."""
     mine = job(space=NARROW, rounds=15, requests=50)
-    server = Service(slow_from=mine.episodes + 18, why="budget")
-    server.late_s = 0.0
-    slo = operate(mine, server, tmp_path).result()["slo"]
-    assert (slo["by"], slo["recommended"]["high_s"]) == ("recommended", 0.02)
-    assert slo["recommended"]["word"] == "undecided"
+    whole = Service(slow_from=mine.episodes + 30)
+    assert operate(mine, whole, tmp_path / "whole").result()["slo"]["recommended"]["word"] == "met"
+    stopped = Service(slow_from=mine.episodes + 28, why="budget")
+    stopped.late_s = 0.0
+    slo = operate(mine, stopped, tmp_path / "stopped").result()["slo"]
+    assert (slo["by"], slo["recommended"]["word"]) == ("recommended", "undecided")
+
+
+def test_a_late_request_beside_open_ones_does_not_miss_an_slo(tmp_path):
+    """The trial was stopped before the open ones were late, and nobody knows what they become."""
+    mine = job(space=NARROW, rounds=15, slo=parse_slo("mean<100ms"))
+    server = Service(slow_from=mine.episodes, why="budget")
+    server.late_s = 0.11
+    assert operate(mine, server, tmp_path).result()["slo"]["recommended"]["word"] == "undecided"
 
 
 def test_what_whole_rounds_call_worse_is_worse_also_if_it_is_stopped_later(tmp_path):
@@ -318,7 +327,7 @@ def test_an_slo_that_the_default_misses_is_missed_whatever_ends_the_comparison(w
 @pytest.mark.parametrize(
     ("rounds", "seconds", "remedy"),
     [
-        (5, 0.02, r"use more --rounds \(a verdict needs 8 or more\): the recommended"),
+        (5, 0.02, r"use more --rounds \(a verdict needs 8 rounds or more\): the recommended"),
         (5, 0.2, "lower the load"),  # no configuration meets it
         (0, 0.02, "use a larger --budget .*: the recommended"),
     ],
@@ -335,7 +344,8 @@ def test_if_only_the_default_misses_the_slo_more_rounds_are_the_remedy(
     result = run.result()
     text = report(mine, result, tmp_path)
     assert "SLO p99<100ms: missed by the default configuration" in text
-    assert ("by the recommended configuration" in text) == bool(rounds)
+    word = "missed" if seconds > 0.1 else "undecided"  # a p99 of so few requests is not certain
+    assert f"SLO p99<100ms: {word} by the recommended configuration" in text
     with pytest.raises(UnstableError, match=remedy):
         check_result(result)
 

@@ -169,6 +169,8 @@ def test_costs_of_zero_have_a_verdict_but_no_ratio(ours, theirs, verdict):
         ([0.5] * 8 + [None], "better", 0.5),  # a decision is final
         ([0.8, 1.25] * 4 + [None], "no difference shown", 1.0),  # one round decides nothing
         ([None] * 7, "no difference shown", None),
+        ([1.01, 1.03, 1.02, 1.05, 1.04, 1.07, 1.06, None], "no difference shown", 1.04),
+        ([1.01, 1.03, 1.02, 1.05, 1.04, 1.07, 1.06, 1.04, None], "worse", 1.04),
     ],
 )
 def test_a_round_without_a_cost_counts_as_lost(ratios, verdict, median):
@@ -176,6 +178,12 @@ def test_a_round_without_a_cost_counts_as_lost(ratios, verdict, median):
     result = judge_costs(pairs)
     assert result["verdict"] == verdict
     assert (result["ratio"] or {}).get("median") == pytest.approx(median)
+    assert (result["ratio"] or {"low": None})["low"] is None, "the whole ones are a selection"
+
+
+def test_a_lost_round_beside_costs_of_zero_warns_of_nothing():
+    pairs = [{"default": 0.0, "recommended": 0.0}] * 3 + [{"default": 0.0}]
+    assert judge_costs(pairs) == {"verdict": "no difference shown", "ratio": None}
 
 
 def test_the_loop_may_stop_when_the_answer_is_clear():

@@ -232,9 +232,10 @@ def _gain(job: Job, result: dict[str, Any]) -> str:
 
 def _longer(result: dict[str, Any]) -> str:
     """Say which options let the comparison show a difference."""
-    if result["admits_more"]:
-        return f"use more --rounds (a verdict needs {FEWEST} or more)"
-    return f"use a larger --budget (a verdict needs {FEWEST} rounds or more)"
+    all_measured = result["rounds"] + result["lost"] >= result["planned"]
+    options = ["more --rounds"] * (all_measured or result["admits_more"])
+    options += ["a larger --budget"] * (not result["admits_more"])
+    return f"use {' and '.join(options)} (a verdict needs {FEWEST} rounds or more)"
 
 
 def _harm_lines(job: Job, result: dict[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from rrl.core.knob import Configuration
 from rrl.operating.job import Job
 from rrl.operating.sequential import symmetric_interval
-from rrl.tuning.episode import MEMORY, Episode, Status
+from rrl.tuning.episode import MEMORY, Episode
 from rrl.tuning.guard import Guard, GuardedStep, Trial
 from rrl.tuning.slo import join
 from rrl.workloads.workload import Poisson
@@ -45,15 +45,17 @@ def judge_costs(costs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     At most 5 % of the runs in which the two do not differ ever get a verdict, even if each one is
     judged after every round and rounds are added later. No verdict is possible before round 8.
 
-    A round in which the recommendation has no cost counts as lost: the rounds with late requests
-    are those that the watch stops, so without them the others would look too good.
+    A round in which the recommendation has no cost counts as lost, when "better" is asked: the
+    rounds with late requests are those that the watch stops, so without them the others would look
+    too good. For "worse", only whole rounds count, because no default is ever stopped.
 
     Returns
     -------
     dict
         ``ratio`` has the typical ratio of the paired costs (recommended / default) of whole rounds
         as ``median``, and the ends ``low`` and ``high`` of its 95 % interval. An end is None if
-        nothing limits it yet, and the ratio is None if a cost is 0, or if no round is whole.
+        nothing limits it yet or a round is lost, and the ratio is None if a cost is 0, or if no
+        round is whole.
         ``verdict`` is "better", "worse" or "no difference shown".
 
     Examples
@@ -65,12 +67,17 @@ def judge_costs(costs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     theirs, ours = (np.array([one.get(name, np.inf) for one in costs]) for name in NAMES)
     with np.errstate(divide="ignore", invalid="ignore"):  # the same rule for costs of 0: see FAR
         logs = np.where(ours == theirs, 0.0, np.clip(np.log(ours / theirs), -FAR, FAR))
-    _, low, high = symmetric_interval(logs)
-    verdict = "better" if high < 0 else "worse" if low > 0 else "no difference shown"
     whole = np.isfinite(ours)
-    if not whole.any() or not (ours * theirs)[whole].all():
+    if not whole.any():
+        return {"verdict": "no difference shown", "ratio": None}
+    better = symmetric_interval(logs)[2] < 0
+    of_whole = symmetric_interval(logs[whole])
+    verdict = "better" if better else "worse" if of_whole[1] > 0 else "no difference shown"
+    if not (ours[whole] * theirs[whole]).all():
         return {"verdict": verdict, "ratio": None}
-    parts = zip(("median", "low", "high"), symmetric_interval(logs[whole]), strict=True)
+    if not whole.all():  # chosen by their outcome, so their interval would be too short
+        of_whole = of_whole[0], -math.inf, math.inf
+    parts = zip(("median", "low", "high"), of_whole, strict=True)
     ratio = {name: math.exp(log) if math.isfinite(log) else None for name, log in parts}
     return {"verdict": verdict, "ratio": ratio}
 
@@ -91,10 +98,10 @@ def judge_slo(
 ) -> dict[str, Any] | None:
     """Judge a configuration by the job's SLO; None without one, or if nothing is known.
 
-    All that is known of its requests in the comparison counts, and those of a round count as one
-    episode, because they meet the same arrivals. The SLO is never met if one of its trials was
-    ended: the requests that are not known may be late. The episodes of the default in the tuning
-    count, too, if they had the same load.
+    All its requests in the comparison count, and those of a round are one episode, because they
+    meet the same arrivals. A request that was open when a trial was stopped counts with the time
+    until then. So the SLO is never met if a trial was ended: that request may be late. The episodes
+    of the default in the tuning count, too, if they had the same load.
     """
     if job.slo is None:
         return None
@@ -102,7 +109,7 @@ def judge_slo(
     for one in rounds:
         trials = [it for it in one.trials.values() if it.part.configuration == configuration]
         ended |= any(trial.part.ended for trial in trials)
-        if known := [part for it in trials if (part := _known(it, job.slo.target_s))]:
+        if known := [part for it in trials if (part := _known(it))]:
             served.append(join(known))
     if configuration == dict(job.default) and isinstance(job.workload, Poisson):
         served += [one.episode for one in steps if one.configuration == configuration]
@@ -112,17 +119,16 @@ def judge_slo(
     return found | {"word": "undecided"} if ended and found["word"] == "met" else found
 
 
-def _known(trial: Trial, late_s: float) -> Episode | None:
-    """Return the requests of a trial of which it is known whether they are late; None without any.
+def _known(trial: Trial) -> Episode | None:
+    """Return what is known of the requests of a trial: the least latencies if it was stopped.
 
-    A request that was cancelled counts if it was late already. Of a crash, nothing is known.
+    Of a crash, nothing is known.
     """
     one = trial.episode
-    known = (~one.cancelled | (one.latency > late_s)) & one.valid
-    if trial.part.ended == "crashed" or not known.any():
+    if trial.part.ended == "crashed" or not one.valid:
         return None
-    status = np.where(one.cancelled, Status.OK.value, one.status)
-    return Episode({}, one.arrivals[known], one.latency[known], status[known])
+    status = np.zeros(len(one), dtype=np.int64) if trial.part.ended else one.status
+    return Episode({}, one.arrivals, one.latency, status)
 
 
 def summarise(
@@ -136,8 +142,9 @@ def summarise(
         ``ratio`` and ``verdict`` are those of :func:`judge_costs`. The verdict is "the default" if
         the recommendation is the default, and "stopped" if it was stopped as too bad, or crashed.
         ``cost`` has the median cost of each of the two in whole rounds, or is None without any.
-        ``rounds`` is the number of whole rounds, and ``lost`` that of the others. ``admits_more``
-        says whether the guard admits another round with this budget. ``deploy`` is the
+        ``rounds`` is the number of whole rounds, and ``lost`` that of the others; ``planned`` says
+        how many there may be. ``admits_more`` says whether the guard admits another round with this
+        budget. ``deploy`` is the
         configuration to deploy: the recommended one if it is shown to be better, and otherwise the
         default. ``slo`` has what :func:`judge_slo` says of each of the two; ``by`` names the one to
         deploy. ``memory_bytes`` is the median resident memory of the server with each of the two,
@@ -157,6 +164,7 @@ def summarise(
         "episodes": len(steps),
         "rounds": len(whole),
         "lost": len(rounds) - len(whole),
+        "planned": job.rounds,
         "admits_more": rounds[-1].whole and guard.admits(recommended),
         "harm": {**guard.summary(), "ended": [asdict(p) for p in guard.parts if p.ended]},
     }

@@ -113,6 +113,7 @@ class HandoverServer(LiveServer):
         self._kept: Configuration | None = None
         self._kept_server: ModelServer | None = None
         self._trial: ModelServer | None = None
+        self._tried = False  # whether Envoy sends calls to the trial
         self._hang_s = self._timeout_s
         self._left = False
         self._alone = lock_port(self._folder, self.door.port)
@@ -266,7 +267,7 @@ class HandoverServer(LiveServer):
     def _open(self, kept: ModelServer) -> None:
         """Start Envoy in front of a kept server."""
         self.traffic.forget_open()
-        self._server = None  # a trial that runs gets no calls
+        self._server, self._tried = None, False  # a trial that runs gets no calls
         note_server(self._folder, kept)
         self._envoy.start(kept.address, kept.rest_address)
 
@@ -290,6 +291,7 @@ class HandoverServer(LiveServer):
             return
         trial.resume()
         self._envoy.point(TRIAL, trial.address, trial.rest_address)
+        self._tried = True
         self._envoy.route(self._canary if self._of_others else 1.0, self._hang_s)
 
     def _end_trial(self) -> None:
@@ -299,16 +301,23 @@ class HandoverServer(LiveServer):
         """
         if self._trial is None or self._route == KEPT:
             return
-        self._server = self._kept_server
-        self._envoy.route()
+        self._route_to_kept()
         self._drain(TRIAL)
         self._trial.pause()
+
+    def _route_to_kept(self) -> None:
+        """Send all predictions to the kept server from now on."""
+        self._server = self._kept_server
+        self._envoy.route()
+        self._tried = False
 
     def _stop_trial(self, grace_s: float = 10.0) -> None:
         """End the trial's process; the kept server answers what it has not begun to answer."""
         if self._trial is not None:
-            with suppress(ServerError, OSError):  # the disk may be full
-                self._let_finish(self._trial)
+            # If calls still go there: the sooner it ends, the sooner Envoy sends them again.
+            if not self._tried and self._envoy.process.alive:
+                with suppress(ServerError, OSError):  # the disk may be full
+                    self._let_finish(self._trial)
             self._trial.stop(grace_s)
             self._trial = None
 
@@ -330,8 +339,7 @@ class HandoverServer(LiveServer):
         """
         if self._route == TRIAL:
             with suppress(ServerError, OSError):  # Envoy may have ended, or the disk be full
-                self._server = self._kept_server
-                self._envoy.route()
+                self._route_to_kept()
             self._stop_trial(grace_s=0.0)  # the sooner its calls are sent again
         elif self._kept_server is not None and self._envoy.process.alive:  # else Envoy is to blame
             self._kept_server.stop()
@@ -341,7 +349,8 @@ class HandoverServer(LiveServer):
         """Let the trial, which gets no new calls, finish the answers that it has begun.
 
         An answer that was cut could not be sent again. A paused trial begins no other one, and then
-        the log says which have begun. If there are any, the trial goes on until they have ended.
+        the log says which have begun. If there are any, the trial goes on until they have ended, at
+        most for `HOLD_S` while other calls wait there, and for `DRAIN_S` otherwise.
         """
         own = trial.address.removeprefix("unix:"), trial.rest_address
         first = time.monotonic()
