@@ -160,17 +160,18 @@ class ObservedTraffic:
     def note(self, line: dict[str, Any]) -> None:
         """Take one line of the log."""
         known = self._open.get(line["id"])
-        if line["type"] == _START:
+        if not known and line["type"] != _END:  # it is new, or older than this object
             # Envoy tells the time of day. If a clock is set, only requests that are open then
             # get a wrong arrival.
             arrival = float(line["start_s"]) - time.time() + time.monotonic()
-            self._open[line["id"]] = call = Call(arrival, str(line["route"]))
-            self._calls.append(call)
-            self._mark += 1
-        elif known and line["type"] != _END:
+            known = self._open[line["id"]] = Call(arrival, str(line["route"]))
+            if line["type"] == _START:
+                self._calls.append(known)
+                self._mark += 1
+        if known and line["type"] not in (_START, _END):
             known.seen = known.arrival + 1e-3 * line["milliseconds"]
             known.by = str(line["host"]) if line["http"] else ""
-        elif known:
+        elif known and line["type"] == _END:
             del self._open[line["id"]]
             microseconds = line.get("seconds_us")
             if microseconds is None:  # the client left before an answer
