@@ -66,7 +66,7 @@ def test_a_dry_run_says_what_may_be_tried_and_touches_nothing(model, tmp_path, m
     assert "\n  batch_threads: 0, 2\n" in out
     assert "default, which serves first: inter_op 0, batch_threads 0" in out
     assert "at most 14 episodes of 20 requests: 7 s of load, each after at most one change" in out
-    assert "late (over 80 ms) or failed: at most 10 requests in trials" in out
+    assert "late (over 80 ms) or failed: trials add at most 10 requests to" in out
     assert "random values of x float32 (1, 2)" in out
     assert not (tmp_path / "out").exists()
 

@@ -276,7 +276,7 @@ class SelectedRadius(Region):
     Attributes
     ----------
     sizes : dict of int to RegionSize
-        What is known of the radius at each load level.
+        The selection of the radius at each load level, by the number of the level.
 
     Raises
     ------

@@ -35,7 +35,7 @@ LONGEST = 10  # length of the longest step of the walk
 LIMIT = 1.5  # a size of this many medians, or a larger one, makes the longest step
 GRID = 256  # candidates for the ends of an interval
 ZOOMS = 4  # how often the candidates next to an end are divided again
-FEWEST = 8  # rounds of a decision: so many equal signs have a chance that the budget allows
+FEWEST = 8  # rounds before the first decision: fewer equal signs are too likely by chance
 
 
 def budget(looks: int) -> float:

@@ -120,9 +120,9 @@ def judge_slo(
 
 
 def _known(trial: Trial) -> Episode | None:
-    """Return what is known of the requests of a trial: the least latencies if it was stopped.
+    """Return the requests of a trial as an episode; None after a crash.
 
-    Of a crash, nothing is known.
+    If the trial was stopped, the latencies are lower limits.
     """
     one = trial.episode
     if trial.part.ended == "crashed" or not one.valid:
@@ -144,12 +144,11 @@ def summarise(
         ``cost`` has the median cost of each of the two in whole rounds, or is None without any.
         ``rounds`` is the number of whole rounds, and ``lost`` that of the others; ``planned`` says
         how many there may be. ``admits_more`` says whether the guard admits another round with this
-        budget. ``deploy`` is the
-        configuration to deploy: the recommended one if it is shown to be better, and otherwise the
-        default. ``slo`` has what :func:`judge_slo` says of each of the two; ``by`` names the one to
-        deploy. ``memory_bytes`` is the median resident memory of the server with each of the two,
-        or None if it is not known. ``harm`` is what the guard says of all requests, and which
-        trials ``ended`` early.
+        budget. ``deploy`` is the configuration to deploy: the recommended one if it is shown to be
+        better, and otherwise the default. ``slo`` has what :func:`judge_slo` says of each of the
+        two; ``by`` names the one to deploy. ``memory_bytes`` is the median resident memory of the
+        server with each of the two, or None if it is not known. ``harm`` is what the guard says of
+        all requests, and which trials ``ended`` early.
     """
     whole = [one.costs for one in rounds if one.whole]
     recommended = dict(rounds[0].trials["recommended"].part.configuration)

@@ -72,9 +72,9 @@ def gains(saved: pd.DataFrame) -> str:
         f"{_both(saved, high, OURS, ' %')} of the mean latency of the server's default. At a {low} "
         f"load less can be saved: {_both(saved, low, OURS, ' %')}. The numbers "
         f"are geometric means over {many} recordings of the real runtime. The agents replayed one "
-        "half of each recording, and the other half judged them; the second number comes from "
-        "exchanged halves. An oracle deploys what is best by the half that judges. We looked up "
-        "the best simple rival after the results."
+        "half of each recording, and the other half judged them. For the second number, the "
+        "halves are exchanged. An oracle deploys the best configuration of the judging half. The "
+        "best simple rival was looked up after the results."
     )
 
 
