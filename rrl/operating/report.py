@@ -102,8 +102,8 @@ def plan_lines(job: Job, note: str) -> list[str]:
         f"over {LATE:g} times the default's p99, by its first {USUAL_EPISODES} episodes"
     )  # fmt: skip
     lines.append(
-        f"late ({late}) or failed: trials add at most {job.budget} requests to those of the default "
-        "alone (95 % sure)"
+        f"late ({late}) or failed: trials add at most {job.budget} requests to those of the "
+        "default alone (95 % sure)"
     )
     return [*lines, note] if note else lines
 
