@@ -76,6 +76,12 @@ def model(tmp_path_factory):
     return build_probe(tmp_path_factory.mktemp("models") / "probe")
 
 
+@pytest.fixture(autouse=True)
+def _heard(caplog):
+    """What a run says is heard, whatever an earlier test has set."""
+    caplog.set_level("INFO", "rrl")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _lock_and_temporary_files_of_its_own(tmp_path_factory):
     """Tests do not wait for a disk or for whoever measures on this machine, nor make them wait."""

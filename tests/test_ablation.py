@@ -22,10 +22,12 @@ def test_every_exchanged_part_is_in_the_ablation_and_no_agent_for_users():
     assert not set(ABLATED) & set(AGENTS)
 
 
-def test_an_agent_of_the_ablation_can_be_kept_in_a_file():
+def test_what_makes_an_agent_and_the_agent_can_be_sent_to_another_process():
     space = open_scenario(MADE[0]).space
     for name in NAMES:
-        assert pickle.dumps(maker(name)(space, np.random.default_rng(0)))
+        make = maker(name)
+        assert pickle.dumps(make)
+        assert pickle.dumps(make(space, np.random.default_rng(0)))
 
 
 def test_no_two_agents_behave_alike():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_agent import HARD, SPACES, contract, true_cost
+from test_agent import HARD, SPACES, bowl, contract, true_cost
 
 from rrl import Knob, paper_cpu, paper_gpu, read_profile
 from rrl.core.region import FixedRadius
@@ -22,7 +23,7 @@ from rrl.rivals.baselines import (
     heuristic,
     hill_climbing,
 )
-from rrl.rivals.bayesian import GPEI
+from rrl.rivals.bayesian import GPEI, MOST, Surrogate
 from rrl.rivals.grid import Neighbours, unit_cube
 from rrl.rivals.peers import Optuna
 from rrl.rivals.q_agents import DeepQNetwork, Network, QLearning
@@ -51,15 +52,9 @@ TestGPEI = contract(GPEI)
 TestOptuna = contract(optuna_, ("single", *HARD), episodes=4)
 
 
-def chosen(agent, episodes, load=10.0, noise=0.0, seed=0):
+def chosen(agent, episodes, noise=0.0):
     """Tune a bowl; the numbers of what was chosen."""
-    rng, numbers = np.random.default_rng(seed), []
-    for _ in range(episodes):
-        configuration = agent.ask(load)
-        cost = true_cost(agent.space, configuration) ** 4 * (1 + noise * rng.standard_normal())
-        agent.tell(configuration, cost)
-        numbers.append(agent.space.index(configuration))
-    return numbers
+    return [agent.space.index(c) for c in bowl(agent, episodes, noise=noise)]
 
 
 def rng(seed=0):
@@ -277,6 +272,16 @@ def test_the_networks_gradient_is_that_of_its_loss():
     assert mean == pytest.approx(0.1 * slopes, abs=1e-8)
 
 
+def test_a_copy_of_a_network_learns_as_the_network_does():
+    network = Network((2, 4, 1), 1e-2, rng(1))
+    inputs, targets = rng(2).normal(size=(5, 2)), rng(3).normal(size=5)
+    before = network(inputs)
+    for one in (network, deepcopy(network)):  # pickling takes the same way
+        one.train(inputs, targets)
+        assert one(inputs).tolist() != before.tolist()
+        assert one(inputs).tolist() == network(inputs).tolist()
+
+
 # Zooming, and Bayesian optimisation
 
 LEARNERS = [Zooming, GPEI]
@@ -351,9 +356,16 @@ def test_zooming_activates_only_what_is_not_covered():
         radius[index] = 0.3 * np.sqrt(2 * np.log(300) / (counts[index] + 1))
 
 
-def test_a_large_space_is_scanned_in_part():
-    space = paper_cpu(30)
-    assert len(set(chosen(GPEI(space, rng()), 15))) > 8
+def test_of_a_large_space_a_part_is_scanned(monkeypatch):
+    scanned, posterior = [], Surrogate.posterior
+
+    def watched(model, candidates):
+        scanned.append(len(candidates))
+        return posterior(model, candidates)
+
+    monkeypatch.setattr(Surrogate, "posterior", watched)
+    assert len(set(chosen(GPEI(paper_cpu(30), rng()), 15))) > 8
+    assert MOST <= max(scanned) <= MOST + 15  # and what was measured
 
 
 # What is refused

@@ -7,39 +7,32 @@ import re
 import shlex
 import subprocess
 import sys
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import yaml
+from test_bad_input import said
 
 from rrl import __version__
 from rrl.cli import main
-from rrl.operating.knob_options import read_space
 from rrl.support.provenance import version
 
 TABLE_OF_MISTAKES = Path(__file__).with_name("mistakes.yaml").read_text(encoding="utf-8")
 MISTAKES = [
-    (code, command, said)
+    (code, command, words)
     for code, commands in yaml.safe_load(TABLE_OF_MISTAKES).items()
-    for command, said in commands.items()
+    for command, words in commands.items()
 ]
 
 
-def lines(capsys):
-    return capsys.readouterr().err.strip().splitlines()
-
-
-@pytest.mark.parametrize(("code", "command", "said"), MISTAKES)
+@pytest.mark.parametrize(("code", "command", "words"), MISTAKES)
 def test_a_mistake_is_one_line_that_says_what_to_do(
-    code, command, said, capsys, tmp_path, monkeypatch
+    code, command, words, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    assert main(shlex.split(command)) == code
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert err.startswith("rrl: ")
-    assert said in err
+    found, line = said(shlex.split(command), capsys)
+    assert found == code
+    assert words in line
     assert not list(tmp_path.iterdir())
 
 
@@ -58,11 +51,12 @@ def test_a_replay_has_a_report_and_only_the_same_run_goes_on(tmp_path, capsys, m
     assert capsys.readouterr().out == out
     assert (folder / "result.json").read_bytes() == result
 
-    assert main([*arguments[:1], "cpu10", *arguments[2:]]) == 2
-    assert "is of a run of 'testbed cpu2', not 'testbed cpu10': give the same" in lines(capsys)[0]
+    code, line = said([*arguments[:1], "cpu10", *arguments[2:]], capsys)
+    assert code == 2
+    assert "is of a run of 'testbed cpu2', not 'testbed cpu10': give the same" in line
     monkeypatch.setattr("rrl.operating.job.version", lambda name: version(name) + 1)
-    assert main(arguments) == 3
-    (line,) = lines(capsys)
+    code, line = said(arguments, capsys)
+    assert code == 3
     now = version("agent rrl")
     refusal = f"is of version '{now}' of the agent, and this rrl has version {now + 1}: finish that"
     assert refusal in line
@@ -145,8 +139,9 @@ def test_a_trace_that_is_too_short_says_what_to_do(tmp_path, monkeypatch, capsys
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.csv").write_text("".join(f"{i / 10}\n" for i in range(300)))
     arguments = ["replay", "cpu2", "--trace", "t.csv", "--agent", "rrl", "--quiet"]
-    assert main(arguments) == 2
-    assert "holds 300 requests and the run needs 6100: lower --episodes" in lines(capsys)[0]
+    code, line = said(arguments, capsys)
+    assert code == 2
+    assert "holds 300 requests and the run needs 6100: lower --episodes" in line
     few = ["--episodes", "9", "--requests", "30", "--rounds", "10"]
     assert main([*arguments, *few]) == 0
 
@@ -157,22 +152,3 @@ def test_a_plan_can_be_looked_at_before_it_runs(capsys):
     assert "96 configurations, 1152 episodes" in first
     assert plan[0] == "  inter_op: 1, 2, 3, 4"
     assert "  loads: 60, 115, 165 requests/s" in plan
-
-
-def test_tuned_thread_counts_are_in_the_order_of_their_effect():
-    """Batching off is no neighbour of one batch thread: a region would join what is least alike."""
-    knobs = ["batch_threads=0,1,4", "inter_op=2"]
-    space, fixed = read_space(Namespace(knob=knobs), 1)
-    assert space.knobs[0].positions == (2.0, 0.0, 1.0)
-    assert fixed == {"inter_op": 2}
-
-
-def test_a_batch_must_hold_the_largest_request():
-    """A sample of 4 examples: no smaller value is a candidate, with a knob for it or without."""
-    knobs = ["batch_threads=0,2", "max_batch_size=1,2,4,8"]
-    space, _ = read_space(Namespace(knob=knobs), 4)
-    assert {c["max_batch_size"] for c in space} == {4, 8}
-    _, fixed = read_space(Namespace(knob=knobs[:1]), 4)
-    assert fixed == {"max_batch_size": 4}
-    with pytest.raises(ValueError, match=r"max_batch_size 2: .* of 4 examples"):
-        read_space(Namespace(knob=["batch_threads=0,2", "max_batch_size=1,2"]), 4)

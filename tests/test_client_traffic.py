@@ -153,20 +153,13 @@ def test_a_request_whose_end_was_lost_is_not_open(monkeypatch):
 
 
 def test_a_request_that_came_before_the_tuner_is_waited_for_and_counts_nowhere():
-    traffic = ObservedTraffic()
-    line = {
-        "type": "DownstreamPeriodic",
-        "id": 7,
-        "start_s": repr(time.time() - 9.0),
-        "route": KEPT,
-    }
-    traffic.note(line | {"milliseconds": 9000, "http": 200, "host": "/kept"})
-    (call,) = traffic.open()
+    clients, began = Clients(), {"start_s": repr(time.time() - 9.0), "route": KEPT}
+    line = {"type": "DownstreamPeriodic", "id": "a", "milliseconds": 9000} | began
+    clients.traffic.note(line | {"http": 200, "host": "/kept"})
+    (call,) = clients.traffic.open()
     assert (call.route, call.by) == (KEPT, "/kept")
-    assert traffic.since() == []
-    end = {"type": "DownstreamEnd", "id": 7, "seconds_us": 10**7, "attempts": 1}
-    traffic.note(end | {"http": 200, "content": "application/grpc", "grpc": 0})
-    assert traffic.open() == []
+    answer("a")(clients)
+    assert clients.traffic.open() == clients.traffic.since() == []
 
 
 def test_what_was_open_before_an_episode_does_not_count_in_it():
@@ -175,14 +168,6 @@ def test_what_was_open_before_an_episode_does_not_count_in_it():
     sample = clients.wait(1)
     assert len(sample.latency) == 1
     assert not sample.status.any()
-    clients = Clients()
-    send("before")(clients)
-    others = OthersRequests(clients.traffic, TRIAL)
-    send("a")(clients)
-    answer("before", status=14)(clients)
-    answer("a")(clients)
-    _, status = others.outcomes(aborted=False)
-    assert status.tolist() == [0]
 
 
 def test_the_rate_is_that_of_the_last_seconds(monkeypatch):

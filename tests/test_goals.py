@@ -32,17 +32,10 @@ def test_simulated_requests_are_like_new_episodes():
     assert one.target_s(2.0) == pytest.approx(2 * reference, rel=5e-3)
 
 
-@pytest.fixture(scope="module")
-def race(tmp_path_factory):
-    problem = ("cpu2", 115.0)
-    goals = ("mean", "p99", "slo:0.06")
+def test_what_is_deployed_is_looked_up_in_the_judging_requests(tmp_path):
+    problem, goals = ("cpu2", 115.0), ("mean", "p99", "slo:0.06")
     settings = [Setting(*problem, "coordinate-descent", 3, 12, goal) for goal in goals]
-    runs = Sweep(settings, build=tmp_path_factory.mktemp("build"), workers=1).run()
-    return problem, runs
-
-
-def test_what_is_deployed_is_looked_up_in_the_judging_requests(race):
-    problem, runs = race
+    runs = Sweep(settings, build=tmp_path, workers=1).run()
     scenario = open_scenario(*problem)
     judged = {problem: judging_requests(scenario, replications=20)}
     rng = np.random.default_rng(0)

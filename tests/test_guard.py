@@ -256,30 +256,25 @@ def test_a_run_on_the_requests_of_clients_goes_on_with_those_that_came(tmp_path)
 # --- the comparison -------------------------------------------------------------------------------
 
 
-def tempting(late, later, calls):
-    """One configuration is better on average, but a fraction of its requests is late.
+TWO = ConfigSpace([Knob("threads", (3, 4)), Knob("batch", (1,))])
 
-    After some calls, another fraction is.
+
+@pytest.mark.parametrize(("budget", "late"), [(5, (0.1, 0.1)), (59, (0.1, 0.1)), (9, (0.0, 0.05))])
+def test_the_budget_holds_in_the_comparison_too(budget, late, tmp_path):
+    """Trials are better on average, but fractions of them are late while it learns and compares.
+
+    The default is never late, so all bad requests are those of trials.
     """
     made = count()
 
     def act(configuration, arrivals, rng):
         n, trial = len(arrivals), configuration != DEFAULT
-        fraction = late if next(made) < calls else later
-        slow = rng.random(n) < (fraction if trial else 0.0)
-        latency = np.where(slow, 0.2, 0.001 if trial else 0.08)
+        fraction = late[next(made) >= job.episodes] if trial else 0.0
+        latency = np.where(rng.random(n) < fraction, 0.2, 0.001 if trial else 0.08)
         return Episode(configuration, arrivals, latency, np.zeros(n, int))
 
-    return act
-
-
-@pytest.mark.parametrize(("budget", "late"), [(5, (0.1, 0.1)), (59, (0.1, 0.1)), (9, (0.0, 0.05))])
-def test_the_budget_holds_in_the_comparison_too(budget, late, tmp_path):
-    """The default is never late, so all bad requests are those of trials."""
-    space = ConfigSpace([Knob("threads", (3, 4)), Knob("batch", (1,))])
-    slo = parse_slo("p99<100ms")
-    job = guarded_job(space=space, slo=slo, rounds=15, budget=budget)
-    run = operate(job, Acting(tempting(*late, job.episodes)), tmp_path)
+    job = guarded_job(space=TWO, slo=parse_slo("p99<100ms"), rounds=15, budget=budget)
+    run = operate(job, Acting(act), tmp_path)
     result = run.result()
     trials = [part for part in run.guard.parts if part.configuration != DEFAULT]
     assert sum(part.bad for part in trials) == result["harm"]["trial_bad"] <= budget
@@ -298,9 +293,8 @@ def test_a_round_that_the_budget_stops_is_the_last_one_and_shows_nothing(tmp_pat
         fast = 0.001 if tuning else 0.099
         return taking(0.08 if configuration == DEFAULT else fast)(configuration, *rest)
 
-    space = ConfigSpace([Knob("threads", (3, 4)), Knob("batch", (1,))])
     more = {"workload": Poisson(200.0), "agent": "random", "rounds": 8, "budget": 5}
-    job = guarded_job(space=space, slo=parse_slo("p99<100ms"), **more)
+    job = guarded_job(space=TWO, slo=parse_slo("p99<100ms"), **more)
     run = operate(job, Acting(act), tmp_path)
     result = run.result()
     assert (len(run.rounds), result["rounds"]) == (1, 0)

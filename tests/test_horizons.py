@@ -10,13 +10,17 @@ import pytest
 
 from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL
+from rrl.studies import results
 from rrl.studies.horizons import (
     ADAPTIVE,
     RACED,
+    RadiusRace,
     learning_surface,
     race_radii,
     surface_episodes,
 )
+from rrl.studies.results import make_horizons
+from rrl.studies.sweeps import Sweep
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -54,3 +58,26 @@ def test_the_finer_surface_agrees_where_both_have_a_configuration(pool):
     coarse, fine = (learning_surface(name, DATA) for name in ("wide", RACED[-1]))
     assert fine.cost.min() == pytest.approx(coarse.cost.min())
     assert len(fine.space) == 41**3
+
+
+def test_a_stopped_table_goes_on_where_it_was(pool, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RACED", ("pool",))
+    monkeypatch.setattr(results, "SEEDS", 2)
+    monkeypatch.setattr(results, "HORIZONS", (10, 40))
+    monkeypatch.setattr(results, "RADII", (0.0, 2.0))
+    sweep, folder = Sweep((), data=DATA, build=tmp_path, workers=1), tmp_path / "table"
+    make_horizons(folder, sweep)
+    tables = {name: pd.read_csv(folder / f"{name}.csv") for name in RadiusRace._fields}
+    whole = race_radii(pool, range(2), (10, 40), (0.0, 2.0))
+    for name, table in tables.items():
+        assert len(table.merge(getattr(whole, name))) == len(table) == len(getattr(whole, name))
+    lost, kept = sorted(sweep.folder.iterdir())
+    lost.unlink()
+    before = kept.stat().st_mtime_ns
+    make_horizons(folder, sweep)
+    assert (lost.exists(), kept.stat().st_mtime_ns) == (True, before), "only the lost one is raced"
+    for name, table in tables.items():
+        pd.testing.assert_frame_equal(pd.read_csv(folder / f"{name}.csv"), table)
+    monkeypatch.setattr(results, "HORIZONS", (10, 20))
+    make_horizons(folder, sweep)
+    assert set(pd.read_csv(folder / "runs.csv")["horizon"]) == {10, 20}, "other horizons are raced"

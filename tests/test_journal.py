@@ -53,10 +53,6 @@ def test_a_run_that_measured_nothing_may_be_corrected(tmp_path):
             assert journal.records == []
     (header,) = map(json.loads, (tmp_path / JOURNAL).read_text().splitlines())
     assert header["signature"] == "classify"
-    with Journal(tmp_path, header) as journal:
-        journal.append({"episode": 0, "cost": 0.1})
-    with pytest.raises(UsageError, match="with signature 'classify', not by default: give the sa"):
-        Journal(tmp_path, SETTINGS)
 
 
 def test_a_damaged_earlier_line_is_named(tmp_path):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import shutil
 import signal
 import stat
@@ -15,9 +13,10 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 from clients import LIMIT_S, version_of
-from test_serving import EXECUTABLES, X, _state
+from test_serving import EXECUTABLES, X
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
@@ -49,23 +48,18 @@ def script(path, text):
 
 
 def sockets(pid):
-    """Local addresses on which a process listens by TCP, as the kernel has them."""
-    own = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            own.add(os.readlink(descriptor))
-    tables = [Path(f"/proc/{pid}/net/{name}").read_text() for name in ("tcp", "tcp6")]
-    rows = [row.split() for table in tables for row in table.splitlines()]
-    return [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in own]
+    """Addresses and ports on which a process listens by TCP."""
+    found = psutil.Process(pid).net_connections("tcp")
+    listening = [one.laddr for one in found if one.status == psutil.CONN_LISTEN]
+    return {(address.removeprefix("::ffff:"), port) for address, port in listening}  # IPv4, mapped
 
 
 # --- Where a server listens ----------------------------------------------------------------------
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_server_of_our_own_listens_on_no_port(model, executable):
     with ModelServer(model, BATCHED, executable=executable) as server:
-        assert sockets(server.process.pid) == []
+        assert not sockets(server.process.pid)
         path = Path(server.address.removeprefix("unix:"))
         assert stat.S_ISSOCK(path.stat().st_mode)
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700  # only its user gets there
@@ -91,28 +85,12 @@ def test_what_the_original_exposes_at_its_rest_port_is_said(model, tmp_path):
     """It listens on all addresses."""
     original = str(script(tmp_path / BINARY, "exit"))
     server = ModelServer(model, executable=original, rest=True)
-    assert server.exposed == (
-        f"tensorflow_model_server listens on all addresses at port {server.rest_port}: other "
-        "machines can send requests, unless a firewall closes the port"
-    )
+    assert f"on all addresses at port {server.rest_port}: other machines can" in server.exposed
     for executable, rest in ((original, False), (LOCAL, True)):
         assert ModelServer(model, executable=executable, rest=rest).exposed is None
 
 
 # --- A start that fails or takes long ------------------------------------------------------------
-
-
-def test_a_slow_start_names_its_option_and_a_log_that_stays(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    slow = script(tmp_path / "slow", "echo reading a large model >&2; exec sleep 600")
-    with pytest.raises(LastingError) as error:
-        ModelServer(model, executable=str(slow), start_timeout_s=1.0).start()
-    said = str(error.value)
-    assert "is not available after 1 s; allow more seconds with --start-timeout" in said
-    log = Path(re.search(r"the log is (\S+): reading a large model", said)[1])
-    assert log.read_text() == "reading a large model\n"
-    assert log.parent == tmp_path
-    assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
 def test_an_interrupt_while_the_process_starts_leaves_none(model, monkeypatch):
@@ -137,7 +115,7 @@ def test_a_server_behind_measure_has_the_time_limit_and_keeps_its_logs(kind, mod
     given = {"executable": str(slow), "start_timeout_s": 0.5, "logs": tmp_path / "logs"}
     with (
         kind(model, space, **given) as server,
-        pytest.raises(LastingError, match=r"after 0\.5 s") as error,
+        pytest.raises(LastingError, match=r"after 0\.5 s; .* --start-timeout; the log") as error,
     ):
         server.measure({"inter_op": 1}, [0.0], rng)
     (log,) = (tmp_path / "logs").iterdir()  # it is not tried again: that would take as long
@@ -155,15 +133,7 @@ def test_the_log_of_a_crash_stays(model, tmp_path, monkeypatch):
     log = tmp_path / "rrl-probe-1.log"
     assert f"the log is {log}: " in str(error.value)
     assert "Running gRPC ModelServer" in log.read_text()
-
-
-@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="there is no second file system")
-def test_a_log_stays_if_temporary_files_are_on_another_file_system(model, tmp_path, monkeypatch):
-    failing = script(tmp_path / "failing", "echo no memory >&2; exit 9")
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
-        monkeypatch.setattr(tempfile, "tempdir", other)
-        with pytest.raises(ServerError, match=r"status 9; the log is .*/rrl-probe-1\.log: no mem"):
-            ModelServer(model, executable=str(failing)).start()
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
 # --- What killed processes leave in the temporary directory --------------------------------------
@@ -210,11 +180,14 @@ ODD = "a b'c"  # a value that a shell would take apart
 
 
 def runs_with(pid, *names):
-    """The flags, some environment variables and the number of CPUs of a process."""
-    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[:-1]
-    texts = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
-    variables = dict(text.split("=", 1) for text in texts if text)
-    return words, [variables.get(name) for name in names], len(os.sched_getaffinity(pid))
+    """The command line, some environment variables and the number of CPUs of a process."""
+    process = psutil.Process(pid)
+    variables = process.environ()
+    return process.cmdline(), [variables.get(name) for name in names], len(process.cpu_affinity())
+
+
+def paused(server):
+    return psutil.Process(server.process.pid).status() == psutil.STATUS_STOPPED
 
 
 def check_supervision(left, start, version):
@@ -236,7 +209,6 @@ def check_supervision(left, start, version):
             one.wait()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_lasting_server_outlives_what_rrl_removes_and_starts_with_the_newest_version(
     model, executable, tmp_path, monkeypatch
 ):
@@ -268,7 +240,7 @@ def test_a_lasting_server_outlives_what_rrl_removes_and_starts_with_the_newest_v
         assert all(path.is_relative_to(folder) or path == own for path in [left.log, *files])
         assert all(path.exists() for path in [left.log, *files])
         left.pause()  # it has clients
-        assert _state(left.process.pid) in "RS"
+        assert not paused(left)
         check_supervision(left, folder / "server.sh", version=2)
     finally:
         left.stop()
@@ -279,11 +251,14 @@ def test_a_lasting_server_outlives_what_rrl_removes_and_starts_with_the_newest_v
 def test_a_lasting_server_that_does_not_start_is_stopped_and_explained(
     model, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    """Its log stays, even if temporary files are on another file system."""
+    other = "/dev/shm" if os.path.ismount("/dev/shm") else None
     failing = script(tmp_path / "failing", "echo no memory >&2; exit 9")
-    with pytest.raises(ServerError, match=r"status 9; the log is .*/rrl-probe-1\.log: no memory"):
-        ModelServer(model, executable=str(failing), lasting=tmp_path / "out").start()
-    assert (tmp_path / "rrl-probe-1.log").read_text() == "no memory\n"
+    with tempfile.TemporaryDirectory(dir=other) as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        with pytest.raises(ServerError, match=r"status 9; the log is .*/rrl-probe-1\.log: no mem"):
+            ModelServer(model, executable=str(failing), lasting=tmp_path / "out").start()
+        assert (Path(folder) / "rrl-probe-1.log").read_text() == "no memory\n"
 
 
 PARENT = """
@@ -331,14 +306,13 @@ def test_a_lock_is_not_taken_through_a_link(tmp_path, monkeypatch):
 # --- Pause ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_paused_server_does_nothing_until_it_resumes(model, executable):
     with ModelServer(model, executable=executable) as server:
         with Client(server.address, "probe") as client:
             client.predict(X)
             client.fire(client.payload(X), [0.0])  # the connection is there before the pause
             server.pause()
-            assert wait_until(lambda: _state(server.process.pid) == "T", LIMIT_S)
+            assert wait_until(lambda: paused(server), LIMIT_S)
             sample = client.fire(client.payload(X), [0.0], timeout_s=0.5)
             assert sample.status[0] == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
             server.resume()

@@ -89,13 +89,12 @@ def service(server):
 @pytest.fixture(scope="module")
 def rest(server):
     with requests.Session() as session:
-        yield (
-            lambda path, body=None, **more: (
-                session.get(server[1] + path, timeout=30, **more)
-                if body is None
-                else session.post(server[1] + path, data=body, timeout=30, **more)
-            )
-        )
+
+        def ask(path, body=None):
+            method = "GET" if body is None else "POST"
+            return session.request(method, server[1] + path, data=body, timeout=30)
+
+        yield ask
 
 
 def test_the_contract_names_every_flag():
@@ -152,6 +151,7 @@ def test_status(service):
 @pytest.mark.parametrize(
     ("spec", "code", "message"),
     [
+        (None, "INVALID_ARGUMENT", "Missing ModelSpec"),
         ({"name": ""}, "INVALID_ARGUMENT", "ModelSpec has no name specified."),
         ({"name": "no"}, "NOT_FOUND", "Servable not found for request: Latest(no)"),
         ({"version": 1}, "NOT_FOUND", "Servable not found for request: Specific(half, 1)"),
@@ -162,12 +162,8 @@ def test_status(service):
 def test_what_is_not_there_has_the_code_and_message_of_the_original(
     prediction, spec, code, message
 ):
-    assert refused(prediction.Predict, predict_request(**spec)) == (code, message)
-
-
-def test_a_request_without_a_model_is_refused(prediction):
-    request = predict_pb2.PredictRequest()
-    assert refused(prediction.Predict, request) == ("INVALID_ARGUMENT", "Missing ModelSpec")
+    request = predict_pb2.PredictRequest() if spec is None else predict_request(**spec)
+    assert refused(prediction.Predict, request) == (code, message)
 
 
 def test_wrong_names_are_named(prediction):

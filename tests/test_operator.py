@@ -9,10 +9,12 @@ import shutil
 import signal
 import subprocess
 import urllib.request
-from pathlib import Path
+from argparse import Namespace
 
 import numpy as np
 import pytest
+from clients import LIMIT_S
+from test_bad_input import said
 from test_operate import operate
 
 from rrl import ConfigSpace, Knob, MeanLatency, Poisson, Trace
@@ -22,24 +24,16 @@ from rrl.operating.journal import JOURNAL
 from rrl.operating.metrics import HOST, metrics_at
 from rrl.operating.operate import carry_out, open_run
 from rrl.operating.report import check_result, report
-from rrl.operating.targets import InTurns
+from rrl.operating.targets import InTurns, leave_running
 from rrl.recording.other_work import BUSY, OtherWork, busy_line
+from rrl.serving.envoy_config import Door
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import LOCAL, free_port
 from rrl.serving.models import write_warmup
-from rrl.serving.saved_model import saved_inputs
-from rrl.support.errors import DataError, ServerError, UnstableError, UsageError
+from rrl.support.errors import ServerError, UnstableError, interrupt_by_signals
 from rrl.tuning.episode import Episode, Status
 from rrl.tuning.guard import USUAL_EPISODES, Guard, Part
 from rrl.tuning.slo import SLO, parse_slo
-
-LIMIT_S = 600.0  # it only ends a test that hangs
-
-
-@pytest.fixture(autouse=True)
-def heard(caplog):
-    """What a run says is heard, whatever an earlier test has set."""
-    caplog.set_level("INFO", "rrl")
 
 
 def tuning(model, out, *more):
@@ -71,17 +65,6 @@ def test_a_dry_run_says_what_may_be_tried_and_touches_nothing(model, tmp_path, m
     assert not (tmp_path / "out").exists()
 
 
-def test_a_saved_model_tells_its_signatures_as_a_server_does(model, tmp_path):
-    assert saved_inputs(model / "1", "serving_default") == {"x": ("float32", (-1, 2))}
-    with pytest.raises(ServerError, match=r"no signature 'nosuch'; it has: .*default"):
-        saved_inputs(model / "1", "nosuch")
-    with pytest.raises(DataError, match=r"no saved_model\.pb in it; export the model again"):
-        saved_inputs(tmp_path, "serving_default")
-    (tmp_path / "saved_model.pb").write_bytes(b"\xff" * 9)
-    with pytest.raises(DataError, match="not a SavedModel"):
-        saved_inputs(tmp_path, "serving_default")
-
-
 def sample(name, shape):
     """What writes a sample with one array to a folder, and returns its path."""
     return lambda folder: write_warmup(folder, "probe", {name: np.zeros(shape, np.float32)})
@@ -97,30 +80,37 @@ def sample(name, shape):
     ],
 )
 def test_a_sample_that_does_not_fit_starts_no_server(make, code, message, model, tmp_path, capsys):
-    assert main(tuning(model, tmp_path / "out", "--sample", str(make(tmp_path)))) == code
-    (line,) = capsys.readouterr().err.splitlines()
+    arguments = tuning(model, tmp_path / "out", "--sample", str(make(tmp_path)))
+    found, line = said(arguments, capsys)
+    assert found == code
     assert message in line
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_is_no_model_is_told_from_one(model, tmp_path, capsys):
     shutil.copytree(model / "1", exported := tmp_path / "exported")
-    (empty := tmp_path / "mine" / "1").mkdir(parents=True)
+    empty, foreign, damaged = (tmp_path / name / "1" for name in ("empty", "foreign", "damaged"))
+    for version in (empty, foreign, damaged):
+        version.mkdir(parents=True)
+    (foreign / "model.onnx").touch()
+    (damaged / "saved_model.pb").write_bytes(b"\xff" * 9)
     for path, message in (
         (model / "1", "a version of a model; give the folder that contains it"),
         (exported, f"without a number; move what is in it to {exported}/1/"),
         (empty.parent, f"{empty}: this version of the model is empty"),
+        (foreign.parent, f"{foreign}: no saved_model.pb in it; export the model again"),
+        (damaged.parent, f"{damaged}/saved_model.pb: not a SavedModel"),
     ):
-        assert main(tuning(path, tmp_path / "out")) == 3
-        (line,) = capsys.readouterr().err.splitlines()
+        code, line = said(tuning(path, tmp_path / "out"), capsys)
+        assert code == 3
         assert message in line
 
 
 def test_a_full_disk_is_said_before_a_server_starts(model, tmp_path, monkeypatch, capsys):
     full = shutil._ntuple_diskusage(2**30, 2**30, 0)
     monkeypatch.setattr("rrl.operating.operate.shutil.disk_usage", lambda place: full)
-    assert main(tuning(model, tmp_path / "out", "--quiet")) == 3
-    (line,) = capsys.readouterr().err.splitlines()
+    code, line = said(tuning(model, tmp_path / "out", "--quiet"), capsys)
+    assert code == 3
     assert "No space left on device; make room and run it again" in line
 
 
@@ -201,46 +191,17 @@ def told(caplog, words):
     return line
 
 
-def test_a_stopped_trial_is_told_by_what_was_sent(tmp_path, caplog):
-    mine, server = job(), Service()
-    result = operate(mine, server, tmp_path).result()
-    stopped = "stopped after 3 of 30 requests: 2 late or failed"
-    assert told(caplog, f"threads 3: {stopped} | best so far")
-    (trial,) = result["harm"]["ended"]
-    assert (trial["requests"], trial["bad"]) == (3, 2)
-    assert f"threads 3 {stopped}" in report(mine, result, tmp_path)
-
-
 NARROW = ConfigSpace([Knob("threads", (1, 2))])
-BADLY = "  the recommendation did too badly in the comparison: keep the default\n"
-SPENT = "or use a larger --budget (a verdict needs 8 rounds or more)\n"
-
-
-@pytest.mark.parametrize(
-    ("why", "said", "verdict", "hint"),
-    [
-        ("worse", "stopped after 3 of 30 requests: 2 late or failed", "stopped", BADLY),
-        ("crash", "crashed (ended with status 1)", "stopped", BADLY),
-        (
-            "budget",
-            "stopped after 3 of 30 requests: 2 late or failed, and the budget allows no more",
-            "no difference shown",
-            SPENT,
-        ),
-    ],
-)
-def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(
-    why, said, verdict, hint, tmp_path, caplog
-):
-    """It did well while the agent learned; then the load has changed."""
-    mine = job(space=NARROW, rounds=9)
-    server = Service(slow_from=mine.episodes, why=why)
-    run = operate(mine, server, tmp_path)
-    assert len(run.rounds) == 1
-    assert f"default 50.0 ms, recommended {said}" in told(caplog, "round 1/9")
-    text = report(mine, run.result(), tmp_path)
-    assert f"\n  no round is whole, so the costs are unknown; {verdict}\n" in text
-    assert hint in text
+STOPPED = "stopped after 3 of 30 requests: 2 late or failed"
+SAID = {
+    "worse": STOPPED,
+    "budget": f"{STOPPED}, and the budget allows no more",
+    "crash": "crashed (ended with status 1)",
+}
+HINTS = {
+    "stopped": "  the recommendation did too badly in the comparison: keep the default\n",
+    "no difference shown": "or use a larger --budget (a verdict needs 8 rounds or more)\n",
+}
 
 
 @pytest.mark.parametrize(
@@ -254,9 +215,12 @@ def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(
     ],
 )
 def test_only_whole_rounds_have_costs_and_what_was_stopped_is_not_deployed(
-    why, whole, verdict, tmp_path
+    why, whole, verdict, tmp_path, caplog
 ):
-    """Of the requests that were cancelled, one waited for 0.9 s, and nobody knows the others'."""
+    """It did well while the agent learned; after the whole rounds, the load has changed.
+
+    Of the requests that were cancelled, one waited for 0.9 s, and nobody knows the others'.
+    """
     mine = job(space=NARROW, rounds=15)
     server = Service(slow_from=mine.episodes + 2 * whole, why=why)
     run = operate(mine, server, tmp_path)
@@ -277,6 +241,11 @@ def test_only_whole_rounds_have_costs_and_what_was_stopped_is_not_deployed(
         assert slo["recommended"]["value_s"] == (0.02 if whole else 0.9)
         assert slo["recommended"]["word"] == ("undecided" if whole else "missed")
     check_result(result)
+    assert f"default 50.0 ms, recommended {SAID[why]}" in told(caplog, f"round {whole + 1}/15")
+    text = report(mine, result, tmp_path)
+    unknown = f"\n  no round is whole, so the costs are unknown; {verdict}\n"
+    assert (unknown in text) == (whole == 0)
+    assert [one for one, hint in HINTS.items() if hint in text] == [verdict] * (not better)
 
 
 def test_an_slo_is_not_met_if_a_round_was_stopped(tmp_path):
@@ -307,46 +276,36 @@ def test_what_whole_rounds_call_worse_is_worse_also_if_it_is_stopped_later(tmp_p
         server.seconds[2] = 0.09  # the load has changed
         run.compare()
     assert run.result()["rounds"] == 9
-    with pytest.raises(UnstableError, match="worse than the default"):
+    with pytest.raises(UnstableError, match="worse than the default: keep the default"):
         check_result(run.result())
 
 
-@pytest.mark.parametrize("why", ["budget", "worse"])
-@pytest.mark.parametrize("slo", ["p99<100ms", "mean<100ms"])
-def test_an_slo_that_the_default_misses_is_missed_whatever_ends_the_comparison(why, slo, tmp_path):
-    mine = job(space=ConfigSpace([Knob("threads", (1, 2))]), slo=parse_slo(slo))
-    server = Service(slow_from=mine.episodes, default_s=0.3, why=why)
-    run = operate(mine, server, tmp_path)
-    assert len(run.rounds) == 1
-    result = run.result()
-    assert result["slo"]["default"]["word"] == "missed"
-    with pytest.raises(UnstableError, match=r"300\.0 ms with the default configuration at"):
-        check_result(result)
-
-
 @pytest.mark.parametrize(
-    ("rounds", "seconds", "remedy"),
+    ("rounds", "seconds", "why", "slo", "remedy"),
     [
-        (5, 0.02, r"use more --rounds \(a verdict needs 8 rounds or more\): the recommended"),
-        (5, 0.2, "lower the load"),  # no configuration meets it
-        (0, 0.02, "use a larger --budget .*: the recommended"),
+        (5, 0.02, "", "p99<100ms", r"more --rounds \(a verdict needs 8 rounds or more\): the rec"),
+        (5, 0.2, "", "p99<100ms", "lower the load"),  # no configuration meets it
+        (0, 0.02, "budget", "p99<100ms", "use a larger --budget .*: the recommended"),
+        (0, 0.02, "worse", "p99<100ms", "lower the load"),
+        (0, 0.02, "worse", "mean<100ms", "lower the load"),
     ],
 )
-def test_if_only_the_default_misses_the_slo_more_rounds_are_the_remedy(
-    rounds, seconds, remedy, tmp_path
+def test_an_slo_that_the_default_misses_is_missed_whatever_ends_the_comparison(
+    rounds, seconds, why, slo, remedy, tmp_path
 ):
-    """In the last case, the budget ends the comparison, and all requests are cancelled at once."""
-    mine = job(space=NARROW, rounds=rounds or 9)
-    server = Service(slow_from=10**6 if rounds else mine.episodes, default_s=0.3, why="budget")
+    """Without whole rounds, all requests of the recommendation are cancelled at once."""
+    mine = job(space=NARROW, rounds=rounds or 9, slo=parse_slo(slo))
+    server = Service(slow_from=10**6 if rounds else mine.episodes, default_s=0.3, why=why)
     server.seconds[2] = seconds
     server.late_s *= bool(rounds)
     run = operate(mine, server, tmp_path)
+    assert len(run.rounds) == (rounds or 1)
     result = run.result()
     text = report(mine, result, tmp_path)
-    assert "SLO p99<100ms: missed by the default configuration" in text
+    assert f"SLO {slo}: missed by the default configuration" in text
     word = "missed" if seconds > 0.1 else "undecided"  # a p99 of so few requests is not certain
-    assert f"SLO p99<100ms: {word} by the recommended configuration" in text
-    with pytest.raises(UnstableError, match=remedy):
+    assert f"SLO {slo}: {word} by the recommended configuration" in text
+    with pytest.raises(UnstableError, match=rf"300\.0 ms with the default .*{remedy}"):
         check_result(result)
 
 
@@ -390,7 +349,7 @@ def test_after_an_early_end_the_default_returns(fails, keep_best, stops_at, tmp_
     The best configuration is not kept if it has just failed.
     """
     server = Service(stops_at, fails=fails)
-    mine = job(space=ConfigSpace([Knob("threads", (1, 2))]), agent="rrl", episodes=30)
+    mine = job(space=NARROW, agent="rrl", episodes=30)
     with pytest.raises(type(fails)):
         run_live(mine, server, tmp_path, keep_best)
     best = {"threads": 2}
@@ -398,12 +357,6 @@ def test_after_an_early_end_the_default_returns(fails, keep_best, stops_at, tmp_
         best if keep_best and stops_at and best not in server.crashed else DEFAULT
     )
     assert ("no answer" in caplog.messages) == bool(server.crashed)
-
-
-def test_the_better_one_stays_at_the_end(tmp_path):
-    server, mine = Service(), job(space=ConfigSpace([Knob("threads", (1, 2))]))
-    assert run_live(mine, server, tmp_path) == 0
-    assert server.kept == {"threads": 2}
 
 
 class Started:
@@ -457,8 +410,6 @@ def test_the_metrics_say_what_serves_and_what_is_left_of_the_budget():
         'bad_requests_total{with="trial"} 9.0', 'bad_requests_total{with="default"} 0.0',
     ):  # fmt: skip
         assert f"\nrrl_tuning_{line}\n" in text
-    with metrics_at(port, guard), pytest.raises(UsageError, match="in use; choose another one"):
-        metrics_at(port, guard).__enter__()
 
 
 def test_a_port_of_metrics_that_is_taken_is_said_before_a_server_starts(model, tmp_path, capsys):
@@ -466,8 +417,88 @@ def test_a_port_of_metrics_that_is_taken_is_said_before_a_server_starts(model, t
     with metrics_at(port, Guard(SPACE, DEFAULT, 40, 0.1)):
         assert main(tuning(model, tmp_path, "--metrics-port", str(port))) == 2
     err = capsys.readouterr().err
-    assert f"rrl: --metrics-port {port}: " in err
+    assert re.search(rf"rrl: --metrics-port {port}: .* in use; choose another one", err)
     assert "starting a server" not in err
+
+
+# --- what is left in service at the end of a run at a port ----------------------------------------
+
+LEFT = Namespace(configuration={"inter_op": 1}, log="/logs/probe-1.log")
+
+
+class Kept:
+    """A service behind a port that does what a test wants when it returns to what is kept."""
+
+    door = Door(8500)
+
+    def __init__(self, returning=lambda: None, serves=True):
+        self.returning, self.serves = returning, serves
+
+    def return_to_kept(self):
+        self.returning()
+
+    def leave(self):
+        if not self.serves:
+            raise ServerError("nothing serves at 127.0.0.1:8500")
+        return LEFT
+
+
+def fail():
+    raise ServerError("the server ended with status -9")
+
+
+def interrupt():
+    raise KeyboardInterrupt("Ctrl-C")
+
+
+STAYS = "127.0.0.1:8500 stays in service with inter_op 1; the log is /logs/probe-1.log; end it with"
+
+
+def test_what_serves_goes_on_if_the_kept_one_does_not_start(caplog):
+    leave_running(Kept(fail))
+    assert told(caplog, "to keep cannot take over: the server ended with status -9")
+    assert told(caplog, f"{STAYS}: rrl stop 8500")
+    assert told(caplog, "only a supervisor starts it again")
+
+
+def test_nothing_claims_to_serve_if_nothing_does(caplog):
+    with pytest.raises(ServerError, match="nothing serves at"):
+        leave_running(Kept(fail, serves=False))
+    assert "stays in service" not in caplog.text
+
+
+def test_a_second_ctrl_c_leaves_what_serves(caplog):
+    with pytest.raises(KeyboardInterrupt):
+        leave_running(Kept(interrupt))
+    assert told(caplog, STAYS)
+
+
+@pytest.fixture
+def handlers():
+    """How a command of rrl takes signals; afterwards they are as before."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    interrupt_by_signals()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_closes_the_terminal_meanwhile_does_not_end_the_service(number, caplog):
+    """The kept one takes over all the same; afterwards the signal interrupts again."""
+    done = []
+
+    def returning():
+        os.kill(os.getpid(), number)
+        done.append("returned")
+
+    leave_running(Kept(returning))
+    assert done == ["returned"]
+    assert told(caplog, STAYS)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), number)
 
 
 # --- the machine ----------------------------------------------------------------------------------
@@ -547,8 +578,8 @@ def test_a_crafted_record_is_one_line_and_exit_3(line, change, whole, tmp_path, 
     change(records[line - 1])
     text = "".join(f"{json.dumps(record)}\n" for record in records)
     (tmp_path / JOURNAL).write_text(text)
-    assert main([*REPLAY, str(tmp_path)]) == 3
-    (message,) = capsys.readouterr().err.splitlines()
+    code, message = said([*REPLAY, str(tmp_path)], capsys)
+    assert code == 3
     where = f"rrl: {tmp_path / JOURNAL}, line {line}: it is no measurement of this run, or "
     assert message.startswith(where)
     assert (tmp_path / JOURNAL).read_text() == text
@@ -561,11 +592,3 @@ def test_a_journal_that_is_a_link_is_not_followed(tmp_path, capsys):
     assert main([*REPLAY, str(tmp_path / "out")]) == 3
     assert "it is a link; remove it" in capsys.readouterr().err
     assert not victim.exists()
-
-
-def test_the_report_is_printed_even_if_no_file_can_be_written(tmp_path, capsys):
-    (tmp_path / "result.json").mkdir()
-    assert main([*REPLAY, str(tmp_path)]) == 3
-    out, err = capsys.readouterr()
-    assert out.startswith("recommended: ")
-    assert err.startswith(f"rrl: {Path(tmp_path) / 'result.json'}: Is a directory")

@@ -34,10 +34,9 @@ def help_text(command, capsys):
 def accepted(command, monkeypatch):
     """The options of a command, after the readers of its values have accepted them, too."""
     read = []
-    for module in (tune, replay, racing, profiling):
-        for name in ("_tune", "_replay", "_race", "_profile"):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, lambda options: read.append(options) or 0)
+    runs = {tune: "_tune", replay: "_replay", racing: "_race", profiling: "_profile"}
+    for module, name in runs.items():
+        monkeypatch.setattr(module, name, lambda options: read.append(options) or 0)
     words = shlex.split(command.replace("\\\n", " "), comments=True)
     assert cli.main(words[1:]) == 0, command
     (options,) = read

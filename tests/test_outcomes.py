@@ -97,6 +97,25 @@ def test_a_board_has_the_median_of_every_agent_on_every_problem():
     assert outcomes.board(runs, "mean_cost")["cpu2 10/s"].tolist() == pytest.approx([1.0, 8.0])
 
 
+BURSTS = Setting("cpu2", ("Bursts", (1.0, 2.0), (9.0, 1.0)), "one", 6, EPISODES)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        BURSTS._replace(objective="p99"),
+        BURSTS._replace(load=("Bursts", (1.0, 3.0), (9.0, 1.0))),
+    ],
+)
+def test_runs_that_no_column_tells_apart_are_refused(other):
+    results = dict.fromkeys((BURSTS, other), *races(one=4).values())
+    scenarios = {setting.problem: SCENARIO for setting in results}
+    with pytest.raises(
+        ValueError, match="two runs of one on cpu2 Bursts from seed 0: make a table"
+    ):
+        outcomes.runs_table(results, scenarios)
+
+
 def test_the_rivals_have_the_settings_that_the_log_names():
     log = pd.read_csv("data/choosing/rivals.csv")
     assert log["problem"].nunique() == 29

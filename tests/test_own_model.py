@@ -1,19 +1,22 @@
-"""Models of one's own: their signatures, and samples with bytes."""
+"""Models of one's own: their signatures, samples with bytes, and `rrl profile` on them."""
 
 from __future__ import annotations
 
 import base64
 import json
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
+from test_recording import recorded
 
 from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.operating.requests import model_digest
+from rrl.recording.plan import Plan
+from rrl.recording.profile import read_profile
+from rrl.recording.record import Recorder
 from rrl.serving.launcher import LOCAL
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
@@ -29,8 +32,9 @@ def b64(data):
     return {"b64": base64.b64encode(data).decode()}
 
 
-def build_words(base: Path) -> Path:
-    """A model with a signature of bytes, whose answer is their length, and one of two inputs."""
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A signature of bytes, whose answer is their length, and one of two inputs."""
     import tensorflow as tf
 
     class Words(tf.Module):
@@ -47,15 +51,10 @@ def build_words(base: Path) -> Path:
         def both(self, x, k):
             return {"y": tf.reduce_sum(x, axis=1) + tf.cast(k, tf.float32)}
 
-    words = Words()
+    base, words = tmp_path_factory.mktemp("models") / "words", Words()
     signatures = {"serving_default": words.length, "both": words.both}
     tf.saved_model.save(words, str(base / "1"), signatures=signatures)
     return base
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return build_words(tmp_path_factory.mktemp("models") / "words")
 
 
 def write(folder, content):
@@ -123,14 +122,14 @@ def test_the_requests_for_a_warm_up_are_a_sample(tmp_path):
 
 
 def rest(content):
-    return "a.json", json.dumps(content).encode()
+    return json.dumps(content).encode()
 
 
 @pytest.mark.parametrize(
-    ("file", "words"),
+    ("content", "words"),
     [
-        (("a.json", b"\xff"), "not UTF-8 at byte 0"),
-        (("a.json", b"[" * 10**6), "nested too deeply"),
+        (b"\xff", "not UTF-8 at byte 0"),
+        (b"[" * 10**6, "nested too deeply"),
         (rest([1, 2]), "write"),
         (rest({}), "no request in it"),
         (rest({"x": [[1, 2], [3]]}), "'x' is not an array"),
@@ -142,12 +141,11 @@ def rest(content):
         (rest({"inputs": {"x": [1]}, "signature_name": "both"}), "choose it by --signature"),
     ],
 )
-def test_a_bad_sample_file_is_refused(file, words, tmp_path):
-    name, content = file
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=words) as error:
-        read_sample(tmp_path / name)
-    assert name in str(error.value)
+def test_a_bad_sample_file_is_refused(content, words, tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"a\.json.*{words}"):
+        read_sample(path)
 
 
 # --- what a small message promises --------------------------------------------------------------
@@ -194,3 +192,63 @@ def test_other_variables_are_another_model_even_if_their_folder_is_a_link(tmp_pa
         (shared / "variables.data").write_bytes(weights)
         digests.add(model_digest(version))
     assert len(digests) == 2
+
+
+# --- `rrl profile` --------------------------------------------------------------------------------
+
+
+def test_a_model_of_ones_own_is_profiled_and_replayed(model, tmp_path, monkeypatch, capsys):
+    """On real servers; a knob of text is a flag, and the recording goes on after a stop."""
+    monkeypatch.chdir(tmp_path)
+    sample, save = write(tmp_path, {"instances": [b64(BYTES[0])]}), Recorder._save
+    grid = ["--knob", "flag:--enable_model_warmup=true,false", "--executable", LOCAL]
+    few = ["--rates", "60", "--requests", "6", "--passes", "1"]
+    arguments = ["profile", str(model), "--sample", str(sample), *few, *grid]
+
+    def stop_after_the_first(self, values, why):
+        save(self, values, why)
+        if not why:
+            raise KeyboardInterrupt("interrupted by the test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "_save", stop_after_the_first)
+        assert main(arguments) == 130
+    folder = tmp_path / "data" / "words"
+    first = (folder / "episodes.csv").read_bytes()
+    assert first.count(b"\n") == 2
+    assert main(arguments) == 0
+    err = capsys.readouterr().err
+    assert "words: 2 configurations, 2 episodes, about " in err
+    assert (folder / "episodes.csv").read_bytes().startswith(first)
+    profile = read_profile(folder)
+    knob = profile.space.knobs[0]
+    assert (knob.name, sorted(knob.values)) == ("flag:--enable_model_warmup", ["false", "true"])
+    plan = profile.description["plan"]
+    assert plan["model"] == "words"
+    assert plan["about"]["sample"].startswith("sample.json (crc32 ")
+    assert plan["about"]["model"].startswith("version 1, ")
+
+    write(tmp_path, {"instances": [b64(b"other")]})
+    assert main(arguments) == 3
+    assert "is from another plan" in capsys.readouterr().err
+
+    short = ["--requests", "6", "--rounds", "2", "--episodes", "2", "--quiet", "--rate", "60"]
+    assert main(["replay", "words", *short, "--out", "a"]) == 0
+
+
+def test_text_levels_come_back_as_they_were(tmp_path):
+    """Numbers stay numbers; text that looks like another kind of value stays text."""
+    knobs = {"env:A": ("true", 1, "08", "0,1"), "cpus": (1, 2)}
+    plan = Plan("m", knobs, (50.0,), requests=3, passes=1)
+    recorded(tmp_path, plan=plan).finish()
+    space = read_profile(tmp_path).space
+    assert set(space.knobs[0].values) == {"true", 1, "08", "0,1"}
+    assert set(space.knobs[1].values) == {1, 2}
+
+
+def test_a_string_needs_a_request_as_an_example(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["profile", str(model), "--executable", LOCAL, "--knob", "inter_op=1,2"]
+    assert main([*command, "--rates", "9"]) == 2
+    assert "'image' is a string: give a request with" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -166,6 +166,12 @@ def test_a_copy_learns_how_much_neighbours_differ(steep, apart):
     assert slope == pytest.approx(steep, rel=0.35, abs=0.1)
 
 
+def test_a_copy_of_a_whole_number_is_a_number_with_fractions():
+    table = QTable(ConfigSpace([Knob("threads", (1, 2))]))
+    table.record(0, 2)
+    assert Copy().estimate(table, 0, 2, np.arange(2)).costs.dtype == float
+
+
 # --- regions --------------------------------------------------------------------------------------
 
 
@@ -253,9 +259,14 @@ def test_only_what_was_measured_is_deployed(space, measurements):
     noise, columns = table.noise, (table.values, table.sds, table.means, table.visits)
     expected = [expected_cost(*(x[c] for x in columns), noise) for c in table.measured]
     costs, sds = np.array(expected).T
-    assert deploy(table) in table.measured
-    table.incumbent = None
-    assert deploy(table) == table.measured[(costs * np.exp(SURE * sds)).argmin()]
+    challenger = int(table.measured[(costs * np.exp(SURE * sds)).argmin()])
+    for incumbent in table.measured.tolist():
+        table.incumbent = incumbent
+        assert deploy(table) in (incumbent, challenger)
+    table.incumbent = int(table.measured[0])
+    beside_first = deploy(table)
+    table.incumbent = None  # then the one that was measured first counts as it
+    assert deploy(table) == beside_first
 
 
 def test_a_cost_of_zero_replaces_any_other_but_not_another_zero():

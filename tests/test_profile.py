@@ -89,6 +89,7 @@ def damage(folder, change):
         (lambda b: b[: len(b) // 2], "line|truncated|no number"),
         (lambda b: b"", "corrupt or truncated"),
         (lambda b: b.replace(b"mean_s", b"average"), "missing column 'mean_s'"),
+        (lambda b: b.replace(b",0.50,", b",x,", 1), "a value of start_s is no number"),
         (lambda b: b + b.splitlines()[-1] + b"\n", "the same episode twice"),
         (lambda b: b"\xff" + b, "not UTF-8 at byte 0"),
         (lambda b: b[: b.rindex(b" ")] + b",\n", "line 49"),
@@ -109,15 +110,6 @@ def test_a_finished_recording_that_was_changed_is_not_called_finished_again(fold
     damage(folder, lambda b: b.replace(b"+00:00", b"+01:00", 1))
     with pytest.raises(DataError, match=r"episodes.csv: changed since it was recorded"):
         record(folder)
-
-
-def test_another_schema_and_a_missing_file(folder):
-    describe(folder, schema=99)
-    with pytest.raises(DataError, match="schema 99"):
-        read_profile(folder)
-    (folder / DESCRIPTION).unlink()
-    with pytest.raises(DataError, match="not found"):
-        read_profile(folder)
 
 
 def test_the_recorded_server_replays_recorded_latencies(whole):

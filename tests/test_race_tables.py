@@ -50,6 +50,12 @@ def test_every_agent_runs_on_every_table_and_the_means_are_printed(folder, capsy
     assert min(Image.open("build/race/mine/mean_cost.png").size) > 200
 
 
+def test_a_table_may_have_any_name(folder):
+    (folder / "mine" / "line.csv").rename(folder / "mine" / "a$_{$b.csv")
+    assert main(["race", "mine", *SMALL, "--agents", "random"]) == 0
+    assert set(pd.read_csv("build/race/mine/runs.csv")["table"]) == {"a$_{$b", "grid"}
+
+
 def test_a_race_goes_on_where_it_stopped_whatever_the_number_of_processes(folder, monkeypatch):
     path, out = folder / "build/race/mine/runs.csv", folder / "build/race/mine/results"
     assert main(["race", "mine", *SMALL]) == 0

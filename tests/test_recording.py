@@ -116,12 +116,6 @@ def test_a_pass_visits_everything_once_in_an_order_of_its_own():
     assert [i for _, i, _ in visits] != [i for _, i, _ in before]
 
 
-def test_a_folder_keeps_its_plan(whole):
-    Recorder(PLAN, whole.folder).close()
-    with pytest.raises(DataError, match="another plan"):
-        Recorder(replace(PLAN, seed=3), whole.folder)
-
-
 @pytest.mark.long  # importing TensorFlow takes most of it
 def test_a_plan_for_a_gpu_is_refused_without_one():
     with pytest.raises(UsageError, match="needs a GPU"):

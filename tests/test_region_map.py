@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rrl.plotting.region_map import free_height, plot_best_radius, plot_region_map
+from rrl.plotting.region_map import plot_best_radius, plot_region_map
 from rrl.studies import map_cells, region_map
 from rrl.studies.map_cells import (
     COLUMNS,
@@ -248,26 +248,8 @@ def small(tmp_path_factory):
         region_map.Stage(("valley", "ridge"), range(3, 5), 80),
         (("keyword-threads", 900.0),),
     )
-    return plan, build, made_map(plan, build)
-
-
-def made_map(plan, build):
-    sweep = Sweep((), data=DATA, build=build, workers=1)
-    region_map.make_map(build / "map", sweep, plan)
-    return region_map.read_map(build / "map")
-
-
-def test_a_stopped_map_goes_on_where_it_was(small):
-    plan, build, tables = small
-    pieces = sorted((build / "results").iterdir())
-    pieces[0].unlink()
-    before = {path: path.stat().st_mtime_ns for path in pieces[1:]}
-    again = made_map(plan, build)
-    after = {path: path.stat().st_mtime_ns for path in pieces}
-    assert sorted((build / "results").iterdir()) == pieces
-    assert {path: after[path] for path in before} == before, "only the lost piece is computed"
-    for name, table in tables.items():
-        pd.testing.assert_frame_equal(again[name], table)
+    region_map.make_map(build / "map", Sweep((), data=DATA, build=build, workers=1), plan)
+    return plan, build, region_map.read_map(build / "map")
 
 
 def test_the_tables_have_a_row_per_setting_and_per_run(small):
@@ -310,10 +292,3 @@ def test_the_factors_of_a_map_and_its_figures(small):
     assert sum(text.get_text().startswith("none") for text in ax.texts) == never
     known = factors.loc[factors["column"] == MIDDLE[0], "factor"].notna().sum()
     assert sum(text.get_text().endswith(" times") for text in ax.texts) == known
-
-
-def test_a_number_of_the_map_gives_way_to_the_markers_of_its_cell():
-    marks = pd.DataFrame({"x": [2.0, 2.3, 0.6], "y": [1.0, 0.7, 0.0]})
-    assert free_height(0, 0, marks) == 0, "a marker beside the number is not in its way"
-    assert free_height(2, 1, marks) == 1.35
-    assert free_height(5, 5, marks) == 5

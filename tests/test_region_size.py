@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_rrl import bowl
+from test_agent import bowl
 
 from rrl.core.region import BLOCK, WINDOW, RegionSize, recommended_radius
 from rrl.core.rrl import adaptive

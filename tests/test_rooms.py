@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections import defaultdict
 from functools import cache
 from graphlib import TopologicalSorter
@@ -49,14 +50,18 @@ MODULES = {
 }
 TESTS = {path.name: path for path in sorted((ROOT / "tests").glob("*.py"))}
 NOTEBOOKS = {path.name: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+FENCED = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)  # what a text suggests
 
 
 def source(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         return text
-    code = [cell["source"] for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
-    return "".join(line for lines in code for line in (*lines, "\n") if not line.startswith("%"))
+    code = []
+    for cell in json.loads(text)["cells"]:
+        whole = "".join(cell["source"])
+        code += [whole] if cell["cell_type"] == "code" else FENCED.findall(whole)
+    return "\n".join(line for part in code for line in part.splitlines() if line[:1] != "%")
 
 
 @cache

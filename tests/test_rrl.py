@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_agent import SPACES, contract, true_cost
+from test_agent import SPACES, bowl, contract, true_cost
 from test_parts import SmallNetwork
 from test_space import spaces
 
@@ -34,15 +34,6 @@ OTHER = {"region": FixedRadius(2.0), "learning_rate": 1.0}  # in no named agent
 TestOtherParts = contract(
     lambda space, rng: RRL(space, rng, similarity=LearnedSimilarity(), **OTHER)
 )
-
-
-def bowl(agent, episodes, seed=0, load=10.0, factor=1.0):
-    rng = np.random.default_rng(seed)
-    for _ in range(episodes):
-        configuration = agent.ask(load)
-        noise = max(rng.normal(1, 0.07), 0.1)
-        agent.tell(configuration, factor * noise * true_cost(agent.space, configuration) ** 4)
-        yield configuration
 
 
 def permuted(space, rng):
@@ -103,23 +94,6 @@ def test_the_order_of_knobs_and_values_changes_nothing(make, read, rel, space, t
     assert found[1] == pytest.approx(found[0], rel=rel, abs=1e-99 if read is chances else rel)
     if read is chances:  # of equal estimates of the process, the first is deployed
         assert best[0] == best[1]
-
-
-# --- the Q-table is what exploration and deployment read ------------------------------------------
-
-
-@pytest.mark.parametrize("make", [RRL, adaptive])
-def test_a_value_in_the_table_changes_what_is_tried_and_what_is_deployed(make):
-    agent = make(paper_cpu(4), np.random.default_rng(1))
-    for _ in range(30):
-        asked = agent.ask(10.0)
-        agent.tell(asked, 1.0 + sum(len(table.measured) for table in agent.tables) / 10)
-    (table,) = agent.tables
-    index = int(table.measured[-1])
-    table.values[index], table.sds[index] = 1e-6, 1e-6
-    assert agent.ask(10.0) == agent.space[index]
-    agent.tell(agent.space[int(table.measured[0])], 1.0)
-    assert agent.best(10.0) == agent.space[index]
 
 
 # --- who asks writes nothing ----------------------------------------------------------------------
@@ -314,6 +288,15 @@ def test_a_cost_that_cannot_be_squared_is_refused():
         agent.tell(agent.ask(10.0), cost)
     assert np.isfinite(agent.tables[0].values).all()
     assert np.isfinite(agent.tables[0].noise)
+
+
+@pytest.mark.parametrize("cost", [1e-90, 1e-100, 1e-300, 1e-320])
+def test_a_cost_near_zero_leaves_choices_that_are_numbers(cost):
+    agent = recommended(paper_cpu(2), np.random.default_rng(0))
+    for told in (1.0, 2.0, cost, 3.0, cost):
+        agent.tell(agent.ask(10.0), told)
+    assert np.isfinite(savings(agent, agent.tables[0])[0]).all()
+    assert agent.ask(10.0) in agent.space
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from copy import deepcopy
 from enum import EnumType, IntEnum
 
 import numpy as np
@@ -100,21 +101,16 @@ def test_an_interrupt_is_not_lost_in_numpy(server, monkeypatch):
     assert not asked
 
 
-def test_one_request_is_enough_and_none_is_refused(server):
+def test_one_request_is_enough_and_what_cannot_be_measured_is_refused(server):
     configuration = server.space[len(server.space) - 1]
     assert len(server.measure(configuration, [0.0], np.random.default_rng(1))) == 1
-    with pytest.raises(ValueError, match="at least one"):
-        server.measure(configuration, [], np.random.default_rng(1))
-
-
-def test_unsorted_arrivals_are_refused(server):
-    with pytest.raises(ValueError, match="sorted"):
-        server.measure(server.space[0], [0.2, 0.1], np.random.default_rng(1))
-
-
-def test_a_configuration_outside_the_space_is_refused(server):
-    with pytest.raises(ValueError, match="nosuch"):
-        server.measure({"nosuch": 1}, [0.0], np.random.default_rng(1))
+    for chosen, arrivals, message in (
+        (configuration, [], "at least one"),
+        (configuration, [0.2, 0.1], "sorted"),
+        ({"nosuch": 1}, [0.0], "nosuch"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            server.measure(chosen, arrivals, np.random.default_rng(1))
 
 
 @pytest.mark.parametrize("name", ["simulated_server", "table_server", "recorded_server"])
@@ -122,6 +118,16 @@ def test_the_same_seed_gives_the_same_episode(name, request):
     server = request.getfixturevalue(name)
     arrivals = Poisson(40.0).arrivals(12, np.random.default_rng(0))
     one, two = (server.measure(server.space[1], arrivals, np.random.default_rng(5)) for _ in "12")
+    assert one.latency.tobytes() == two.latency.tobytes()
+
+
+@pytest.mark.parametrize("name", ["simulated_server", "table_server", "recorded_server"])
+def test_a_server_can_be_sent_to_another_process(name, request):
+    server = request.getfixturevalue(name)
+    other = deepcopy(server)  # pickling takes the same way
+    one, two = (
+        s.measure(s.space[1], [0.0, 0.1], np.random.default_rng(5)) for s in (server, other)
+    )
     assert one.latency.tobytes() == two.latency.tobytes()
 
 
@@ -140,6 +146,7 @@ def test_a_recorded_load_can_be_pinned(recorded_server):
         ({"a": [1, 2]}, "no column 'cost'"),
         ({"a": [1, 2], "cost": [1.0, np.nan]}, "row 1"),
         ({"a": [1, 2], "cost": [-1.0, 1.0]}, "row 0"),
+        ({"a": [1, 2], "cost": [1.0]}, "'cost' has 1 rows, and the knobs have 2"),
     ],
 )
 def test_bad_tables(table, message):

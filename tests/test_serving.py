@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from rrl.core.space import ConfigSpace
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, predict_request
+from rrl.serving.servable import LoadedModel
 from rrl.serving.settings import usable_cpus
 from rrl.support.errors import DataError, ServerError, UnstableError, UsageError
 from rrl.support.machine import memory_bytes
@@ -130,7 +130,6 @@ def run_many(server, n=16):
     return tuple(np.array([reply[name][0] for reply in replies]) for name in ("start", "end"))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_process_really_has_the_pools_and_batches_it_was_asked_for(model, executable):
     for batch_threads in (1, 4):
         configuration = {
@@ -175,6 +174,7 @@ def test_without_a_number_there_are_as_many_batch_threads_as_cpus_to_use(model):
         (["--batching_parameters_file=b.txt"], "--enable_batching"),
         (["--tensorflow_inter_op_parallelism=-1"], "-1"),
         (["--grpc_max_threads=0"], "from 1 to"),
+        (["--enable_batching=maybe"], "'maybe' is not true or false"),
     ],
 )
 def test_bad_flags_end_with_255_and_one_line(capsys, arguments, message):
@@ -197,17 +197,12 @@ def test_no_model_and_no_executable(model, tmp_path):
         ModelServer(model, executable="/nosuch/server")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_signal_that_reaches_any_thread_stops_the_server(model):
     """After a pause it is often not the main one, where Python's handlers run."""
     server = ModelServer(model, executable=LOCAL).start()
     other = max(map(int, os.listdir(f"/proc/{server.process.pid}/task")))
     os.kill(other, signal.SIGTERM)
     assert server.process.wait(600) == 0
-
-
-def _state(pid):
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
 
 
 class TestLiveServer:
@@ -266,3 +261,12 @@ def test_two_batched_signatures_keep_schedulers_of_their_own(tmp_path):
         with Client(server.address, "half", signature="echo") as client:
             assert client.predict(echo)["whole"] == 1
         assert sum(name.startswith("batch_threads") for name in threads(server)) == 4
+
+
+def test_a_process_that_has_used_tensorflow_can_load_a_model(tmp_path):
+    """As the one does that has just built the model."""
+    import tensorflow as tf
+
+    tf.constant(0)
+    model = LoadedModel("half", build_half_plus(tmp_path / "half", 1, 1.0) / "1", None)
+    assert model.run("serving_default", {"x": np.ones(1, np.float32)})["y"] == 1.5

@@ -34,6 +34,7 @@ from rrl.workloads.workload import Poisson
 PLAIN = Model("plain", item=0.01, parallel=0.8, sync=0.001, overhead=0.002, variation=0.3)
 FOUR = Machine("four cores", cores=4, spin=0.1)
 DATA = Path(__file__).parent.parent / "data"
+SMALLEST = DATA / "inception_v3-threads"
 NOTHING = pd.DataFrame({"means_s": [[1.0]]})
 
 
@@ -200,26 +201,22 @@ def test_a_full_queue_answers_unavailable_at_once():
             "'inter_op' is a knob of the space",
         ),
         (lambda: served(testbed("cpu2"), [], **testbed("cpu2").space[0]), "at least one request"),
-        (lambda: find(replications=1), "1 replications"),
+        (
+            lambda: optimum(testbed("cpu2"), 9.0, replications=1, rng=np.random.default_rng(0)),
+            "1 replications",
+        ),
         (lambda: with_parameters(testbed("cpu2"), {"nosuch": 1.0}), "nosuch"),
         (lambda: fit_cells(testbed("cpu2"), NOTHING, ["contention"]), "above 0"),
-        (lambda: fold(17), "17 folds of 16 configurations"),
+        (
+            lambda: hold_out(testbed("cpu2"), read_profile(SMALLEST), folds=17, rng=None),
+            "17 folds of 16 configurations",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(call, message):
     with pytest.raises(ValueError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
-
-
-def fold(folds):
-    profile = read_profile(DATA / "inception_v3-threads")
-    server = twin(profile, INCEPTION_V3, TWO_CORES)
-    return hold_out(server, profile, folds=folds, rng=np.random.default_rng(0))
-
-
-def find(**settings):
-    return optimum(testbed("cpu2"), 100.0, rng=np.random.default_rng(0), **settings)
 
 
 # -------------------------------------------------------------------------------------- optimum
@@ -289,7 +286,7 @@ def test_repeats_of_a_cell_count_once():
 
 @pytest.fixture(scope="module")
 def inception():
-    return read_profile(DATA / "inception_v3-threads")
+    return read_profile(SMALLEST)
 
 
 def test_nothing_of_a_held_out_configuration_leaks_into_its_prediction(inception):

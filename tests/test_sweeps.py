@@ -49,6 +49,7 @@ def test_a_sweep_is_the_races_it_consists_of(alone):
     runs = alone[1][SETTINGS[0]]
     straight = race(with_truth("keyword-threads", 900.0, DATA), AGENTS["rrl"], range(7), 12)
     assert np.array_equal(runs.chosen, straight.chosen)
+    assert np.array_equal(runs.recommended, straight.recommended)
     assert np.array_equal(runs.costs, straight.costs.astype(np.float32))
     assert Sweep(SETTINGS, data=DATA, build=alone[0]).run()[SETTINGS[0]].costs is None
     (later,) = run(alone[0], settings=[SETTINGS[0]._replace(first_seed=4, seeds=2)]).values()

@@ -94,6 +94,8 @@ class TestSends:
         sample = client.fire(b"slow", np.zeros(2), timeout_s=0.2)
         assert sample.status.tolist() == [4, 4]
         assert (sample.latency >= 0.2).all()
+        over = client.fire(b"x", [0.0], timeout_s=-1.0)  # before it was sent
+        assert over.status.tolist() == [4]
         wait_for_open_calls(target, 0)
 
     def test_nobody_there(self, tmp_path):
@@ -134,7 +136,6 @@ def test_ctrl_c_cancels_what_is_open(client, target):
     assert client.fire(b"x", [0.0]).status.tolist() == [0]
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="the system has no such call")
 def test_only_while_it_sends_a_thread_may_come_before_others(client):
     """What it starts afterwards, such as a server, would come before others, too."""
     usual, seen = os.sched_getscheduler(0), []

@@ -308,6 +308,7 @@ def test_the_number_of_requests_is_checked(workload, _n):
             [0, 1.5, 2],
         ),
         (".5\n-1e0\n+2", [0, 1.5, 3]),
+        ("\n \ntime\n3\n1\n", [0, 2]),
         ("device,TIMESTAMP\na,3\na,1\n", [0, 2]),
         ("device,arrival\na,3\na,1\n", [0, 2]),
         (",timestamp\n0,2024-05-01T12:00:00\n1,2024-05-01T12:00:02\n", [0, 2]),  # from pandas
@@ -323,15 +324,6 @@ def test_a_trace_file_is_read(tmp_path, text, times):
         trace.arrivals(99, np.random.default_rng(0))
 
 
-def test_a_column_is_chosen_by_its_name(tmp_path):
-    file = tmp_path / "trace.csv"
-    file.write_text("device,Time\na,5\nb,4\n")
-    np.testing.assert_allclose(read_trace(file).times, [0, 1])
-    file.write_text("device,at\na,5\nb,4\n")
-    with pytest.raises(DataError, match=r"'device', 'at': exactly .*'timestamp' or .*; rename it"):
-        read_trace(file)
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -339,6 +331,8 @@ def test_a_column_is_chosen_by_its_name(tmp_path):
         (b"time\n1\n", "two distinct times"),
         (b"1\n2\nsoon\n", "line 3: 'soon' is not a time as the others are"),
         (b"1\nnan\n", "line 2: 'nan' is not a time"),
+        (b"\n\n1\n2\nsoon\n", "line 5: 'soon' is not a time"),
+        (b"\n,\n", "is empty"),
         (b"1\n\n2024-13-01\n", "line 3: '2024-13-01' is not a time"),
         (b"0,07\n0,14\n", "has no header: .* decimals with a point"),
         (b"time\n0,07\n", "fields in line 2, saw 2; write decimals with a point"),
@@ -346,6 +340,7 @@ def test_a_column_is_chosen_by_its_name(tmp_path):
         (b"time,b\n,1\n3\n", "line 2: '' is not a time"),
         (b"1\n2\n3\xff\n", r"line 3: not UTF-8 at byte 5 \(0xff\)"),
         (b"time,timestamp\n1,2\n", "exactly one column has to be"),
+        (b"device,at\na,5\n", r"'device', 'at': exactly .*'timestamp' or .*; rename it"),
         (b"time\n" + b"9" * 200_000, f"line 2: '{'9' * 60}'... is not a time"),
         (b'time\n"1\n' + b"2\n" * 100_000, "EOF inside string starting at row 1"),
         (b"t\n2024-05-01\n2024-05-02\n7\n", "line 4: '7' is not a time as the others"),

@@ -78,9 +78,8 @@ class Boltzmann:
     def choose(self, table: QTable, cells: Ints | None, rng: np.random.Generator) -> int:
         """See :meth:`Exploration.choose`; one number is drawn."""
         values = table.values if cells is None else table.values[cells]
-        chances = action_probabilities(values, self.temperature(table.episodes), table.floor)
-        running = np.cumsum(chances)  # the distribution function; its inverse at a random number
-        chosen = int(np.searchsorted(running[:-1], rng.random() * running[-1], "right"))
+        temperature = self.temperature(table.episodes)
+        chosen = _drawn(values, temperature, table.floor, rng.random())
         return chosen if cells is None else int(cells[chosen])
 
 
@@ -119,6 +118,13 @@ def action_probabilities(values: Floats, temperature: float, floor: float = 0.0)
     else:  # nothing is cheaper than a cost of 0
         weights = np.where(shifted == 0, 1.0, 0.0)
     return weights / weights.sum()
+
+
+@njit(cache=True)
+def _drawn(values: Floats, temperature: float, floor: float, uniform: float) -> int:
+    """Return the number at which the distribution function exceeds a random number from 0 to 1."""
+    running = np.cumsum(action_probabilities(values, temperature, floor))
+    return int(np.searchsorted(running[:-1], uniform * running[-1], side="right"))
 
 
 class ExpectedSaving:
@@ -190,7 +196,9 @@ class ExpectedSaving:
     @staticmethod
     def _excess(table: QTable, cells: Ints, reference: float) -> Floats:
         """Return by how much the logarithms of values exceed that of the reference, at least 0."""
-        return np.maximum(np.log(np.maximum(table.values[cells], 1e-300) / reference), 0.0)
+        with np.errstate(over="ignore"):
+            excess = np.log(np.maximum(table.values[cells], 1e-300) / reference)
+        return np.clip(excess, 0.0, 700.0)  # of infinity, the expected improvement is no number
 
 
 def expected_improvement(excess: Floats, sd: Floats) -> Floats:

@@ -40,6 +40,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from scipy.linalg import blas, lapack
 
 from rrl.core.space import Floats, Ints
 
@@ -197,8 +198,6 @@ class GaussianProcess:
         constant: tuple[float, float] | None = None,
         correlated: Callable[[Floats, Floats, Floats], Floats] = correlation,
     ) -> None:
-        from scipy.linalg import lapack
-
         self.x, self.hyperparameters, self._correlated = x, hyperparameters, correlated
         self._y, self._variance = y, variance
         covariance = self._kernel(x, x)
@@ -228,8 +227,6 @@ class GaussianProcess:
 
         `points` has shape (n, d), and both results have shape (n,).
         """
-        from scipy.linalg import blas
-
         cross = self._kernel(points, self.x)
         mean = self.mean + cross @ self._alpha
         explained = blas.dtrmm(1.0, self._inverse_factor, cross.T, lower=1, overwrite_b=1)
@@ -250,8 +247,6 @@ class GaussianProcess:
     @cached_property
     def _inverse_factor(self) -> Floats:
         """L^-1; for many points, a product with it is faster than a solution."""
-        from scipy.linalg import lapack
-
         return lapack.dtrtri(self._factor, lower=1)[0]
 
     @cached_property

@@ -128,50 +128,43 @@ class LearnedSimilarity(Similarity):
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """See :meth:`rrl.core.similarity.Similarity.estimate`."""
-        data = self._data(table)
         if fit_is_due(table.episodes):
             prior = prior_hyperparameters(table.space)
-            process, start = partial(self._process, *data), self.hyperparameters or prior
-            self.hyperparameters = self.fit(process, start, prior)
-        return self._posterior(table, cells, data)
+            start = self.hyperparameters or prior
+            self.hyperparameters = self.fit(self._process(table), start, prior)
+        return self.predict(table, cells)
 
     def predict(self, table: QTable, cells: Ints) -> Estimate:
         """See :meth:`rrl.core.similarity.Similarity.predict`."""
-        return self._posterior(table, cells, self._data(table))
-
-    def _points(self, table: QTable, cells: Ints) -> Floats:
-        """Return where the process sees configurations: their positions, then the log load."""
-        positions = table.space.scaled_positions[cells]
-        return np.column_stack([positions, np.full(len(cells), table.log_load)])
-
-    def _process(
-        self, x: Floats, y: Floats, variance: Floats, of: Hyperparameters
-    ) -> GaussianProcess:
-        return GaussianProcess(x, y, variance, of, self.elsewhere, self._correlated)
-
-    def _data(self, table: QTable) -> tuple[Floats, Floats, Floats]:
-        """Coordinates, log costs (each load level's from its reference), and noise variances."""
-        parts = [table] if table.near is None else [table, table.near]
-        return (
-            np.concatenate([self._points(part, part.measured) for part in parts]),
-            np.concatenate([compress(log_means(part) - _reference(part)) for part in parts]),
-            np.concatenate([part.noise**2 / part.visits[part.measured] for part in parts]),
-        )
-
-    def _posterior(
-        self, table: QTable, cells: Ints, data: tuple[Floats, Floats, Floats]
-    ) -> Estimate:
-        process = self._process(*data, self.hyperparameters or prior_hyperparameters(table.space))
-        measured = table.visits[cells] > 0
+        known = self.hyperparameters or prior_hyperparameters(table.space)
+        process, measured = self._process(table)(known), table.visits[cells] > 0
         mean, sd = np.empty(len(cells)), np.empty(len(cells))
         row = {index: row for row, index in enumerate(table.measured.tolist())}
         rows = np.array([row[index] for index in cells[measured].tolist()], dtype=np.int64)
         mean[measured], sd[measured] = process.posterior_at_measured(rows)
         if not measured.all():
-            points = self._points(table, cells[~measured])
+            points = _points(table, cells[~measured])
             mean[~measured], sd[~measured] = process.posterior(points)
         costs = np.exp(np.minimum(expand(mean) + _reference(table), MOST_LOG))
         return Estimate(costs, sd)
+
+    def _process(self, table: QTable) -> Callable[[Hyperparameters], GaussianProcess]:
+        """Return what makes the process of all measurements with some hyperparameters.
+
+        The log costs of each load level are those over its reference.
+        """
+        parts = [table] if table.near is None else [table, table.near]
+        x = np.concatenate([_points(part, part.measured) for part in parts])
+        y = np.concatenate([compress(log_means(part) - _reference(part)) for part in parts])
+        variance = np.concatenate([part.noise**2 / part.visits[part.measured] for part in parts])
+        how = partial(GaussianProcess, constant=self.elsewhere, correlated=self._correlated)
+        return partial(how, x, y, variance)
+
+
+def _points(table: QTable, cells: Ints) -> Floats:
+    """Return where the process sees configurations: their positions, then the log load."""
+    positions = table.space.scaled_positions[cells]
+    return np.column_stack([positions, np.full(len(cells), table.log_load)])
 
 
 def _reference(table: QTable) -> float:

@@ -14,12 +14,12 @@ import math
 import numpy as np
 from numba import njit
 
-from rrl.core.agent import check_load
 from rrl.core.space import ConfigSpace, Floats, Ints
 
 SCALED = 8  # first measurements that set the scale of values from another load level
 TRUST = 2.0  # a value from another load level counts for at most this number of estimates
 FLOOR = 0.01  # fraction of the lowest positive cost: keeps the logarithm of a cost of 0 finite
+HIGHEST = 1e150  # the square of a cost must be finite, and sums of such squares
 NOISE, NOISE_WEIGHT = 0.15, 4.0  # noise expected before any repeat, and its weight in repeats
 
 
@@ -209,6 +209,32 @@ class QTable:
 def _relative(mean: float, squares: float) -> float:
     """The squared deviations of one configuration's costs, as fractions of their mean."""
     return squares / mean / mean if mean > 1e-150 else 0.0
+
+
+def check_load(load: float) -> float:
+    """Return the load, in requests per second, if it is a positive number.
+
+    Examples
+    --------
+    >>> check_load(14)
+    14.0
+    """
+    if not 0 < load < math.inf:
+        raise ValueError(f"load must be a positive number of requests per second, got {load!r}")
+    return float(load)
+
+
+def check_cost(cost: float) -> float:
+    """Return the cost if it is a number from 0 to `HIGHEST`.
+
+    Examples
+    --------
+    >>> check_cost(0)
+    0.0
+    """
+    if not 0 <= float(cost) <= HIGHEST:  # in single precision, HIGHEST is infinite
+        raise ValueError(f"a cost must be a number from 0 to {HIGHEST:g}, got {cost!r}")
+    return float(cost)
 
 
 class Tables(list[QTable]):

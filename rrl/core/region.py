@@ -93,8 +93,8 @@ class WholeSpace(Region):
 
     def candidates(self, table: QTable) -> Ints:
         """See :meth:`Region.candidates`: at first the middle, then what was updated last."""
-        alone = table.near is None and table.episodes == 1
-        if not table.episodes or (alone and not table.visits[table.space.middle].any()):
+        begins = table.near is None and table.episodes <= 1
+        if begins and not table.visits[table.space.middle].any():
             return table.space.middle
         return table.last
 

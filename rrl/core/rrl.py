@@ -30,10 +30,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from rrl.core.agent import check_cost
 from rrl.core.exploration import Boltzmann, Exploration
 from rrl.core.knob import Configuration
-from rrl.core.qtable import QTable, Tables
+from rrl.core.qtable import QTable, Tables, check_cost
 from rrl.core.region import FixedRadius, Region, SelectedRadius
 from rrl.core.similarity import Copy, NetworkSimilarity, Similarity
 from rrl.core.space import ConfigSpace, Floats, Ints
@@ -187,7 +186,8 @@ def deploy(table: QTable) -> int:
     Parameters
     ----------
     table : QTable
-        It contains at least one measurement.
+        It contains at least one measurement. If it has no incumbent, the configuration that was
+        measured first counts as the incumbent.
 
     Examples
     --------
@@ -203,9 +203,9 @@ def deploy(table: QTable) -> int:
     >>> deploy(table)
     1
     """
-    incumbent = -1 if table.incumbent is None else table.incumbent
+    now = table.measured[0] if table.incumbent is None else table.incumbent
     columns = table.values, table.sds, table.means, table.visits
-    return int(_chosen(*columns, table.measured, table.noise, incumbent))
+    return int(_chosen(*columns, table.measured, table.noise, now))
 
 
 @njit(cache=True)
@@ -237,17 +237,14 @@ def _chosen(
     visits: Ints,
     measured: Ints,
     noise: float,
-    incumbent: int,
+    now: int,
 ) -> int:
-    best, lowest = measured[0], math.inf
+    best, lowest = now, math.inf
     for c in measured:
         cost, sd = expected_cost(values[c], sds[c], means[c], visits[c], noise)
         limit = cost * math.exp(SURE * sd)
         if limit < lowest:
             best, lowest = c, limit
-    if incumbent < 0:
-        return best
-    now = incumbent
     lower, one = expected_cost(values[best], sds[best], means[best], visits[best], noise)
     higher, other = expected_cost(values[now], sds[now], means[now], visits[now], noise)
     if lower <= 0:  # nothing is better than a cost of 0, and a tie changes nothing

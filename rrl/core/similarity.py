@@ -96,54 +96,42 @@ class Copy(Similarity):
     """
 
     def __init__(self) -> None:
-        self._contrast = CONTRAST_WEIGHT * CONTRAST**2  # sum of squared differences of logarithms
-        self._distance = CONTRAST_WEIGHT  # sum of distances
+        # Sums of squared differences between logarithms of costs, and of distances:
+        self._sums = np.array([CONTRAST_WEIGHT * CONTRAST**2, CONTRAST_WEIGHT])
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """See :meth:`Similarity.estimate`."""
-        costs, sds = np.empty((2, len(cells)))
-        costs.fill(cost)
-        self._contrast, self._distance = contrasts(
-            table.space.positions, index, cost, cells, table.visits, table.means,
-            (self._contrast, self._distance, table.noise), sds,
-        )  # fmt: skip
-        return Estimate(costs, sds)
+        measured = table.visits, table.means, table.noise
+        sds = _compared(self._sums, table.space.positions, index, cost, cells, *measured)
+        return Estimate(np.full(len(cells), float(cost)), sds)
 
 
 @njit(cache=True)
-def contrasts(
+def _compared(
+    sums: Floats,
     positions: Floats,
     index: int,
     cost: float,
     cells: Ints,
     visits: Ints,
     means: Floats,
-    sums: tuple[float, float, float],
-    sds: Floats,
-) -> tuple[float, float]:
+    noise: float,
+) -> Floats:
     """Compare a measurement with the measured configurations of its region.
 
-    `sums` contains the squared differences between logarithms of costs so far, the distances, and
-    the noise of a measurement. The sds of all `cells` are written into `sds`.
-
-    Returns
-    -------
-    contrast, distance : float
-        The first two sums, with the comparisons of this measurement.
+    The comparisons are added to the two `sums` of a :class:`Copy`. The sds of all `cells` are
+    returned.
     """
-    contrast, distance, noise = sums
-    log_cost = math.log(cost) if cost > 0 else 0.0
+    distances = np.empty(len(cells))
     for j in range(len(cells)):
         c, squared = cells[j], 0.0
         for k in range(positions.shape[1]):
             squared += (positions[c, k] - positions[index, k]) ** 2
-        sds[j] = math.sqrt(squared)  # the distance, at first
+        distances[j] = math.sqrt(squared)
         if squared > 0 and visits[c] > 0 and means[c] > 0 and cost > 0:
-            contrast += (log_cost - math.log(means[c])) ** 2
-            distance += sds[j]
-    for j in range(len(cells)):
-        sds[j] = math.sqrt(noise**2 + contrast / distance * sds[j])
-    return contrast, distance
+            sums[0] += (math.log(cost) - math.log(means[c])) ** 2
+            sums[1] += distances[j]
+    return np.sqrt(noise**2 + sums[0] / sums[1] * distances)
 
 
 class NetworkSimilarity(Similarity):

@@ -362,7 +362,7 @@ def from_table(table: Mapping[str, ArrayLike], knobs: Sequence[str]) -> ConfigSp
     Raises
     ------
     ValueError
-        If a column is missing, or contains NaN.
+        If a column is missing, contains NaN, or has another number of rows than the others.
 
     Examples
     --------
@@ -373,6 +373,9 @@ def from_table(table: Mapping[str, ArrayLike], knobs: Sequence[str]) -> ConfigSp
     if isinstance(knobs, str):
         raise TypeError(f"knobs must be a list of column names, got the string {knobs!r}")
     columns = {name: column(table, name) for name in knobs}
+    sizes = {name: len(rows) for name, rows in columns.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"the columns differ in their number of rows: {sizes}")
     made = [
         Knob(name, sorted(set(rows), key=lambda value: (isinstance(value, str), value)))
         for name, rows in columns.items()

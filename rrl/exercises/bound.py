@@ -27,7 +27,7 @@ def _loss(e: float, g: float) -> float:
 
 
 #: The bound on the error, and the sharpest bound on the loss within a state.
-check_price_limits = Function(
+check_error_and_loss = Function(
     _limits(_error, _loss),
     [(0.2, 0.9), (1.0, 0.0), (0.5, 0.5)],
     (

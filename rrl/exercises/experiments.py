@@ -12,7 +12,7 @@ from rrl.exercises.judging import Function, Values
 
 #: The mean cost of an agent that serves a default of 3 times the best once.
 check_mean_cost_over_best = Values(
-    price_after_100=(
+    mean_cost_after_100=(
         1.02,
         (1, "the first episode counts, too: take the mean of all episodes"),
         (1.03, "the default costs 2 more than the best, not 3 more"),
@@ -42,7 +42,7 @@ def _counted(chosen: Callable[[pd.DataFrame, str], Any]) -> Callable[..., Any]:
 
 
 #: How many duels were lost to a rival, by measure.
-check_cells_lost_to = Function(
+check_duels_lost_to = Function(
     _counted(lambda t, rival: (t["rival"] == rival) & (t["verdict"] == "lost")),
     [(_DUELS, "a"), (_DUELS, "b")],
     (

@@ -76,9 +76,7 @@ def ask(function: Callable[..., Any], *arguments: Any, hint: str = "") -> Any:
     rrl.exercises.judging.WrongAnswer: <lambda>(0) stops with ZeroDivisionError...
     """
     try:
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            returned = function(*_copied(arguments))
+        returned = _called(function, arguments)
     except (NotImplementedError, WrongAnswer):
         raise
     except (Exception, SystemExit) as error:
@@ -109,9 +107,12 @@ def _told(
     return f"{what}. {hint}" if hint and fits else what
 
 
-def _copied(arguments: Sequence[Any]) -> list[Any]:
-    """Return copies of what a function may change in place: arrays, tables and lists."""
-    return [value.copy() if hasattr(value, "copy") else value for value in arguments]
+def _called(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+    """Call a function without warnings, with copies of the arrays, tables and lists."""
+    copies = [value.copy() if hasattr(value, "copy") else value for value in arguments]
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function(*copies)
 
 
 # --- Comparing answers -------------------------------------------------------------------------
@@ -278,12 +279,10 @@ def _slipped(slip: Callable[[Any], Any], right: Any) -> Any:
 
 def _quiet(known: Callable[..., Any], case: tuple[Any, ...]) -> Any:
     """Return what a known function gives; not a number where it cannot be computed."""
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return known(*_copied(case))
-        except (ArithmeticError, ValueError, IndexError, TypeError):
-            return float("nan")
+    try:
+        return _called(known, case)
+    except (ArithmeticError, ValueError, IndexError, TypeError):
+        return float("nan")
 
 
 # --- Saying what an answer is ------------------------------------------------------------------

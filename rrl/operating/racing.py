@@ -25,7 +25,7 @@ _EXAMPLES = """examples:
   the folder mine/ has a file per table, with a column cost and a column per knob:
     rrl race mine
   other agents, and a column with another name:
-    rrl race mine --agents rrl-gp,zooming,optuna-tpe --cost p99 --out build/race/other
+    rrl race mine --agents rrl-gp,zooming,gp-ei --cost p99 --out build/race/other
 
 A lower cost is better. Text in a knob column is a category. Rows that repeat a configuration are
 averaged. An episode costs the table's value times normal noise around 1, which never falls below

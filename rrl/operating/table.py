@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 from rrl.core.knob import Value
 from rrl.support.errors import DataError, shown
-from rrl.support.files import read_text
+from rrl.support.files import read_cells
 
-MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "?", "inf", "-inf")
+MISSING = (
+    *("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "-", "?"),
+    *("inf", "-inf", "infinity", "-infinity"),
+)
 """Cells of a column of numbers that mean "not known", in lower case."""
 
 MOST = 1e100
@@ -71,14 +73,9 @@ def _columns(path: Path) -> dict[str, dict[int, str]]:
     import pandas as pd
 
     try:
-        cells = pd.read_csv(
-            io.StringIO(read_text(path).lstrip()), header=None, dtype=str, keep_default_na=False,
-            skipinitialspace=True, skip_blank_lines=False,
-        ).fillna("").map(str.strip)  # fmt: skip
+        cells = read_cells(path)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"{path}: no table of comma-separated values ({error})") from None
-    cells.index += 1
-    cells = cells[cells.ne("").any(axis=1)]
     if len(cells) < 2:
         raise DataError(f"{path}: no table of comma-separated values; give a header and its rows")
     header = cells.iloc[0].tolist()

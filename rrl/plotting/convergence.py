@@ -23,7 +23,7 @@ DARKEST = mpl.colormaps["viridis"](0.0)
 def plot_variogram(
     curves: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]],
     ax: Axes,
-    reach: float,
+    radius: float,
 ) -> Axes:
     """Plot variograms of log costs up to `FARTHEST`, one line per scenario.
 
@@ -32,16 +32,16 @@ def plot_variogram(
     curves : mapping of str to (distance, fraction)
         The distances are whole steps, and the fractions are those of the variance of the log costs.
     ax : Axes
-    reach : float
-        This is the radius of the region, in steps. It is drawn as a grey line.
+    radius : float
+        Of the region, in steps. It is drawn as a grey line.
     """
     for number, (name, (distance, fraction)) in enumerate(curves.items()):
         near = distance <= FARTHEST
         ax.plot(distance[near], fraction[near], marker=marker(number), ms=4, label=name)
     ax.axhline(1, color="0.3", lw=0.8)
-    ax.axvline(reach, color="0.6", lw=0.8, ls="--")
+    ax.axvline(radius, color="0.6", lw=0.8, ls="--")
     ax.set(xlabel="distance (steps)", ylabel="variogram / variance", ylim=(0, None))
-    ax.legend(title=f"dashed: radius {reach:g}", frameon=True, framealpha=1, edgecolor="none")
+    ax.legend(title=f"dashed: radius {radius:g}", frameon=True, framealpha=1, edgecolor="none")
     return ax
 
 

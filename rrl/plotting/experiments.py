@@ -180,7 +180,7 @@ def plot_table_races(table: pd.DataFrame, agents: Sequence[str]) -> Figure:
         plot_intervals(ax, y, *values, in_rows=True, **how)
     ax.axvline(1, color="0.3", lw=0.8, ls=":")
     ax.set(xlabel="mean cost over the best: median and 95 % interval", xscale="log")
-    ax.set_yticks(range(len(tables)), tables)
+    ax.set_yticks(range(len(tables)), tables, parse_math=False)  # a name may have dollar signs
     ax.set_ylim(len(tables) - 0.5, -0.5)
     plain_log_ticks(ax.xaxis)
     legend_below(figure, ax, 4)

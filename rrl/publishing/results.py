@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from rrl.simulation.testbeds import TESTBEDS
-from rrl.studies.claim_page import best_simple, counted
+from rrl.studies.claim_page import best_simple, counted, markdown_table
 from rrl.studies.claim_tables import LOADS
 from rrl.studies.claims import SHOWN
 from rrl.studies.other_half import ORACLE, READER
 from rrl.support.errors import UsageError
 from rrl.support.files import read_json
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PAGE = Path("README.md")
 BEGIN, END = "<!-- results: written by rrl.publishing.results -->", "<!-- end of results -->"
@@ -36,8 +34,6 @@ def results(folder: Path) -> str:
     folder : Path
         The folder with the tables of the experiments and of the claims, and ``claims.json``.
     """
-    import pandas as pd
-
     saved = pd.read_csv(folder / "claims-utilisation.csv")
     everywhere = pd.read_csv(folder / "experiments-everywhere.csv")
     others = [agent for agent in saved["agent"].unique() if not agent.startswith("rrl")]
@@ -84,11 +80,9 @@ def utilisation_table(saved: pd.DataFrame, rival: str) -> str:
         "load", f"`{OURS}`", f"`{PAPER}`, the paper's", f"`{rival}`, the best simple rival",
         "an oracle",
     )  # fmt: skip
-    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
-    for load in LOADS:
-        cells = [_both(saved, load, agent) for agent in (OURS, PAPER, rival, ORACLE)]
-        lines.append(f"| {load}, % saved | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    agents = OURS, PAPER, rival, ORACLE
+    rows = [(f"{load}, % saved", *(_both(saved, load, name) for name in agents)) for load in LOADS]
+    return markdown_table(head, rows)
 
 
 def losses(everywhere: pd.DataFrame, rival: str) -> str:
@@ -112,7 +106,7 @@ def losses(everywhere: pd.DataFrame, rival: str) -> str:
     >>> print(losses(table.assign(measure="mean_cost"), "exhaustive"))
     While they learn, `rrl` costs 1.00 times and `exhaustive` 1.73 times as much as `rrl-gp`, and
     `random`, the cheapest rival, 0.85 times (geometric means of 2 recorded loads). `rrl-gp` costs
-    least at 1 of them. It loses most at hard 2/s: there it costs 1.50 times as much as `random`.
+    least at 1 of them. `rrl-gp` loses most at hard 2/s: 1.50 times the cost of `random`.
     """
     costs = everywhere[everywhere["measure"] == "mean_cost"]
     costs = costs.set_index("agent").drop(columns="measure").astype(float)
@@ -125,8 +119,8 @@ def losses(everywhere: pd.DataFrame, rival: str) -> str:
         f"While they learn, `{PAPER}` costs {beside[PAPER]:.2f} times and `{rival}` "
         f"{beside[rival]:.2f} times as much as `{OURS}`, and\n`{cheapest}`, the cheapest rival, "
         f"{beside[cheapest]:.2f} times (geometric means of {len(ratio)} recorded loads). `{OURS}` "
-        f"costs\nleast at {(ratio <= 1).sum()} of them. It loses most at {worst}: there it costs "
-        f"{ratio.max():.2f} times as much as `{costs[worst].idxmin()}`."
+        f"costs\nleast at {(ratio <= 1).sum()} of them. `{OURS}` loses most at {worst}: "
+        f"{ratio.max():.2f} times the cost of `{costs[worst].idxmin()}`."
     )
 
 

@@ -131,7 +131,8 @@ class TableServer:
     Raises
     ------
     DataError
-        If the cost column is missing, or a cost is not a finite number of 0 or more.
+        If the cost column is missing or has another number of rows, or a cost is not a finite
+        number of 0 or more.
 
     Examples
     --------
@@ -152,6 +153,8 @@ class TableServer:
             raise DataError(f"{cost!r} in row {row} is {values[row]}: it must be finite, 0 or more")
         self.space = from_table(table, knobs)
         indices = self.space.indices(table)
+        if len(values) != len(indices):
+            raise DataError(f"{cost!r} has {len(values)} rows, and the knobs have {len(indices)}")
         self._values = [values[indices == i] for i in range(len(self.space))]
 
     def measure(

@@ -7,6 +7,7 @@ named ``...-for-speed`` those that found a good configuration soonest.
 
 from __future__ import annotations
 
+from functools import partial
 from pkgutil import resolve_name
 from typing import Any
 
@@ -77,6 +78,8 @@ def home(name: str) -> str:
 def maker(name: str, **changes: Any) -> MakeAgent:
     """Return a function that makes the named agent; `changes` replace single settings.
 
+    The function can be sent to another process.
+
     Raises
     ------
     ValueError
@@ -88,14 +91,15 @@ def maker(name: str, **changes: Any) -> MakeAgent:
     >>> maker("random", budget=7)(paper_cpu(), np.random.default_rng(0)).budget
     7
     """
-    place, settings = home(name), SETTINGS.get(name, {}) | changes
+    return partial(_make, home(name), name, SETTINGS.get(name, {}) | changes)
 
-    def make(space: ConfigSpace, rng: np.random.Generator) -> Agent:
-        found = resolve_name(place)
-        agent: Agent = (found[name] if isinstance(found, dict) else found)(space, rng, **settings)
-        return agent
 
-    return make
+def _make(
+    place: str, name: str, settings: dict[str, Any], space: ConfigSpace, rng: np.random.Generator
+) -> Agent:
+    found = resolve_name(place)
+    agent: Agent = (found[name] if isinstance(found, dict) else found)(space, rng, **settings)
+    return agent
 
 
 AGENTS: dict[str, MakeAgent] = {name: maker(name) for name in HOME}

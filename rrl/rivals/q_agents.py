@@ -185,11 +185,17 @@ class Network:
     ) -> None:
         self.learning_rate, self.steps = learning_rate, 0
         shapes = [shape for pair in pairwise(sizes) for shape in (pair, pair[1:])]
-        self._flat, self.weights = _views(shapes)
+        self._flat = np.zeros(sum(map(math.prod, shapes)))  # so that a step is one operation
+        self.weights = _views(self._flat, shapes)
         for k, fan_in in enumerate(sizes[:-1]):
             layer = self.weights[2 * k]
             layer[:] = math.sqrt(2 / fan_in) * rng.standard_normal(layer.shape)
         self._mean, self._square = np.zeros_like(self._flat), np.zeros_like(self._flat)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Views would become arrays of their own in a copy, which then learns nothing.
+        self.__dict__.update(state)
+        self.weights = _views(self._flat, [layer.shape for layer in self.weights])
 
     def __call__(self, inputs: Floats) -> Floats:
         """Return outputs of shape (n,) for inputs of shape (n, inputs)."""
@@ -220,9 +226,7 @@ class Network:
         self._flat -= pace * self._mean / (np.sqrt(self._square) + 1e-8)
 
 
-def _views(shapes: Sequence[tuple[int, ...]]) -> tuple[Floats, list[Floats]]:
-    """Return one flat array of zeros, so that a step is one operation, and views of it."""
-    ends = np.cumsum([math.prod(shape) for shape in shapes])
-    flat = np.zeros(ends[-1])
-    parts = np.split(flat, ends[:-1])
-    return flat, [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+def _views(flat: Floats, shapes: Sequence[tuple[int, ...]]) -> list[Floats]:
+    """Return views of a flat array, one of each shape."""
+    parts = np.split(flat, np.cumsum([math.prod(shape) for shape in shapes[:-1]]))
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]

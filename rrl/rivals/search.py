@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.agent import check_cost
 from rrl.core.knob import Configuration
-from rrl.core.qtable import QTable, Tables
+from rrl.core.qtable import QTable, Tables, check_cost
 from rrl.core.rrl import deploy
 from rrl.core.space import ConfigSpace
 from rrl.tuning.defaults import serving_default

@@ -4,8 +4,8 @@ It assumes that configurations that are near each other cost about the same, and
 densely where the cost is low.
 
 A reward is the negative logarithm of a cost relative to the first cost above 0 of the load level,
-so its unit does not matter. It is kept within `MOST_LOG` of 0, because the theory's rewards are
-bounded.
+so its unit does not matter as long as costs are above `SMALLEST_COST`. It is kept within `MOST_LOG`
+of 0, because the theory's rewards are bounded.
 
 `lipschitz` bounds the change of the reward per unit of distance in the unit cube
 (:func:`rrl.rivals.grid.unit_cube`). Nobody knows it beforehand.

@@ -152,6 +152,10 @@ def start_all(flags: argparse.Namespace) -> Any:
     if not versions:
         raise ValueError(f"{base} holds no model version: it needs {base}/1/")
     preload()
+    import tensorflow as tf
+
+    # Making a function starts TensorFlow's eager part. Its idle pool needs only one thread.
+    tf.config.threading.set_inter_op_parallelism_threads(1)
     pools = flags.tensorflow_inter_op_parallelism, flags.tensorflow_intra_op_parallelism
     model = LoadedModel(flags.model_name, versions[max(versions)], batching, pools)
     if flags.enable_model_warmup:

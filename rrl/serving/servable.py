@@ -104,8 +104,6 @@ class LoadedModel:
     ) -> None:
         import tensorflow as tf
 
-        # Making a function starts TensorFlow's eager part. Its idle pool needs only one thread.
-        tf.config.threading.set_inter_op_parallelism_threads(1)
         self.name, self.path, self.version = name, path, int(path.name)
         config = tf.compat.v1.ConfigProto(
             inter_op_parallelism_threads=pools[0], intra_op_parallelism_threads=pools[1]

@@ -70,7 +70,7 @@ def simulate_queue(
     Parameters
     ----------
     arrivals : array_like, shape (n,)
-        Arrival times in seconds, sorted.
+        Arrival times in seconds, 0 or more, sorted.
     factor : array_like, shape (n,)
         Random factor of each request's work. A batch takes the factor of its first request.
     batch_work : array_like, shape (max_batch_size,)
@@ -113,8 +113,8 @@ def simulate_queue(
     batch_work, speed = _floats("batch_work", batch_work), _floats("speed", speed)
     if len(arrivals) != len(factor):
         raise ValueError(f"{len(arrivals)} arrivals and {len(factor)} factors: give one of each")
-    if np.any(arrivals[1:] < arrivals[:-1]):
-        raise ValueError("arrivals must be sorted: sort them first")
+    if arrivals[0] < 0 or np.any(arrivals[1:] < arrivals[:-1]):
+        raise ValueError("arrivals must be 0 or more, and sorted: sort them first")
     if not (np.all(factor >= 0) and np.all(batch_work > 0) and np.all(speed > 0)):
         raise ValueError("batch_work and speed must be above 0, and factor at least 0")
     for name, value in (("threads", threads), ("capacity", capacity), ("handlers", handlers)):

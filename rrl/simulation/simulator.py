@@ -83,7 +83,7 @@ class SimulatedServer:
             )
         if twice := set(self.space.names) & set(self.fixed):
             raise ValueError(f"{sorted(twice)[0]!r} is a knob of the space: it cannot be fixed too")
-        object.__setattr__(self, "fixed", MappingProxyType(dict(self.fixed)))
+        object.__setattr__(self, "fixed", dict(self.fixed))  # that can be sent to a process
         own = ((knob.name, value) for knob in self.space.knobs for value in knob.values)
         for name, value in (*own, *self.fixed.items()):  # the kernel checks nothing
             least = LEAST.get(name, 0)

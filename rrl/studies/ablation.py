@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from rrl.studies.outcomes import (
     COMPARED,
@@ -20,15 +21,12 @@ from rrl.studies.outcomes import (
     interval,
     median_of,
     runs_table,
-    write_runs,
+    write_csv,
 )
 from rrl.studies.problems import ANY_LOAD, MADE, SURFACES
 from rrl.studies.settings import Setting, cross
 from rrl.studies.sweeps import Sweep
 from rrl.support.intervals import bootstrap_interval
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FAMILIES = {
     "rrl-gp": (
@@ -128,8 +126,6 @@ def ablation_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame
     >>> table.loc[table["agent"] == "random", "verdict"].tolist()
     ['lost', 'tied', 'tied', 'lost']
     """
-    import pandas as pd
-
     rows, draws = [], int(rng.integers(2**31))  # a row must not depend on which others there are
     for problem, there in runs.groupby("problem", sort=False):
         tables = {name: part.set_index("seed") for name, part in there.groupby("agent")}
@@ -148,6 +144,13 @@ def ablation_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
+def write_ablation(runs: pd.DataFrame, folder: Path) -> None:
+    """Write ``runs.csv``, and ``table.csv`` from the runs as they are written: in six digits."""
+    write_csv(runs, folder / "runs.csv", "%.6g")
+    table = ablation_table(pd.read_csv(folder / "runs.csv"), np.random.default_rng(0))
+    write_csv(table, folder / "table.csv", "%.6g")
+
+
 def make_ablation(folder: Path, sweep: Sweep) -> None:
-    """Race what is missing, and write ``runs.csv`` and ``table.csv``."""
-    write_runs(ablation_runs(sweep.of(ablation_settings())), folder, ablation_table)
+    """Race what is missing, and write both tables."""
+    write_ablation(ablation_runs(sweep.of(ablation_settings())), folder)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 
 from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
@@ -32,6 +33,9 @@ from rrl.rivals.agents import HOME, maker
 from rrl.rivals.variants import ABLATED
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.days import Day, run_days
+from rrl.studies.horizons import learning_surface, race_radii
+from rrl.studies.map_cells import JUDGING_KINDS, TUNING_KINDS, agent_settings, map_surface, run_cell
+from rrl.studies.outcomes import interval, measures, median_of
 from rrl.studies.problems import MADE, SURFACES, half_of, open_scenario, surface
 from rrl.studies.race import Race, score
 from rrl.studies.scenario import find_truth
@@ -190,22 +194,12 @@ def objectives() -> Numbers:
 
 def horizons() -> Numbers:
     """Yield a small race of radii over two horizons."""
-    from rrl.studies.horizons import learning_surface, race_radii
-
     scenario = {"pool": learning_surface("pool", DATA)}
     yield race_radii(scenario, [1], horizons=(40, 130), radii=(1.0,)).runs["cost"]
 
 
 def mapped() -> Numbers:
     """Yield the surfaces of the map of regions, and two short runs on them."""
-    from rrl.studies.map_cells import (
-        JUDGING_KINDS,
-        TUNING_KINDS,
-        agent_settings,
-        map_surface,
-        run_cell,
-    )
-
     kinds = *TUNING_KINDS, *JUDGING_KINDS
     for kind in kinds:
         yield map_surface(kind, 0.05, 3)[::40]
@@ -223,8 +217,6 @@ def truths() -> Numbers:
 
 def measured() -> Numbers:
     """Yield all measures of some runs, and their medians and intervals."""
-    from rrl.studies.outcomes import interval, measures, median_of
-
     rng = np.random.default_rng(10)
     space = ConfigSpace([Knob("threads", range(12))])
     line = surface("line", space, np.geomspace(1.0, 3.0, 12))
@@ -283,8 +275,6 @@ def digests(names: Iterable[str]) -> dict[str, str | None]:
     wanted, kept = list(names), _kept()
     missing = [name for name in wanted if name not in kept]
     if missing:
-        from joblib import Parallel, delayed
-
         few = len(missing) <= 5  # a process more would import all again
         found = Parallel(1 if few else processes())(delayed(_digest)(name) for name in missing)
         kept.update(zip(missing, found, strict=True))

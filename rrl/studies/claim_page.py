@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from rrl.recording.truth import TOLERANCE
 from rrl.studies.claim_tables import LOADS, Evidence
@@ -26,9 +27,6 @@ from rrl.studies.other_half import ORACLE, READER
 from rrl.studies.registration import Registration
 from rrl.support.errors import DataError
 from rrl.support.files import write_atomically
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Claim = Mapping[str, Any]
 """What a claim comes to, see :func:`claim_row`."""
@@ -112,8 +110,6 @@ def by_utilisation(evidence: Evidence, agents: Iterable[str]) -> pd.DataFrame:
         deployed after the registered number of episodes, over the default's. `recordings` counts
         them.
     """
-    import pandas as pd
-
     facts = evidence.facts
     facts = facts[facts["load"].isin(LOADS)].set_index(["problem", "half"])
     runs = evidence.runs[evidence.runs["agent"].isin(list(agents))]
@@ -234,7 +230,7 @@ def _savings(saved: pd.DataFrame, ours: str, rival: str) -> dict[str, str]:
         "ours_saves": sentence(ours),
         "rival_saves": sentence(rival),
         "oracle_saves": sentence(ORACLE),
-        "utilisation": _table(head, list(zip(LOADS, *columns, strict=True))),
+        "utilisation": markdown_table(head, list(zip(LOADS, *columns, strict=True))),
     }
 
 
@@ -246,7 +242,7 @@ def _claims(claims: Sequence[Claim]) -> str:
          f"**{c['verdict']}**", c["why"])
         for c in claims
     ]  # fmt: skip
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _ids(claims: Iterable[Claim]) -> str:
@@ -276,7 +272,8 @@ def _of_paper(judged: pd.DataFrame, registered: Registration) -> str:
             said.append(f"{number}: {word}" if row.problems else f"{word}: {again}")
         asked = f"{one['side']} {one['threshold']:g} {unit}"
         lines.append((str(id), f"`{one['agent']}`", asked, *said))
-    return _table(("claim", "agent", "asked", *(f"by what is {m}" for m in MEASURES)), lines)
+    head = ("claim", "agent", "asked", *(f"by what is {measure}" for measure in MEASURES))
+    return markdown_table(head, lines)
 
 
 def _live(judged: pd.DataFrame) -> str:
@@ -287,7 +284,7 @@ def _live(judged: pd.DataFrame) -> str:
         any_part = parts.iloc[0]
         kept = f"{any_part['kept']} of {any_part['runs']}"
         rows.append((f"`{name}`", *numbers, f"**{any_part['verdict']}**", kept))
-    return _table(("contestant", *judged["part"].unique(), "verdict", "default kept"), rows)
+    return markdown_table(("contestant", *judged["part"].unique(), "verdict", "default kept"), rows)
 
 
 def lost_cases(evidence: Evidence, ours: str, column: str) -> str:
@@ -302,7 +299,7 @@ def lost_cases(evidence: Evidence, ours: str, column: str) -> str:
         (problem, HALVES[half], f"{ratio:.2f} times `{others.loc[(problem, half)].idxmin()}`")
         for (problem, half), ratio in lost.items()
     ]
-    table = _table(("load", "half", f"cost of `{ours}`"), rows)
+    table = markdown_table(("load", "half", f"cost of `{ours}`"), rows)
     return f"{len(rows)} of {len(cells)} cases." + (f"\n\n{table}" if rows else "")
 
 
@@ -315,9 +312,18 @@ def _changes(registered: Registration) -> str:
     ]
     rows = [row for row in moved if row[1] != "nobody's"]
     others = f"{len(moved) - len(rows)} further changes moved nobody's verdict."
-    return f"{_table(('date', 'whose verdicts moved'), rows)}\n\n{others}"
+    return f"{markdown_table(('date', 'whose verdicts moved'), rows)}\n\n{others}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown.
+
+    Examples
+    --------
+    >>> print(markdown_table(("agent", "verdict"), [("`rrl`", "shown")]))
+    | agent | verdict |
+    | --- | --- |
+    | `rrl` | shown |
+    """
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.agent import Agent
@@ -33,16 +34,12 @@ from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.outcomes import interval
 from rrl.studies.problems import open_scenario
+from rrl.studies.race import stays_from
 from rrl.studies.scenario import Scenario
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Server
-from rrl.tuning.loop import draw_run, learning_steps
-from rrl.tuning.objective import MeanLatency
+from rrl.tuning.loop import tune
 from rrl.workloads.device_day import HOURS, device_day
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 Values = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
@@ -209,8 +206,8 @@ def run_days(day: Day, data: str) -> Arrays:
         server = _server(day, scenario.server, seed)
         agent = _agent(day, server.space, seed, data)
         rng, elapsed_s = np.random.default_rng([seed, 1]), 0.0
-        drawn = draw_run(scenario.workload, day.episodes, day.requests, rng)
-        for step in learning_steps(server, agent, *drawn, MeanLatency()):
+        run = tune(server, agent, scenario.workload, day.episodes, rng, requests=day.requests)
+        for step in run:
             elapsed_s += float(step.episode.arrivals[-1])
             hour[row, step.number] = HOURS * elapsed_s / day.length_s
             chosen[row, step.number] = server.space.index(step.configuration)
@@ -271,8 +268,6 @@ def served_days(found: Mapping[Day, Arrays], rng: np.random.Generator) -> pd.Dat
         difference to the default's fraction. Each is the median over the seeds with the limits of
         its 95 % interval. `worse` is the fraction of the seeds in which the ratio is above 1.
     """
-    import pandas as pd
-
     rows = []
     for day, arrays in found.items():
         mean, late = _totals(day, arrays)
@@ -322,11 +317,10 @@ def pays_from(own: Arrays, base: Arrays) -> Values:
     >>> pays_from(own | {"hour": np.array([[5.0, 10.0, 24.0]] * 2)}, base)
     array([ 5., inf])
     """
-    ahead = saved_so_far(own, base) > 0
-    behind = ahead.shape[1] - np.argmin(ahead[:, ::-1], axis=1)  # episodes to the last one behind
-    episodes = np.where(ahead.all(axis=1), 0, behind)
-    hours = np.column_stack((np.zeros(len(ahead)), own["hour"]))
-    return np.where(ahead[:, -1], hours[np.arange(len(ahead)), episodes], np.inf)
+    first = stays_from(saved_so_far(own, base) > 0)
+    begins = np.column_stack((np.zeros(len(first)), own["hour"], np.full(len(first), np.inf)))
+    episode = np.minimum(first, begins.shape[1]).astype(int)  # the last one never begins
+    return begins[np.arange(len(first)), episode - 1]
 
 
 def _totals(day: Day, arrays: Arrays) -> tuple[Values, Values]:

@@ -11,20 +11,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from rrl.recording.replay import RecordedServer
+from rrl.recording.truth import requests_of_half
+from rrl.simulation.simulator import SimulatedServer
 from rrl.studies.outcomes import Problem, Results, interval, name_of
 from rrl.studies.scenario import Scenario, charged
 from rrl.tuning.constrained import most_cpus
 from rrl.tuning.defaults import heuristic_candidates
 from rrl.tuning.presets import CPUS
 from rrl.workloads.workload import episodes as cut
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Floats = NDArray[np.float64]
 
@@ -93,10 +93,6 @@ def judging_requests(problem: Scenario, *, replications: int = 100, seed: int = 
     >>> len(requests.latency), bool((requests.percentile(99) > requests.mean).all())
     (16, True)
     """
-    from rrl.recording.replay import RecordedServer
-    from rrl.recording.truth import requests_of_half
-    from rrl.simulation.simulator import SimulatedServer
-
     server = problem.server
     if isinstance(server, RecordedServer):
         assert server.half is not None
@@ -141,8 +137,6 @@ def deployed_by_goal(
         has its median over the seeds (`kept` has the mean) with the limits of its 95 % interval in
         columns ``..._low`` and ``..._high``.
     """
-    import pandas as pd
-
     rows = []
     finals = [(s.problem, s.agent, s.objective, r.recommended[:, -1]) for s, r in results.items()]
     problems = list(dict.fromkeys(setting.problem for setting in results))
@@ -188,8 +182,6 @@ def compared_with_mean(
         the limits of its interval. `verdict` is "better" if the interval lies below 1, "worse" if
         it lies above 1, and otherwise "no difference shown".
     """
-    import pandas as pd
-
     rows = []
     for setting, runs in results.items():
         if setting.objective == "mean":

@@ -1,6 +1,6 @@
 """The cost of learning up to an episode: fixed radii against the adaptive one, for long.
 
-:func:`make_horizons` races 30 seeds on three surfaces and writes the table `horizons`;
+The table `horizons` has 30 seeds on three surfaces (:func:`rrl.studies.results.make_horizons`);
 ``notebooks/05_adaptive_rrl`` races a few seeds again and compares. `runs.csv` has the mean cost of
 each run up to each horizon, over the optimum's. `radii.csv` has the radius of each block of the
 adaptive agent, at the load level that served most episodes.
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +22,7 @@ from rrl.core.knob import Knob
 from rrl.core.region import FixedRadius, RegionSize
 from rrl.core.rrl import RRL, adaptive
 from rrl.core.space import ConfigSpace
-from rrl.studies.outcomes import write_csv
+from rrl.studies.days import Arrays
 from rrl.studies.problems import PathLike, SurfaceServer, open_scenario, surface
 from rrl.studies.scenario import Scenario
 
@@ -84,8 +83,7 @@ def surface_episodes(
     Agents with the same seed meet the same noise and the same load estimates.
     """
     server = scenario.server
-    if not isinstance(server, SurfaceServer):
-        raise ValueError(f"{scenario.name} is not a surface: use rrl.studies.race")
+    assert isinstance(server, SurfaceServer)
     normal = np.random.default_rng([seed, 1]).standard_normal((2, episodes))
     noise = np.maximum(1 + server.noise * normal[0], 0.1).tolist()
     loads = (scenario.workload.rate * np.exp(LOAD_NOISE * normal[1])).tolist()
@@ -100,8 +98,8 @@ def surface_episodes(
 def race_radii(
     scenarios: Mapping[str, Scenario],
     seeds: Sequence[int],
-    horizons: Sequence[int] = HORIZONS,
-    radii: Sequence[float] = RADII,
+    horizons: Sequence[int],
+    radii: Sequence[float],
 ) -> RadiusRace:
     """Race agents with a fixed radius and the adaptive one: the same noise and load estimates.
 
@@ -144,15 +142,13 @@ def _blocks(agent: Any) -> Iterator[tuple[int, int, float]]:
         yield len(agent.tables), episode, round(radius, DIGITS)
 
 
-def make_horizons(folder: Path, data: str, workers: int) -> None:
-    """Race all seeds in some processes, and write the files of the table."""
-    from joblib import Parallel, delayed
-    from tqdm import tqdm
-
-    scenarios = {name: learning_surface(name, data) for name in RACED}
-    tasks = [(name, seed) for name in RACED for seed in range(SEEDS)]
-    jobs = (delayed(race_radii)({name: scenarios[name]}, [seed]) for name, seed in tasks)
-    runs = Parallel(n_jobs=workers, return_as="generator")(jobs)
-    found = list(tqdm(runs, "horizons", len(tasks), unit="run"))
-    for name, parts in zip(RadiusRace._fields, zip(*found, strict=True), strict=True):
-        write_csv(pd.concat(parts), folder / f"{name}.csv")
+def race_seed(
+    name: str, seed: int, horizons: Sequence[int], radii: Sequence[float], data: str
+) -> Arrays:
+    """Race radii on a surface from one seed; each array has the rows of a table."""
+    raced = race_radii({name: learning_surface(name, data)}, [seed], horizons, radii)
+    words = {"surface": "U40", "agent": "U40"}  # a file of arrays keeps no objects
+    return {
+        table: rows.to_records(index=False, column_dtypes=words)
+        for table, rows in raced._asdict().items()
+    }

@@ -29,13 +29,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from rrl.core.agent import MakeAgent
 from rrl.core.exploration import Boltzmann
@@ -44,6 +44,7 @@ from rrl.core.space import ConfigSpace
 from rrl.rivals.agents import maker
 from rrl.studies.horizons import surface_episodes
 from rrl.studies.problems import surface
+from rrl.studies.race import stays_from
 from rrl.studies.roughness import Ints, one_step_pairs, roughness
 from rrl.tuning.presets import paper_cpu
 
@@ -74,8 +75,6 @@ def _bowl(x: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _field(x: Floats, rng: np.random.Generator, length: float) -> Floats:
-    from scipy.ndimage import gaussian_filter, map_coordinates
-
     smooth = gaussian_filter(rng.standard_normal((11, 11, 11)), length, mode="nearest")
     return map_coordinates(smooth, x.T, order=1)
 
@@ -186,8 +185,7 @@ def _scaled(logs: Floats, wanted: float, pairs: Ints) -> Floats | None:
 # --- agents, and what a run is measured by --------------------------------------------------------
 
 WINDOW = 20
-"""Episodes of a mean. A run is longer than nine windows: in a shorter one, a last mean that is
-outside would count as an arrival."""
+"""Episodes of a mean."""
 LATEST = 0.9
 """A later arrival, as a fraction of the run, counts as never."""
 
@@ -249,23 +247,6 @@ def agent_with(agent: str, setting: str) -> MakeAgent:
     return make
 
 
-def settles(within: Sequence[bool] | NDArray[np.bool_], episodes: int) -> float:
-    """Return the first episode, counted from 1, from which on all is within; infinity if none is.
-
-    `episodes` is the length of the run, and `within` begins with its first episode.
-
-    Examples
-    --------
-    >>> settles([False, True, False, True, True, True, True, True, True, True], 10)
-    4.0
-    >>> settles([False] * 9 + [True], 10)
-    inf
-    """
-    outside = np.flatnonzero(~np.asarray(within))
-    first = int(outside[-1]) + 2 if len(outside) else 1
-    return float(first) if first <= LATEST * episodes else math.inf
-
-
 def run_measures(served: Floats, recommended: Floats) -> Floats:
     """Measure one run, in the order of `COLUMNS`.
 
@@ -290,14 +271,17 @@ def run_measures(served: Floats, recommended: Floats) -> Floats:
     """
     episodes, window = len(served), min(WINDOW, len(served))
     means = np.convolve(served, np.full(window, 1 / window), "valid")
-    arrivals = [
-        settles(costs <= 1 + tolerance + 1e-9, episodes)
-        for costs in (means, recommended)
-        for tolerance in TOLERANCES
-    ]
+    first = np.array(
+        [
+            stays_from(costs <= 1 + tolerance + 1e-9)
+            for costs in (means, recommended)
+            for tolerance in TOLERANCES
+        ]
+    )
+    arrivals = np.where(first <= LATEST * episodes, first, np.inf)
     above = np.concatenate([[0.0], np.cumsum(served - 1)])
-    excess = [above[-1 if math.isinf(first) else int(first) - 1] for first in arrivals]
-    return np.array([arrivals, excess])
+    before = np.minimum(arrivals - 1, episodes).astype(int)  # the whole run, without an arrival
+    return np.array([arrivals, above[before]])
 
 
 def run_cell(

@@ -14,17 +14,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from rrl.studies.map_cells import COLUMNS, LATEST, MEASURES, TOLERANCES, paper_grid
 from rrl.theory.bounds import best_radius, noise_scale
 from rrl.theory.cover import neighbours
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Floats = NDArray[np.float64]
 
@@ -73,8 +71,6 @@ def chosen_settings(tuning: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         The columns are roughness, noise, agent, column and setting.
     """
-    import pandas as pd
-
     rows = []
     middle = dict(zip(COLUMNS, np.repeat(MIDDLE, len(TOLERANCES)).tolist(), strict=True))
     for (*cell, agent), tried in tuning.groupby([*CELL, "agent"], sort=False):
@@ -155,8 +151,6 @@ def map_factors(
         The columns are those of a cell, `column`, `measure`, `tolerance`, `agent` and `setting`,
         `episodes` and `rival_episodes` (medians), and those of :class:`Factor`.
     """
-    import pandas as pd
-
     settings = chosen_settings(tuning).set_index([*CELL, "agent", "column"])["setting"]
     by_setting = dict(tuple(runs.groupby([*CELL, "agent", "setting"], sort=False)))
     rows, rng = [], np.random.default_rng(0)
@@ -187,8 +181,6 @@ def by_radius(tuning: pd.DataFrame) -> pd.DataFrame:
         The columns are those of a cell, `column`, one per radius, `best` (NaN if none arrives) and
         `theory`.
     """
-    import pandas as pd
-
     tried = tuning[tuning["agent"] == "rrl"]
     tried = tried.assign(radius=[json.loads(setting)["radius"] for setting in tried["setting"]])
     chosen = chosen_settings(tried).set_index([*CELL, "column"])["setting"]
@@ -251,8 +243,6 @@ def place_factors(
         One row per place, half and measure, at the middle tolerance: the columns of `places`,
         `half`, `column`, those of :class:`Factor`, and `predicted`, the factor of the nearest cell.
     """
-    import pandas as pd
-
     said = factors[factors["agent"] == "rrl"].set_index([*CELL, "column"])["factor"]
     cells, at = set(said.index.droplevel("column")), places.set_index("place")[CELL]
     rows, rng = [], np.random.default_rng(0)

@@ -10,9 +10,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import gmean
 
@@ -23,9 +24,6 @@ from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Load, Setting
 from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval, ratio_interval
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Results = Mapping[Setting, Race]
 Problem = tuple[str, Load]
@@ -108,9 +106,13 @@ def runs_table(results: Results, scenarios: Mapping[Problem, Scenario]) -> pd.Da
         The columns are `problem`, `kind`, `agent`, `seed` and `episodes`. `judged` and `ceiling`
         are those of :class:`rrl.studies.scenario.Scenario`. The other columns are `MEASURES`, and
         `late`, the fraction of late requests under the last recommendation.
-    """
-    import pandas as pd
 
+    Raises
+    ------
+    ValueError
+        If two runs have the same problem, agent and seed, because they differ only in what has no
+        column, such as the objective. Make a table of each.
+    """
     parts = []
     for setting, runs in results.items():
         where = scenarios[setting.problem]
@@ -125,7 +127,11 @@ def runs_table(results: Results, scenarios: Mapping[Problem, Scenario]) -> pd.Da
         }
         late = where.violations[runs.recommended[:, -1]]
         parts.append(pd.DataFrame(head | measures(where, runs) | {"late": late}))
-    return pd.concat(parts, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True)
+    for row in table[table.duplicated(["problem", "agent", "seed"])].itertuples():
+        which = f"{row.agent} on {row.problem} from seed {row.seed}"
+        raise ValueError(f"two runs of {which}: make a table of each setting")
+    return table
 
 
 def standings(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -169,8 +175,6 @@ def medians(
         The columns are `by`, `seeds`, and for each measure its median and the limits of its
         interval, such as ``mean_cost``, ``mean_cost_low`` and ``mean_cost_high``.
     """
-    import pandas as pd
-
     rows = []
     for key, group in runs.groupby(list(by), sort=False):
         row: dict[str, Any] = dict(zip(by, key, strict=True)) | {"seeds": len(group)}
@@ -215,8 +219,6 @@ def duels(runs: pd.DataFrame, ours: str, rng: np.random.Generator) -> pd.DataFra
         the limits of its interval. `verdict` is "won" if the interval lies above 1, "lost" if it
         lies below 1, and otherwise "tied".
     """
-    import pandas as pd
-
     of_ours = runs["agent"] == ours
     own = runs.loc[of_ours, ["problem", "seed", *COMPARED]]
     pairs = runs[~of_ours].merge(own, on=["problem", "seed"], suffixes=("", "_ours"))
@@ -302,23 +304,6 @@ def write_csv(
     write_atomically(Path(path), text)
 
 
-def write_runs(
-    runs: pd.DataFrame,
-    folder: Path,
-    summarise: Callable[[pd.DataFrame, np.random.Generator], pd.DataFrame],
-) -> None:
-    """Write ``runs.csv`` and ``table.csv`` with six significant digits.
-
-    The table is what `summarise` makes of the runs as they are written.
-    """
-    import pandas as pd
-
-    write_csv(runs, folder / "runs.csv", "%.6g")
-    table = summarise(pd.read_csv(folder / "runs.csv"), np.random.default_rng(0))
-    write_csv(table, folder / "table.csv", "%.6g")
-
-
-def write_table(table: pd.DataFrame, name: str, folder: str | os.PathLike[str]) -> pd.DataFrame:
-    """Write ``name.csv`` with five significant digits, and return the table."""
+def write_table(table: pd.DataFrame, name: str, folder: str | os.PathLike[str]) -> None:
+    """Write ``name.csv`` with five significant digits."""
     write_csv(table, Path(folder) / f"{name}.csv", "%.5g")
-    return table

@@ -19,13 +19,16 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
+from rrl.recording.profile import Profile, read_profile
+from rrl.recording.replay import RecordedServer
+from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.scenario import Costs, Scenario, find_truth, near_best
 from rrl.studies.settings import Load, workload
 from rrl.support.errors import UsageError
@@ -33,9 +36,6 @@ from rrl.tuning.episode import Episode, Server, Status, check_arrivals, watched
 from rrl.tuning.presets import paper_cpu
 from rrl.tuning.watch import Watch
 from rrl.workloads.workload import Poisson, Workload
-
-if TYPE_CHECKING:
-    from rrl.recording.profile import Profile
 
 PathLike = str | os.PathLike[str]
 
@@ -83,14 +83,12 @@ def open_scenario(
 
 @lru_cache(maxsize=64)
 def _opened(testbed: str, load: Load | Workload | None, data: PathLike) -> Scenario:
-    from rrl.recording.replay import RecordedServer
-    from rrl.simulation.testbeds import TESTBEDS
-
     if testbed in SURFACES:
         with np.load(Path(data) / "surfaces" / "surfaces.npz") as surfaces:
             return surface(testbed, paper_cpu(), surfaces[testbed].ravel())
     if testbed in MADE:
-        return surface(testbed, *made_space(testbed), noise=NOISE)
+        space, cost = _MAKERS[testbed](np.random.default_rng(0))
+        return surface(testbed, space, cost / cost.min(), NOISE)
     if load is None:
         raise UsageError(f"testbed {testbed} needs a load: a rate, or a workload")
     arrivals = workload(load) if isinstance(load, int | float | tuple) else load
@@ -111,8 +109,6 @@ def _opened(testbed: str, load: Load | Workload | None, data: PathLike) -> Scena
 @lru_cache(maxsize=16)
 def _profile(folder: Path) -> Profile:
     """Read a profile once for all its loads and halves: parsing takes a tenth of a second."""
-    from rrl.recording.profile import read_profile
-
     return read_profile(folder)
 
 
@@ -247,29 +243,3 @@ _MAKERS: dict[str, Callable[[np.random.Generator], tuple[ConfigSpace, Costs]]] =
     "made-sparse": _sparse,
 }
 MADE = tuple(_MAKERS)
-
-
-def made_space(name: str, seed: int = 0) -> tuple[ConfigSpace, Costs]:
-    """Make a space and the mean cost of each of its configurations.
-
-    Parameters
-    ----------
-    name : str
-        One of `MADE`.
-    seed : int, optional
-        Another seed makes another space of the same kind.
-
-    Returns
-    -------
-    space : ConfigSpace
-    cost : ndarray, shape (configurations,)
-        The lowest is 1.
-
-    Examples
-    --------
-    >>> space, cost = made_space("made-binary")
-    >>> len(space), cost.min()
-    (128, np.float64(1.0))
-    """
-    space, cost = _MAKERS[name](np.random.default_rng(seed))
-    return space, cost / cost.min()

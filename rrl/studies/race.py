@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.agent import MakeAgent
 from rrl.studies.scenario import Scenario
@@ -93,6 +93,29 @@ def counts_episodes(measure: str) -> bool:
     return measure.startswith(("first_", "stays_"))
 
 
+def stays_from(within: ArrayLike) -> NDArray[np.float64]:
+    """Return the first episode from which on all is within, to the end of each run.
+
+    Parameters
+    ----------
+    within : array_like of bool, shape (..., episodes)
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Episodes count from 1. The number is infinite if the last episode is outside.
+
+    Examples
+    --------
+    >>> stays_from([[True, True, True], [True, False, True], [True, True, False]])
+    array([ 1.,  3., inf])
+    """
+    backwards = np.asarray(within, dtype=bool)[..., ::-1]
+    episodes = backwards.shape[-1]
+    stay = np.where(backwards.all(axis=-1), episodes, backwards.argmin(axis=-1))  # to the end
+    return np.where(stay > 0, episodes - stay + 1.0, np.inf)
+
+
 def score(scenario: Scenario, runs: Race) -> dict[str, NDArray[np.float64]]:
     """Measure each run of a race against the truth.
 
@@ -120,7 +143,7 @@ def score(scenario: Scenario, runs: Race) -> dict[str, NDArray[np.float64]]:
     >>> measured["first_within_5"].item(), measured["stays_within_5"].item()
     (2.0, 4.0)
     """
-    best, episodes = scenario.optimum, runs.chosen.shape[1]
+    best = scenario.optimum
     served, deployed = scenario.cost[runs.chosen] / best, scenario.cost[runs.recommended] / best
     result: dict[str, NDArray[np.float64]] = {}
     for name, good in (
@@ -128,9 +151,7 @@ def score(scenario: Scenario, runs: Race) -> dict[str, NDArray[np.float64]]:
         ("possibly_within_5", scenario.possible[runs.recommended]),
     ):
         first = np.where(good.any(axis=1), good.argmax(axis=1) + 1.0, np.inf)
-        run_of_good = np.where(good.all(axis=1), episodes, good[:, ::-1].argmin(axis=1))
-        stays = np.where(run_of_good > 0, episodes - run_of_good + 1.0, np.inf)
-        result |= {f"first_{name}": first, f"stays_{name}": stays}
+        result |= {f"first_{name}": first, f"stays_{name}": stays_from(good)}
     return result | {
         "simple_regret": deployed[:, -1] - 1,
         "mean_cost": served.mean(axis=1),

@@ -20,12 +20,14 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from rrl.recording.profile import read_profile
 from rrl.studies.behaviour import label
+from rrl.studies.days import Arrays
 from rrl.studies.map_cells import (
     COLUMNS,
     JUDGING_KINDS,
@@ -47,19 +49,12 @@ from rrl.studies.map_factors import (
     typical,
 )
 from rrl.studies.outcomes import write_csv
-from rrl.studies.problems import half_of, open_scenario
-from rrl.studies.race import race
+from rrl.studies.problems import half_of
 from rrl.studies.roughness import axes
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Setting
-from rrl.studies.sweep_store import packages, run_key
-from rrl.studies.sweeps import Sweep, Task
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rrl.studies.days import Arrays
-
+from rrl.studies.sweep_store import key_of, run_key
+from rrl.studies.sweeps import Sweep, Task, run_setting
 
 Place = tuple[str, float]
 """A testbed or a profile, and a load in requests per second."""
@@ -102,8 +97,6 @@ def place_problems(places: Sequence[Place], sweep: Sweep) -> Problems:
 
 def measure_places(places: Sequence[Place], problems: Problems) -> pd.DataFrame:
     """Return where each place lies: the table `places.csv`."""
-    import pandas as pd
-
     within = [f"within_{100 * tolerance:g}" for tolerance in TOLERANCES]
     rows = []
     for name, load in places:
@@ -127,8 +120,6 @@ def race_places(
 
     For `at`, see :func:`measure_places`; for `tuning`, :mod:`rrl.studies.region_map`.
     """
-    import pandas as pd
-
     if stage.seeds.step != 1:  # a setting has a first seed and a number of seeds
         raise ValueError(f"the seeds of a stage must follow each other, got {stage.seeds}")
     chosen = chosen_settings(tuning).set_index([*CELL, "agent", "column"])["setting"]
@@ -140,7 +131,7 @@ def race_places(
         for agent, column in product(("rrl", RIVAL), MIDDLE):
             setting, first = chosen[(*cells[place], agent, column)], stage.seeds[0]
             what = Setting(testbed, load, agent, len(stage.seeds), stage.episodes, first_seed=first)
-            about = "place", what, setting, run_key(what, sweep.data)
+            about = "place", what, setting, run_key(what, sweep.data), label("judge map")
             tasks.append(Task(about, run_place, (what, setting, sweep.data)))
             raced.append(((place, half, agent, column, setting), over_reference(where)))
     rows = []
@@ -158,11 +149,8 @@ def over_reference(where: Scenario) -> np.ndarray:
 
 
 def run_place(what: Setting, setting: str, data: str) -> Arrays:
-    """Race an agent with one of its tuned settings at a place: see :class:`rrl.Race`."""
-    make = agent_with(what.agent, setting)
-    seeds = range(what.first_seed, what.first_seed + what.seeds)
-    runs = race(open_scenario(*what.problem, data), make, seeds, what.episodes)
-    return {"chosen": runs.chosen, "recommended": runs.recommended}
+    """Race an agent with one of its tuned settings at a place."""
+    return run_setting(what, data, agent_with(what.agent, setting))
 
 
 JUDGING_EPISODES = 3000
@@ -216,8 +204,6 @@ def whole_plan(data: str | os.PathLike[str] = "data") -> Plan:
 
 def tune_cells(plan: Plan, sweep: Sweep) -> pd.DataFrame:
     """Return how each setting did in each cell: the table `tuning.csv`."""
-    import pandas as pd
-
     rows = []
     for key, (arrivals, excess) in _runs_of(plan.tried, plan.tuning, sweep).items():
         medians = typical(np.moveaxis(arrivals, -1, 0))
@@ -230,8 +216,6 @@ def tune_cells(plan: Plan, sweep: Sweep) -> pd.DataFrame:
 
 def judge_cells(plan: Plan, sweep: Sweep, tuning: pd.DataFrame) -> pd.DataFrame:
     """Return the runs of the chosen settings on the judging surfaces: the table `runs.csv`."""
-    import pandas as pd
-
     chosen = chosen_settings(tuning)[[*CELL, "agent", "setting"]].drop_duplicates()
     wanted = list(chosen.itertuples(index=False, name=None))
     rows = [
@@ -249,7 +233,7 @@ def _runs_of(wanted: Sequence[Tried], stage: Stage, sweep: Sweep) -> dict[Tried,
     seeds, tasks = tuple(stage.seeds), []
     for tried, kind in product(wanted, stage.kinds):
         arguments = *tried, kind, seeds[0], seeds, stage.episodes
-        versions = label(f"agent {tried[2]}"), label("judge map"), packages()
+        versions = key_of((f"agent {tried[2]}", "judge map"), (), sweep.data)
         tasks.append(Task(("map", arguments, versions), run_cell, arguments))
     measures = np.array([one["measures"] for one in sweep.compute(tasks)])
     of_keys = measures.reshape(len(wanted), len(stage.kinds), *measures.shape[1:])
@@ -258,8 +242,6 @@ def _runs_of(wanted: Sequence[Tried], stage: Stage, sweep: Sweep) -> dict[Tried,
 
 def read_map(folder: Path | str) -> dict[str, pd.DataFrame]:
     """Read the tables of a map by the names of their files."""
-    import pandas as pd
-
     return {name: pd.read_csv(Path(folder) / f"{name}.csv") for name in FILES}
 
 

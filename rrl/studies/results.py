@@ -25,16 +25,19 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from rrl.studies.ablation import FAMILIES, make_ablation
 from rrl.studies.ablation import PROBLEMS as ABLATION_PROBLEMS
 from rrl.studies.behaviour import accept, changed
 from rrl.studies.days import Arrays
-from rrl.studies.horizons import RACED, make_horizons
+from rrl.studies.horizons import HORIZONS, RACED, RADII, SEEDS, RadiusRace, race_seed
+from rrl.studies.outcomes import write_csv
 from rrl.studies.region_map import RECORDED, SIMULATED, make_map
 from rrl.studies.settings import TruthOf
 from rrl.studies.sweep_store import (
@@ -46,7 +49,7 @@ from rrl.studies.sweep_store import (
     read_arrays,
     run_key,
 )
-from rrl.studies.sweeps import Sweep, pieces_of
+from rrl.studies.sweeps import Sweep, Task, pieces_of
 from rrl.support.errors import DataError, Parser, UnstableError, UsageError, command
 from rrl.support.files import read_json
 
@@ -92,7 +95,7 @@ def tables() -> dict[str, Table]:
         "horizons": Table(
             ("agent rrl", "agent rrl-adaptive", "judge horizons"),
             tuple(dict.fromkeys(name.split(",")[0] for name in RACED)),
-            lambda folder, sweep: make_horizons(folder, sweep.data, sweep.workers),
+            make_horizons,
         ),
         "region-map": Table(
             (*(f"agent {name}" for name in mapped), *JUDGE, "judge map"),
@@ -100,6 +103,18 @@ def tables() -> dict[str, Table]:
             make_map,
         ),
     }
+
+
+def make_horizons(folder: Path, sweep: Sweep) -> None:
+    """Race what is missing of the radii (:mod:`rrl.studies.horizons`), and write the files."""
+    key, tasks = tables()["horizons"].key(sweep.data), []
+    for name, seed in product(RACED, range(SEEDS)):
+        what = name, seed, HORIZONS, RADII
+        tasks.append(Task(("horizons", *what, key), race_seed, (*what, sweep.data)))
+    found = sweep.compute(tasks)
+    for table in RadiusRace._fields:
+        parts = [pd.DataFrame(arrays[table]) for arrays in found]
+        write_csv(pd.concat(parts), folder / f"{table}.csv")
 
 
 def table_file(name: str, file: str, data: str | os.PathLike[str] = "data") -> Path:

@@ -13,22 +13,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.space import ConfigSpace
-from rrl.recording.truth import TOLERANCE
+from rrl.recording.replay import RecordedServer
+from rrl.recording.truth import TOLERANCE, judge_half, late_fraction, replay_best
+from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
 from rrl.tuning.objective import FAILURE_S
 from rrl.workloads.workload import Poisson, Workload
 from rrl.workloads.workload import episodes as cut
-
-if TYPE_CHECKING:
-    from rrl.recording.replay import RecordedServer
-    from rrl.simulation.simulator import SimulatedServer
 
 Costs = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -105,9 +103,6 @@ class Scenario:
     @property
     def replay_best(self) -> int | None:
         """The number of the best configuration in a replay of a load that stays; None elsewhere."""
-        from rrl.recording.replay import RecordedServer
-        from rrl.recording.truth import replay_best
-
         server = self.server
         if not isinstance(server, RecordedServer) or not isinstance(self.workload, Poisson):
             return None
@@ -178,9 +173,6 @@ def find_truth(
         This is the horizon of a workload that changes. The replications are spread evenly over this
         many episodes, at most one each. A steady load ignores it.
     """
-    from rrl.recording.replay import RecordedServer
-    from rrl.simulation.simulator import SimulatedServer
-
     steady = isinstance(problem.workload, Poisson)
     horizon = episodes if episodes and not steady else replications
     if isinstance(problem.server, RecordedServer):
@@ -225,8 +217,6 @@ def _recorded_truth(problem: Scenario, server: RecordedServer, horizon: int) -> 
     ValueError
         If all passes are replayed. Then no data are left for the truth.
     """
-    from rrl.recording.truth import judge_half, late_fraction
-
     profile, requests = server.profile, problem.requests
     if server.half is None:
         raise ValueError("all passes are replayed, so nothing is left to judge by: replay one half")

@@ -6,10 +6,11 @@ An estimator is honest if its errors are as large as the standard deviations tha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from scipy.spatial.distance import pdist
 
 from rrl.core.learned_similarity import log_means
 from rrl.core.qtable import QTable
@@ -19,9 +20,6 @@ from rrl.core.space import ROUNDING, ConfigSpace
 from rrl.studies.scenario import Scenario
 from rrl.tuning.objective import MeanLatency
 from rrl.workloads.workload import episodes
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class GlobalMean(Similarity):
@@ -72,8 +70,6 @@ def typical_difference(space: ConfigSpace, cost: NDArray[np.float64], radius: fl
     >>> round(typical_difference(space, np.array([1.0, 1.1, 1.21]), radius=1.0), 3)
     0.1
     """
-    from scipy.spatial.distance import pdist
-
     near = pdist(space.positions) <= radius * (1 + ROUNDING)
     away = pdist(np.log(cost)[:, None])[near]
     return float(np.expm1(np.median(away))) if len(away) else 0.0
@@ -129,8 +125,6 @@ def region_errors(
         is the absolute value of the logarithm of the estimated cost divided by the measured cost,
         in units of `stated`. It is NaN if the configuration was measured before.
     """
-    import pandas as pd
-
     arrivals_rng, choice_rng, server_rng, later_rng = rng.spawn(4)
     space, parts = scenario.space, []
     made = {name: (make(), QTable(space)) for name, make in estimators.items()}

@@ -41,10 +41,6 @@ Run = Setting | Day | TruthOf
 """What a file holds: the runs of a setting or of a day, or the truth of a problem."""
 
 
-Entry = tuple[Any, Key]
-"""A line of the index: what was run (a `Run`, or a table), and its key."""
-
-
 def run_name(what: Run) -> str:
     """Return the name of a file, without its ending; the number of seeds does not count.
 
@@ -180,8 +176,8 @@ class Store:
         with replacing(path) as file:
             _save(file, arrays)
 
-    def enter(self, entries: Mapping[str, Entry]) -> None:
-        """Enter results in the index; those that were entered meanwhile are kept."""
+    def enter(self, entries: Mapping[str, tuple[Any, Key]]) -> None:
+        """Enter results by name: what was run, and its key; those entered meanwhile are kept."""
         self.index = {**Store(self.folder).index, **entries}
         self._write_index()
 

@@ -24,8 +24,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from rrl.core.agent import MakeAgent
 from rrl.rivals import agents
 from rrl.studies.behaviour import processes
 from rrl.studies.days import Arrays, Day, run_days
@@ -153,8 +155,6 @@ class Sweep:
 
     def compute(self, tasks: Sequence[Task], progress: bool = True) -> list[Arrays]:
         """Return the piece of each task; those that are not in the folder are computed."""
-        from joblib import Parallel, delayed
-
         files = [self.folder / task.file for task in tasks]
         every = dict(zip(files, tasks, strict=True)).items()
         missing = [(file, task) for file, task in every if not file.exists()]
@@ -236,8 +236,16 @@ def pieces_of(what: Run) -> list[Run]:
     return [what._replace(first_seed=n, seeds=min(SEEDS_PER_PIECE, last - n)) for n in starts]
 
 
-def run_setting(setting: Setting, data: str) -> Arrays:
+def run_setting(setting: Setting, data: str, make: MakeAgent | None = None) -> Arrays:
     """Race one setting from its seeds.
+
+    Parameters
+    ----------
+    setting : Setting
+    data : str
+        The folder of the recorded profiles.
+    make : callable, optional
+        It makes the agent. By default, the agent's name says how.
 
     Returns
     -------
@@ -247,7 +255,7 @@ def run_setting(setting: Setting, data: str) -> Arrays:
     """
     scenario = open_scenario(*setting.problem, data)
     objective = parse_objective(setting.objective, most_cpus(scenario.space))
-    make = agents.maker(setting.agent)
+    make = make or agents.maker(setting.agent)
     seeds = range(setting.first_seed, setting.first_seed + setting.seeds)
     runs = race(scenario, make, seeds, setting.episodes, objective=objective)
     costs = np.asarray(runs.costs, dtype=np.float32)

@@ -11,9 +11,9 @@ import hashlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from rrl.core.space import from_table
@@ -26,9 +26,6 @@ from rrl.studies.scenario import Scenario
 from rrl.studies.sweeps import Sweep, Task
 from rrl.support.errors import DataError
 from rrl.support.provenance import version
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 KEYS = ["table", "agent", "seed"]
 MEASURED = ("first_within_5", "stays_within_5", "simple_regret", "mean_cost", "mean_cost_100")
@@ -115,8 +112,6 @@ def race_tables(
     >>> runs["mean_cost"].tolist()
     [3.0, 3.0]
     """
-    import pandas as pd
-
     tasks = {
         (where.name, agent, seed): _task(where, agent, seed, episodes)
         for where in scenarios
@@ -184,8 +179,6 @@ def over_lowest(table: pd.DataFrame) -> pd.DataFrame:
     >>> over_lowest(pd.DataFrame(rows | {"mean_cost": [1.0, 4.0, 2.0, 2.0]}))["on"].to_dict()
     {'x': 'a', 'y': 'a'}
     """
-    import pandas as pd
-
     costs = table.pivot(index="table", columns="agent", values="mean_cost")
     over = costs.div(costs.min(axis=1), axis=0)
     columns = {

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from filelock import lock_descriptor
 
 from rrl.support.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MARK = "rrl-"  # before the number of the process, in the names of files that replace others
 
@@ -135,6 +139,40 @@ def read_text(path: Path) -> str:
             f"{path} line {line}: not UTF-8 at byte {error.start} (0x{data[error.start]:02x}); "
             "save the file as UTF-8"
         ) from None
+
+
+def read_cells(path: Path) -> pd.DataFrame:
+    r"""Return the cells of a CSV file as text without spaces around it; blank lines are left out.
+
+    The index has the numbers of the lines, from 1. The first line says how many cells a line may
+    have. Those that a later line lacks are empty.
+
+    Raises
+    ------
+    DataError
+        If the file is not UTF-8.
+    pandas.errors.EmptyDataError, pandas.errors.ParserError
+        If no line has a cell, or a line has too many cells.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "a.csv"
+    ...     write_atomically(path, "\na, b\n\n1\n")
+    ...     read_cells(path).T.to_dict("list")
+    {2: ['a', 'b'], 4: ['1', '']}
+    """
+    import pandas as pd
+
+    text = read_text(path)
+    begun = text.lstrip()  # pandas takes a blank first line for a line of one cell
+    cells = pd.read_csv(
+        io.StringIO(begun), header=None, dtype=str, keep_default_na=False,
+        skipinitialspace=True, skip_blank_lines=False,
+    ).fillna("").map(str.strip)  # fmt: skip
+    cells.index += 1 + text[: -len(begun)].count("\n")
+    return cells[cells.ne("").any(axis=1)]
 
 
 def read_json(path: Path) -> Any:

@@ -16,13 +16,11 @@ from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
 from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.episode import Server
-from rrl.tuning.loop import draw_run, learning_steps
-from rrl.tuning.objective import MeanLatency
+from rrl.tuning.loop import learning_steps
 from rrl.workloads.workload import Poisson
 
 Floats = NDArray[np.float64]
 RESAMPLES = 1000  # of a bootstrap
-REQUESTS = 100  # in an episode
 UNIFORM = Boltzmann(1e9, 1e9)
 """At its temperature all configurations are equally likely, as the theorems assume."""
 
@@ -119,8 +117,7 @@ def watch_table(
         draws = np.random.default_rng([seed, 0])
         agent = make(space, draws, ratio=math.inf, **settings)  # all loads share one table
         rng = np.random.default_rng([seed, 1])
-        drawn = draw_run(Poisson(rate_per_s), episodes, REQUESTS, rng)
-        for step in learning_steps(server, agent, *drawn, MeanLatency()):
+        for step in learning_steps(server, agent, Poisson(rate_per_s), episodes, rng):
             at, values = (seed, step.number), agent.tables[0].values
             error = np.abs(values - truth)
             worst[at], typical[at] = error.max(), np.median(error / truth)

@@ -157,18 +157,15 @@ class Episode:
         return self.status == Status.OK.value
 
     @property
-    def cancelled(self) -> NDArray[np.bool_]:
-        """Whether each request was open when a watch stopped the episode, shape (n,).
-
-        It was cancelled by the one who sent it. So it has not failed, and its latency is only known
-        to be longer than the time until then.
-        """
-        return (self.status == Status.CANCELLED.value) & bool(self.info.get("aborted"))
-
-    @property
     def failed(self) -> NDArray[np.bool_]:
-        """Whether each request failed, shape (n,)."""
-        return ~self.ok & ~self.cancelled
+        """Whether each request failed, shape (n,).
+
+        A request that was open when a watch stopped the episode was cancelled by the one who sent
+        it. So it has not failed, and its latency is only known to be longer than the time until
+        then.
+        """
+        stopped = bool(self.info.get("aborted"))
+        return ~self.ok & ~(stopped & (self.status == Status.CANCELLED.value))
 
     def bad(self, late_s: float) -> int:
         """Return how many requests failed or took longer than `late_s` seconds.

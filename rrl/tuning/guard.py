@@ -81,15 +81,11 @@ class Part:
 
 
 class Trial(NamedTuple):
-    """What a guard measured: a part with its episode and its cost.
-
-    `invalid` is the number of measurements that were dropped before this one.
-    """
+    """What a guard measured: a part with its episode and its cost."""
 
     part: Part
     episode: Episode
     cost: float
-    invalid: int
 
 
 @dataclass
@@ -151,17 +147,27 @@ class Guard:
             raise ValueError(f"a guard needs a budget of 0 or more, got {self.budget}")
         self.serves: Configuration = self.default
         self._usual_p99s: list[float] = []
-        self._default_fractions: list[float] = []
-        self._trial_requests = self._trial_bad = 0
-        self._lower = 0.0
-        self._records: dict[int, tuple[int, int]] = {}  # requests and bad ones
 
     # --- what may be served ---------------------------------------------------------------------
 
     @property
     def allowance(self) -> int:
         """Bad requests that trials may still have now."""
-        return int(self.budget + self._lower * self._trial_requests) - self._trial_bad
+        requests, bad = _counted(self._served(default=False))
+        return int(self.budget + lower_mean(self._default_fractions, DELTA) * requests) - bad
+
+    @property
+    def _default_fractions(self) -> list[float]:
+        """The fraction of bad requests in each whole episode of the default.
+
+        The rest of an episode suffers from the trial before it, so it does not count.
+        """
+        whole = [part for part in self._served(default=True) if part.whole]
+        return [part.bad / max(part.requests, 1) for part in whole]
+
+    def _served(self, default: bool) -> list[Part]:
+        """Return what was served with the default, or with all other configurations."""
+        return [part for part in self.parts if self.is_default(part.configuration) == default]
 
     def is_default(self, configuration: Configuration) -> bool:
         """Return whether this is the default configuration."""
@@ -193,7 +199,8 @@ class Guard:
         """
         if self.is_default(best):
             return self.default
-        requests, bad = self._records.get(self.space.index(best), (0, 0))
+        own = [part for part in self.parts if part.configuration == dict(best)]
+        requests, bad = _counted([part for part in own if part.whole and not part.ended])
         sound = requests and bad / requests <= np.mean(self._default_fractions or [0.0])
         return dict(best) if sound and self.admits(best) else self.default
 
@@ -243,7 +250,7 @@ class Guard:
         except ServerError as error:
             if self.is_default(configuration) or isinstance(error, GeneratorError):
                 raise
-            episode, invalid = unanswered(configuration, arrivals), []
+            episode = unanswered(configuration, arrivals)
             requests, bad = requests + error.lost, bad + error.lost
             ended, why = "crashed", str(error)
         cost = objective(episode)
@@ -251,24 +258,13 @@ class Guard:
         charge = cost if shuns else None
         part = Part(dict(configuration), requests, bad, ended, why, whole, charge)
         self.note(part)
-        return Trial(part, episode, cost, len(invalid))
+        return Trial(part, episode, cost)
 
     def note(self, part: Part) -> None:
         """Take in what a configuration did; a charge shuns it from now on."""
         self.parts.append(part)
-        if self.is_default(part.configuration):
-            if part.whole:  # the rest of an episode suffers from the trial before it
-                self._default_fractions.append(part.bad / max(part.requests, 1))
-                self._lower = lower_mean(self._default_fractions, DELTA)
-            return
-        self._trial_requests += part.requests
-        self._trial_bad += part.bad
-        index = self.space.index(part.configuration)
-        if not part.ended and part.whole:
-            requests, bad = self._records.get(index, (0, 0))
-            self._records[index] = requests + part.requests, bad + part.bad
         if part.charge is not None:
-            self.shunned[index] = part.charge
+            self.shunned[self.space.index(part.configuration)] = part.charge
 
     def set_limit(self, p99_s: float) -> None:
         """Take in the 99th percentile (s) of an episode of the default, unless a limit is known."""
@@ -279,20 +275,25 @@ class Guard:
 
     def summary(self) -> dict[str, Any]:
         """Return the limits, and the numbers of requests so far, of bad ones and of bad trials."""
-        parts = list(self.parts)  # another thread may ask while a part is noted
-        trials = [part for part in parts if not self.is_default(part.configuration)]
-        requests, bad = sum(part.requests for part in trials), sum(part.bad for part in trials)
+        trials = self._served(default=False)
+        default_requests, default_bad = _counted(self._served(default=True))
+        requests, bad = _counted(trials)
         ended = [part.ended for part in trials]
         return {
             "late_s": self.late_s,
             "budget": self.budget,
-            "default_requests": sum(part.requests for part in parts) - requests,
-            "default_bad": sum(part.bad for part in parts) - bad,
+            "default_requests": default_requests,
+            "default_bad": default_bad,
             "trial_requests": requests,
             "trial_bad": bad,
             "aborted": ended.count("aborted"),
             "crashed": ended.count("crashed"),
         }
+
+
+def _counted(parts: list[Part]) -> tuple[int, int]:
+    """Return the number of requests, and of bad ones among them."""
+    return sum(part.requests for part in parts), sum(part.bad for part in parts)
 
 
 # --- the loop -------------------------------------------------------------------------------------
@@ -328,10 +329,19 @@ def guarded_steps(
     objective: Objective,
     guard: Guard,
 ) -> Iterator[GuardedStep]:
-    """Let `agent` learn under a guard; see :func:`rrl.tuning.loop.learning_steps`.
+    """Let `agent` learn under a guard; yield each episode after the agent is told its cost.
 
     If a trial crashes or is stopped, the default serves the rest of the arrivals. The agent is not
     told the cost of a default that is not in its space.
+
+    Parameters
+    ----------
+    server, agent, objective
+        See :func:`rrl.tuning.loop.tune`.
+    load, parts, rng
+        What :func:`rrl.tuning.loop.draw_run` returns: the first load, the arrivals of each episode,
+        and the generator for the server.
+    guard : Guard
 
     Raises
     ------
@@ -341,7 +351,7 @@ def guarded_steps(
     for number, arrivals in enumerate(parts):
         asked = guard.ask(agent, load)
         chosen = asked if asked is not None and guard.admits(asked) else guard.default
-        part, episode, cost, invalid = guard.measure(server, chosen, arrivals, rng, objective)
+        part, episode, cost = guard.measure(server, chosen, arrivals, rng, objective)
         served = [part]
         if chosen in guard.space:
             agent.tell(chosen, cost)
@@ -353,7 +363,7 @@ def guarded_steps(
             served.append(guard.measure(*what, whole=False).part)
         best = _recommended(guard, agent, load)
         next_load = shown_load(episode.arrivals if len(episode) == len(arrivals) else arrivals)
-        step = number, load, dict(chosen), cost, best, episode, invalid, next_load
+        step = number, load, dict(chosen), cost, best, episode, next_load
         yield GuardedStep(*step, asked, served)
         load = next_load
 

@@ -1,12 +1,12 @@
 """The main loop: an agent asks, a server measures an episode, and the agent is told its cost.
 
-:func:`tune` runs the whole loop and returns its history: it draws the arrivals of a run
-(:func:`draw_run`), and :func:`learning_steps` yields one episode at a time.
+:func:`tune` runs the whole loop and returns its history. :func:`learning_steps` yields one episode
+at a time, so that the agent can be looked at in between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
 from rrl.tuning.episode import Episode, Server, measure_valid
 from rrl.tuning.objective import MeanLatency, Objective
-from rrl.workloads.workload import Times, Workload, estimate_rate
+from rrl.workloads.workload import Times, Workload, draw, estimate_rate
 from rrl.workloads.workload import episodes as cut
 
 MOST = 1e6  # highest load (requests/s) shown to an agent; simultaneous arrivals give infinity
@@ -38,8 +38,6 @@ class Step:
     recommended : configuration
         The configuration that the agent would deploy after this episode.
     episode : Episode
-    invalid : int
-        Number of measurements that were dropped before this one.
     next_load : float
         The load that the agent is shown next.
     """
@@ -50,48 +48,45 @@ class Step:
     cost: float
     recommended: Configuration
     episode: Episode
-    invalid: int
     next_load: float
 
 
 def learning_steps(
     server: Server,
     agent: Agent,
-    load: float,
-    parts: Iterable[Times],
+    workload: Workload,
+    episodes: int,
     rng: np.random.Generator,
-    objective: Objective,
+    *,
+    requests: int = 100,
+    objective: Objective | None = None,
 ) -> Iterator[Step]:
     """Let `agent` learn on `server`; yield each episode after the agent is told its cost.
 
-    The agent sees the rate of the arrivals *before* an episode, never the true rate.
-
     Parameters
     ----------
-    server, agent, objective
-        See :func:`tune`.
-    load, parts, rng
-        What :func:`draw_run` returns: the first load, the arrivals of each episode, and the
-        generator for the server.
+    server, agent, workload, episodes, rng, requests, objective
+        See :func:`tune`; the errors are the same, too.
 
     Examples
     --------
     >>> from rrl import RRL, Poisson, TableServer
     >>> server = TableServer({"threads": [1, 2], "cost": [0.5, 0.25]}, ["threads"])
     >>> agent = RRL(server.space, np.random.default_rng(1))
-    >>> drawn = draw_run(Poisson(9.0), 9, 100, np.random.default_rng(2))
-    >>> run = learning_steps(server, agent, *drawn, MeanLatency())
+    >>> run = learning_steps(server, agent, Poisson(9.0), 9, np.random.default_rng(2))
     >>> [(step.number, step.configuration, step.cost) for step in run][-1]
     (8, {'threads': 2}, 0.25)
     """
+    cost_of = objective or MeanLatency()
+    load, parts, server_rng = draw_run(workload, episodes, requests, rng)
     for number, arrivals in enumerate(parts):
         configuration = agent.ask(load)
-        episode, dropped = measure_valid(server, configuration, arrivals, rng)
-        cost = objective(episode)
+        episode, _ = measure_valid(server, configuration, arrivals, server_rng)
+        cost = cost_of(episode)
         agent.tell(configuration, cost)
         chosen, recommended = dict(configuration), dict(agent.best(load))
         next_load = shown_load(episode.arrivals)  # clients who send themselves decide it only now
-        yield Step(number, load, chosen, cost, recommended, episode, len(dropped), next_load)
+        yield Step(number, load, chosen, cost, recommended, episode, next_load)
         load = next_load
 
 
@@ -103,10 +98,7 @@ def shown_load(arrivals: Times) -> float:
 def draw_run(
     workload: Workload, episodes: int, requests: int, rng: np.random.Generator
 ) -> tuple[float, Iterator[Times], np.random.Generator]:
-    """Draw the arrivals of a run.
-
-    The arrivals and the server's own noise come from two random streams. So agents with equal
-    generators get the same arrivals, whatever they choose (common random numbers).
+    """Draw the arrivals of a run, and the generator of its server; see :func:`tune`.
 
     Returns
     -------
@@ -121,12 +113,12 @@ def draw_run(
     Raises
     ------
     ValueError
-        If `episodes` is below 1.
+        If `episodes` is below 1, or the workload gives another number of arrivals.
     """
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
     arrivals_rng, server_rng = rng.spawn(2)
-    parts = cut(workload.arrivals((episodes + 1) * requests, arrivals_rng), requests)
+    parts = cut(draw(workload, (episodes + 1) * requests, arrivals_rng), requests)
     return shown_load(next(parts)), parts, server_rng
 
 
@@ -194,7 +186,7 @@ def tune(
     Raises
     ------
     ValueError
-        If `episodes` is below 1.
+        If `episodes` is below 1, or the workload gives another number of arrivals.
     ServerError
         If the server fails permanently, or too many episodes in a row are invalid.
 
@@ -208,5 +200,5 @@ def tune(
     >>> run.best, len(run)
     ({'threads': 3}, 40)
     """
-    drawn = draw_run(workload, episodes, requests, rng)
-    return Run(learning_steps(server, agent, *drawn, objective or MeanLatency()))
+    what = server, agent, workload, episodes, rng
+    return Run(learning_steps(*what, requests=requests, objective=objective))

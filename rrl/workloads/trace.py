@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rrl.support.errors import DataError, shown
-from rrl.support.files import read_text
+from rrl.support.files import read_cells
 from rrl.workloads.workload import Times, check_size
 
 if TYPE_CHECKING:
@@ -100,17 +99,12 @@ def read_trace(path: str | Path) -> Trace:
     """
     import pandas as pd
 
-    text = read_text(Path(path))
     try:
-        table = pd.read_csv(
-            io.StringIO(text), header=None, dtype=str, na_filter=False, skip_blank_lines=False
-        )
+        table = read_cells(Path(path))
     except pd.errors.EmptyDataError:
         raise DataError(f"{path} is empty: a trace needs one timestamp per line") from None
     except pd.errors.ParserError as error:
         raise DataError(f"{path}: {str(error).strip()}; write decimals with a point") from None
-    table = table.fillna("").map(str.strip)  # a short row has cells that are missing
-    table = table[(table != "").any(axis=1)]
     if table.empty:
         raise DataError(f"{path} is empty: a trace needs one timestamp per line")
     first = table.iloc[0].tolist()
@@ -130,7 +124,7 @@ def _begins_like_a_time(text: str) -> bool:
 
 
 def _times(path: str | Path, cells: pd.Series) -> Times:
-    """Return times in seconds; the index of a cell is the number of its line, from 0."""
+    """Return times in seconds; the index of a cell is the number of its line."""
     import pandas as pd
 
     seconds = pd.to_numeric(cells, errors="coerce").astype(float)
@@ -140,7 +134,7 @@ def _times(path: str | Path, cells: pd.Series) -> Times:
     if not read.all():
         line = int(cells.index[~read][0])
         raise DataError(
-            f"{path} line {line + 1}: {shown(cells[line])} is not a time as the others are: give "
+            f"{path} line {line}: {shown(cells[line])} is not a time as the others are: give "
             "all in seconds, with a point before decimals, or all in ISO 8601"
         )
     if in_seconds:

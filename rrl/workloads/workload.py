@@ -183,6 +183,25 @@ class Fleet:
         return np.sort(times[times >= 0])[:n]
 
 
+def draw(workload: Workload, n: int, rng: np.random.Generator) -> Times:
+    """Return the times of the first `n` requests of a workload, in seconds.
+
+    Raises
+    ------
+    ValueError
+        If the workload gives another number of times.
+
+    Examples
+    --------
+    >>> draw(Poisson(rate=10.0), 3, np.random.default_rng(1)).round(3)
+    array([0.107, 0.138, 0.676])
+    """
+    times = workload.arrivals(n, rng)
+    if len(times) != n:
+        raise ValueError(f"{workload} gave {len(times)} arrivals: it was asked for {n}")
+    return times
+
+
 def episodes(arrivals: ArrayLike, requests: int) -> Iterator[Times]:
     """Cut a long sequence of arrivals into episodes; the time of each episode starts at 0.
 
