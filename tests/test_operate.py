@@ -298,6 +298,18 @@ def test_requests_that_are_late_together_count_as_few():
     assert (few["word"], few["high_s"]) == ("undecided", None)
 
 
+@pytest.mark.parametrize(("q", "rounds"), [(50, 1), (99, 2)])
+def test_a_percentile_at_its_target_is_seldom_called_met_or_missed(q, rounds):
+    """All requests of an episode wait in one queue, so they are late together."""
+    rng, slo, wrong = np.random.default_rng(0), parse_slo(f"p{q}<100ms"), 0
+    latency = rng.exponential(3.0, (400, rounds, 1)) + rng.exponential(1.0, (400, rounds, 100))
+    for rows in latency * 0.1 / np.percentile(latency, q):
+        verdict = slo.judge(episodes(rows))
+        assert verdict["low_s"] <= verdict["value_s"]
+        wrong += verdict["word"] != "undecided"
+    assert wrong <= 0.05 * 400 + 3 * np.sqrt(0.05 * 400)
+
+
 @pytest.mark.parametrize("rounds", [1, 2, 5])
 def test_a_mean_at_its_target_is_seldom_called_met_or_missed(rounds):
     rng, slo, wrong = np.random.default_rng(0), parse_slo("mean<100ms"), 0

@@ -15,7 +15,7 @@ from test_recording import Scripted, recorded
 
 from rrl.recording.evidence import by_finals
 from rrl.recording.plan import Plan
-from rrl.recording.plans import JOINT_PART, PLANS, REPEATED
+from rrl.recording.plans import PLANS, REPEATED
 from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.recording.replay import RecordedServer
 from rrl.serving.models import MODELS
@@ -175,7 +175,7 @@ def test_the_limit_of_regret_is_that_of_the_rival_that_could_be_cheapest(folder,
 
 
 DATA = Path(__file__).parent.parent / "data"
-WHOLE = [DATA / name for name in (*REPEATED, JOINT_PART)]
+WHOLE = [DATA / name for name in PLANS if name in REPEATED or (DATA / name).exists()]
 PARTS = [file.parent for file in sorted((DATA / "recording").glob("*/profile.json"))]
 
 

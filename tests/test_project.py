@@ -55,8 +55,9 @@ def test_every_package_that_is_imported_is_declared():
         assert not owners or owners & declared, one
 
 
-def test_conda_gets_a_python_in_range():
-    python, *_ = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+def test_conda_gets_the_lock_and_a_python_in_range():
+    python, *_, pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert pip == {"pip": ["--require-hashes", "-r requirements.lock"]}
     supported = Requirement(f"python{PROJECT['requires-python']}").specifier
     assert supported.contains(python.removeprefix("python=") + ".0")
 

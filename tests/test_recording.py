@@ -147,6 +147,25 @@ def test_rows_are_appended_and_one_that_was_cut_off_is_measured_again(tmp_path):
     assert len(again.splitlines()) == len(whole.splitlines())
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b"", b"9", "row 2 is no episode of the plan; restore the file, or choose"),
+        (b"20", b"x0", "row 2 is no episode of the plan"),
+        (b"20", b"\xff0", "can't decode .*; restore the file, or choose"),
+    ],
+)
+@pytest.mark.parametrize("cut_off", [b"", b"1,2"])
+def test_a_row_that_is_damaged_is_named(old, new, message, cut_off, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        recorded(tmp_path, Scripted(3))
+    head, first, second, third = (tmp_path / EPISODES).read_bytes().splitlines(keepends=True)
+    changed = [head, first, second.replace(old, new, 1), third, cut_off]
+    (tmp_path / EPISODES).write_bytes(b"".join(changed))
+    with pytest.raises(DataError, match=message):
+        recorded(tmp_path)
+
+
 def test_a_second_recording_in_one_folder_says_so_and_touches_nothing(tmp_path):
     with closing(Recorder(PLAN, tmp_path, Others())) as first:
         measured = first.run(Scripted(), np.random.default_rng(0))

@@ -79,7 +79,7 @@ def opened(place, settings=SETTINGS, **options):
 
 def computed(place):
     """How many pieces were computed."""
-    return len(list((place / "build" / "results").glob("*.npz")))
+    return len(list((place / "build").rglob("*.npz")))
 
 
 def rewrite(path: Path, change) -> None:
@@ -120,8 +120,8 @@ def test_a_result_of_another_behaviour_is_computed_and_said(place, changed_rando
     assert set(late.values()) == {("agent random 0123456789ab",)}
     opened(place).run()
     assert computed(place) == 2
-    said = "2 of 6 stored results are of other versions: computed anew\n"
-    assert capsys.readouterr().out == said
+    said = capsys.readouterr().out
+    assert said.startswith("2 of 6 results are stored for other versions, ")
 
 
 @pytest.fixture
@@ -191,9 +191,11 @@ def test_a_damaged_result_is_named(place, capsys):
     assert f"{path.name}: damaged" in capsys.readouterr().err
     path.unlink()
     assert set(results.outdated(opened(place)).values()) == {("is not stored",)}
-    for words in (["verify"], ["verify", "--all"]):
-        assert results.main(words) == 3
-        assert f"{path.name}: not stored; restore it, or `make res" in capsys.readouterr().err
+    for words in (["check"], ["verify"], ["verify", "--all"]):
+        assert results.main(words) == UnstableError.code
+        said = capsys.readouterr()
+        assert "is not stored: 1 stored results, such as keyword" in said.out
+        assert "1 of 8 stored results are of other versions or missing" in said.err
     opened(place).run()
     assert computed(place) > 0
 
@@ -249,6 +251,30 @@ def test_each_commit_has_another_sample_and_all_is_possible(place):
     said = results.verify(opened(place), None)
     assert said == "computed again: 8 of 8 stored results, and the same came out"
     assert computed(place) == 2 * (2 + 1 + 1) + 2  # seven seeds are two pieces; two truths
+
+
+def test_a_check_computes_again_what_the_sweep_has_on_file(place):
+    """The results were stored from these pieces, so they would say nothing."""
+    opened(place).computed(SETTINGS)
+    pieces = computed(place)
+    for _ in range(2):
+        results.verify(opened(place), None)
+        assert computed(place) == 2 * pieces + 2, "two truths; the second check goes on"
+
+
+@pytest.mark.usefixtures("changed_random")
+@pytest.mark.parametrize("words", [["verify"], ["verify", "--all"]])
+def test_outdated_results_are_no_sample(words, place, capsys):
+    assert results.main(words) == UnstableError.code
+    assert "2 of 8 stored results are of other versions or missing" in capsys.readouterr().err
+    assert computed(place) == 0
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "two", "1.5"])
+def test_a_number_of_processes_that_cannot_be_is_named(given, monkeypatch, capsys):
+    monkeypatch.setenv("RRL_WORKERS", given)
+    assert results.main(["check"]) == 2
+    assert f"RRL_WORKERS is '{given}'; give a whole number from 1" in capsys.readouterr().err
 
 
 def test_nothing_stored_is_said_and_all_is_computed(place, capsys):

@@ -22,10 +22,10 @@ from rrl.operating.journal import JOURNAL, Journal
 from rrl.serving.envoy import envoy_process
 from rrl.serving.envoy_config import ROUTES, TRIAL
 from rrl.serving.lasting import wait_until
-from rrl.serving.launcher import LOCAL_COMMAND, can_bind, free_port
+from rrl.serving.launcher import LOCAL_COMMAND, free_port, port_error
 from rrl.serving.loadgen import Client
 from rrl.serving.local_server import parse_flags
-from rrl.serving.service import noted_server, port_folder, stop_service
+from rrl.serving.service import TUNER, noted_server, port_folder, stop_service
 from rrl.serving.settings import read_batching
 
 X = np.ones((1, 2), np.float32)
@@ -170,7 +170,7 @@ def test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends(
         assert {envoy_process(folder).pid, noted_server(folder).process.pid} == pids
     server = noted_server(folder)
     assert main(["stop", str(port)]) == 0
-    assert can_bind(port)
+    assert not port_error(port)
     assert not server.alive
     assert not folder.exists()
     assert main(["stop", str(port)]) == 2
@@ -219,10 +219,20 @@ def test_a_stop_ends_a_run_that_waits_for_clients(model, tmp_path, port):
         err = finished(process)
     assert process.returncode == 130, err
     assert wait_until(lambda: not any(map(alive, servers)), LIMIT_S)
-    assert can_bind(port)
+    assert not port_error(port)
 
 
 FEW = ("--rate", "40", "--knob", "inter_op=1,2")
+
+
+def test_a_stop_ends_a_run_that_starts(model, tmp_path, port):
+    with tuning(model, tmp_path, *FEW, port=port) as process:
+        number = port_folder(port) / TUNER
+        assert wait_until(lambda: number.exists() and number.read_text(), LIMIT_S)
+        assert main(["stop", str(port)]) == 0
+        err = finished(process)
+    assert process.returncode == 130, err
+    assert not number.parent.exists()
 
 
 def test_a_refused_command_leaves_no_server(model, tmp_path, port, capsys):
@@ -240,4 +250,4 @@ def test_a_folder_with_too_long_a_path_is_refused_before_anything_serves(
 ):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ("long" * 25)))
     assert main(arguments(model, tmp_path, *FEW, port=port)) == 2
-    assert "too long for a socket; choose a shorter folder" in capsys.readouterr().err
+    assert "too long for a socket, or with %?#; set XDG_STATE_HOME" in capsys.readouterr().err

@@ -21,7 +21,9 @@ Notation, as in the reference:
   alpha = K^-1 (y - mean).
 
 The posterior at new points has the mean ``mean + k(points, x) alpha`` and the variance
-``amplitude^2 + nugget^2 - k(points, x) K^-1 k(x, points)``.
+``amplitude^2 + nugget^2 - k(points, x) K^-1 k(x, points)``. This variance is that for a known
+constant. It leaves out how unsure `mean` is, so after few measurements, sds far from them are a
+little too small.
 
 The module is not replaced by a library for one reason: :func:`fit_hyperparameters` moves on a
 coarse grid and takes rounding errors for ties, so every processor finds the same hyperparameters.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -145,7 +146,7 @@ def read_job(
 
     The path or the name of the model or the recording, `source`, names the folder.
     """
-    folder = options.out or Path("build") / "tune" / Path(source).name
+    folder = options.out or Path("build") / "tune" / Path(os.path.abspath(source)).name
     objective, slo = read_goal(options, space, default)
     names = ("agent", "episodes", "requests", "rounds", "seed", "patience", "budget")
     given = {name: getattr(options, name) for name in names}

@@ -148,6 +148,8 @@ def setting(texts: Iterable[str]) -> dict[str, Value]:
     --------
     >>> setting(["threads=2", "mode=fast"])
     {'threads': 2, 'mode': 'fast'}
+    >>> setting(['env:CPUS="0,1"']) == setting(["env:CPUS=0,1"])  # as for --knob
+    True
     """
     values: dict[str, Value] = {}
     for text in texts:
@@ -156,7 +158,8 @@ def setting(texts: Iterable[str]) -> dict[str, Value]:
             raise UsageError(f"--default {text!r}: write it as name=value")
         if name in values:
             raise UsageError(f"--default {name}= is given twice; give it once")
-        values[name] = read_value(value)
+        quoted = len(value) > 1 and value[0] == value[-1] == '"'
+        values[name] = read_value(value[1:-1] if quoted else value)
     return values
 
 

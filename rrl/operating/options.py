@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from rrl.serving.client_traffic import MOST_CALLS
 from rrl.support.errors import UsageError
 from rrl.support.number_options import COUNT, SEED, above_zero, whole
 
@@ -52,6 +53,11 @@ def refuse_without_effect(options: Namespace) -> None:
         refuse(options, ("canary",), "without --traffic")
     else:
         refuse(options, ("rate", "trace"), "with --traffic: the clients send the requests")
+        if options.requests > options.canary * MOST_CALLS / 2:  # an episode would never end
+            raise UsageError(
+                f"--requests {options.requests}: too many of the clients' requests for an episode "
+                f"with --canary {options.canary:g}; give fewer, or a larger --canary"
+            )
 
 
 def checksum(path: Path) -> str:

@@ -1,13 +1,15 @@
 """Decide whether paired differences have a typical value other than 0, with a look after each one.
 
-The two members of a pair are exchangeable if there is no typical difference. Then the signs of the
-differences are fair coins, whatever their sizes are (Efron 1969). So the sum of the signed sizes is
-a random walk of which only the directions are unknown. Its distribution is computed exactly, step
-by step, for the walks that have not been stopped yet (Armitage, McPherson and Rowe 1969). After
-each pair, a walk stops if it is so far from 0 that this has a small chance. The chances of all
-looks together never exceed 5 %, however many pairs follow. Therefore one may look after each pair,
-stop early, and add pairs later. Nothing is assumed about the distribution of the sizes. The size of
-a step is limited, so that a pair in which the machine was disturbed counts little more than others.
+The two members of a pair are assumed to be exchangeable if there is no typical difference, whatever
+the earlier pairs were. Then the signs of the differences are fair coins, whatever their sizes are
+(Efron 1969). So the sum of the signed sizes is a random walk of which only the directions are
+unknown. Its distribution is computed exactly, step by step, for the walks that have not been
+stopped yet (Armitage, McPherson and Rowe 1969). After each pair, a walk stops if it is so far from
+0 that this has a small chance. The chances of all looks together never exceed 5 %, however many
+pairs follow. Therefore one may look after each pair, stop early, and add pairs later. Nothing is
+assumed about the distribution of the sizes. The size of a step is limited, so that a pair in which
+the machine was disturbed counts little more than others. But a disturbance that harms the same one
+of the two in several pairs in a row looks like a difference.
 
 :func:`budget` divides the 5 % among the looks (Lan and DeMets 1983). Most of it is for the looks
 near round 15, the default of `rrl tune`.

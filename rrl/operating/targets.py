@@ -60,13 +60,10 @@ def open_server(
             if server.serves:  # what an earlier run has left goes on
                 server.leave()
             raise
-        reach = ""
-        if not ipaddress.ip_address(options.bind).is_loopback:
-            reach = "; other machines can send requests there, unless a firewall closes the port"
-        LOG.warning(f"clients may use {door} during the tuning and afterwards{reach}")
-        if exposed := server.exposed:
-            LOG.warning(exposed)
         try:
+            LOG.warning(f"clients may use {door} during the tuning and afterwards{_reach(door)}")
+            if exposed := server.exposed:
+                LOG.warning(exposed)
             if isinstance(job.workload, ClientTraffic):
                 job.workload.traffic = server.traffic
                 LOG.warning(f"waiting for requests at {server.address}")
@@ -74,6 +71,12 @@ def open_server(
             yield server
         finally:
             leave_running(server)
+
+
+def _reach(door: Door) -> str:
+    if ipaddress.ip_address(door.bind).is_loopback:
+        return ""
+    return "; other machines can send requests there, unless a firewall closes the port"
 
 
 class InTurns:

@@ -146,9 +146,9 @@ def summarise(
         how many there may be. ``admits_more`` says whether the guard admits another round with this
         budget. ``deploy`` is the configuration to deploy: the recommended one if it is shown to be
         better, and otherwise the default. ``slo`` has what :func:`judge_slo` says of each of the
-        two; ``by`` names the one to deploy. ``memory_bytes`` is the median resident memory of the
-        server with each of the two, or None if it is not known. ``harm`` is what the guard says of
-        all requests, and which trials ``ended`` early.
+        two; ``by`` names the one to deploy. ``memory_bytes`` is the median memory of the server
+        with each of the two, or None if it is not known. ``harm`` is what the guard says of all
+        requests, and which trials ``ended`` early.
     """
     whole = [one.costs for one in rounds if one.whole]
     recommended = dict(rounds[0].trials["recommended"].part.configuration)
@@ -180,7 +180,7 @@ def summarise(
 
 
 def _memory(rounds: Sequence[Round]) -> dict[str, int] | None:
-    """Return the median resident memory (bytes) of each of the two; None if it is unknown."""
+    """Return the median memory (bytes) of each of the two; None if it is unknown."""
     used: dict[str, list[Any]] = {
         name: [one.trials[name].episode.info.get(MEMORY) for one in rounds] for name in NAMES
     }

@@ -42,6 +42,8 @@ def read_manifest(root: Path) -> Manifest:
 def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traffic) -> None:
     """Enter what a notebook has just made; remove what it made before and makes no longer.
 
+    What a notebook made that no longer exists is removed, too.
+
     Parameters
     ----------
     root : Path
@@ -53,7 +55,8 @@ def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traf
         The files that the notebook read and wrote.
     """
     manifest = read_manifest(root)
-    files = {n: e for n, e in manifest["files"].items() if e["notebook"] != notebook.stem}
+    others = {path.stem for path in (root / "notebooks").glob("*.ipynb")} - {notebook.stem}
+    files = {n: e for n, e in manifest["files"].items() if e["notebook"] in others}
     files |= {n: {"sha256": digest(root / n), "notebook": notebook.stem} for n in seen.written}
     for name in manifest["files"].keys() - files.keys():
         (root / name).unlink(missing_ok=True)

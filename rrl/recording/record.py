@@ -249,7 +249,13 @@ class Recorder:
         self._complete = bool(stored.get("complete"))
         read_appended(self.folder / REJECTED, ["why", *self.columns])  # its last line may be cut
         for row in read_appended(self.folder / EPISODES, self.columns):
-            self._keep(row)
+            try:
+                self._keep(row)
+            except (LookupError, ValueError):
+                raise DataError(
+                    f"{self.folder / EPISODES}: row {len(self) + 1} is no episode of the plan; "
+                    "restore the file, or choose another folder"
+                ) from None
 
     def _describe(self, complete: bool, **notes: Any) -> None:
         description = {
@@ -308,7 +314,7 @@ def read_appended(path: Path, columns: list[str]) -> list[dict[str, str]]:
         return []
     whole = text[: text.rfind(b"\n") + 1]
     if whole != text:
-        write_atomically(path, whole.decode())
+        os.truncate(path, len(whole))
     if not whole:
         return []
     # Not the csv module: its fields have at most 128 KiB, which are 20,000 latencies.

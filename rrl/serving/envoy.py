@@ -26,7 +26,7 @@ from rrl.serving.envoy_config import (
     routes,
 )
 from rrl.serving.lasting import Lasting, stop, wait_until
-from rrl.serving.launcher import can_bind
+from rrl.serving.launcher import port_error
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import write_atomically
 
@@ -99,10 +99,10 @@ class Envoy:
         """
         find_envoy()
         for port in self.door.ports:
-            if not can_bind(port, self.door.bind):
+            if why := port_error(port, self.door.bind):
                 raise ServerError(
-                    f"{self.door}: the port {port} is taken; choose another, or end what listens "
-                    "there"
+                    f"{self.door}: the port {port}: {why}; choose another port or address, or end "
+                    "what listens there"
                 )
 
     def check_door(self) -> None:

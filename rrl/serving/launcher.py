@@ -40,6 +40,7 @@ LOCAL_COMMAND = [sys.executable, "-m", "rrl.serving.local_server"]
 START_TIMEOUT_S = 120.0
 SOCKET = "sock"  # short, as is the name of its folder
 LONGEST_SOCKET = 103  # bytes; Linux allows 107 in a socket's path, other systems fewer
+NOT_IN_SOCKETS = "%?#"  # gRPC reads the path as a URI
 PREFIX = "s-"  # of the folder of a server that lasts
 
 _NOTED = ("folder", "model", "version", "name", "configuration", "kind", "log", "rest_port")
@@ -172,7 +173,10 @@ class ModelServer:
             self.log = new_log(Path(logs), self.name) if logs else self.folder / "server.log"
         else:
             if not fits(lasting.absolute() / PREFIX):
-                raise UsageError(f"{lasting}: too long for a socket; choose a shorter folder")
+                raise UsageError(
+                    f"{lasting}: too long for a socket, or with {NOT_IN_SOCKETS}; set "
+                    "XDG_STATE_HOME to another folder"
+                )
             lasting.mkdir(parents=True, exist_ok=True)
             self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=lasting.absolute()))
             self.log = new_log(Path(logs or lasting), self.name)
@@ -313,10 +317,15 @@ class ModelServer:
             )
 
     def memory_bytes(self) -> int | None:
-        """Return the resident memory of the process in bytes; None if it is not running."""
+        """Return the memory of the process in bytes; None if it is not running.
+
+        Mapped files, such as TensorFlow's libraries, do not count: a forked server has read other
+        parts of them than one that was started as usual.
+        """
         with suppress(psutil.Error):
             if self.process is not None and self.process.pid:
-                return int(psutil.Process(self.process.pid).memory_info().rss)
+                used = psutil.Process(self.process.pid).memory_info()
+                return int(used.rss - used.shared)
         return None
 
     def pause(self) -> None:
@@ -379,11 +388,12 @@ def new_log(folder: Path, name: str) -> Path:
 
 
 def fits(folder: Path) -> bool:
-    """Return whether a socket's path is short enough in a new folder whose name begins so.
+    """Return whether gRPC can use a socket in a new folder whose name begins so.
 
-    The name gets eight letters more.
+    The path has to be short. The name gets eight letters more.
     """
-    return len(os.fsencode(f"{folder}xxxxxxxx/{SOCKET}")) <= LONGEST_SOCKET
+    path = os.fsencode(f"{folder}xxxxxxxx/{SOCKET}")
+    return len(path) <= LONGEST_SOCKET and not set(path) & set(NOT_IN_SOCKETS.encode())
 
 
 def free_port() -> int:
@@ -393,12 +403,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def can_bind(port: int, host: str = "127.0.0.1") -> bool:
-    """Return whether a port is free at an address of this machine."""
+def port_error(port: int, host: str = "127.0.0.1") -> str:
+    """Return why nothing can listen at a port of an address; empty if the port is free."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error.strerror or str(error)
+    return ""

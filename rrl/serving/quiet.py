@@ -16,10 +16,15 @@ SET_BY_TENSORFLOW: set[str] = set()
 def quiet() -> Iterator[None]:
     """Discard what C++ code writes to stderr inside the block; exceptions pass through as usual.
 
+    The root logger keeps the handlers that it had: TensorFlow adds one when it saves a model, which
+    would say each line of a command again.
+
     TensorFlow starts with lines that no log level turns off ("All log messages before
     absl::InitializeLog() is called are written to STDERR"). These lines disturb a notebook. They
     also disturb a command that promises one clear line on stderr.
     """
+    root = logging.getLogger()
+    handlers = list(root.handlers)
     sys.stderr.flush()
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
@@ -29,6 +34,7 @@ def quiet() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(null)
+        root.handlers[:] = handlers
 
 
 def load_tensorflow() -> None:

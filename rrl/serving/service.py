@@ -82,6 +82,8 @@ def end_tuner(folder: Path, grace_s: float = 60.0) -> bool:
             os.close(open_alone(folder / TUNER, _OPEN))
         except UsageError:
             return False
+        except FileNotFoundError:  # it had not served yet, so it has removed the folder
+            return True
         return True
 
     for number in (signal.SIGTERM, signal.SIGKILL):

@@ -283,8 +283,17 @@ def digests(names: Iterable[str]) -> dict[str, str | None]:
 
 
 def processes() -> int:
-    """Return the number of processes: ``RRL_WORKERS`` in the environment, or one per CPU."""
-    return int(os.environ.get("RRL_WORKERS") or available_cpus())
+    """Return the number of processes: ``RRL_WORKERS`` in the environment, or one per CPU.
+
+    Raises
+    ------
+    UsageError
+        If ``RRL_WORKERS`` is no whole number from 1.
+    """
+    given = os.environ.get("RRL_WORKERS") or str(available_cpus())
+    if not given.isdecimal() or int(given) < 1:
+        raise UsageError(f"RRL_WORKERS is {given!r}; give a whole number from 1")
+    return int(given)
 
 
 def _digest(name: str) -> str | None:
@@ -299,7 +308,7 @@ def _kept() -> dict[str, str | None]:
     """Return the digests that were made with the present files."""
     with suppress(OSError, DataError, KeyError, TypeError):
         stored = read_json(CACHE)
-        if stored["code"] == _code():
+        if stored["code"] == code():
             return dict(stored["digests"])
     return {}
 
@@ -307,11 +316,11 @@ def _kept() -> dict[str, str | None]:
 def _keep(found: dict[str, str | None]) -> None:
     with suppress(OSError):  # a package that was installed has no folder for it
         CACHE.parent.mkdir(exist_ok=True)
-        write_atomically(CACHE, json.dumps({"code": _code(), "digests": found}, indent=1))
+        write_atomically(CACHE, json.dumps({"code": code(), "digests": found}, indent=1))
 
 
 @cache
-def _code() -> str:
+def code() -> str:
     """Return the digest of all that a behaviour can depend on."""
     rooms = sorted(room for room in PACKAGE.iterdir() if room.name not in LATER)
     files = sorted(path for room in rooms for path in room.rglob("*.py"))

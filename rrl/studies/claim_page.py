@@ -33,7 +33,7 @@ Claim = Mapping[str, Any]
 HALVES = ("first half replayed", "second half replayed")
 REASONS = {
     "C1": "a copy errs by {measured}; the same configuration measured again by {oracle}",
-    "C2": "{measured} here; proved in notebook 04, also for larger grids",
+    "C2": "{measured} here; notebook 04 proves upper bounds, also for larger grids",
     "C3": "mean cost of radius 1 over its own is {measured}",
     "C4": "median episodes of Q-learning over its own are {measured}",
     "C5": "it saves {measured}; an oracle, who always knows, saves {oracle}",

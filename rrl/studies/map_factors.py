@@ -2,9 +2,9 @@
 
 A factor is the median number of episodes of the rival over that of the agent. The median is that
 over the surfaces of the medians over the seeds. The interval draws surfaces as well as seeds again
-(percentile bootstrap), and it draws the same ones for both, because they met the same noise. Where
-one side never arrives, its last possible arrival takes the place of the median, so the factor is a
-bound. Where neither arrives, there is none.
+(percentile bootstrap), and it draws the same ones for both, because they met the same noise. A run
+that never arrives counts with its last possible arrival. Where the median run of one side never
+arrives, the factor is therefore a bound. Where neither arrives, there is none.
 
 Each agent has the settings that the tuning chose for this cell, measure and tolerance
 (:func:`chosen_settings`). The deep Q-network has those of the middle tolerance.

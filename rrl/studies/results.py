@@ -8,8 +8,9 @@
   notebooks read. The notebooks then store these results (``make results``). It can be stopped, and
   the same command goes on. It removes all that is of other versions at the end.
 - ``versions`` gives the behaviours that have changed their next versions (``make versions``).
-- ``verify`` computes a sample of the stored runs again, and compares all numbers, but for
-  rounding. Each commit has another sample. With ``--all`` it computes every run.
+- ``verify`` checks, computes a sample of the stored runs again, and compares all numbers, but for
+  rounding. Each commit has another sample. With ``--all`` it computes every run. It goes on from
+  what it has computed with the same code, and reads no piece of another command.
 
 Besides runs and truths, the store has tables of runs that are no single races. A table depends on
 versions of agents, problems and the judge, too, and has a line in the index. :func:`table_file`
@@ -34,7 +35,7 @@ import pandas as pd
 
 from rrl.studies.ablation import FAMILIES, make_ablation
 from rrl.studies.ablation import PROBLEMS as ABLATION_PROBLEMS
-from rrl.studies.behaviour import accept, changed
+from rrl.studies.behaviour import accept, changed, code
 from rrl.studies.days import Arrays
 from rrl.studies.horizons import HORIZONS, RACED, RADII, SEEDS, RadiusRace, race_seed
 from rrl.studies.outcomes import write_csv
@@ -225,8 +226,8 @@ def check(sweep: Sweep) -> str:
     print(f"figures and tables that rest on them: {', '.join(figures) or 'none'}")
     steps = "`make versions`, then `make results`" if unknown else "`make results`"
     raise UnstableError(
-        f"{len(late)} of {len(sweep.store.index)} stored results are of other versions, and "
-        f"{len(figures)} figures and tables rest on them: nothing is drawn; {steps} renews them"
+        f"{len(late)} of {len(sweep.store.index)} stored results are of other versions or missing, "
+        f"and {len(figures)} figures and tables rest on them: nothing is drawn; {steps} renews them"
     )
 
 
@@ -269,12 +270,11 @@ def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[tuple[str, Run
     count : int or None
         Of so many results, one seed is computed; without a count, all seeds of all results.
     """
-    late, stored = outdated(sweep), sorted(sweep.store.runs.items())
-    present = [(name, what) for name, what in stored if name not in late]
+    stored = sorted(sweep.store.runs.items())
     if count is None:
-        return [(name, one) for name, what in present for one in pieces_of(what)]
+        return [(name, one) for name, what in stored for one in pieces_of(what)]
     rng, found = random.Random(salt), list[tuple[str, Run]]()
-    for name, what in rng.sample(present, min(count, len(present))):
+    for name, what in rng.sample(stored, min(count, len(stored))):
         if isinstance(what, TruthOf):
             found.append((name, what))
         else:
@@ -291,13 +291,12 @@ def verify(sweep: Sweep, count: int | None = SAMPLE) -> str:
     UnstableError
         If one differs. The message names its file and its seed.
     DataError
-        If a file is damaged or missing.
+        If a file is damaged.
     """
-    for name in sweep.store.runs:
-        if not (path := sweep.store.path(name)).exists():
-            raise DataError(f"{path}: not stored; restore it, or `make results` computes it again")
     chosen = sample_of(sweep, _commit(), count)
-    computed = sweep.computed(what for _, what in chosen)
+    build = sweep.folder.with_name("verify") / code()  # no piece from which a result was stored
+    again = Sweep((), data=sweep.data, build=build, workers=sweep.workers)
+    computed = again.computed(what for _, what in chosen)
     for name, what in chosen:
         _compare(sweep.store, name, what, computed[what])
     share = f"{len({name for name, _ in chosen})} of {len(sweep.store.runs)}"
@@ -348,10 +347,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(renew(sweep))
     elif not sweep.store.index:
         print("no results are stored: all are computed, which takes longer")
-    elif options.what == "check":
-        print(check(sweep))
     else:
-        print(verify(sweep, None if options.all else SAMPLE))
+        print(check(sweep))
+        if options.what == "verify":
+            print(verify(sweep, None if options.all else SAMPLE))
 
 
 if __name__ == "__main__":

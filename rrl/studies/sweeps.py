@@ -186,7 +186,10 @@ class Sweep:
         found = {w: kept for w, key in keys.items() if (kept := self._stored(w, key)) is not None}
         missing = [what for what in keys if what not in found]
         if outdated := sum(run_name(what) in self.store for what in missing):
-            print(f"{outdated} of {len(keys)} stored results are of other versions: computed anew")
+            print(
+                f"{outdated} of {len(keys)} results are stored for other versions, for fewer seeds "
+                "or without costs: computed anew"
+            )
         found |= self.computed(missing)
         if os.environ.get("RRL_RESULTS") == "store":
             for what in missing:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock
 
 from rrl.support.provenance import installed
@@ -41,11 +42,6 @@ def available_cpus() -> int:
         return cpus
 
 
-def memory_bytes() -> int:
-    """Return the memory of this machine in bytes."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
 def describe_machine() -> dict[str, Any]:
     """Return what to record with a measurement: processor, memory, system and versions.
 
@@ -59,7 +55,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         "processor": _processor(),
         "cpus": available_cpus(),
-        "memory_gib": round(memory_bytes() / 2**30, 1),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "load_average": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),

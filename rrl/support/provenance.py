@@ -23,7 +23,7 @@ PACKAGE = Path(__file__).parent.parent
 PATH = PACKAGE / "versions.json"
 NUMERICAL = ("numpy", "scipy", "numba", "scikit-learn", "scikit-optimize")
 """Packages whose version can change a simulated number."""
-DRAWING = ("matplotlib", "seaborn", "pandas")
+DRAWING = ("matplotlib", "seaborn", "pillow", "pandas")
 """Packages whose version can change how a number is shown."""
 
 

@@ -239,10 +239,11 @@ def noise_scale(
 ) -> Floats:
     """Return a: noise changes means over regions of radius rho by at most ``a rho^(-d/2)``.
 
-    This holds with probability 1 - delta for ``a = 2 sigma sqrt(ln(4 n / delta) / (kappa t))``. The
-    visits are independent and uniform, and the noise is sigma-sub-Gaussian. A region of radius rho
-    must contain at least a fraction ``kappa rho^d`` of all cells, and the number of visits t must
-    satisfy ``t kappa rho^d >= 8 ln(2 n / delta)``.
+    This holds with a probability of at least 1 - delta for
+    ``a = 2 sigma sqrt(ln(4 n / delta) / (kappa t))``. The visits are independent and uniform, and
+    the noise is sigma-sub-Gaussian. A region of radius rho must contain at least a fraction
+    ``kappa rho^d`` of all cells, and the number of visits t must satisfy
+    ``t kappa rho^d >= 8 ln(2 n / delta)``.
 
     References
     ----------
@@ -262,8 +263,8 @@ def needed_steps(
 def noisy_error(radius: ArrayLike, lipschitz: float, a: ArrayLike, d: int) -> Floats:
     """Corollary 6: region means err by at most ``L rho + a rho^(-d/2)``.
 
-    This holds with probability 1 - delta. `lipschitz` is L, the largest change of the cost per unit
-    of distance.
+    This holds with a probability of at least 1 - delta. `lipschitz` is L, the largest change of the
+    cost per unit of distance.
     """
     rho = np.asarray(radius, dtype=float)
     return lipschitz * rho + np.asarray(a, dtype=float) * rho ** (-d / 2)

@@ -23,7 +23,7 @@ from rrl.tuning.watch import Watch
 
 MAX_INVALID = 5  # episodes in a row; after these, the machine is too busy to measure anything
 MEMORY = "memory_bytes"
-"""Where an episode's `info` has the resident memory of the server, if that is known."""
+"""Where an episode's `info` has the memory of the server, without files, if that is known."""
 
 
 class Status(IntEnum):

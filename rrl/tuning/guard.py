@@ -12,10 +12,11 @@ They count like the others.
 The promise holds because a trial is admitted, and goes on, only while all its open requests may
 become bad without breaking it. The default's fraction of bad requests is known only from the
 default's own episodes, so the guard uses a lower confidence bound of it. It assumes that this
-fraction is the same at all times. The promise concerns the requests that the server measures: those
-of an episode that an interrupt or an error ended are unknown to a run that continues. Nobody plans
-the requests of other clients, so a burst of them may go beyond the budget before the watch looks
-again.
+fraction is the same at all times, also within an episode: of a default whose queue grows during an
+episode, the first requests are bad less often. The promise concerns the requests that the server
+measures: those of an episode that an interrupt or an error ended are unknown to a run that
+continues. Nobody plans the requests of other clients, so a burst of them may go beyond the budget
+before the watch looks again.
 
 :func:`guarded_steps` is the loop under a guard: the agent chooses, and the guard admits, measures
 and returns to the default. `rrl tune` and the runs on live servers use it. The loop without a guard

@@ -127,10 +127,11 @@ class Percentile:
         low = int(np.searchsorted(at_most, miss, side="right"))  # ranks count from 1
         high = int(np.searchsorted(at_most, 1 - miss, side="left")) + 1
         ordered = np.sort(charged_latency(episode))
-        down, up = low * len(ordered) // n, -(-high * len(ordered) // n)  # of all the requests
+        # A rank is one of n equal parts of all requests: its first or its last one counts.
+        down, up = (low - 1) * len(ordered) // n, -(-high * len(ordered) // n) - 1
         return (
-            float(ordered[down - 1]) if low else 0.0,
-            float(ordered[up - 1]) if high <= n else math.inf,
+            float(ordered[down]) if low else 0.0,
+            float(ordered[up]) if high <= n else math.inf,
         )
 
     def __str__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +46,8 @@ class SLO:
             the whole interval is within the target, "missed" if no part of it is, and "undecided"
             otherwise. The interval is that of the percentile over all requests, or Student's of the
             mean over episodes. For the percentile, requests count as fewer independent ones as they
-            scatter together, see :func:`requests_as_one`.
+            scatter together, see :func:`requests_as_one`. If a few requests take very long, the
+            upper end of the mean is too low: Student's interval assumes normal means.
         """
         if isinstance(self.statistic, Percentile):
             joined = join(episodes)
@@ -77,7 +79,8 @@ def requests_as_one(episodes: Sequence[Episode], latency_s: float) -> float:
     Requests of one queue are late together. So the fraction of those that take longer than
     `latency_s` varies more from episode to episode than the fractions of independent requests
     would. The ratio of the two variances is the effect. The fewer the episodes are, the less sure
-    is their variance, so it is enlarged as Student's t is.
+    is their variance, so it is enlarged as Student's t is. One episode does not show how much its
+    requests depend on each other, so all of them may count as one: the effect is infinite.
 
     References
     ----------
@@ -89,12 +92,12 @@ def requests_as_one(episodes: Sequence[Episode], latency_s: float) -> float:
     >>> round(requests_as_one([fast, slow] * 10, 0.5))  # all late or none
     120
     >>> requests_as_one([fast], 0.5)
-    1.0
+    inf
     """
     from scipy.special import stdtrit
 
     if len(episodes) < 2:
-        return 1.0
+        return math.inf
     charged = [charged_latency(one) for one in episodes]
     unsure = stdtrit(len(episodes) - 1, 0.975) / stdtrit(np.inf, 0.975)
     effects = [1.0]
