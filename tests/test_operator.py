@@ -10,6 +10,7 @@ import signal
 import subprocess
 import urllib.request
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -258,6 +259,21 @@ def test_only_whole_rounds_have_costs_and_what_was_stopped_is_not_deployed(
     unknown = f"\n  no round is whole, so the costs are unknown; {verdict}\n"
     assert (unknown in text) == (whole == 0)
     assert [one for one, hint in HINTS.items() if hint in text] == [verdict] * (not better)
+
+
+def test_an_interrupt_that_python_drops_ends_the_run_before_its_next_episode(tmp_path):
+    """As one that comes while an object is finalised."""
+
+    class Dropping(Service):
+        def measure(self, *given, **more):
+            with suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            return super().measure(*given, **more)
+
+    server = Dropping()
+    with pytest.raises(KeyboardInterrupt), open_run(job(), tmp_path) as run:
+        carry_out(run, server)
+    assert server.calls == 1
 
 
 def test_an_slo_is_not_met_if_a_round_was_stopped(tmp_path):

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -66,7 +66,7 @@ def carry_out(
     to deploy. With `keep_best`, it keeps the best known one after an interrupt or an error, too. If
     the server measures now, `command` starts such a server, without the flags of a configuration.
     """
-    interrupt_by_signals()
+    run.check_interrupt = interrupt_by_signals()
     folder, keep = run.journal.path.parent, getattr(server, "keep", None)
     try:
         if command:
@@ -183,6 +183,7 @@ class Run:
         self.guard = Guard(job.space, job.default, job.budget, late_s)
         self.steps: list[GuardedStep] = []
         self.rounds: list[Round] = []
+        self.check_interrupt: Callable[[], None] = lambda: None  # called before each step
         self._agent = make_agent(job)
         self._taped = TapedServer(job.space)
         self._others: OtherWork | None = None
@@ -297,6 +298,7 @@ class Run:
         old = stored or {}
         self._taped.play(old.get("answers", []))
         self.guard.budget = old["budget"] if old else self.job.budget
+        self.check_interrupt()
         if self._others is not None:
             self._others.start()
         line = self._episode(old) if learning else self._round()
