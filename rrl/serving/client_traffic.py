@@ -36,7 +36,7 @@ LOG_LATE_S = 0.1
 """Seconds to wait until the log has the lines of what came before."""
 
 LOST_S = 5.0
-"""A request of which Envoy writes nothing for so many seconds has ended, and its line is lost."""
+"""If Envoy writes nothing of a request for so many seconds, the line of its end is lost."""
 
 QUIET_S = 60.0  # without a request for so long, there is no traffic to learn from
 _RATE_OVER_S = 10.0

@@ -215,7 +215,8 @@ class HandoverServer(LiveServer):
     def configure(self, configuration: Configuration) -> ModelServer:
         """Start and warm up `configuration`; the running configuration serves until then.
 
-        It becomes a trial if another configuration is kept. Otherwise it takes that one's place.
+        The configuration becomes a trial if another one is kept. Otherwise it takes the place of
+        the kept configuration.
         """
         wanted = {**self._fixed, **configuration}
         self._check_version()

@@ -152,5 +152,5 @@ def write_ablation(runs: pd.DataFrame, folder: Path) -> None:
 
 
 def make_ablation(folder: Path, sweep: Sweep) -> None:
-    """Race what is missing, and write both tables."""
+    """Race the missing settings, and write ``runs.csv`` and ``table.csv``."""
     write_ablation(ablation_runs(sweep.of(ablation_settings())), folder)
