@@ -2,8 +2,8 @@
 #
 # The environment is .venv, or the active conda environment (not conda's base). It is made from
 # requirements.lock when it is missing, half made or of another lock; its file rrl-stamp says which
-# lock and which checkout it was completed for. Once it is complete, only `lock`, and the first `envoy`
-# and `site`, ask for a network.
+# lock and which checkout it was completed for. Once it is complete, only `lock`, the first `site` and
+# the first `envoy` (for `test`, `test-long` and `bench`) ask for a network.
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -22,6 +22,8 @@ ENV_PYTHON := "$(ENVIRONMENT)/bin/python"
 export NUMBA_CACHE_DIR := $(CURDIR)/build/numba
 # Hundreds of processes would compile the package anew if the shell forbids Python to keep bytecode.
 unexport PYTHONDONTWRITEBYTECODE
+# In a hook of git, a test that makes a repository would otherwise commit to this one.
+unexport GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
 # A style or a list of fonts that others made would change the figures.
 export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 unexport MATPLOTLIBRC
@@ -85,7 +87,7 @@ results: env ## Renew the stored results of other versions, and store new ones
 versions: env ## Give what behaves otherwise than its version says the next version
 	@$(ENV_PYTHON) -m rrl.studies.results versions
 
-verify-all: env ## Compute every stored run again, and compare (hours; resumable)
+verify-all: env ## Compute all stored results and tables again, and compare (hours; resumable)
 	@$(call alone,reproduce,$(ENV_PYTHON) -m rrl.studies.results verify --all)
 
 verify: committed env ## Run the notebooks, then compare all figures with what is committed
@@ -166,8 +168,10 @@ compare-figures: committed
 
 SWEEPING = $(shell grep -lE "import .*\bSweep\b" notebooks/[0-9]*.ipynb)
 
+# Old results go last: if this is stopped, they are still there, and `check-results` names them.
 store-results: | env
 	@RRL_RESULTS=store $(RUN) $(SWEEPING) --jobs 1 --out build/storing -p figures ../build/storing
+	@$(ENV_PYTHON) -m rrl.studies.results remove
 
 # The model starts in a second, so the run takes under a minute.
 live: | env

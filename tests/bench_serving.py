@@ -30,7 +30,6 @@ from rrl.core.space import ConfigSpace
 from rrl.serving import models
 from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import ModelServer
-from rrl.serving.live import MAX_SLIP_FRACTION
 from rrl.serving.loadgen import Client, predict_request
 from rrl.serving.saved_model import random_request
 from rrl.serving.servable import LoadedModel
@@ -58,14 +57,14 @@ def slip(address: str, inputs: dict, rounds: int) -> None:
         payload = client.payload(inputs)
         client.fire(payload, np.zeros(32))
         for rate in (100, 200, 400, 800):
-            samples = []
+            episodes = []
             for seed in range(rounds):
                 due = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, N))
-                samples.append(client.fire(payload, due))
-            latency = milliseconds(np.concatenate([sample.latency for sample in samples]))
-            late = milliseconds(np.concatenate([sample.slip for sample in samples]))
-            fractions = np.array([sample.slip_share() for sample in samples])
-            valid = (fractions <= MAX_SLIP_FRACTION).sum()
+                episodes.append(client.fire(payload, due))
+            latency = milliseconds(np.concatenate([episode.latency for episode in episodes]))
+            late = milliseconds(np.concatenate([episode.info["slip_s"] for episode in episodes]))
+            fractions = [episode.info["slip_share"] for episode in episodes]
+            valid = sum(episode.valid for episode in episodes)
             print(
                 f"{rate:5d} {latency} {late} {np.median(fractions):6.3f} {valid}/{rounds}",
                 flush=True,

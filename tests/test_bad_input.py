@@ -73,7 +73,11 @@ PLAN = {"knobs": {"a": [1]}, "passes": 1, "requests": 5}
         ("{", "not a JSON file"),
         (json.dumps(NUMBERS | {"plan": PLAN, "schema": 99}), "schema 99, this version of rrl"),
         (json.dumps(NUMBERS | {"plan": PLAN, "machine": {}}), "('cpus')"),
+        (json.dumps(NUMBERS | {"plan": PLAN, "machine": {"cpus": "two"}}), "no description"),
         (json.dumps(NUMBERS | {"plan": PLAN, "complete": True}), "('sha256')"),
+        (json.dumps(NUMBERS | {"plan": PLAN | {"knobs": 5}}), "has no attribute 'items'"),
+        (json.dumps(NUMBERS | {"plan": PLAN | {"passes": "two"}}), "with base 10: 'two'"),
+        (json.dumps(NUMBERS | {"plan": PLAN, "machine": {"cpus": None}}), "no description of a"),
     ],
 )
 def test_a_description_that_is_none_is_refused(content, message, profile, capsys):

@@ -176,6 +176,24 @@ def test_the_guides_timeouts_are_tried_in_turn_and_the_best_stays():
     assert {true_cost(agent.space, agent.space[i]) for i in numbers[18:]} == {min(costs)}
 
 
+@pytest.mark.parametrize(
+    "make", [Candidates, partial(CoordinateDescent, rounds=1), partial(GPEI, initial=4)]
+)
+def test_a_plan_loses_nothing_to_episodes_that_something_else_served(make):
+    """A guard serves the default until it knows how late requests of the default are."""
+    agent = make(ConfigSpace([Knob("threads", range(1, 9))]), rng())
+    default = agent.space.index(agent.ask(10.0))
+    plan = list(agent.searches[0].todo)
+    for _ in range(4):  # a plan has no configuration more often than that
+        agent.ask(10.0)
+        agent.tell(agent.space[default], 1.0)
+    left = [index for index in plan if index != default]
+    assert left
+    for index in left:
+        assert agent.space.index(agent.ask(10.0)) == index
+        agent.tell(agent.space[index], 1.0 + index)
+
+
 # Searches
 
 

@@ -69,28 +69,28 @@ def nothing(clients):
 def test_an_episode_is_the_first_requests_and_waits_for_the_last_of_them():
     """More may come meanwhile, but the load is that of as many as were asked for."""
     clients = Clients(send("a", "b"), answer("b"), send("c"), answer("c"), nothing, answer("a"))
-    sample = clients.wait(2)
-    assert len(sample.latency) == len(sample.due) == 2
-    assert sample.latency[0] > sample.latency[1]  # the first one was open for longest
-    assert sample.due[0] == 0 <= sample.due[1]
-    assert not sample.status.any()
-    assert not sample.aborted
-    assert len(sample.others[0]) == 1
+    episode = clients.wait(2)
+    assert len(episode) == 2
+    assert episode.latency[0] > episode.latency[1]  # the first one was open for longest
+    assert episode.arrivals[0] == 0 <= episode.arrivals[1]
+    assert not episode.status.any()
+    assert "aborted" not in episode.info
+    assert len(episode.info["others"][0]) == 1
 
 
 def test_what_nobody_or_another_server_answers_has_failed():
     clients = Clients(send(*"abc"), answer("a"), answer("b", attempts=2))
-    sample = clients.wait(3, timeout_s=0.05)
-    assert sample.status.astype(bool).tolist() == [False, True, True]
-    assert sample.latency[2] >= 0.05
+    episode = clients.wait(3, timeout_s=0.05)
+    assert episode.status.astype(bool).tolist() == [False, True, True]
+    assert episode.latency[2] >= 0.05
 
 
 def test_a_stopped_episode_has_all_requests_so_far():
     clients = Clients(send(*range(5)), answer(*range(3), status=14))
-    sample = clients.wait(100, Watch(late_s=60.0, allowance=100, usual=0.02))
-    assert sample.aborted == "worse"
-    assert sample.status.astype(bool).all()
-    assert sample.others is None
+    episode = clients.wait(100, Watch(late_s=60.0, allowance=100, usual=0.02))
+    assert episode.info["aborted"] == "worse"
+    assert episode.status.astype(bool).all()
+    assert "others" not in episode.info
 
 
 @pytest.mark.parametrize("aborted", [False, True])
@@ -110,7 +110,7 @@ def test_what_a_trial_that_died_had_of_others_counts_as_lost():
     clients = Clients(send(*"abc"), answer("a"), answer("b", attempts=2), die)
     server = HandoverServer.__new__(HandoverServer)  # without a process
     vars(server).update(traffic=clients.traffic, _of_others=True, _timeout_s=60.0)
-    vars(server).update(_server=clients, _trial=clients, _drop=lambda: None)
+    vars(server).update(_route=TRIAL, _drop=lambda: None)
     with pytest.raises(ServerError, match="it died") as error:
         server._fire(clients, np.zeros(9), None)
     assert error.value.lost == 2
@@ -165,9 +165,9 @@ def test_a_request_that_came_before_the_tuner_is_waited_for_and_counts_nowhere()
 def test_what_was_open_before_an_episode_does_not_count_in_it():
     clients = Clients(answer("before", status=14), send("a"), answer("a"))
     send("before")(clients)
-    sample = clients.wait(1)
-    assert len(sample.latency) == 1
-    assert not sample.status.any()
+    episode = clients.wait(1)
+    assert len(episode.latency) == 1
+    assert not episode.status.any()
 
 
 def test_the_rate_is_that_of_the_last_seconds(monkeypatch):

@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from test_notebooks import NOTEBOOKS, ROOT, read
 
 from rrl.publishing import course, site
+from rrl.publishing.parameters import tags
 from rrl.support.errors import DataError
 
 ANSWER = "def f(x):\n    ### BEGIN SOLUTION\n    return 2 * x\n    ### END SOLUTION"
@@ -30,7 +31,7 @@ def test_answers_go_and_all_else_stays():
     text = new_markdown_cell("Because.", metadata={"tags": ["solution"]})
     whole = [cell("x = 1"), cell(ANSWER, "exercise", id="double"), cell(CHECK, "check"), text]
     original = new_notebook(cells=whole)
-    edition = course.student(original)
+    edition = course.student(original, "n.ipynb")
     assert [c.source for c in edition.cells] == [
         "x = 1",
         "def f(x):\n    # YOUR CODE HERE\n"
@@ -61,7 +62,7 @@ def test_the_command_writes_a_folder_to_hand_out(tmp_path, monkeypatch, capsys):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.csv").write_text("1\n")
     (tmp_path / "figures").mkdir()
-    for name in ("table.csv", "figure.png"):
+    for name in ("table.csv", "figure.png", "claims.md"):
         (tmp_path / "figures" / name).write_text("2\n")
     monkeypatch.chdir(tmp_path)
     assert course.main([]) == 2
@@ -76,6 +77,7 @@ def test_the_command_writes_a_folder_to_hand_out(tmp_path, monkeypatch, capsys):
     assert files == {
         "notebooks/00_a.ipynb",
         "data/a.csv",
+        "figures/claims.md",
         "figures/table.csv",
     }
     assert "SOLUTION" not in (out / "notebooks" / "00_a.ipynb").read_text()
@@ -89,7 +91,7 @@ def test_no_answer_is_left_in_the_student_edition(notebook):
     edition = course.student(read(notebook), notebook.name)
     text = "\n".join(cell.source for cell in edition.cells)
     assert not re.search(r"^\W*solution\b", text, flags=re.I | re.M), "tag it 'solution'"
-    exercises = [cell for cell in edition.cells if "exercise" in course.tags(cell)]
+    exercises = [cell for cell in edition.cells if "exercise" in tags(cell)]
     assert exercises
     assert text.count("# YOUR CODE HERE") >= len(exercises)
 
@@ -99,7 +101,7 @@ def test_the_text_of_an_exercise_names_what_its_check_reads(notebook):
     """The student edition leaves out the lines that give an answer its name."""
     cells = read(notebook).cells
     for before, exercise in pairwise(cells):
-        if "exercise" in course.tags(exercise):
+        if "exercise" in tags(exercise):
             text = before.source + exercise.source.split(course.BEGIN)[0]
             parsed = ast.parse(exercise.source).body
             targets = [t for node in parsed if isinstance(node, ast.Assign) for t in node.targets]
@@ -136,9 +138,10 @@ def test_the_first_page_names_every_notebook_twice_and_what_it_contains_of_the_r
     assert [readme.count(mark) for mark in marks] == [1, 1, 1, 1]
 
 
-def test_links_of_notebooks_and_pages_lead_to_what_the_site_contains():
-    inside = {path for glob in site.READ for path in ROOT.glob(glob)} | set(NOTEBOOKS)
-    inside.remove(ROOT / "README.md")
+@pytest.mark.parametrize("globs", [site.READ, course.BESIDE], ids=["site", "student edition"])
+def test_links_of_notebooks_and_pages_lead_to_what_is_published_with_them(globs):
+    inside = {path for glob in globs for path in ROOT.glob(glob)} | set(NOTEBOOKS)
+    inside.discard(ROOT / "README.md")  # no page of the site: the first page contains parts of it
     for page in inside:
         if page.suffix == ".ipynb":
             text = "\n".join(c.source for c in read(page).cells if c.cell_type == "markdown")

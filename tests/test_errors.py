@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from rrl.support.errors import DataError, Parser, ServerError, UnstableError, UsageError, command
+from rrl.support.errors import DataError, ServerError, UnstableError, UsageError, command
 
 CASES = [
     (UsageError("no agent 'x'; use one of a, b"), 2, "rrl: no agent 'x'; use one of a, b\n"),
@@ -49,18 +49,6 @@ def test_the_traceback_is_there_on_demand(monkeypatch):
 def test_no_news_is_zero_and_a_code_is_passed_on():
     assert command(lambda argv: None)([]) == 0
     assert command(lambda argv: 5)([]) == 5
-
-
-def test_a_mistaken_option_is_a_usage_error_in_one_line(capsys):
-    @command
-    def main(argv=None):
-        Parser(prog="rrl").parse_args(argv)
-
-    assert main(["--bogus"]) == 2
-    err = capsys.readouterr().err
-    assert "--bogus" in err
-    assert "rrl --help" in err
-    assert err.count("\n") == 1
 
 
 def test_callers_can_catch_bad_input_as_the_builtin_it_is():

@@ -21,6 +21,7 @@ import yaml
 
 from rrl.exercises import judging
 from rrl.publishing import course
+from rrl.publishing.parameters import tags
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 FILE = Path(__file__).with_name("wrong_answers.yaml")
@@ -73,7 +74,7 @@ EACH = [
     (path.stem, cell.id)
     for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
     for cell in cells(path.stem).values()
-    if "exercise" in course.tags(cell)
+    if "exercise" in tags(cell)
 ]
 
 
@@ -82,9 +83,9 @@ def checks(name: str) -> dict[str, str]:
     """Return the check of each exercise of a notebook."""
     found, last = {}, ""
     for cell in cells(name).values():
-        if "exercise" in course.tags(cell):
+        if "exercise" in tags(cell):
             last = cell.id
-        elif "check" in course.tags(cell):
+        elif "check" in tags(cell):
             assert last not in found, f"{name}, {last}: two checks"
             found[last] = cell.source
     return found
@@ -217,11 +218,69 @@ def test_a_check_gives_the_notebook_no_name_but_its_own(name: str, exercise: str
     assert all(name.startswith("check_") for name in names)
 
 
-def test_a_loop_may_use_whatever_an_environment_of_gymnasium_has() -> None:
-    also = "environment.action_space.seed(seed); environment.close(); return rewards"
-    changes = {"reset(seed=seed)": "reset(seed=seed, options={})", "return rewards": also}
-    source = cells("10_explorer")["loop"].source
-    attempt("10_explorer", "loop", fill(source, changes))
+#: Whatever an environment of Gymnasium has may be used.
+GYMNASIUM = "environment.action_space.seed(seed); environment.close(); return rewards"
+#: Right answers in another form than the notebook's: a notebook, an exercise, and the answer.
+ALSO_RIGHT: list[tuple[str, str, Lines | list[Lines]]] = [
+    ("00_quickstart", "violations", "return episode.bad(limit_s) / len(episode)"),
+    (
+        "01_region_update",
+        "update-exercise",
+        "for c in region:\n"
+        "    counts[c] += 1\n"
+        "    g = max(learning_rate, 1 / counts[c])\n"
+        "    values[c] = (1 - g) * values[c] + g * cost",
+    ),
+    (
+        "09_applications",
+        "exercise-cost",
+        "within = p99_s <= target_s\n"
+        "return cpus + p99_s / target_s / 2 if within else 1000 + p99_s",
+    ),
+    (
+        "09_applications",
+        "exercise-front",
+        "both = list(zip(cpus, latency))\n"
+        "def worse(x, y):\n"
+        "    return any(a <= x and b <= y and (a, b) != (x, y) for a, b in both)\n"
+        "return [not worse(x, y) for x, y in both]",
+    ),
+    (
+        "09_applications",
+        "exercise-pay",
+        "if after >= default and trial >= default:\n"
+        "    return None\n"
+        "total, n = 0.0, 0\n"
+        "while n == 0 or total >= n * default:\n"
+        "    n += 1\n"
+        "    total += trial if n <= trials else after\n"
+        "return n",
+    ),
+    (
+        "10_explorer",
+        "region",
+        "return [j for j in range(len(space)) if space.distances(index)[j] <= radius]",
+    ),
+    (
+        "10_explorer",
+        "loop",
+        {"reset(seed=seed)": "reset(seed=seed, options={})", "return rewards": GYMNASIUM},
+    ),
+    (
+        "11_simulator",
+        "exercise-interval",
+        "whole = cells[knobs].drop_duplicates()\n"
+        "return whole.sample(frac=1, replace=True, random_state=rng).merge(cells)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "exercise", "answer"), ALSO_RIGHT)
+def test_a_right_answer_in_another_form_passes(
+    name: str, exercise: str, answer: Lines | list[Lines], capsys: Any
+) -> None:
+    attempt(name, exercise, fill(cells(name)[exercise].source, answer))
+    assert "right" in capsys.readouterr().out
 
 
 # --- The parts of a check ----------------------------------------------------------------------

@@ -21,7 +21,7 @@ from rrl.core.space import ConfigSpace
 
 
 @given(st.integers(1, 150), st.integers(1, 5), st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_correlation_is_the_formula(points, others, seed):
     """Compiled code computes it from scalar products."""
     rng = np.random.default_rng(seed)
@@ -62,7 +62,7 @@ def test_the_nugget_is_found(rough, low, high):
     assert low <= fit_hyperparameters(process, start, start).nugget <= high
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(spaces(), st.floats(0.1, 100), st.floats(-50, 50))
 def test_the_unit_of_the_positions_does_not_matter(space, scale, shift):
     moved = [Knob(k.name, k.values, [p * scale + shift for p in k.positions]) for k in space.knobs]

@@ -17,7 +17,7 @@ from rrl.operating.journal import JOURNAL
 from rrl.rivals.agents import AGENTS
 from rrl.support.errors import ServerError, UsageError
 from rrl.tuning.episode import Episode, Status, check_arrivals, measure_valid, watched
-from rrl.tuning.guard import Guard, guarded_steps
+from rrl.tuning.guard import Guard, guarded_step
 from rrl.tuning.loop import draw_run
 from rrl.tuning.mean_bound import lower_mean
 from rrl.tuning.slo import parse_slo
@@ -31,8 +31,12 @@ QUICK = ("rrl-gp", "random", "coordinate-descent")
 
 def guarded(server, agent, guard, episodes, rng, requests=50):
     """Learn under a guard at 40 requests a second."""
-    drawn = draw_run(Poisson(40.0), episodes, requests, rng)
-    return guarded_steps(server, agent, *drawn, MeanLatency(), guard)
+    load, parts, server_rng = draw_run(Poisson(40.0), episodes, requests, rng)
+    for number, arrivals in enumerate(parts):
+        what = server, agent, number, load, arrivals, server_rng, MeanLatency()
+        step = guarded_step(*what, guard)
+        yield step
+        load = step.next_load
 
 
 class Acting:
@@ -160,7 +164,7 @@ def test_a_late_generator_shuns_nobody_and_ends_the_run():
     agent = Scripted([DEFAULT, {"threads": 1, "batch": 1}])
     with pytest.raises(ServerError, match="the load generator itself was late"):
         list(guarded(Acting(act), agent, guard, 5, np.random.default_rng(1)))
-    assert not guard.shunned
+    assert not [part for part in guard.parts if part.charge is not None]
 
 
 @pytest.mark.parametrize("end", ["crashed", "aborted"])
@@ -175,12 +179,13 @@ def test_the_default_serves_what_a_bad_trial_left_and_the_trial_never_returns(en
     guard = Guard(SPACE, DEFAULT, 10_000, LATE_S)
     agent = Scripted([DEFAULT, bad], best=bad)
     done = list(guarded(Acting(act), agent, guard, 3, np.random.default_rng(1)))
-    assert [part.configuration for part in done[1].parts] == [bad, DEFAULT]
-    assert [part.ended for part in done[1].parts] == [end, ""]
-    assert done[1].parts[0].bad + done[1].parts[1].requests >= 50
+    trial, rest = guard.parts[1:3]
+    assert (trial.configuration, rest.configuration) == (bad, DEFAULT)
+    assert (trial.ended, rest.ended) == (end, "")
+    assert trial.bad + rest.requests >= 50
     assert [step.recommended for step in done] == [bad, DEFAULT, DEFAULT]
     assert done[2].configuration == DEFAULT
-    assert agent.told[-2] == (bad, guard.shunned[SPACE.index(bad)])
+    assert agent.told[-2] == (bad, guard.charge(bad))
 
 
 # --- a run that is stopped and continued ----------------------------------------------------------
@@ -303,7 +308,7 @@ def test_a_round_that_the_budget_stops_is_the_last_one_and_shows_nothing(tmp_pat
     assert (len(again.rounds), again.result()["rounds"]) == (8, 7)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 1000), st.integers(1, 40))
 def test_invalid_episodes_use_up_the_allowance(seed, allowance):
     """The generator is too late twice, and some requests are bad each time."""
@@ -343,7 +348,7 @@ def test_a_crash_leaves_no_bad_request_uncounted(crash, bad):
 # --- the parts ------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(0, 1), max_size=30), st.floats(0, 1), st.floats(0.001, 0.5))
 def test_the_bound_of_a_mean_never_falls_and_is_below_equal_values(values, value, delta):
     bounds = [lower_mean(values[:n], delta) for n in range(len(values) + 1)]

@@ -7,7 +7,10 @@ import http.client
 import json
 import os
 import shlex
+import shutil
 import signal
+import socket
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +19,12 @@ from dataclasses import replace
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 from clients import LIMIT_S, clients
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 from test_launcher import paused, script, sockets
+from test_service import in_a_trial
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
@@ -32,8 +37,18 @@ from rrl.serving.lasting import stop, wait_until
 from rrl.serving.launcher import BINARY, LOCAL, LOCAL_COMMAND, free_port, lasting_server, port_error
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, predict_request
-from rrl.serving.service import noted_server, port_folder, stop_service
+from rrl.serving.service import (
+    CURRENT,
+    TUNER,
+    end_tuner,
+    lock_port,
+    noted_server,
+    port_folder,
+    stop_service,
+    unlock_port,
+)
 from rrl.support.errors import ServerError, UsageError
+from rrl.support.user_folder import user_folder
 from rrl.tuning.watch import Watch
 
 X = {"x": np.array([[1.0, 2.0]], dtype=np.float32)}
@@ -168,7 +183,6 @@ def test_a_bad_trial_is_stopped_and_the_kept_configuration_returns(kept, monkeyp
     assert len(episode) < 400
     assert after.ok.all()
     assert kept._kept_server.process.pid == steady
-    assert after.info["switch_s"] == 0.0
     assert len(codes) > 20
     assert set(codes) == {0}
 
@@ -221,11 +235,19 @@ def test_a_dropped_trial_does_not_wait_for_an_answer_of_the_kept_server(kept, mo
 
 
 def test_a_trial_to_which_calls_still_go_is_stopped_at_once(kept, monkeypatch):
-    """Envoy has not taken the change; it sends again what the trial has not answered."""
-    trial, paused = kept.configure(OTHER), []
+    """Envoy has not taken the change; it sends again what the trial has not answered.
+
+    The change is made later. The same holds for a trial that was interrupted when it began.
+    """
+    trial, paused, service = kept.configure(OTHER), [], port_folder(kept.door.port)
+    route = kept._envoy.route
 
     def refuse():
         raise ServerError("Envoy does not take a change")
+
+    def interrupt(*given):
+        route(*given)
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(kept._envoy, "route", refuse)
@@ -233,7 +255,15 @@ def test_a_trial_to_which_calls_still_go_is_stopped_at_once(kept, monkeypatch):
         kept._drop()
     assert not trial.alive
     assert not paused
-    kept._envoy.route()
+    kept.configure(GOOD)
+    assert not in_a_trial(service)
+    with monkeypatch.context() as patch:
+        patch.setattr(kept._envoy, "route", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            kept.configure(OTHER)
+    assert in_a_trial(service)
+    kept.configure(GOOD)
+    assert not in_a_trial(service)
 
 
 @pytest.mark.long
@@ -266,9 +296,11 @@ def test_own_requests_and_those_of_others_share_the_bad_ones_that_a_trial_may_ha
         return fire(self, server, arrivals, watch, also)
 
     monkeypatch.setattr(LiveServer, "_fire", noted)
-    watch = replace(WATCH, allowance=5)
-    assert kept.measure(GOOD, np.zeros(2), np.random.default_rng(0), watch=watch).ok.all()
-    assert allowed[:2] == [2, 3]
+    for allowance, shares in ((5, [2, 3]), (1, [0, 1])):
+        allowed.clear()
+        watch = replace(WATCH, allowance=allowance)
+        kept.measure(GOOD, np.zeros(2), np.random.default_rng(0), watch=watch)
+        assert allowed[:2] == shares
 
 
 def test_a_trial_serves_its_version_and_pauses_afterwards(kept):
@@ -289,6 +321,17 @@ def test_a_trial_serves_its_version_and_pauses_afterwards(kept):
     assert not paused(trial)
     kept.configure(GOOD)
     assert wait_until(lambda: paused(trial), LIMIT_S)
+
+
+def test_a_trial_whose_port_another_process_takes_gets_another_one(kept, monkeypatch):
+    """Otherwise the configuration would be blamed."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = [taken.getsockname()[1], free_port()]
+        own = ports[1]
+        monkeypatch.setattr("rrl.serving.launcher.free_port", lambda: ports.pop(0))
+        rng = np.random.default_rng(0)
+        assert kept.measure(OTHER, np.arange(5) / 20, rng, watch=PATIENT).ok.all()
+        assert kept._trial.rest_port == own
 
 
 def test_a_trial_that_dies_takes_nobody_with_it(kept):
@@ -355,6 +398,48 @@ def test_an_episode_may_consist_of_the_requests_of_others(model):
 # --- from one tuner to the next -------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("found", [[], [CURRENT]])
+def test_a_tuner_that_is_refused_leaves_a_port_as_it_has_found_it(found, model):
+    """A supervisor may start again what an earlier tuner has left."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for name in found:
+            (port_folder(port) / name).touch()
+        with pytest.raises(ServerError, match=f"the port {port}: Address already in use"):
+            HandoverServer(model, SLOW, **OPTIONS, door=Door(port))
+    assert (user_folder("ports") / str(port)).exists() == bool(found)
+    assert set(found) <= {path.name for path in port_folder(port).iterdir()}
+    stop_service(port_folder(port))
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_stop_ends_no_process_that_only_has_the_number_of_a_tuner(hidden, tmp_path, monkeypatch):
+    """If the kernel hides which files a process has opened, the number has to do."""
+
+    def refuse(process):
+        raise psutil.AccessDenied(process.pid)
+
+    if hidden:
+        monkeypatch.setattr(psutil.Process, "open_files", refuse)
+    lock = lock_port(tmp_path, 8500)
+    with subprocess.Popen(["cat"], stdin=-1) as other:
+        (tmp_path / TUNER).write_text(str(other.pid))
+        assert end_tuner(tmp_path, grace_s=0.0)
+        other.communicate()
+    os.close(lock)
+    assert (other.returncode == 0) == (not hidden)
+
+
+def test_a_port_whose_folder_is_gone_is_unlocked_without_an_error(tmp_path):
+    """An error would hide why the run was refused."""
+    (folder := tmp_path / "8500").mkdir()
+    lock = lock_port(folder, 8500)
+    shutil.rmtree(folder)
+    unlock_port(folder, lock)
+    folder.mkdir()
+    os.close(lock_port(folder, 8500))
+
+
 def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(
     kept, model, tmp_path, monkeypatch
 ):
@@ -365,6 +450,8 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(
     """
     rng, port = np.random.default_rng(0), kept.door.port
     options = OPTIONS | {"door": kept.door}
+    elsewhere = tmp_path / "elsewhere"  # another model
+    (elsewhere / "1").mkdir(parents=True)
     own = script(tmp_path / "own", f'exec {shlex.join(LOCAL_COMMAND)} "$@"')
     other = options | {"executable": str(own)}
 
@@ -380,7 +467,7 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(
             with pytest.raises(UsageError, match="was opened with other options"):
                 HandoverServer(model, SLOW, **OPTIONS, door=replace(kept.door, max_request=1))
             with pytest.raises(UsageError, match=f"end that with `rrl stop {port}`"):
-                HandoverServer(model.parent / "other", SLOW, **options)
+                HandoverServer(elsewhere, SLOW, **options)
             killed = _what_a_killed_tuner_was_starting(port_folder(port))
             second = HandoverServer(model, SLOW, **options)
             assert not killed.alive
@@ -403,7 +490,7 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(
         assert set(codes) == {0}
         stop(envoy_process(port_folder(port)))
         with pytest.raises(UsageError, match=f"end that with `rrl stop {port}`"):
-            HandoverServer(model.parent / "other", SLOW, **options)
+            HandoverServer(elsewhere, SLOW, **options)
     finally:
         stop_service(port_folder(port))
     assert not port_error(port)

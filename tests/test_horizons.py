@@ -11,15 +11,8 @@ import pytest
 from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL
 from rrl.studies import results
-from rrl.studies.horizons import (
-    ADAPTIVE,
-    RACED,
-    RadiusRace,
-    learning_surface,
-    race_radii,
-    surface_episodes,
-)
-from rrl.studies.results import make_horizons
+from rrl.studies.horizons import ADAPTIVE, RACED, RadiusRace, learning_surface, race_radii
+from rrl.studies.race import surface_episodes
 from rrl.studies.sweeps import Sweep
 
 DATA = Path(__file__).parent.parent / "data"
@@ -30,12 +23,8 @@ def pool():
     return {"pool": learning_surface("pool", DATA)}
 
 
-@pytest.fixture(scope="module")
-def raced(pool):
-    return race_radii(pool, [3, 4], [10, 40], [0.0, 2.0])
-
-
-def test_a_race_has_a_row_per_run_and_horizon_and_the_blocks_of_the_adaptive_agent(raced, pool):
+def test_a_race_has_a_row_per_run_and_horizon_and_the_blocks_of_the_adaptive_agent(pool):
+    raced = race_radii(pool, [3, 4], [10, 40], [0.0, 2.0])
     assert len(raced.runs) == 3 * 2 * 2
     assert set(raced.runs["agent"]) == {"radius 0", "radius 2", ADAPTIVE}
     (scenario,) = pool.values()
@@ -45,13 +34,6 @@ def test_a_race_has_a_row_per_run_and_horizon_and_the_blocks_of_the_adaptive_age
     assert of_it["radius 2", 3, 10] == pytest.approx(np.mean(served) / scenario.optimum)
     assert (of_it >= 1).all(), "over the optimum's"
     assert raced.radii.groupby("seed")["episode"].first().tolist() == [0, 0]
-
-
-def test_seeds_raced_alone_give_the_same_numbers(pool, raced):
-    alone = race_radii(pool, [4], [10, 40], [0.0, 2.0])
-    for ours, theirs in zip(alone, raced, strict=True):
-        there = theirs[theirs["seed"] == 4].reset_index(drop=True)
-        pd.testing.assert_frame_equal(ours, there, check_exact=True)
 
 
 def test_the_finer_surface_agrees_where_both_have_a_configuration(pool):
@@ -66,7 +48,8 @@ def test_a_stopped_table_goes_on_where_it_was(pool, tmp_path, monkeypatch):
     monkeypatch.setattr(results, "HORIZONS", (10, 40))
     monkeypatch.setattr(results, "RADII", (0.0, 2.0))
     sweep, folder = Sweep((), data=DATA, build=tmp_path, workers=1), tmp_path / "table"
-    make_horizons(folder, sweep)
+    write = results.tables()["horizons"].write
+    write(folder, sweep)
     tables = {name: pd.read_csv(folder / f"{name}.csv") for name in RadiusRace._fields}
     whole = race_radii(pool, range(2), (10, 40), (0.0, 2.0))
     for name, table in tables.items():
@@ -74,10 +57,10 @@ def test_a_stopped_table_goes_on_where_it_was(pool, tmp_path, monkeypatch):
     lost, kept = sorted(sweep.folder.iterdir())
     lost.unlink()
     before = kept.stat().st_mtime_ns
-    make_horizons(folder, sweep)
+    write(folder, sweep)
     assert (lost.exists(), kept.stat().st_mtime_ns) == (True, before), "only the lost one is raced"
     for name, table in tables.items():
         pd.testing.assert_frame_equal(pd.read_csv(folder / f"{name}.csv"), table)
     monkeypatch.setattr(results, "HORIZONS", (10, 20))
-    make_horizons(folder, sweep)
+    write(folder, sweep)
     assert set(pd.read_csv(folder / "runs.csv")["horizon"]) == {10, 20}, "other horizons are raced"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl.core.knob import Knob
@@ -47,7 +47,6 @@ def serve(server, part, configuration, seed=0):
 # --- The queue that is carried over ---------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(gaps.map(np.cumsum), st.sampled_from(EPISODES)), min_size=1, max_size=6))
 def test_carry_over_conserves_requests_and_only_ever_delays(parts):
     """Each request is answered once, in its own episode, and not before an empty queue would."""
@@ -61,7 +60,6 @@ def test_carry_over_conserves_requests_and_only_ever_delays(parts):
         assert 1 <= owed <= episode.info["carried"] + len(part)  # the last one came just now
 
 
-@settings(deadline=None)
 @given(gaps.map(np.cumsum), st.integers(1, 5), st.sampled_from(EPISODES))
 def test_work_is_lost_by_a_restart_only(part, count, configuration):
     """A day in pieces takes as long as the day in one go, and what is begun anew on top of it."""
@@ -90,7 +88,6 @@ def test_what_is_unfinished_does_not_change_the_random_numbers_of_later_episodes
 # --- The neighbour --------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(
     st.builds(Neighbour, st.floats(0, 0.95), st.floats(0.1, 50), st.floats(0.1, 50)),
     st.floats(1.0, 500.0),

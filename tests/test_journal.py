@@ -70,7 +70,7 @@ def test_a_journal_of_another_version_is_refused_with_what_to_do(tmp_path):
     header, rest = path.read_bytes().split(b"\n", 1)
     path.write_bytes(json.dumps(json.loads(header) | {"journal": 2}).encode() + b"\n" + rest)
     before = path.read_bytes()
-    why = "is of version '2' of journals, and this rrl has version 9: finish that run with"
+    why = "is of version '2' of journals, and this rrl has version 10: finish that run with"
     with pytest.raises(DataError, match=f"{why} .* in another folder$"):
         Journal(tmp_path, SETTINGS)
     assert path.read_bytes() == before

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import urllib.request
 from argparse import Namespace
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -270,10 +270,28 @@ def test_an_interrupt_that_python_drops_ends_the_run_before_its_next_episode(tmp
                 signal.raise_signal(signal.SIGINT)
             return super().measure(*given, **more)
 
-    server = Dropping()
-    with pytest.raises(KeyboardInterrupt), open_run(job(), tmp_path) as run:
+    server, check = Dropping(), interrupt_by_signals()
+    with pytest.raises(KeyboardInterrupt), open_run(job(), tmp_path, check) as run:
         carry_out(run, server)
     assert server.calls == 1
+
+
+def test_an_interrupt_that_python_drops_while_the_servers_start_ends_the_run(
+    model, tmp_path, monkeypatch, capsys
+):
+    server = Service()
+
+    @contextmanager
+    def opened(*_):
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        yield server
+
+    monkeypatch.setattr(targets, "open_server", opened)
+    code, line = said(tuning(model, tmp_path / "out", "--quiet"), capsys)
+    assert code == 130
+    assert "the same command continues" in line
+    assert server.calls == 0
 
 
 def test_an_slo_is_not_met_if_a_round_was_stopped(tmp_path):
@@ -426,9 +444,11 @@ def test_a_server_that_fails_on_a_full_disk_is_not_blamed(tmp_path, monkeypatch)
 def test_the_metrics_say_what_serves_and_what_is_left_of_the_budget():
     """What Prometheus reads; test_faults reads it from a live run."""
     guard, port = Guard(SPACE, DEFAULT, 40, 0.1), free_port()
-    guard.note(Part(DEFAULT, 30, 0))
-    guard.note(Part({"threads": 3}, 9, 7, "aborted", charge=1.0))
-    guard.note(Part({"threads": 2}, 2, 2, "crashed", charge=9.0))
+    guard.parts += [
+        Part(DEFAULT, 30, 0),
+        Part({"threads": 3}, 9, 7, "aborted", charge=1.0),
+        Part({"threads": 2}, 2, 2, "crashed", charge=9.0),
+    ]
     guard.serves = {"threads": 2}
     with metrics_at(port, guard), urllib.request.urlopen(f"http://{HOST}:{port}") as reply:
         text = reply.read().decode()
@@ -499,8 +519,11 @@ def test_an_interrupt_at_any_moment_leaves_what_serves(model, monkeypatch, caplo
     """Also while the run says that clients may come."""
 
     class Opened(Kept):
-        exposed = None
-        keep = configure = lambda *_: None
+        def keep(self, configuration):
+            pass
+
+        def configure(self, configuration):
+            return Namespace(exposed=None)
 
         def __enter__(self):
             return self

@@ -109,9 +109,24 @@ def test_a_wrong_signature_costs_no_start_and_can_be_corrected(
     assert "recommended: inter_op 0 (the default)\n  mean " in out
 
 
-def test_the_requests_for_a_warm_up_are_a_sample(tmp_path):
+def write_log(path, log):
+    """Write a record as TensorFlow Serving does."""
+    import tensorflow as tf
+
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(log.SerializeToString())
+    return path
+
+
+def test_the_predict_requests_for_a_warm_up_are_a_sample(tmp_path):
+    """TensorFlow Serving replays requests of other kinds, too."""
+    from tensorflow_serving.apis import prediction_log_pb2
+
     x = np.array([[1.0, 2.0]], np.float32)
-    records = write_warmup(tmp_path, "probe", {"x": x})
+    records, other = write_warmup(tmp_path, "probe", {"x": x}), prediction_log_pb2.PredictionLog()
+    other.classify_log.request.model_spec.name = "probe"
+    classify = write_log(tmp_path / "classify", other)
+    records.write_bytes(classify.read_bytes() + records.read_bytes())
     requests = read_sample(records)
     assert [request["x"].tolist() for request in requests] == [x.tolist()] * WARMUPS
     with pytest.raises(DataError, match=r"no request for the signature 'both'.*serving_default"):
@@ -168,8 +183,7 @@ def test_a_sample_takes_no_more_memory_than_it_is_worth(tmp_path):
 
     log = prediction_log_pb2.PredictionLog()
     log.predict_log.request.inputs["x"].CopyFrom(promise(10**9))
-    with tf.io.TFRecordWriter(str(tmp_path / "requests")) as writer:
-        writer.write(log.SerializeToString())
+    write_log(tmp_path / "requests", log)
     tracemalloc.start()
     try:
         with pytest.raises(DataError, match=r"requests: .*shape \[1000000000, 2\] in a message of"):
@@ -179,6 +193,17 @@ def test_a_sample_takes_no_more_memory_than_it_is_worth(tmp_path):
         tracemalloc.stop()
     whole = np.zeros((FILLED_BYTES // 4, 2), np.float32)  # a large one may send its values
     assert to_array(tf.make_tensor_proto(whole)).shape == whole.shape
+
+
+def test_a_value_that_is_too_large_for_its_type_is_refused(tmp_path):
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.uint8(1)))
+    log.predict_log.request.inputs["x"].int_val[0] = 300
+    with pytest.raises(DataError, match=r"requests: .*300 out of bounds for uint8"):
+        read_sample(write_log(tmp_path / "requests", log))
 
 
 def test_other_variables_are_another_model_even_if_their_folder_is_a_link(tmp_path):

@@ -71,7 +71,14 @@ def test_every_episode_of_the_plan_is_recorded_once(whole):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"requests": 0}, {"passes": 0}, {"rates_per_s": ()}, {"rates_per_s": (0.0,)}]
+    "bad",
+    [
+        {"requests": 0},
+        {"passes": 0},
+        {"rates_per_s": ()},
+        {"rates_per_s": (0.0,)},
+        {"rates_per_s": (100.0, 5.0, 100.0001)},  # the rows of the two would be the same episodes
+    ],
 )
 def test_bad_plans(bad):
     with pytest.raises(UsageError):

@@ -77,7 +77,7 @@ def test_importing_the_package_and_its_commands_loads_nothing_heavy():
     assert (done.stdout, done.stderr) == ("[]\n[]\n", "")
 
 
-# --- The same numbers and figures on all processors, whatever a shell has set --------------------
+# --- The same numbers and figures on all processors, whatever a shell or git has set -------------
 
 KERNELS = (
     "import numpy, scipy.linalg, threadpoolctl as t;"
@@ -85,20 +85,27 @@ KERNELS = (
 )
 FEATURES = "from numpy._core._multiarray_umath import __cpu_features__ as f; print(f['X86_V4'])"
 FIGURES = "import matplotlib as m; print(m.rcParams['savefig.transparent'])"
+HOOK = "import os; print('GIT_DIR' in os.environ)"  # git sets it while a worktree is pushed
 
 
 @pytest.mark.parametrize(
     ("code", "needs", "printed"),
-    [(KERNELS, "avx2", "Haswell"), (FEATURES, "avx512f", "False"), (FIGURES, "", "False")],
-    ids=["linear algebra", "exponential", "style"],
+    [
+        (KERNELS, "avx2", "Haswell"),
+        (FEATURES, "avx512f", "False"),
+        (FIGURES, "", "False"),
+        (HOOK, "", "False"),
+    ],
+    ids=["linear algebra", "exponential", "style", "repository"],
 )
-def test_make_sets_what_decides_the_last_bit(code, needs, printed, tmp_path):
+def test_make_sets_what_decides_whatever_else_is_set(code, needs, printed, tmp_path):
     if needs not in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
         pytest.skip(f"this processor has no {needs}")
     (tmp_path / "matplotlibrc").write_text("savefig.transparent: True\n")
     own = {"OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"}
     outside = {k: v for k, v in os.environ.items() if k not in own}
     outside |= {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "MPLCONFIGDIR": str(tmp_path)}
+    outside["GIT_DIR"] = str(tmp_path)
     recipe = f"print: ; @{shlex.quote(sys.executable)} -c {shlex.quote(code)}"
     command = ["make", "-s", "--eval", recipe, "print"]
     done = subprocess.run(command, cwd=ROOT, env=outside, capture_output=True, text=True)

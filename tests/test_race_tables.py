@@ -123,10 +123,3 @@ def test_a_table_that_an_agent_cannot_take_is_one_line_and_the_others_go_on(
     only = ["race", "mine", *SMALL, "--agents", "random", "--out", "o"]
     assert main(only) == 3
     assert "no agent can take any of the tables" in capsys.readouterr().err
-
-
-def test_a_folder_without_tables_is_one_line(tmp_path, capsys):
-    assert main(["race", str(tmp_path), *SMALL, "--out", str(tmp_path / "o")]) == 3
-    (line,) = capsys.readouterr().err.splitlines()
-    assert f"rrl: {tmp_path}: no .csv file in it" in line
-    assert not (tmp_path / "o").exists()

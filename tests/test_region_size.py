@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from test_agent import bowl
 
-from rrl.core.region import BLOCK, WINDOW, RegionSize, recommended_radius
+from rrl.core.qtable import QTable
+from rrl.core.region import BLOCK, WINDOW, RegionSize, SelectedRadius, recommended_radius
 from rrl.core.rrl import adaptive
 from rrl.tuning.presets import paper_cpu
 
@@ -81,3 +82,16 @@ def test_each_load_level_has_its_own_radius():
     list(bowl(agent, 5, load=40.0))
     assert agent.region.sizes[1].radius == agent.region.start != narrow
     assert agent.region.sizes[0].radius == narrow
+
+
+def test_a_block_whose_costs_are_as_far_apart_as_can_be_ends_with_a_radius():
+    table, region = QTable(paper_cpu(1)), SelectedRadius(paper_cpu(1))
+    for index, cost in enumerate((1e-200, 1e150)):
+        table.record(index, cost)
+    for incumbent in (0, 1):
+        table.incumbent = incumbent  # its mean is what costs are compared with
+        for cost in (1e-200, 1e150) * (BLOCK // 2):
+            region.learn(table, cost)
+    (size,) = region.sizes.values()
+    assert len(size.history) == 3
+    assert 0 <= size.radius <= size.widest

@@ -15,7 +15,6 @@ import pytest
 
 from rrl.rivals import agents
 from rrl.studies import behaviour, results, sweeps
-from rrl.studies.ablation import write_ablation
 from rrl.studies.settings import Setting, cross
 from rrl.studies.sweep_store import Store, read_arrays, run_name
 from rrl.studies.sweeps import Sweep
@@ -37,12 +36,6 @@ def test_all_stored_results_are_of_the_present_versions():
     sweep = Sweep((), data=DATA)
     late = results.outdated(sweep)
     assert not late, f"{len(late)} of other versions, such as {next(iter(late))}: `make results`"
-
-
-def test_the_stored_table_follows_from_its_stored_runs(tmp_path):
-    kept = [results.table_file("ablation", file, DATA) for file in ("runs.csv", "table.csv")]
-    write_ablation(pd.read_csv(kept[0]), tmp_path)
-    assert [(tmp_path / file.name).read_bytes() for file in kept] == [f.read_bytes() for f in kept]
 
 
 @pytest.fixture(autouse=True)
@@ -163,10 +156,13 @@ def test_a_new_version_is_given_once_and_its_results_are_renewed(
     assert len(results.outdated(opened(place))) == 2
     before = {file: file.read_bytes() for file in (place / "data").rglob("*.npz")}
     said, pieces = results.renew(opened(place)), computed(place)
-    assert said == "1 results computed, 0 tables renewed, 2 removed"
+    assert said == "1 results computed, 0 tables renewed"
+    with pytest.raises(UnstableError, match="2 of 8 stored results are of other versions"):
+        results.check(opened(place))  # until the notebooks have stored them
     monkeypatch.setenv("RRL_RESULTS", "store")
     opened(place, [s for s in SETTINGS if run_name(s) == read]).run()
     assert computed(place) == pieces > 0, "the notebook only stores it"
+    assert results.remove(opened(place)) == "1 results of other versions removed"
     after = [*(place / "data").rglob("*.npz")]
     assert len(after) == len(before) - 1, "no notebook reads the other"
     assert all(file.read_bytes() == before[file] for file in after), "the choices are the same"
@@ -298,7 +294,8 @@ def test_results_of_an_agent_that_is_gone_are_told_and_removed(place, monkeypatc
     late = results.outdated(opened(place, ()))
     assert set(late) == {run_name(s) for s in SETTINGS if s.agent == "random"}
     monkeypatch.setattr(results, "changed", dict)
-    assert results.renew(opened(place, ())) == "0 results computed, 0 tables renewed, 2 removed"
+    assert results.renew(opened(place, ())) == "0 results computed, 0 tables renewed"
+    assert results.remove(opened(place, ())) == "2 results of other versions removed"
     assert results.outdated(opened(place, ())) == {}
 
 
@@ -327,29 +324,40 @@ def test_equal_results_give_equal_files(tmp_path):
 
 
 def test_a_table_is_of_the_present_versions_only_after_it_was_made(tmp_path, monkeypatch):
-    def make(folder, sweep):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "runs.csv").write_text("agent\n")
+    def make(sweep):
         if stopped:
             raise KeyboardInterrupt
+        return {"runs": pd.DataFrame({"cost": [2.0]})}
 
     behaviours = "agent random", "agent heuristic", *results.JUDGE
     table = results.Table(behaviours, ("pool",), make)
     monkeypatch.setattr(results, "tables", lambda: {"one": table})
     sweep = Sweep((), data=tmp_path, build=tmp_path / "build")
     sweep.store.enter({"tables/one": (("table", "one"), ("agent random 0",))})
+    sweep.store.path("tables/one").mkdir(parents=True)
     stopped = True
     with pytest.raises(KeyboardInterrupt):
         results.renew_table("one", sweep)
     with pytest.raises(DataError, match=r"not of the present versions \(agent heuristic \d+, "):
-        results.table_file("one", "runs.csv", tmp_path)
+        results.read_table("one", "runs", tmp_path)
     stopped = False
     results.renew_table("one", sweep)
-    assert results.table_file("one", "runs.csv", tmp_path).read_text() == "agent\n"
+    assert results.read_table("one", "runs", tmp_path)["cost"].tolist() == [2.0]
     with pytest.raises(
         DataError, match=r"other\.csv: not stored; remove its folder, then `make res"
     ):
-        results.table_file("one", "other.csv", tmp_path)
+        results.read_table("one", "other", tmp_path)
     shutil.rmtree(sweep.store.path("tables/one"))
     with pytest.raises(DataError, match=r"\(is not stored\); `make results` renews it"):
-        results.table_file("one", "runs.csv", tmp_path)
+        results.read_table("one", "runs", tmp_path)
+
+
+def test_a_check_of_all_makes_the_tables_again(place, monkeypatch):
+    costs = [2.0, 2.0 * (1 + 1e-9), 2.1]  # when it is made, and at each check
+    table = results.Table((), (), lambda sweep: {"runs": pd.DataFrame({"cost": [costs.pop(0)]})})
+    monkeypatch.setattr(results, "tables", lambda: {"one": table})
+    results.renew_table("one", opened(place))
+    said = "computed again: 8 of 8 stored results and 1 tables, and the same came out"
+    assert results.verify(opened(place), None) == said
+    with pytest.raises(UnstableError, match=r"tables/one/runs\.csv: differs from what"):
+        results.verify(opened(place), None)

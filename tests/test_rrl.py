@@ -290,6 +290,16 @@ def test_a_cost_that_cannot_be_squared_is_refused():
     assert np.isfinite(agent.tables[0].noise)
 
 
+@pytest.mark.parametrize("make", AGENTS.values(), ids=AGENTS)
+def test_loads_whose_costs_are_as_far_apart_as_can_be_leave_values_that_are_numbers(make):
+    agent = make(paper_cpu(2), np.random.default_rng(0))
+    for load, cost in ((10.0, 1e-200), (1000.0, 1e150), (10.0, 2e-200)):
+        for _ in range(3):
+            agent.tell(agent.ask(load), cost)
+    assert all(np.isfinite(table.values).all() for table in agent.tables)
+    assert agent.ask(1000.0) in agent.space
+
+
 @pytest.mark.parametrize("cost", [1e-90, 1e-100, 1e-300, 1e-320])
 def test_a_cost_near_zero_leaves_choices_that_are_numbers(cost):
     agent = recommended(paper_cpu(2), np.random.default_rng(0))
@@ -305,6 +315,7 @@ def test_a_cost_near_zero_leaves_choices_that_are_numbers(cost):
         (partial(RRL, learning_rate=0), "learning_rate must be"),
         (partial(RRL, learning_rate=1.1), "learning_rate must be"),
         (partial(adaptive, radius=-1), "radius must be"),
+        (partial(adaptive, radius=np.inf), "radius must be"),
         (partial(RRL, start={"inter_op": 1}), "value"),
     ],
 )

@@ -114,21 +114,14 @@ def test_one_request_is_enough_and_what_cannot_be_measured_is_refused(server):
 
 
 @pytest.mark.parametrize("name", ["simulated_server", "table_server", "recorded_server"])
-def test_the_same_seed_gives_the_same_episode(name, request):
-    server = request.getfixturevalue(name)
-    arrivals = Poisson(40.0).arrivals(12, np.random.default_rng(0))
-    one, two = (server.measure(server.space[1], arrivals, np.random.default_rng(5)) for _ in "12")
-    assert one.latency.tobytes() == two.latency.tobytes()
-
-
-@pytest.mark.parametrize("name", ["simulated_server", "table_server", "recorded_server"])
-def test_a_server_can_be_sent_to_another_process(name, request):
+def test_the_same_seed_gives_the_same_episode_also_in_another_process(name, request):
     server = request.getfixturevalue(name)
     other = deepcopy(server)  # pickling takes the same way
-    one, two = (
-        s.measure(s.space[1], [0.0, 0.1], np.random.default_rng(5)) for s in (server, other)
+    arrivals = Poisson(40.0).arrivals(12, np.random.default_rng(0))
+    one, two, sent = (
+        s.measure(s.space[1], arrivals, np.random.default_rng(5)) for s in (server, server, other)
     )
-    assert one.latency.tobytes() == two.latency.tobytes()
+    assert one.latency.tobytes() == two.latency.tobytes() == sent.latency.tobytes()
 
 
 def test_a_recorded_load_can_be_pinned(recorded_server):
@@ -144,6 +137,7 @@ def test_a_recorded_load_can_be_pinned(recorded_server):
     ("table", "message"),
     [
         ({"a": [1, 2]}, "no column 'cost'"),
+        ({"a": [1, 2], "cost": ["0,1", 1.0]}, "'cost' is no column of numbers: .*'0,1'"),
         ({"a": [1, 2], "cost": [1.0, np.nan]}, "row 1"),
         ({"a": [1, 2], "cost": [-1.0, 1.0]}, "row 0"),
         ({"a": [1, 2], "cost": [1.0]}, "'cost' has 1 rows, and the knobs have 2"),

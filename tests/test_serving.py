@@ -82,6 +82,11 @@ class TestContract:
         for bad in (np.ones((1, 3), np.float32), np.ones(2, np.float32), np.ones((1, 2), np.int32)):
             code, _ = refused(client.predict, {"x": bad})
             assert code == grpc.StatusCode.INVALID_ARGUMENT
+        request = predict_request(X, client.model)
+        for number in (0, 999):  # no type, and one that nobody knows
+            request.inputs["x"].dtype = number
+            code, _ = refused(client._stub.Predict, request)
+            assert code == grpc.StatusCode.INVALID_ARGUMENT
 
     def test_batch_over_the_limit(self, client):
         code, details = refused(client.predict, {"x": np.ones((5, 2), np.float32)})
@@ -238,17 +243,22 @@ class TestLiveServer:
                 with pytest.raises(UnstableError, match="newest version is now 8"):
                     live.measure(first | change, [0.0], rng)
                 live.close()  # a new process does not take the new version either
-        assert sorted(path.name for path in own.iterdir()) == ["0007", "8"]  # nothing of ours
+            assert sorted(path.name for path in own.iterdir()) == ["0007", "8"]  # nothing of ours
+            (own / "8").rename(own / "6")
+            shutil.rmtree(own / "0007")
+            with pytest.raises(UnstableError, match="version 7, which is measured, is not there"):
+                live._check_version()
+            shutil.rmtree(own / "6")
+            with pytest.raises(DataError, match="holds no model version"):
+                live._check_version()
 
 
 def test_a_late_generator_makes_the_episode_invalid():
-    from rrl.serving.live import live_episode
-    from rrl.serving.volley import Sample
+    from rrl.serving.volley import as_episode
 
     latency, status = np.full(4, 0.010), np.zeros(4, int)
     for slip, valid in ((0.0005, True), (0.005, False)):
-        sample = Sample(latency, status, np.full(4, slip))
-        assert live_episode({}, np.arange(4), sample).valid is valid
+        assert as_episode(np.arange(4.0), latency, status, np.full(4, slip)).valid is valid
 
 
 def test_two_batched_signatures_keep_schedulers_of_their_own(tmp_path):

@@ -207,6 +207,7 @@ def test_a_full_queue_answers_unavailable_at_once():
         ),
         (lambda: with_parameters(testbed("cpu2"), {"nosuch": 1.0}), "nosuch"),
         (lambda: fit_cells(testbed("cpu2"), NOTHING, ["contention"]), "above 0"),
+        (lambda: fit_cells(testbed("cpu2"), NOTHING, ["item", "nosuch"]), r"\['nosuch'\] are no"),
         (
             lambda: hold_out(testbed("cpu2"), read_profile(SMALLEST), folds=17, rng=None),
             "17 folds of 16 configurations",

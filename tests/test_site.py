@@ -22,11 +22,13 @@ PIXEL = (
     "gg=="
 )
 GIF = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+MISSING = "the extra `site` is not installed: `make site`, or `pip install -e '.[site]'`"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _extra():
-    pytest.importorskip("sphinx_book_theme", reason="in the extra `site`")
+    for module in ("myst_nb", "sphinx_book_theme"):
+        pytest.importorskip(module, reason=MISSING)
 
 
 def write_course(root, link="10_explorer.ipynb"):
@@ -150,7 +152,7 @@ def test_the_site_can_be_searched_without_a_server(tab, pages):
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_page_of_the_site_keeps_people_out_or_is_too_wide(tab, pages, width):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="in the extra `site`")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason=MISSING)
     tab.set_viewport_size({"width": width, "height": 900})
     for page in ("index", "notebooks/01_region_update", "figures/claims", "search"):
         tab.goto((pages / f"{page}.html").as_uri())

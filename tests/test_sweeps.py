@@ -20,11 +20,6 @@ DATA = Path(__file__).parent.parent / "data"
 SETTINGS = cross([("keyword-threads", 900.0)], {"rrl": 7, "random": 3}, 12)
 
 
-@pytest.fixture(autouse=True)
-def _this_machine(monkeypatch):
-    monkeypatch.delenv("RRL_WORKERS", raising=False)
-
-
 def run(folder, workers=1, settings=SETTINGS, data=DATA):
     sweep = Sweep(settings, data=data, build=folder, costs=True, workers=workers)
     return sweep.run()

@@ -14,7 +14,6 @@ import pytest
 from clients import LIMIT_S
 
 from rrl.serving.lasting import wait_until
-from rrl.serving.live import live_episode
 from rrl.serving.loadgen import Client
 from rrl.serving.volley import Volley
 from rrl.tuning.watch import Watch
@@ -58,7 +57,8 @@ sys.stdin.read()
 def wait_for_open_calls(target, number):
     """Wait until so many calls that end only with their client are open on the server."""
     with Client(f"127.0.0.1:{target.port}") as other:
-        assert wait_until(lambda: other.fire(b"open", [0.0]).details == str(number), LIMIT_S)
+        said = f"RESOURCE_EXHAUSTED: {number}"
+        assert wait_until(lambda: other.fire(b"open", [0.0]).info["failure"] == said, LIMIT_S)
 
 
 @pytest.fixture(scope="module")
@@ -84,39 +84,39 @@ class TestSends:
         for address in (f"127.0.0.1:{target.port}", target.socket):
             with Client(address) as client:
                 for payloads in ([b"x", b"fail", b"x"], [b"fail", b"x"], [b"fail", b"x"]):
-                    sample = client.fire(payloads, np.zeros(6))
+                    episode = client.fire(payloads, np.zeros(6))
                     expected = [8 if p == b"fail" else 0 for p in payloads] * 3
-                    assert sample.status.tolist() == expected[:6]
-                    assert sample.details == "no room"
-                    assert len(sample.latency) == len(sample.slip) == 6
+                    assert episode.status.tolist() == expected[:6]
+                    assert len(episode) == len(episode.info["slip_s"]) == 6
+                failed = client.fire(b"fail", np.zeros(2))
+                assert failed.info["failure"] == "RESOURCE_EXHAUSTED: no room"
 
     def test_deadline(self, client, target):
-        sample = client.fire(b"slow", np.zeros(2), timeout_s=0.2)
-        assert sample.status.tolist() == [4, 4]
-        assert (sample.latency >= 0.2).all()
+        episode = client.fire(b"slow", np.zeros(2), timeout_s=0.2)
+        assert episode.status.tolist() == [4, 4]
+        assert (episode.latency >= 0.2).all()
         over = client.fire(b"x", [0.0], timeout_s=-1.0)  # before it was sent
         assert over.status.tolist() == [4]
         wait_for_open_calls(target, 0)
 
     def test_nobody_there(self, tmp_path):
         with Client(f"unix:{tmp_path}/none") as client:
-            assert client.fire(b"x", np.zeros(2)).failure().startswith("UNAVAILABLE: ")
+            assert client.fire(b"x", np.zeros(2)).info["failure"].startswith("UNAVAILABLE: ")
 
 
 def test_a_watch_stops_and_cancels_what_is_open(client, target):
     due = np.arange(1000) / 50
-    sample = client.fire(b"slow", due, LIMIT_S, Watch(late_s=0.1, allowance=4, usual=0.5))
-    assert sample.aborted == "budget"
-    assert sample.status.tolist() == [1] * 4  # no request was sent beyond the allowance
-    assert live_episode({}, due, sample).valid  # it is no fault of the generator
+    episode = client.fire(b"slow", due, LIMIT_S, Watch(late_s=0.1, allowance=4, usual=0.5))
+    assert episode.info["aborted"] == "budget"
+    assert episode.status.tolist() == [1] * 4  # no request was sent beyond the allowance
+    assert episode.valid  # it is no fault of the generator
     wait_for_open_calls(target, 0)
     assert client.fire(b"x", [0.0]).status.tolist() == [0]
 
 
 def test_an_episode_that_is_stopped_before_its_first_request_has_that_one_cancelled():
     arrivals = np.array([LIMIT_S, 2 * LIMIT_S])
-    sample = Volley(lambda _: None, arrivals, WATCH, lambda: "worse").fire()
-    episode = live_episode({}, arrivals, sample)
+    episode = Volley(lambda _: None, arrivals, WATCH, lambda: "worse").fire()
     assert episode.arrivals.tolist() == [LIMIT_S]
     assert (episode.latency.tolist(), episode.status.tolist()) == ([0.0], [1])
     assert episode.info["aborted"] == "worse"
@@ -149,8 +149,8 @@ def test_only_while_it_sends_a_thread_may_come_before_others(client):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
         may = os.SCHED_RR
         os.sched_setscheduler(0, usual, os.sched_param(0))
-    sample = client.fire(b"x", [0.0, 0.1], LIMIT_S, WATCH, look)
-    assert sample.status.tolist() == [0, 0]
+    episode = client.fire(b"x", [0.0, 0.1], LIMIT_S, WATCH, look)
+    assert episode.status.tolist() == [0, 0]
     assert seen
     assert set(seen) == {may}
     assert os.sched_getscheduler(0) == usual

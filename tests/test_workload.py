@@ -311,6 +311,7 @@ def test_the_number_of_requests_is_checked(workload, _n):
         ("\n \ntime\n3\n1\n", [0, 2]),
         ("device,TIMESTAMP\na,3\na,1\n", [0, 2]),
         ("device,arrival\na,3\na,1\n", [0, 2]),
+        ("time,5xx\n3,0\n1,0\n", [0, 2]),
         (",timestamp\n0,2024-05-01T12:00:00\n1,2024-05-01T12:00:02\n", [0, 2]),  # from pandas
     ],
 )

@@ -119,20 +119,20 @@ class Knob:
             ) from None
 
 
-def coordinates(knob: Knob, unit: float = 1.0) -> NDArray[np.float64]:
-    """Return the coordinates of a knob's values, one row each; positions are in units of `unit`.
+def coordinates(knob: Knob) -> NDArray[np.float64]:
+    """Return the coordinates of a knob's values, one row each.
 
     Examples
     --------
-    >>> coordinates(Knob("threads", (1, 2, 4)), unit=2.0).ravel()
-    array([0. , 0.5, 1. ])
+    >>> coordinates(Knob("threads", (1, 2, 4))).ravel()
+    array([0., 1., 2.])
     >>> x = coordinates(Knob("policy", ("a", "b")))
     >>> round(float(np.linalg.norm(x[0] - x[1])), 9)
     1.0
     """
     if knob.categorical:
         return np.eye(len(knob.values)) / np.sqrt(2)
-    return np.array(knob.positions)[:, None] / unit
+    return np.array(knob.positions)[:, None]
 
 
 def column(table: Mapping[str, ArrayLike], name: str) -> list[Value]:

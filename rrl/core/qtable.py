@@ -201,9 +201,11 @@ class QTable:
         """Multiply inherited values by the mean ratio of the first costs to what was expected."""
         self._scaled += 1
         floor = self.floor or 1e-300
-        ratio = (cost + floor) / (self.values[index] + floor)
-        factor = ratio ** (1 / self._scaled)  # makes a running geometric mean
-        self.values[self.inherited] *= factor
+        with np.errstate(over="ignore"):
+            ratio = (cost + floor) / (self.values[index] + floor)
+            factor = min(ratio, HIGHEST) ** (1 / self._scaled)  # makes a running geometric mean
+            scaled = self.values[self.inherited] * factor
+        self.values[self.inherited] = np.minimum(scaled, HIGHEST)  # no way back from infinity
 
 
 def _relative(mean: float, squares: float) -> float:

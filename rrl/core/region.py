@@ -281,7 +281,7 @@ class SelectedRadius(Region):
     Raises
     ------
     ValueError
-        If the first radius is negative or NaN.
+        If the first radius is negative, infinite or NaN.
 
     Examples
     --------
@@ -304,7 +304,9 @@ class SelectedRadius(Region):
     ) -> None:
         if radius is None:
             radius = min(max(1.25, space.diameter / 12), 6.0, space.diameter)
-        self.start = check_radius(radius)
+        if not 0 <= radius < math.inf:
+            raise ValueError(f"the first radius must be a finite number from 0, got {radius!r}")
+        self.start = float(radius)
         widest = max(self.start, min(2 * self.start + 1, space.diameter))
         made = partial(size, len(space.knobs), self.start, widest)
         self.sizes: defaultdict[int, RegionSize] = defaultdict(made)
@@ -324,6 +326,10 @@ class SelectedRadius(Region):
 
     @staticmethod
     def _excess(table: QTable, costs: Floats) -> Floats:
-        """Return the logarithm of each cost over the best known one."""
+        """Return the logarithm of each cost over the best known one, from -700 to 700."""
         best = table.means[table.incumbent] + table.floor
-        return np.log((costs + table.floor) / best) if best > 0 else np.zeros(len(costs))
+        if not best > 0:
+            return np.zeros(len(costs))
+        with np.errstate(over="ignore", divide="ignore"):
+            excess = np.log((costs + table.floor) / best)
+        return np.clip(excess, -700.0, 700.0)  # infinity has no variance

@@ -230,9 +230,12 @@ class ConfigSpace:
         """
         columns = []
         for knob, indices in zip(self.knobs, self.value_indices.T, strict=True):
-            span = max(knob.positions) - min(knob.positions)
-            places = coordinates(knob, span / max(len(knob.values) - 1, 1) or 1.0)
-            columns.append((places if knob.categorical else places - places.min())[indices])
+            places = coordinates(knob)
+            if not knob.categorical:
+                span = max(knob.positions) - min(knob.positions)
+                places = places / (span / max(len(knob.values) - 1, 1) or 1.0)
+                places -= places.min()
+            columns.append(places[indices])
         return np.concatenate(columns, axis=1)
 
     def distances(self, index: int) -> Floats:

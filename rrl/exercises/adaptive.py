@@ -46,11 +46,11 @@ check_next_radius = Function(
     ],
     (
         lambda s, r: np.sqrt(r**2 + 1),
-        "that is right from one distance to the next alone: also begin between two distances",
+        "that is right only if the radius is itself a distance: it may also lie between two",
     ),
     (
         lambda s, r: np.sqrt(np.floor(r**2 + 1e-9) + 1),
-        "some sums of squares are no distance: 7 is none, for three knobs",
+        "not every whole number is a sum of three squares: 7 is not",
     ),
     (lambda s, r: r + 1, "regions grow at diagonals, too: the square root of 2 comes before 2"),
     (
@@ -69,7 +69,7 @@ check_next_radius = Function(
 check_halving = Function(
     lambda d: 2.0 ** (d + 2),
     [(1,), (3,), (6,)],
-    (lambda d: 2 ** (1 / (d + 2)), "the exponent is turned over: t grows by 2 ** (d + 2)"),
+    (lambda d: 2 ** (1 / (d + 2)), "the exponent is turned over: solve the power law for t"),
     (lambda d: d + 2, "the radius falls like a power of t: solve t**(-1 / (d + 2)) = 1 / 2"),
     (lambda d: 2**d, "the exponent of the radius is -1 / (d + 2), not -1 / d"),
     (lambda d: 0.5 ** (1 / (d + 2)), "that is the factor of the radius: t grows instead"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rrl.exercises.judging import Function, ask, kind_of, require, same
+from rrl.exercises.judging import Function, ask, kind_of, require
 from rrl.studies.goals import front
 
 TARGET_S, CPUS = 0.08, 10
@@ -20,18 +20,19 @@ ORDERED = (
 
 
 def check_cost_of(answer: Callable[..., Any]) -> None:
-    """Check a cost that counts first the SLO, then the CPUs, then the latency."""
-    costs = [_cost(answer, cpus, p99, TARGET_S) for cpus, p99 in ORDERED]
-    for (one, a), (other, b) in pairwise(zip(ORDERED, costs, strict=True)):
-        require(
-            a < b,
-            f"{one} costs {a:.4g}, and {other} costs {b:.4g} (CPUs, p99 in s, with a target of "
-            f"{TARGET_S} s), but the first one is better: the SLO comes first, and a p99 of "
-            "exactly the target keeps it; within the SLO one CPU less costs less, whatever the "
-            "latency; else the later one costs more",
-        )
-    in_ms = [_cost(answer, cpus, 1e3 * p99, 1e3 * TARGET_S) for cpus, p99 in ORDERED]
-    require(same(costs, in_ms), "in milliseconds the costs differ: divide the p99 by the target")
+    """Check a cost that counts first the SLO, then the CPUs, then the latency; for two targets."""
+    for longer in (1.0, 1e3):
+        target = longer * TARGET_S
+        episodes = [(cpus, longer * p99) for cpus, p99 in ORDERED]
+        costs = [_cost(answer, cpus, p99, target) for cpus, p99 in episodes]
+        for ((cpus, p99), a), ((more, later), b) in pairwise(zip(episodes, costs, strict=True)):
+            require(
+                a < b,
+                f"({cpus}, {p99:g}) costs {a:.4g}, and ({more}, {later:g}) costs {b:.4g} (CPUs, "
+                f"p99 in s, with a target of {target:g} s), but the first one is better: the SLO "
+                "comes first, and a p99 of exactly the target keeps it; within the SLO one CPU "
+                "less costs less, whatever the latency; else the later one costs more",
+            )
     print("cost_of: right")
 
 
@@ -143,6 +144,10 @@ check_episodes_to_pay = Function(
     (
         _pays(lambda d, n, t, e: n + int(n * (t - d) // (d - e))),
         "then the two sums are equal, or learning is behind: one episode more",
+    ),
+    (
+        _pays(lambda d, n, t, e: n - int(n * (d - t) // (d - e))),
+        "where the two sums are equal, learning has not paid yet: one episode more",
     ),
     (
         _pays(lambda d, n, t, e: n + int(n * t // (d - e)) + 1),

@@ -9,62 +9,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.exercises.judging import Function
+from rrl.theory import bounds
 from rrl.theory.cover import harmonic_mean_cover
 
 Regions = NDArray[np.bool_]
 
 
-def _limits(error: Callable[..., float], loss: Callable[..., float]) -> Callable[..., Any]:
+def _limits(error: Callable[..., Any], loss: Callable[..., Any]) -> Callable[..., Any]:
     return lambda eps, gamma: (error(eps, gamma), loss(eps, gamma))
-
-
-def _error(e: float, g: float) -> float:
-    return e / (1 - g)
-
-
-def _loss(e: float, g: float) -> float:
-    return (2 - g) * e / (1 - g) ** 2
 
 
 #: The bound on the error, and the sharpest bound on the loss within a state.
 check_error_and_loss = Function(
-    _limits(_error, _loss),
+    _limits(bounds.bias, bounds.loss),
     [(0.2, 0.9), (1.0, 0.0), (0.5, 0.5)],
     (
-        _limits(lambda e, g: e, _loss),
-        "the error is more than eps: errors come back through the targets, e / (1 - gamma)",
+        _limits(lambda e, g: e, bounds.loss),
+        "the error is more than eps: errors come back through the targets, see theorem 2",
     ),
     (
-        _limits(_error, lambda e, g: 2 * e / (1 - g) ** 2),
+        _limits(bounds.bias, bounds.general_loss),
         "that loss is theorem 2; for regions within a state theorem 3 is sharper",
     ),
     (
-        _limits(_error, lambda e, g: 2 * e / (1 - g)),
-        "that loss is theorem 4: it needs a load that nobody influences",
+        _limits(bounds.bias, bounds.exogenous_loss),
+        "that loss is theorem 4: it needs a load that no action influences",
     ),
-    (_limits(lambda e, g: e * (1 - g), _loss), "the error grows with gamma: divide by (1 - gamma)"),
+    (_limits(lambda e, g: e * (1 - g), bounds.loss), "the error grows with gamma, but yours falls"),
 )
-
-
-def _cover(n: int) -> float:
-    return float(harmonic_mean_cover(n))
 
 
 #: How many times faster a partition into groups is covered than single cells.
 check_partition_speedup = Function(
-    lambda n, k: _cover(n) / _cover(n // k),
+    lambda n, k: harmonic_mean_cover(n) / harmonic_mean_cover(n // k),
     [(12, 1), (12, 2), (12, 3), (12, 6), (40, 4)],
-    (lambda n, k: k, "k is only near: a cover takes n H_n visits, and H_n shrinks, too"),
+    (lambda n, k: k, "k is only approximate: a cover takes n H_n visits, and H_n shrinks, too"),
     (
-        lambda n, k: _cover(n) / _cover(k),
+        lambda n, k: harmonic_mean_cover(n) / harmonic_mean_cover(k),
         "k is the size of a group: a cover with groups collects n / k of them",
     ),
     (
         lambda n, k: k * np.log(n) / np.log(n / k),
-        "the logarithm is only near: use the harmonic numbers",
+        "the logarithm is only approximate: use the harmonic numbers",
     ),
     (
-        lambda n, k: _cover(n) / k / _cover(n // k),
+        lambda n, k: harmonic_mean_cover(n) / k / harmonic_mean_cover(n // k),
         "a visit chooses one of n / k groups: the sum has k in it already",
     ),
 )
@@ -82,12 +71,12 @@ check_uniform_bias = Function(
     [(eps, line_regions(radius, 8)) for eps in (1.0, 0.3) for radius in (1, 2, 7)],
     (
         lambda e, near: (1 - 1 / near.sum(axis=1).min()) * e,
-        "the own cell counts least in the largest region: use max",
+        "the cell itself counts least in the largest region: use max",
     ),
-    (lambda e, near: e, "that is the old bound: the own cell counts 1 / m, and has no error"),
+    (lambda e, near: e, "that is the old bound: the cell itself counts 1 / m, and has no error"),
     (
         lambda e, near: e / near.sum(axis=1).max(),
-        "1 / m is the weight of the own cell: the others have the weight 1 - 1 / m",
+        "1 / m is the weight of the cell itself: the others have the weight 1 - 1 / m",
     ),
     (
         lambda e, near: (1 - 1 / len(near)) * e,
@@ -119,7 +108,7 @@ check_own_counts_more = Function(
     ),
     (
         lambda near, own: _rows(near + own * np.eye(len(near))),
-        "the cell counts own + 1 times: it is in `near` already, so add own - 1",
+        "the cell counts own + 1 times: it is in `near` already",
     ),
     (lambda near, own: _rows(near), "`own` does not count: the cell counts `own` times"),
 )

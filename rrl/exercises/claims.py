@@ -14,7 +14,7 @@ from rrl.exercises.judging import Function, numbers
 check_most_late = Function(
     lambda n: 1 - 0.05 ** (1 / n),
     [(400,), (100,), (5,), (1,)],
-    (lambda n: 0.05 ** (1 / n), "that is the fraction of requests in time: 1 minus it is late"),
+    (lambda n: 0.05 ** (1 / n), "that is the fraction in time: the late ones are asked for"),
     (lambda n: 0.05 / n, "all n requests are in time with (1 - fraction) to the power of n"),
     (lambda n: 1 / n, "with 1 / n, none is late with a probability of about 37 %"),
     (lambda n: 3 / n, "3 / n is a good approximation for large n: give the exact number"),

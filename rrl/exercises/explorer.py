@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from rrl.core.exploration import action_probabilities
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.exercises.judging import Function, WrongAnswer, ask, kind_of, numbers, require, same
@@ -18,9 +19,9 @@ from rrl.exercises.judging import Function, WrongAnswer, ask, kind_of, numbers, 
 check_times_less_likely = Function(
     lambda q, t: q ** (1 / t),
     [(2.0, 1.0), (2.0, 0.1), (1.01, 0.01), (3.0, 2.0)],
-    (lambda q, t: q**t, "the power is 1 / T: a low temperature is choosy"),
+    (lambda q, t: q**t, "the power is 1 / T: a low temperature is selective"),
     (lambda q, t: q**-t, "the power is 1 / T, and the fraction has to be turned over"),
-    (lambda q, t: q / t, "the temperature is an exponent: q ** (1 / T)"),
+    (lambda q, t: q / t, "the temperature belongs in the exponent: see the weight of a cost"),
     (
         lambda q, t: 1 / (1 + q ** (1 / t)),
         "that is a probability: the odds of the two are asked for",
@@ -34,13 +35,13 @@ def _within(distance: Callable[[Any], Any]) -> Callable[..., Any]:
 
 
 def _as_indices(answer: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the answer, which must not return an array with a decimal point."""
+    """Return the answer, which must not return an array of floats."""
 
     @wraps(answer)
     def run(space: ConfigSpace, index: int, radius: float) -> Any:
         found = answer(space, index, radius)
         whole = not isinstance(found, np.ndarray) or not found.size or found.dtype.kind != "f"
-        require(whole, "return whole numbers: an array with a decimal point cannot be an index")
+        require(whole, "return whole numbers: numbers with a decimal point cannot be indices")
         return found
 
     return run
@@ -55,6 +56,10 @@ check_region = Function(
     (
         lambda s, i, r: s.distances(i) <= r,
         "that is true or false for each configuration; np.flatnonzero gives the indices",
+    ),
+    (
+        lambda s, i, r: np.nonzero(s.distances(i) <= r),
+        "np.where and np.nonzero return a tuple: its first entry, [0], is the array",
     ),
     (
         lambda s, i, r: np.flatnonzero(s.distances(i) < r),
@@ -76,17 +81,11 @@ def _normal(weights: Any) -> Any:
     return weights / weights.sum()
 
 
-def _choice(costs: Any, temperature: float, reference: Callable[..., Any] = np.min) -> Any:
-    """Return the probabilities; the log cost that is subtracted keeps the weights in range."""
-    logs = np.log(costs)
-    return _normal(np.exp((reference(logs) - logs) / temperature))
-
-
 _COSTS = np.array([0.02, 0.04, 0.02])
 
 #: The probabilities of a choice, also where the formula overflows as it stands.
 check_choice = Function(
-    _choice,
+    action_probabilities,
     [
         (_COSTS, 1.0),
         (_COSTS, 0.001),
@@ -98,10 +97,10 @@ check_choice = Function(
     ],
     (
         lambda c, t: _normal(np.asarray(c) ** (-1 / t)),
-        "at T = 0.001 the weights overflow: subtract the log of the lowest cost before exp",
+        "at T = 0.001 the weights overflow: divide all by one number, so that none is large",
     ),
     (
-        lambda c, t: _choice(c, t, np.max),
+        lambda c, t: _normal(np.exp((np.log(c).max() - np.log(c)) / t)),
         "the largest log cost was subtracted, so the weights of low costs overflow: subtract "
         "that of the lowest cost",
     ),
@@ -115,7 +114,7 @@ check_choice = Function(
     ),
     (
         lambda c, t: _normal(np.exp((np.log(c).min() - np.log(c)) * t)),
-        "multiplied by the temperature: divide, since a low one is choosy",
+        "multiplied by the temperature: divide, since a low one is selective",
     ),
 )
 
@@ -161,6 +160,8 @@ class Recorder:
 
     def act(self, observation: Any) -> int:
         """Return how often it was asked before."""
+        told = len(self.learned) == len(self.seen)
+        require(told, "learn() has to be called once after each step, before the next act()")
         self.seen.append(np.asarray(observation).tolist())
         return len(self.seen) - 1
 

@@ -306,14 +306,27 @@ def kind_of(value: Any) -> str:
     Examples
     --------
     >>> kind_of(7), kind_of([True, False]), kind_of("7"), kind_of(["7"])
-    ('a number', 'truth values of shape (2,)', 'a str', 'a list of other things than numbers')
+    ('a number', 'truth values of shape (2,)', 'a str', 'a list of things other than numbers')
     """
     array = numbers(value)
     if array is None:
-        inside = " of other things than numbers" if isinstance(value, list | tuple) else ""
-        return "nothing" if value is None else f"a {type(value).__name__}{inside}"
+        name = type(value).__name__
+        article = "an" if name[0] in "aeiouAEIOU" else "a"
+        inside = " of things other than numbers" if isinstance(value, list | tuple) else ""
+        return "nothing" if value is None else f"{article} {name}{inside}"
     word = "truth value" if array.dtype == bool else "number"
     return f"{word}s of shape {array.shape}" if array.ndim else f"a {word}"
+
+
+def is_whole(value: Any) -> bool:
+    """Whether an answer is one whole number; a truth value is none.
+
+    Examples
+    --------
+    >>> is_whole(np.int64(3)), is_whole(True), is_whole(3.0)
+    (True, False, False)
+    """
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _shown(arguments: Sequence[Any]) -> str:

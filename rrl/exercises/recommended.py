@@ -11,7 +11,7 @@ from rrl.core.exploration import expected_improvement
 from rrl.core.knob import Knob
 from rrl.core.qtable import QTable
 from rrl.core.space import ConfigSpace
-from rrl.exercises.judging import Function, Values, ask, kind_of, require
+from rrl.exercises.judging import Function, Values, ask, is_whole, kind_of, require
 
 #: Which of two equal expectations with different sds improves more and costs more.
 check_improvement_and_price = Values(
@@ -20,7 +20,7 @@ check_improvement_and_price = Values(
         ("same", "only a cost below the incumbent's saves: is that as likely for both?"),
         (
             "first",
-            "with an sd of 0.1 a cost below the incumbent's is 1 sd away; with 0.4 it is near",
+            "a cost below the incumbent's is 1 sd away with an sd of 0.1, a quarter with 0.4",
         ),
     ),
     higher_price=(
@@ -31,28 +31,24 @@ check_improvement_and_price = Values(
 )
 
 
-def _improved(gap: float, sd: float) -> float:
-    return float(expected_improvement(np.array(gap), np.array(sd)))
-
-
 def _price(gap: float, sd: float) -> float:
     return float(np.expm1(gap + sd**2 / 2))
 
 
 #: The number of episodes from which on a trial pays: price over improvement.
 check_shortest_horizon = Function(
-    lambda g, s: _price(g, s) / _improved(g, s),
+    lambda g, s: _price(g, s) / expected_improvement(g, s),
     [(0.1, 0.2), (0.8, 0.2), (0.3, 0.4)],
     (
-        lambda g, s: np.expm1(g) / _improved(g, s),
+        lambda g, s: np.expm1(g) / expected_improvement(g, s),
         "the price contains the uncertainty, too: s**2 / 2 in the exponent",
     ),
     (
-        lambda g, s: np.expm1(g + s**2) / _improved(g, s),
+        lambda g, s: np.expm1(g + s**2) / expected_improvement(g, s),
         "the exponent of the price is g + s**2 / 2: half of the variance",
     ),
     (
-        lambda g, s: np.exp(g + s**2 / 2) / _improved(g, s),
+        lambda g, s: np.exp(g + s**2 / 2) / expected_improvement(g, s),
         "the price is what comes on top of the incumbent's cost: subtract 1",
     ),
     (_price, "that is the price alone: divide by the improvement"),
@@ -76,8 +72,8 @@ def check_optimistic(agent_class: Callable[..., Any]) -> None:
         exploration = ask(agent_class)
         exploration.width = width
         got = ask(exploration.choose, table, cells, np.random.default_rng(1))
-        whole = isinstance(got, int | np.integer) and not isinstance(got, bool)
-        require(whole, f"choose() returns {kind_of(got)}: return one index, a whole number")
+        kind = kind_of(got)
+        require(is_whole(got), f"choose() returns {kind}: return one index, a whole number")
         require(got in cells, f"choose() returns {got}: return one of `cells`, cells[position]")
         costs = table.values * np.exp(-width * table.sds)
         require(

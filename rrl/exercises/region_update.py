@@ -45,67 +45,65 @@ def _after(update: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _rule(
-    fraction: Callable[..., Any],
-    counted: Callable[[Floats, Any], Any] = lambda n, where: 1,
+def _inside(n: Floats, region: Any) -> Floats:
+    return np.isin(np.arange(len(n)), region).astype(float)
+
+
+def _near(n: Floats, distances: Floats, length: float) -> Floats:
+    return np.exp(-distances / length)
+
+
+def _everywhere(n: Floats, *where: Any) -> Floats:
+    return np.ones(len(n))
+
+
+def _nowhere(n: Floats, *where: Any) -> Floats:
+    return np.zeros(len(n))
+
+
+def _gain(n: Floats, g: float, weight: Floats) -> Floats:
+    return weight * np.maximum(g, 1 / n)
+
+
+def _update(
+    weight: Callable[..., Floats],
+    counted: Callable[..., Floats],
+    gain: Callable[..., Any] = _gain,
     first: bool = True,
 ) -> Callable[..., None]:
-    """Return an update of these parts.
+    """Return an update that is made of these parts.
 
     Parameters
     ----------
-    fraction : callable
-        The fraction of its way to the cost that each value moves, by the counts and the arguments.
+    weight : callable
+        How much of the gain each value gets, from 0 to 1.
     counted : callable
         By how much each count grows.
+    gain : callable
+        The fraction of its way to the cost that each value moves, by the counts, the learning rate
+        and the weights.
     first : bool
         Whether the counts grow before the values move.
     """
 
-    def update(values: Floats, counts: Floats, where: Any, cost: float, *rest: float) -> None:
+    def update(
+        values: Floats, counts: Floats, where: Any, cost: float, g: float, *length: float
+    ) -> None:
+        weights, more = weight(counts, where, *length), counted(counts, where, *length)
         if first:
-            counts += counted(counts, where)
-        values += fraction(counts, where, *rest) * (cost - values)
+            counts += more
+        values += np.where(weights > 0, gain(counts, g, weights), 0) * (cost - values)
         if not first:
-            counts += counted(counts, where)
+            counts += more
 
     return update
-
-
-def _nowhere(n: Floats, where: Any) -> float:
-    return 0.0
-
-
-def _larger(n: Floats, g: float) -> Floats:
-    return np.maximum(g, 1 / n)
-
-
-# --- The update of a region --------------------------------------------------------------------
-
-
-def _inside(n: Floats, region: Any) -> NDArray[np.bool_]:
-    return np.isin(np.arange(len(n)), region)
-
-
-def _everywhere(n: Floats, where: Any) -> NDArray[np.bool_]:
-    return np.full(len(n), True)
-
-
-def _region_rule(
-    fraction: Callable[[Floats, float], Any] = _larger,
-    moved: Callable[..., Any] = _inside,
-    counted: Callable[..., Any] = _inside,
-    first: bool = True,
-) -> Callable[..., None]:
-    """Return a region update of these parts; the right one, if nothing is given."""
-    return _rule(lambda n, r, g: np.where(moved(n, r), fraction(n, g), 0), counted, first)
 
 
 _REGION, _MIXED = np.array([1, 2]), np.array([9.0, 9.0, 1.0, 9.0])
 
 #: A function that moves the values of a region towards a cost, in place.
 check_update_region = Function(
-    _region_rule(),
+    _update(_inside, _inside),
     [
         (np.full(4, 9.0), np.full(4, 7.0), _REGION, [5.0], 0.25),
         (np.full(4, 9.0), np.zeros(4), _REGION, [5.0, 7.0], 0.25),
@@ -113,25 +111,30 @@ check_update_region = Function(
         (_MIXED, np.array([7.0, 1.0, 7.0, 7.0]), _REGION, [5.0], 0.25),
     ],
     (
-        _region_rule(moved=_nowhere),
+        _update(_nowhere, _nowhere),
+        "neither array changed: write into both, as in values[region] = ...",
+    ),
+    (
+        _update(_nowhere, _inside),
         "no value changed: write into the array, as in values[region] = ...",
     ),
-    (_region_rule(counted=_nowhere), "`counts` did not change: add 1 inside the region"),
-    (_region_rule(moved=_everywhere), "values outside the region changed: use the index `region`"),
+    (_update(_inside, _nowhere), "`counts` did not change: add 1 inside the region"),
+    (_update(_everywhere, _inside), "values outside the region changed: use the index `region`"),
+    (_update(_inside, _everywhere), "counts outside the region changed: use the index `region`"),
     (
-        _region_rule(lambda n, g: 1 - _larger(n, g)),
+        _update(_inside, _inside, lambda n, g, weight: weight - _gain(n, g, weight)),
         "the weights are swapped: the cost has the weight g, the old value 1 - g",
     ),
     (
-        _region_rule(lambda n, g: 1 / n),
+        _update(_inside, _inside, lambda n, g, weight: weight / n),
         "with many estimates the fraction falls below the learning rate: take the larger one",
     ),
     (
-        _region_rule(lambda n, g: g),
+        _update(_inside, _inside, lambda n, g, weight: weight * g),
         "early estimates count no more than late ones: use max(learning rate, 1 / n)",
     ),
     (
-        _region_rule(first=False),
+        _update(_inside, _inside, first=False),
         "1 / n was computed before the count grew: add one to the counts first",
     ),
     hint="Index every array with `region`, and use np.maximum, not max.",
@@ -139,51 +142,51 @@ check_update_region = Function(
 )
 
 
-# --- The update by distance --------------------------------------------------------------------
-
-
-def _weighted(n: Floats, far: Floats, g: float, length: float) -> Floats:
-    return _larger(n, g) * np.exp(-far / length)
-
-
-def _with(weight: Callable[[Floats, float], Any]) -> Callable[..., None]:
-    """Return an update by distance with another weight of the distance."""
-    return _rule(lambda n, d, g, length: _larger(n, g) * weight(d, length))
-
-
 _FAR = np.array([0.0, 1.0, 2.0, 50.0])
 
 #: An update of the whole table whose fraction falls with the distance.
 check_update_weighted = Function(
-    _rule(_weighted),
+    _update(_near, _everywhere),
     [
         (np.full(4, 9.0), np.full(4, 7.0), _FAR, [5.0], 0.25, 2.0),
         (np.full(4, 9.0), np.zeros(4), _FAR, [5.0], 0.25, 2.0),
         (np.array([9.0, 8.0, 1.0, 3.0]), np.zeros(4), _FAR, [5.0, 7.0, 9.0], 0.25, 0.5),
         (np.full(4, 9.0), np.full(4, 40.0), _FAR, [5.0], 0.05, 2.0),
     ],
-    (_with(_nowhere), "no value changed: `values = ...` makes a new array; use `values += ...`"),
     (
-        _with(lambda d, length: 1),
+        _update(_nowhere, _nowhere),
+        "neither array changed: `values = ...` makes a new array; use `+=` for both",
+    ),
+    (
+        _update(_nowhere, _everywhere),
+        "no value changed: `values = ...` makes a new array; use `values += ...`",
+    ),
+    (_update(_near, _nowhere), "`counts` did not change: add 1 to all of them, in place"),
+    (
+        _update(_everywhere, _everywhere),
         "the distance does not count: multiply the fraction by exp(-d / length)",
     ),
-    (_with(lambda d, length: np.exp(-d)), "`length` does not count: divide the distance by it"),
     (
-        _rule(lambda n, d, g, length: g * np.exp(-d / length)),
+        _update(lambda n, d, length: np.exp(-d), _everywhere),
+        "`length` does not count: divide the distance by it",
+    ),
+    (
+        _update(_near, _everywhere, lambda n, g, weight: weight * g),
         "early estimates count no more than late ones: use max(learning rate, 1 / n)",
     ),
     (
-        _rule(lambda n, d, g, length: np.exp(-d / length) / n),
+        _update(_near, _everywhere, lambda n, g, weight: weight / n),
         "with many estimates the fraction falls below the learning rate: take the larger one",
     ),
     (
-        _rule(_weighted, first=False),
+        _update(_near, _everywhere, first=False),
         "1 / n was computed before the counts grew: add one to the counts first",
     ),
     (
-        _rule(lambda n, d, g, length: np.maximum(g, np.exp(-d / length) / n)),
+        _update(_near, _everywhere, lambda n, g, weight: np.maximum(g, weight / n)),
         "max(...) covers the exponential, so distant values move as far as near ones: "
         "multiply by exp(-d / length) after the maximum",
     ),
+    hint="Use np.maximum, not max.",
     run=_after,
 )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rrl.exercises.bound import line_regions
 from rrl.exercises.judging import Function, Values
+from rrl.theory.mdp import mean_field
 
 Floats = NDArray[np.float64]
 
@@ -20,11 +21,13 @@ check_variogram = Values(
         1.25,
         (2.5, "that is the whole mean squared difference: take half of it"),
         (0.75, "square each difference first, then take the mean"),
+        (1.5, "square each difference first, then take the mean"),
         (0.5, "two pairs have a distance of 1: 0 and 1, and 1 and 2"),
         (2, "two pairs have a distance of 1: 0 and 1, and 1 and 2"),
     ),
     at_two=(
         4.5,
+        (9, "that is the whole squared difference: take half of it"),
         (1.5, "square the difference of 3"),
         (3, "square the difference of 3, and take half"),
     ),
@@ -91,7 +94,7 @@ def _sizes(costs: Floats, radius: float) -> NDArray[np.int64]:
 
 
 def _settled(costs: Floats, radius: float) -> Floats:
-    return _sums(costs, radius) / _sizes(costs, radius)
+    return np.asarray(mean_field(line_regions(radius, len(costs))) @ costs)
 
 
 def _weighted(costs: Floats, radius: float) -> Floats:
@@ -118,7 +121,7 @@ check_settles_at = Function(
         "divide by the size of the region that is averaged, not by those of its neighbours",
     ),
     (
-        lambda c, r: _sums(c, r - 1) / _sizes(c, r - 1),
+        lambda c, r: _settled(c, r - 1),
         "the distance is *at most* the radius: use <=",
     ),
     hint="`costs` is an array of shape (n,); the regions have the shape (n, n).",

@@ -21,7 +21,7 @@ Record = dict[str, Any]
 """A line of a journal."""
 
 JOURNAL = "journal.jsonl"
-SCHEMA = 9
+SCHEMA = 10
 VERSIONS = {"journal": "journals", "agent_version": "the agent"}
 """Settings that a version of rrl has, and no option."""
 OTHER_VERSION = (

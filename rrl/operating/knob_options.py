@@ -11,7 +11,6 @@ from rrl.core.space import ConfigSpace
 from rrl.serving.settings import (
     ENV,
     FLAG,
-    check_process_knob,
     checked,
     cpus_of,
     is_process_knob,
@@ -66,7 +65,6 @@ def knob_values(text: str) -> tuple[str, tuple[Value, ...]]:
             f"--knob {text!r}: write it as {name}=VALUE,VALUE; no value is empty, and one with "
             'a comma is in double quotes: "0,1"'
         )
-    check_process_knob(name)
     return name, tuple(map(read_value, words))
 
 

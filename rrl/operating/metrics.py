@@ -63,7 +63,7 @@ class TuningMetrics(Collector):
 
 
 @contextmanager
-def metrics_at(port: int | None, guard: Guard) -> Iterator[None]:
+def metrics_at(port: int, guard: Guard) -> Iterator[None]:
     """Answer at a port of this machine with the metrics of a guard, for the block.
 
     Raises
@@ -71,9 +71,6 @@ def metrics_at(port: int | None, guard: Guard) -> Iterator[None]:
     UsageError
         If the port is taken.
     """
-    if port is None:
-        yield
-        return
     registry = CollectorRegistry()
     registry.register(TuningMetrics(guard))
     try:

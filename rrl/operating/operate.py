@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,13 +40,13 @@ from rrl.operating.report import (
     write,
 )
 from rrl.operating.tape import TapedServer
-from rrl.operating.verdict import Round, decided, summarise
+from rrl.operating.verdict import Round, judge_costs, summarise
 from rrl.recording.other_work import OtherWork, busy_line
-from rrl.support.errors import DataError, ServerError, UsageError, interrupt_by_signals
+from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.tuning.comparison import draw_rounds
 from rrl.tuning.defaults import guess_cores, nearest
 from rrl.tuning.episode import Server
-from rrl.tuning.guard import USUAL_EPISODES, Guard, GuardedStep, guarded_steps
+from rrl.tuning.guard import USUAL_EPISODES, Guard, GuardedStep, guarded_step
 from rrl.tuning.loop import draw_run
 from rrl.tuning.presets import THREADS
 from rrl.workloads.trace import Trace
@@ -66,7 +65,6 @@ def carry_out(
     to deploy. With `keep_best`, it keeps the best known one after an interrupt or an error, too. If
     the server measures now, `command` starts such a server, without the flags of a configuration.
     """
-    run.check_interrupt = interrupt_by_signals()
     folder, keep = run.journal.path.parent, getattr(server, "keep", None)
     try:
         if command:
@@ -115,8 +113,13 @@ def no_room(folder: Path) -> OSError | None:
 
 
 @contextmanager
-def open_run(job: Job, folder: str | os.PathLike[str]) -> Iterator[Run]:
+def open_run(
+    job: Job, folder: str | os.PathLike[str], check_interrupt: Callable[[], None] = lambda: None
+) -> Iterator[Run]:
     """Open the journal of a job and play it to a new run, before any server is touched.
+
+    The run calls `check_interrupt` before each episode and each round, see
+    :func:`rrl.support.errors.interrupt_by_signals`.
 
     Raises
     ------
@@ -132,7 +135,7 @@ def open_run(job: Job, folder: str | os.PathLike[str]) -> Iterator[Run]:
                     f"{journal.path} has {known} {name}s: give --{name}s {known} or more, "
                     "or choose another folder"
                 )
-        run = Run(job, journal)
+        run = Run(job, journal, check_interrupt)
         run.play()
         yield run
 
@@ -177,15 +180,14 @@ class Run:
         earlier recommendation.
     """
 
-    def __init__(self, job: Job, journal: Journal) -> None:
-        self.job, self.journal = job, journal
+    def __init__(self, job: Job, journal: Journal, check_interrupt: Callable[[], None]) -> None:
+        self.job, self.journal, self._check_interrupt = job, journal, check_interrupt
         late_s = job.slo.target_s if job.slo else None
         self.guard = Guard(job.space, job.default, job.budget, late_s)
         self.steps: list[GuardedStep] = []
         self.rounds: list[Round] = []
-        self.check_interrupt: Callable[[], None] = lambda: None  # called before each step
         self._agent = make_agent(job)
-        self._taped = TapedServer(job.space)
+        self._server: Server | None = None
         self._others: OtherWork | None = None
         self._turns: Iterator[tuple[Times, int, list[str]]] = iter(())
 
@@ -234,7 +236,7 @@ class Run:
 
     def begin(self, server: Server, others: OtherWork | None = None) -> None:
         """Ask this server from now on; the journal notes what `others` do on the machine."""
-        self._taped.server, self._others = server, others
+        self._server, self._others = server, others
         if self.steps:
             done = f"{len(self.steps)} episodes and {len(self.rounds)} rounds"
             LOG.info(f"continuing after {done} in {self.journal.path}")
@@ -272,20 +274,27 @@ class Run:
             LOG.info(f"the comparison ends: {why}")
 
     def _why_no_round(self) -> str | None:
-        """Return why the comparison is complete; None if it needs another round."""
+        """Return why the comparison is complete; None if it needs another round.
+
+        With an SLO, all rounds are needed: if they ended as soon as they seem to decide whether it
+        is met, the answer would be wrong too often.
+        """
         job, guard, rounds = self.job, self.guard, self.rounds
         if len(rounds) >= job.rounds:
             return f"all {job.rounds} rounds are measured"
-        if decided(job, rounds):
-            return "the answer is clear: no more rounds are needed"
-        if rounds and job.slo is None and self.second == dict(job.default):
-            return "the default is recommended, and no SLO is to be judged"
-        more = rounds and (rounds[-1].whole or self.journal.records[-1]["budget"] < job.budget)
-        if rounds and not (more and guard.admits(self.second)):
-            if guard.charge(self.second) is None:
-                return "the budget of late or failed requests is used up (--budget)"
-            return "the recommendation did too badly to serve any longer"
-        return None
+        if not rounds:
+            return None
+        if job.slo is None:
+            if judge_costs([one.costs for one in rounds])["verdict"] in ("better", "worse"):
+                return "the answer is clear: no more rounds are needed"
+            if self.second == dict(job.default):
+                return "the default is recommended, and no SLO is to be judged"
+        more = rounds[-1].whole or self.journal.records[-1]["budget"] < job.budget
+        if more and guard.admits(self.second):
+            return None
+        if guard.charge(self.second) is None:
+            return "the budget of late or failed requests is used up (--budget)"
+        return "the recommendation did too badly to serve any longer"
 
     # --- one episode, one round -------------------------------------------------------------------
 
@@ -296,14 +305,14 @@ class Run:
         again; and what follows from them, so that another result is noticed.
         """
         old = stored or {}
-        self._taped.play(old.get("answers", []))
+        taped = TapedServer(self.job.space, self._server, old.get("answers", []))
         self.guard.budget = old["budget"] if old else self.job.budget
-        self.check_interrupt()
+        self._check_interrupt()
         if self._others is not None:
             self._others.start()
-        line = self._episode(old) if learning else self._round()
+        line = self._episode(taped, old) if learning else self._round(taped)
         line |= {"budget": self.guard.budget, "late_s": self.guard.late_s}
-        line |= {"answers": self._taped.answers}
+        line |= {"answers": taped.answers}
         if self._others is not None:
             line["other_work"] = self._others.look()
         elif 0 <= old.get("other_work", -1) <= 1:
@@ -322,14 +331,14 @@ class Run:
         job = self.job
         return draw_run(job.workload, job.episodes, job.requests, job.rng(1))[:2]
 
-    def _episode(self, old: Record) -> Record:
+    def _episode(self, server: Server, old: Record) -> Record:
         """Let the agent learn from an episode; return its line without the answers."""
         job, number = self.job, len(self.steps)
         load = self.steps[-1].next_load if number else old.get("load_per_s") or self._drawn[0]
         due = np.array(old["due_s"], dtype=float) if "due_s" in old else next(self._drawn[1])
-        what = self._taped, self._agent, load, [due], job.rng(3, number), job.objective
-        (step,) = guarded_steps(*what, self.guard)
-        self.steps.append(replace(step, number=number))
+        what = server, self._agent, number, load, due, job.rng(3, number), job.objective
+        step = guarded_step(*what, self.guard)
+        self.steps.append(step)
         self.rounds = []
         line: Record = {
             "episode": number,
@@ -341,7 +350,7 @@ class Run:
             return line
         return line | {"due_s": due.tolist()}
 
-    def _round(self) -> Record:
+    def _round(self, server: Server) -> Record:
         """Measure the default and the second configuration; return their line."""
         job, guard, number = self.job, self.guard, len(self.rounds)
         pairs = {"default": job.default, "recommended": self.second}
@@ -352,8 +361,6 @@ class Run:
         done = {}
         for name in order:
             rng = np.random.default_rng(seed)
-            done[name] = guard.measure(self._taped, pairs[name], arrivals, rng, job.objective)
-        trials = {name: done[name] for name in pairs}
-        costs = {name: one.cost for name, one in trials.items() if not one.part.ended}
-        self.rounds.append(Round(costs, trials))
-        return {"round": number, "costs": costs}
+            done[name] = guard.measure(server, pairs[name], arrivals, rng, job.objective)
+        self.rounds.append(Round({name: done[name] for name in pairs}))
+        return {"round": number, "costs": self.rounds[-1].costs}

@@ -9,7 +9,7 @@ from typing import Any
 
 from rrl.operating.knob_options import read_knobs
 from rrl.operating.log import LOG
-from rrl.operating.options import DATA, add_model_options, add_server_options, checksum, refuse
+from rrl.operating.options import DATA, add_model_options, add_server_options, refuse
 from rrl.operating.report import duration
 from rrl.operating.requests import about, model_path, read_requests
 from rrl.recording.other_work import busy_line
@@ -122,12 +122,9 @@ def _duration(plan: Plan) -> str:
 def _loads(text: str) -> tuple[float, ...]:
     """Read loads in requests/s."""
     try:
-        loads = tuple(map(float, text.split(",")))
+        return tuple(map(float, text.split(",")))
     except ValueError:
         raise ArgumentTypeError(f"{text!r}: write requests/s as 50,100") from None
-    if len(set(loads)) < len(loads):
-        raise ArgumentTypeError(f"{text!r} has a rate twice; write each once")
-    return loads
 
 
 _CALLS = ("sample", "signature")
@@ -154,8 +151,7 @@ def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
     name, what, own = options.model, None, {}
     if not known:
         base = model_path(options.model)
-        sample = options.sample and f"{options.sample.name} ({checksum(options.sample)})"
-        name, what = base.resolve().name, {"sample": sample, **about(options)}
+        name, what = base.resolve().name, about(options)
         own = {"base": base, "inputs": requests, "signature": options.signature}
     if options.rates is None:
         raise UsageError("give the loads in requests/s: --rates 20,60")

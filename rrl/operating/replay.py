@@ -12,7 +12,7 @@ from rrl.operating.operate import carry_out, open_run
 from rrl.operating.options import DATA, add_goal_options, add_run_options, checksum
 from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.recording.replay import RecordedServer
-from rrl.support.errors import DataError, UsageError
+from rrl.support.errors import DataError, UsageError, interrupt_by_signals
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
 
@@ -47,13 +47,11 @@ def add_parsers(commands: Any) -> None:
 
 def _replay(options: Namespace) -> int:
     server, what = _open(options)
-    default = dict(serving_default(server.space))
-    if options.default:
-        default = setting(options.default)
+    default = setting(options.default) or serving_default(server.space)
     server.space.index(default)
     load = read_load(options)
     job, folder = read_job(options, what, options.source, server.space, default, load)
-    with open_run(job, folder) as run:
+    with open_run(job, folder, interrupt_by_signals()) as run:
         return carry_out(run, server)
 
 

@@ -117,7 +117,7 @@ def progress(job: Job, steps: Sequence[GuardedStep], left: str) -> str:
     last = steps[-1]
     known = [
         step.cost for step in steps
-        if step.configuration == last.recommended and not step.parts[0].ended
+        if step.configuration == last.recommended and not step.part.ended
     ]  # fmt: skip
     best = f": {job.objective} {amount(job, float(np.mean(known)))}" if known else ""
     return (
@@ -129,7 +129,7 @@ def progress(job: Job, steps: Sequence[GuardedStep], left: str) -> str:
 
 def _outcome(job: Job, step: GuardedStep) -> str:
     """Say how an episode went."""
-    if ended := ended_words(step.parts[0], job.requests):
+    if ended := ended_words(step.part, job.requests):
         return ended
     episode = step.episode
     late = f", {100 * SLOViolations(job.slo.target_s)(episode):.0f} % late" if job.slo else ""

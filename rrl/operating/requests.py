@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rrl.operating.options import checksum
 from rrl.serving import models
 from rrl.serving.launcher import LOCAL, find_executable, kind_of
-from rrl.serving.sample import WARMUP, Inputs, fit, random_inputs, read_sample
-from rrl.serving.saved_model import FILE, Needed, saved_inputs
-from rrl.serving.servable import found_versions, newest_version
+from rrl.serving.sample import WARMUP, Inputs, Needed, fit, random_inputs, read_sample
+from rrl.serving.saved_model import FILE, newest_version, saved_inputs
 from rrl.support.errors import DataError
 from rrl.support.machine import describe_machine
 
@@ -31,11 +31,13 @@ class Requests(NamedTuple):
 
 def about(options: Namespace) -> dict[str, Any]:
     """Return what must be the same when a run continues: the model, the server, the requests."""
-    version, folder = max(found_versions(model_path(options.model)).items())
+    version, folder = newest_version(model_path(options.model))
+    sample = options.sample
     return {
         "model": f"version {version}, {model_digest(folder)}",
         "server": server_version(find_executable(options.executable)),
         "signature": options.signature,
+        "sample": sample and f"{sample.name} ({checksum(sample)})",
     }
 
 
@@ -71,11 +73,13 @@ def model_path(model: str) -> Path:
             f"{model}: a SavedModel without a number; move what is in it to {model}/1/, as "
             "TensorFlow Serving needs it, and give the same folder"
         )
-    if newest_version(Path(model)) is None:
+    try:
+        newest_version(Path(model))
+    except DataError:
         raise DataError(
             f"{model}: not a known model ({', '.join(models.MODELS)}), and no folder of that name "
             f"with a model version: it needs {model}/1/"
-        )
+        ) from None
     return Path(model)
 
 
@@ -99,7 +103,7 @@ def read_requests(options: Namespace) -> Requests:
         return Requests([], 1, "")
     needed: Needed = {}
     if not known:
-        _, newest = max(found_versions(model_path(options.model)).items())
+        _, newest = newest_version(model_path(options.model))
         if not any(newest.iterdir()):
             raise DataError(f"{newest}: this version of the model is empty; export it again")
         needed = saved_inputs(newest, options.signature)

@@ -76,23 +76,25 @@ def restored(answer: Mapping[str, Any]) -> Episode:
 class TapedServer:
     """A server that plays a tape until it ends, and then notes there what another one answers.
 
+    Parameters
+    ----------
+    space : ConfigSpace
+    server : Server or None
+        It is needed when the tape has ended.
+    tape : list of dict
+        The answers to play.
+
     Attributes
     ----------
-    server : Server, optional
-        It is needed when the tape has ended.
     answers : list of dict
-        All answers, played or new, since :meth:`play`.
+        All answers so far, played or new.
     """
 
-    def __init__(self, space: ConfigSpace) -> None:
-        self.space = space
-        self.server: Server | None = None
+    def __init__(
+        self, space: ConfigSpace, server: Server | None, tape: list[dict[str, Any]]
+    ) -> None:
+        self.space, self._server, self._left = space, server, deque(tape)
         self.answers: list[dict[str, Any]] = []
-        self._left: deque[dict[str, Any]] = deque()
-
-    def play(self, answers: list[dict[str, Any]]) -> None:
-        """Answer these next."""
-        self.answers, self._left = [], deque(answers)
 
     def measure(
         self,
@@ -111,11 +113,11 @@ class TapedServer:
         """
         if self._left:
             return self._next(configuration)
-        if self.server is None:
+        if self._server is None:
             raise ValueError("there is no such measurement")
         more = {} if watch is None else {"watch": watch}
         try:
-            episode = self.server.measure(configuration, arrivals, rng, **more)
+            episode = self._server.measure(configuration, arrivals, rng, **more)
         except ServerError as error:
             note = {"configuration": dict(configuration), "error": str(error), "lost": error.lost}
             self.answers.append(note)

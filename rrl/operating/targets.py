@@ -55,15 +55,15 @@ def open_server(
     with HandoverServer(base, space, **given) as server:
         server.keep(job.default)
         try:
-            server.configure(job.default)
+            kept = server.configure(job.default)
         except BaseException:
             if server.serves:  # what an earlier run has left goes on
                 server.leave()
             raise
         try:
             LOG.warning(f"clients may use {door} during the tuning and afterwards{_reach(door)}")
-            if exposed := server.exposed:
-                LOG.warning(exposed)
+            if kept.exposed:
+                LOG.warning(kept.exposed)
             if isinstance(job.workload, ClientTraffic):
                 job.workload.traffic = server.traffic
                 LOG.warning(f"waiting for requests at {server.address}")

@@ -17,14 +17,13 @@ from rrl.operating.options import (
     add_model_options,
     add_run_options,
     add_server_options,
-    checksum,
     ip_address,
     refuse_without_effect,
 )
 from rrl.operating.report import plan_lines
 from rrl.operating.requests import Requests, about, read_requests, this_machine
 from rrl.serving.client_traffic import ClientTraffic
-from rrl.serving.launcher import find_executable, kind_of
+from rrl.serving.launcher import find_executable
 from rrl.serving.settings import flags, prefix
 from rrl.support.errors import UsageError, interrupt_by_signals
 from rrl.support.number_options import fraction, whole
@@ -139,7 +138,7 @@ def _tune(options: Namespace) -> int:
     from rrl.operating.metrics import metrics_at  # `--help` needs neither
     from rrl.operating.targets import command_here, open_server, own_server
 
-    interrupt_by_signals()  # now, because the servers start before the first episode
+    check_interrupt = interrupt_by_signals()  # now: servers start before the first episode
     refuse_without_effect(options)
     requests = read_requests(options)
     job, folder = _job(options, requests)
@@ -151,8 +150,9 @@ def _tune(options: Namespace) -> int:
             LOG.info(note)
         if full := no_room(folder):
             raise full
-        run = stack.enter_context(open_run(job, folder))
-        stack.enter_context(metrics_at(options.metrics_port, run.guard))
+        run = stack.enter_context(open_run(job, folder, check_interrupt))
+        if options.metrics_port:
+            stack.enter_context(metrics_at(options.metrics_port, run.guard))
         LOG.info(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
         server = stack.enter_context(open_server(options, job, folder, requests.inputs))
         return carry_out(run, server, command_here(options), options.keep_best)
@@ -161,19 +161,15 @@ def _tune(options: Namespace) -> int:
 def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     """Return the job and its folder."""
     space, fixed = read_space(options, requests.largest)
-    kind = kind_of(find_executable(options.executable))
-    sample = "its own or random requests"
-    if options.sample:
-        sample = f"sample {options.sample.name} ({checksum(options.sample)})"
-    what = f"{options.model} on a {kind} server, {sample}"
     load = ClientTraffic() if options.traffic else read_load(options)
     default = read_default(options, space)
-    job, folder = read_job(options, what, options.model, space, default, load, fixed=fixed)
+    job, folder = read_job(options, options.model, options.model, space, default, load, fixed)
     if options.port and job.slo is None:
         raise UsageError("--port: say which requests are late for your clients, by --slo p99<80ms")
     if options.port and options.rest_port == options.port:
         raise UsageError(f"--rest-port {options.port}: gRPC has this port; give another one")
     # A default that cannot start is refused now, not after an hour.
+    find_executable(options.executable)
     flags({**fixed, **job.default}, Path("batching.txt"))
     prefix({**fixed, **job.default})
     if options.dry_run:

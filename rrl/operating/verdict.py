@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,15 +23,20 @@ NAMES = ("default", "recommended")
 """The two that are compared."""
 
 
-class Round(NamedTuple):
-    """A round of the comparison: the cost and the trial of each of the two, by `NAMES`.
+@dataclass(frozen=True)
+class Round:
+    """A round of the comparison: the trial of each of the two, by `NAMES`."""
 
-    If the recommendation was stopped by the watch, or crashed, its cost is missing: the latency of
-    its other requests is not known.
-    """
-
-    costs: Mapping[str, float]
     trials: Mapping[str, Trial]
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """The cost of each of the two.
+
+        If the recommendation was stopped by the watch, or crashed, its cost is missing: the latency
+        of its other requests is not known.
+        """
+        return {name: one.cost for name, one in self.trials.items() if not one.part.ended}
 
     @property
     def whole(self) -> bool:
@@ -80,17 +85,6 @@ def judge_costs(costs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     parts = zip(("median", "low", "high"), of_whole, strict=True)
     ratio = {name: math.exp(log) if math.isfinite(log) else None for name, log in parts}
     return {"verdict": verdict, "ratio": ratio}
-
-
-def decided(job: Job, rounds: Sequence[Round]) -> bool:
-    """Return whether the rounds so far answer all questions, so that no more are needed.
-
-    They must show which configuration is better. With an SLO, all rounds are needed: if they ended
-    as soon as they seem to decide whether it is met, the answer would be wrong too often.
-    """
-    if not rounds or job.slo is not None:
-        return False
-    return judge_costs([one.costs for one in rounds])["verdict"] in ("better", "worse")
 
 
 def judge_slo(

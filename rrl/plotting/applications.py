@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rrl.plotting.shared import MS, agent_style, marker, plain_log_ticks, plot_intervals
 from rrl.workloads.device_day import HOURS
 
-Values = NDArray[np.float64]
+Floats = NDArray[np.float64]
 STARTS_AT = 9  # the hour of the clock at which the day begins, so that its peak is at 15:00
 NIGHT = (17.5, 18.5)  # when the firmware update comes, in hours since the start of the day
 
@@ -54,7 +54,7 @@ def plot_by_goal(rows: pd.DataFrame, measure: str, goals: Sequence[str], ax: Axe
 
 
 def plot_cpus(
-    cpus: Values, p99_s: Values, on_front: NDArray[np.bool_], target_s: float, ax: Axes
+    cpus: Floats, p99_s: Floats, on_front: NDArray[np.bool_], target_s: float, ax: Axes
 ) -> Axes:
     """Plot the p99 of each configuration against its CPUs, and the Pareto front as steps.
 
@@ -104,7 +104,7 @@ def plot_live_ratios(
 # --- Devices -------------------------------------------------------------------------------------
 
 
-def plot_saved(saved: Mapping[str, Values], hour: Values, ax: Axes) -> Axes:
+def plot_saved(saved: Mapping[str, Floats], hour: Floats, ax: Axes) -> Axes:
     """Plot what each agent has saved so far, by the clock, with the quartiles over the seeds.
 
     The firmware update of the night is shaded.

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from rrl.plotting.shared import agent_style
 from rrl.support.aggregates import stratified_draws
 
-Values = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 
 def plot_profiles(
-    costs: Mapping[str, Values], limits: Values, rng: np.random.Generator, ax: Axes
+    costs: Mapping[str, Floats], limits: Floats, rng: np.random.Generator, ax: Axes
 ) -> Axes:
     """Plot the fraction of runs at or below each limit, per agent, with 95 % bands.
 
@@ -29,7 +29,7 @@ def plot_profiles(
         It draws the runs again within each problem.
     """
 
-    def profile(sample: Values) -> Values:  # each problem has an equal weight
+    def profile(sample: Floats) -> Floats:  # each problem has an equal weight
         return np.stack([(sample <= limit).mean(axis=(-2, -1)) for limit in limits], axis=-1)
 
     for agent, values in costs.items():
@@ -37,8 +37,10 @@ def plot_profiles(
         low, high = np.quantile(draws, [0.025, 0.975], axis=0)
         fraction = profile(values)
         how = agent_style(agent, ms=4, markevery=0.15, label=agent)
-        ax.plot(limits, 100 * fraction, **how)
-        ax.fill_between(limits, 100 * low, 100 * high, color=how["color"], alpha=0.12, lw=0)
+        ax.plot(limits, 100 * fraction, drawstyle="steps-post", **how)
+        ax.fill_between(
+            limits, 100 * low, 100 * high, color=how["color"], alpha=0.12, lw=0, step="post"
+        )
     ax.set(xlim=(limits[0], limits[-1]), ylim=(0, 100))
     return ax
 

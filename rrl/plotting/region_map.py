@@ -43,7 +43,8 @@ def plot_region_map(factors: pd.DataFrame, places: pd.DataFrame) -> Figure:
     from 1, and a bold one is at least the paper's factor. A triangle is a simulated or recorded
     grid in the colour of its own factor: it points up if the agent is sooner, and down if it is
     later; it is a circle if neither arrives or both at once. A small grid's is small and hollow.
-    The numbers stand where the grids leave room.
+    A grid that is noisier or rougher than the map is drawn in its last column or row. The numbers
+    stand where the grids leave room.
 
     Parameters
     ----------

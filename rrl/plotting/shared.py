@@ -180,7 +180,8 @@ class _PlainLog(ticker.Locator):
         if high < 4 * low:  # the axis is so short that it is nearly linear
             steps = ticker.MaxNLocator(min(room, 4), steps=[1, 2, 2.5, 5, 10])
             return steps.tick_values(low, high)
-        dense = ((1, 2, 3, 5),) if high < 10 * low else ()  # else two or three ticks
+        # On less than a decade, the usual steps would give only two or three ticks.
+        dense = ((1, 1.5, 2, 3, 5, 7), (1, 2, 3, 5)) if high < 10 * low else ()
         for subs in (*dense, (1, 2, 5), (1, 3), (1,)):
             ticks = np.asarray(ticker.LogLocator(subs=subs, numticks=99).tick_values(low, high))
             if np.count_nonzero((low <= ticks) & (ticks <= high)) <= room:

@@ -12,19 +12,27 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rrl.publishing.parameters import read_notebook
+from rrl.publishing.parameters import read_notebook, tags
 from rrl.support.errors import DataError, Parser, UsageError, command
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 OUT = Path("build/student")
+BESIDE = (
+    "data/**/*",
+    "figures/*.csv",
+    "figures/claims.md",
+    "figures/region-map.png",  # a picture of the page of claims
+    "rrl/operating/README.md",
+)
+"""What notebooks read, and the pages that they link to."""
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 _REGION = re.compile(
     rf"^(?P<indent>[ \t]*){BEGIN}[ \t]*\n(?P<answer>.*?)^[ \t]*{END}[ \t]*$\n?", re.M | re.S
@@ -51,18 +59,13 @@ def blank(source: str, name: str) -> str:
     ).rstrip("\n")
 
 
-def tags(cell: NotebookNode) -> frozenset[str]:
-    """Return the tags of a cell."""
-    return frozenset(cell.metadata.get("tags", ()))
-
-
-def student(notebook: NotebookNode, name: str = "notebook") -> NotebookNode:
+def student(notebook: NotebookNode, name: str) -> NotebookNode:
     """Make the student edition of a notebook; the notebook itself is not changed.
 
     Parameters
     ----------
     notebook : NotebookNode
-    name : str, optional
+    name : str
         Name of the notebook in error messages.
 
     Raises
@@ -103,11 +106,21 @@ def originals(root: Path) -> list[Path]:
     raise UsageError(f"no notebooks in {root / 'notebooks'}; run it in the checkout")
 
 
-def write_edition(root: Path, out: Path) -> int:
-    """Write the student edition of ``root/notebooks``, and the data and tables that it reads.
+def copy_files(root: Path, globs: Iterable[str], out: Path) -> None:
+    """Copy files of a checkout; folders are as in the checkout, so relative links stay valid."""
+    for path in sorted({path for glob in globs for path in root.glob(glob)}):
+        if path.is_file():
+            target = out / path.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
 
-    `out` can be given to students as it is. It holds ``notebooks/``, ``data/`` and ``figures/``
-    side by side, as the notebooks expect. ``figures/`` holds the tables of the experiments.
+
+def write_edition(root: Path, out: Path) -> int:
+    """Write the student edition of ``root/notebooks``, and what it reads and links to.
+
+    `out` can be given to students as it is. Its folders lie side by side as in the checkout, as the
+    notebooks expect. ``figures/`` holds the tables of the experiments and the page of claims. The
+    students draw the figures.
 
     Parameters
     ----------
@@ -132,11 +145,8 @@ def write_edition(root: Path, out: Path) -> int:
 
     editions = {path.name: student(read_notebook(path), str(path)) for path in originals(root)}
     shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(root / "data", out / "data")
-    (out / "figures").mkdir()
-    for table in (root / "figures").glob("*.csv"):
-        shutil.copy(table, out / "figures")
-    (out / "notebooks").mkdir()
+    copy_files(root, BESIDE, out)
+    (out / "notebooks").mkdir(parents=True)
     for name, edition in editions.items():
         nbformat.write(edition, out / "notebooks" / name)
     return len(editions)

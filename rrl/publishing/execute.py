@@ -24,7 +24,6 @@ from rrl.publishing.parameters import check_parameters, read_notebook
 from rrl.publishing.tracing import Traffic, traffic
 from rrl.support.errors import UnstableError
 
-CELL_TIMEOUT = 1800  # seconds; a cell that takes longer is stopped as hanging
 OUTPUT_TIMEOUT = 60  # seconds; on a busy machine, the output of a cell comes late
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -32,8 +31,8 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 def execute(
     notebook: Path,
     output: Path,
-    parameters: Mapping[str, Any] | None = None,
-    cell_timeout: int = CELL_TIMEOUT,
+    parameters: Mapping[str, Any],
+    cell_timeout: int,
     stopped: Event | None = None,
 ) -> Traffic:
     """Run every cell of `notebook` and write the executed copy to `output`.
@@ -44,7 +43,7 @@ def execute(
         The notebook to run. It is not changed.
     output : Path
         Path of the executed copy. Only a complete copy replaces an older one.
-    parameters : mapping of str to object, optional
+    parameters : mapping of str to object
         These values replace the notebook's defaults.
     cell_timeout : int
         Longest time in seconds that one cell may take.
@@ -66,13 +65,13 @@ def execute(
     KeyboardInterrupt
         If the kernel was interrupted or stopped. There is no such copy then.
     """
-    check_parameters(notebook, parameters or {})
+    check_parameters(notebook, parameters)
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.stem}.partial.ipynb")
     failed = output.with_name(f"{output.stem}-failed.ipynb")
     with TemporaryDirectory(prefix="rrl-", ignore_cleanup_errors=True) as home:
         try:
-            reason = _run(notebook, partial, dict(parameters or {}), cell_timeout, home)
+            reason = _run(notebook, partial, dict(parameters), cell_timeout, home)
             if stopped and stopped.is_set():
                 raise KeyboardInterrupt
             if reason:

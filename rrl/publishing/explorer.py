@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import ipywidgets
@@ -185,10 +186,14 @@ class Panel(ipywidgets.VBox):
         }
         for name, widget in self.settings.items():
             widget.observe(lambda change, name=name: self._set(name, change["new"]), "value")
-        self.buttons = [ipywidgets.Button(description=n) for n in ("1 episode", "20 episodes")]
-        self.buttons.append(ipywidgets.Button(description="start again"))
-        for button, action in zip(self.buttons, (1, 20, 0), strict=True):
-            button.on_click(lambda _, episodes=action: self._go(episodes))
+        actions: dict[str, Callable[[], None]] = {
+            "1 episode": explorer.step,
+            "20 episodes": partial(explorer.step, 20),
+            "start again": explorer.restart,
+        }
+        self.buttons = [ipywidgets.Button(description=name) for name in actions]
+        for button, act in zip(self.buttons, actions.values(), strict=True):
+            button.on_click(lambda _, act=act: self._go(act))
         self.picture = ipywidgets.Image(format="png")
         self.refresh()
         controls = ipywidgets.HBox(
@@ -200,8 +205,8 @@ class Panel(ipywidgets.VBox):
         setattr(self.explorer, name, value)
         self.refresh()
 
-    def _go(self, episodes: int) -> None:
-        self.explorer.step(episodes) if episodes else self.explorer.restart()
+    def _go(self, act: Callable[[], None]) -> None:
+        act()
         self.refresh()
 
     def refresh(self) -> None:

@@ -30,10 +30,8 @@ NAME = "figures/manifest.json"
 STORE = "data/results/"
 """The stored results. An entry names those that its notebook read: the index has their versions."""
 
-Manifest = dict[str, dict[str, Any]]
 
-
-def read_manifest(root: Path) -> Manifest:
+def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
     """Read the manifest of a checkout; return an empty one if there is none."""
     path = root / NAME
     return read_json(path) if path.exists() else {"files": {}, "notebooks": {}}

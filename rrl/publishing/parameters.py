@@ -1,4 +1,4 @@
-"""The parameters of a notebook, and their defaults."""
+"""Read a notebook, the tags of its cells, and its parameters with their defaults."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def read_notebook(notebook: Path) -> Any:
         raise DataError(f"{notebook} is not a notebook ({error}); save it from Jupyter") from error
 
 
+def tags(cell: Any) -> frozenset[str]:
+    """Return the tags of a cell."""
+    return frozenset(cell.metadata.get("tags", ()))
+
+
 def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
     """Refuse a parameter that is unknown (papermill only warns) or of another kind."""
     known = defaults(notebook)
@@ -46,7 +51,7 @@ def defaults(notebook: Path) -> dict[str, Any]:
     Python's parser reads the cell, because papermill's own inspection misses a line with a second
     ``=`` in its comment.
     """
-    cells = (c for c in read_notebook(notebook).cells if "parameters" in c.metadata.get("tags", []))
+    cells = (cell for cell in read_notebook(notebook).cells if "parameters" in tags(cell))
     statements = ast.parse(next((cell.source for cell in cells), "")).body
     return {
         ast.unparse(statement.targets[0]): literal(statement.value, ...)

@@ -14,8 +14,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from rrl.publishing.course import originals, write_edition
-from rrl.publishing.parameters import read_notebook
+from rrl.publishing.course import copy_files, originals, write_edition
+from rrl.publishing.parameters import read_notebook, tags
 from rrl.support.errors import DataError, Parser, command
 
 EXECUTED, OUT = Path("build/notebooks"), Path("build/site")
@@ -38,8 +38,8 @@ def for_a_page(notebook: Any) -> Any:
     copy = deepcopy(notebook)
     copy.metadata.pop("widgets", None)
     section = ""
-    given = "injected-parameters"  # papermill's tag
-    copy.cells = [cell for cell in copy.cells if given not in cell.metadata.get("tags", [])]
+    injected = "injected-parameters"  # papermill's tag
+    copy.cells = [cell for cell in copy.cells if injected not in tags(cell)]
     for cell in copy.cells:
         if cell.cell_type == "markdown":
             section = [section, *re.findall(r"^#+ (.*)", cell.source, re.M)][-1]
@@ -76,10 +76,7 @@ def write_source(root: Path, source: Path) -> None:
 
     notebooks = {p.name: _executed(root / EXECUTED / p.name, p) for p in originals(root)}
     shutil.rmtree(source, ignore_errors=True)
-    for path in sorted({path for glob in READ for path in root.glob(glob)}):
-        target = source / path.relative_to(root)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, target)
+    copy_files(root, READ, source)
     for name, notebook in notebooks.items():
         nbformat.write(notebook, source / "notebooks" / name)
     shutil.copy(Path(__file__).with_name("index.md"), source)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ class Plan:
     Raises
     ------
     UsageError
-        If a number is out of range.
+        If a number is out of range, or two rates differ by less than 0.01 %.
 
     Examples
     --------
@@ -102,6 +103,9 @@ class Plan:
         rates = list(self.rates_per_s)
         if not rates or not all(0 < rate < np.inf for rate in rates):
             raise UsageError(f"rates must be above 0 requests/s, got {rates}")
+        # A row has six digits of its rate, and readers take nearly equal rates for one.
+        if any(high < 1.0001 * low for low, high in pairwise(sorted(rates))):
+            raise UsageError(f"rates must differ by 0.01 % or more, got {rates}; leave one out")
 
     @cached_property
     def space(self) -> ConfigSpace:

@@ -188,19 +188,18 @@ def episodes_hash(path: Path) -> str:
 def _check_description(path: Path, description: Any) -> None:
     """Check that `profile.json` has what this module uses."""
     try:
-        if description["schema"] not in READABLE:
-            raise DataError(
-                f"{path}: schema {description['schema']!r}, this version of rrl "
-                f"reads {', '.join(map(str, READABLE))}"
-            )
-        for part, names in (
-            (description, ("complete", *(["sha256"] if description["complete"] else []))),
-            (description["plan"], ("knobs", "passes", "requests")),
-            (description["machine"], ("cpus",)),
-        ):
-            _ = [part[name] for name in names]
-    except (LookupError, TypeError) as error:
+        schema = description["schema"]
+        if schema in READABLE:
+            _ = description["complete"] and description["sha256"]
+            plan, machine = description["plan"], description["machine"]
+            _ = [int(number) for number in (plan["passes"], plan["requests"], machine["cpus"])]
+            _ = plan["knobs"].items()
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(f"{path}: no description of a profile ({error}); restore it") from None
+    if schema not in READABLE:
+        raise DataError(
+            f"{path}: schema {schema!r}, this version of rrl reads {', '.join(map(str, READABLE))}"
+        )
 
 
 def _check_table(path: Path, description: Mapping[str, Any], table: pd.DataFrame) -> None:

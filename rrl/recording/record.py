@@ -239,7 +239,7 @@ class Recorder:
             self._describe(complete=False)
             return
         stored = read_json(path)
-        if not isinstance(stored, dict):
+        if not (isinstance(stored, dict) and isinstance(stored.get("machine", {}), dict)):
             raise DataError(f"{path}: it is no description of a profile; choose another folder")
         if stored.get("plan") != self.plan.to_json():
             raise DataError(f"{path} is from another plan; choose another folder, or remove it")

@@ -148,7 +148,10 @@ class TableServer:
     ) -> None:
         if cost not in table:
             raise DataError(f"the table has no column {cost!r}; it has {', '.join(table)}")
-        values = np.asarray(table[cost], dtype=float)
+        try:
+            values = np.asarray(table[cost], dtype=float)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{cost!r} is no column of numbers: {error}") from None
         for row in np.flatnonzero(~(np.isfinite(values) & (values >= 0))):
             raise DataError(f"{cost!r} in row {row} is {values[row]}: it must be finite, 0 or more")
         self.space = from_table(table, knobs)

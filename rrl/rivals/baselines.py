@@ -54,12 +54,13 @@ class Candidates(Searcher):
         self.candidates = range(len(space)) if candidates is None else list(candidates)
         self.repeats = repeats
 
+    def begin(self, search: Search, start: int) -> None:
+        """See :meth:`Searcher.begin`."""
+        search.todo = [index for index in self.candidates for _ in range(self.repeats)]
+
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        done = search.table.episodes
-        if done < self.repeats * len(self.candidates):
-            return self.candidates[done // self.repeats]
-        return search.lowest
+        return search.todo[0] if search.todo else search.lowest
 
 
 def fixed_default(space: ConfigSpace, rng: np.random.Generator) -> Candidates:
@@ -135,7 +136,7 @@ class CoordinateDescent(Searcher):
 
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
-        search.memory = {"at": start, "line": 0, "todo": self._line(start, 0)}
+        search.memory, search.todo = {"at": start, "line": 0}, self._line(start, 0)
 
     def _line(self, at: int, knob: int) -> list[int]:
         return [i for i in self._neighbours.line(at, knob) for _ in range(self.repeats)]
@@ -143,19 +144,13 @@ class CoordinateDescent(Searcher):
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
         memory, knobs = search.memory, len(self.space.knobs)
-        if not memory["todo"]:
+        if not search.todo:
             line = self._neighbours.line(memory["at"], memory["line"] % knobs)
             memory["at"] = min(line, key=search.mean)
             memory["line"] += 1
-            memory["todo"] = self._line(memory["at"], memory["line"] % knobs)
+            search.todo = self._line(memory["at"], memory["line"] % knobs)
         over = memory["line"] >= self.rounds * knobs
-        return search.lowest if over else memory["todo"][0]
-
-    def learn(self, search: Search, index: int, cost: float) -> None:
-        """See :meth:`Searcher.learn`."""
-        todo = search.memory["todo"]
-        if index in todo:
-            todo.remove(index)
+        return search.lowest if over else search.todo[0]
 
 
 class Annealing(Searcher):

@@ -136,13 +136,12 @@ class GPEI(Searcher):
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
         drawn = latin_hypercube(self._neighbours, self.initial - 1, self.rng)
-        search.memory = {"design": [start, *drawn], "told": [], "hyperparameters": None}
+        search.memory, search.todo = {"told": [], "hyperparameters": None}, [start, *drawn]
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        done = search.table.episodes
-        if done < self.initial:
-            return search.memory["design"][done]
+        if search.todo:
+            return search.todo[0]
         known = self._known(search)
         candidates = np.arange(len(self.space))
         if len(candidates) > MOST:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rrl.core.space import ConfigSpace, Floats
-from rrl.rivals.search import SMALLEST_COST, Search, Searcher
+from rrl.rivals.search import Search, Searcher, log_cost
 
 HIDDEN = (32, 32)  # units of the network's hidden layers
 UPDATES, BATCH = 8, 32  # training steps after an episode, and measurements in each
@@ -147,7 +147,7 @@ class DeepQNetwork(Searcher):
 
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
-        self.replay.append((search.table.log_load, index, math.log(max(cost, SMALLEST_COST))))
+        self.replay.append((search.table.log_load, index, log_cost(cost)))
         for _ in range(UPDATES):
             drawn = self.rng.integers(len(self.replay), size=BATCH)
             loads, indices, costs = map(

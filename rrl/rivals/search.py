@@ -23,6 +23,11 @@ SMALLEST_COST = 1e-9
 """Before a logarithm is taken, this number replaces any smaller cost."""
 
 
+def log_cost(cost: float) -> float:
+    """Return the logarithm of a cost, or that of `SMALLEST_COST` if the cost is smaller."""
+    return math.log(max(cost, SMALLEST_COST))
+
+
 @dataclass
 class Search:
     """The search under one load level, with its measurements.
@@ -31,11 +36,15 @@ class Search:
     ----------
     table : QTable
         The measurements, and what to deploy.
+    todo : list of int
+        The numbers of the configurations that a plan still measures, in their order. A measurement
+        takes its configuration from the list, whoever chose it.
     memory : dict
         What the search continues from, under names of its own.
     """
 
     table: QTable
+    todo: list[int] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)
 
     def mean(self, index: int) -> float:
@@ -96,6 +105,8 @@ class Searcher:
         cost, index = check_cost(cost), self.space.index(configuration)
         search = self.searches[table.level]
         self.tables.record(index, cost)
+        if index in search.todo:
+            search.todo.remove(index)
         self.learn(search, index, cost)
         table.incumbent = deploy(table)
 

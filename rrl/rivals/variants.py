@@ -89,7 +89,7 @@ class ScheduledSize(RegionSize):
 
 
 class RandomSize(RegionSize):
-    """A radius that is drawn for each block, evenly in log(1 + radius)."""
+    """A radius that is drawn for each block but the first, evenly in log(1 + radius)."""
 
     def __init__(self, dimensions: int, start: float, widest: float, seed: int = 0) -> None:
         super().__init__(dimensions, start, widest)

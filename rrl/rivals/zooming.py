@@ -4,8 +4,9 @@ It assumes that configurations that are near each other cost about the same, and
 densely where the cost is low.
 
 A reward is the negative logarithm of a cost relative to the first cost above 0 of the load level,
-so its unit does not matter as long as costs are above `SMALLEST_COST`. It is kept within `MOST_LOG`
-of 0, because the theory's rewards are bounded.
+so its unit does not matter as long as costs are above
+:data:`~rrl.rivals.search.SMALLEST_COST`. It is kept within `MOST_LOG` of 0, because the theory's
+rewards are bounded.
 
 `lipschitz` bounds the change of the reward per unit of distance in the unit cube
 (:func:`rrl.rivals.grid.unit_cube`). Nobody knows it beforehand.
@@ -25,7 +26,7 @@ import numpy as np
 
 from rrl.core.space import ConfigSpace, Floats
 from rrl.rivals.grid import unit_cube
-from rrl.rivals.search import SMALLEST_COST, Search, Searcher
+from rrl.rivals.search import Search, Searcher, log_cost
 
 HORIZON = 300  # episodes
 MOST_LOG = math.log(1000)
@@ -102,13 +103,9 @@ def distances(cube: Floats, index: int) -> Floats:
     return np.sqrt(np.einsum("ij,ij->i", away, away))
 
 
-def _log(cost: float) -> float:
-    return math.log(max(cost, SMALLEST_COST))
-
-
 def _reward(cost: float, first: float) -> float:
     """Return the reward of a cost; `first` is the first one above 0, or 0 if there was none."""
-    return min(max(_log(first or 1.0) - _log(cost), -MOST_LOG), MOST_LOG)
+    return min(max(log_cost(first or 1.0) - log_cost(cost), -MOST_LOG), MOST_LOG)
 
 
 class _Cover:

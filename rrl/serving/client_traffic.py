@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from rrl.serving.envoy_config import TRIAL
 from rrl.serving.loadgen import LastingError
-from rrl.serving.volley import LOOK_S, Sample
+from rrl.serving.volley import LOOK_S, as_episode
 from rrl.support.errors import GeneratorError
-from rrl.tuning.episode import Status
+from rrl.tuning.episode import Episode, Status
 from rrl.tuning.watch import Watch
 
 MOST_CALLS = 100_000  # in memory; about 25 MB
@@ -253,7 +253,7 @@ class OthersRequests:
 
     def wait(
         self, count: int, watch: Watch | None, timeout_s: float, check: Callable[[], None]
-    ) -> Sample:
+    ) -> Episode:
         """Wait until the server has answered the first `count` requests.
 
         A request that is open for more than `timeout_s` seconds has failed. `check` is called again
@@ -261,11 +261,11 @@ class OthersRequests:
 
         Returns
         -------
-        Sample
-            `due` has the real arrivals. A request that another server had to answer counts as
-            failed. If a watch stops the episode, all requests so far are in it, and the open ones
-            are failed: they are late, or another server must answer them. Otherwise, `others` has
-            those that came while the first ones were waited for.
+        Episode
+            It has the real arrivals, and no configuration. A request that another server had to
+            answer counts as failed. If a watch stops the episode, all requests so far are in it,
+            and the open ones are failed: they are late, or another server must answer them.
+            Otherwise, the ``others`` of its `info` came while the first ones were waited for.
 
         Raises
         ------
@@ -292,12 +292,12 @@ class OthersRequests:
         first = len(due) if reason else count
         lost = failed | (np.isinf(done) & (np.arange(len(due)) < first))
         status = np.where(lost, Status.UNAVAILABLE.value, 0)
-        return Sample(
-            latency=latency[:first],
-            status=status[:first],
+        return as_episode(
+            due[:first] - due[0] if first else due,
+            latency[:first],
+            status[:first],
             slip=np.zeros(first),
             aborted=reason,
-            due=due[:first] - due[0] if first else due,
             others=None if first == len(due) else (latency[first:], status[first:]),
         )
 

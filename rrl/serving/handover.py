@@ -36,8 +36,8 @@ from rrl.serving.service import (
     port_folder,
     stop_others,
     stop_service,
+    unlock_port,
 )
-from rrl.serving.volley import Sample
 from rrl.support.errors import GeneratorError, ServerError, UsageError
 from rrl.tuning.episode import Episode
 from rrl.tuning.watch import Watch
@@ -113,7 +113,7 @@ class HandoverServer(LiveServer):
         self._kept: Configuration | None = None
         self._kept_server: ModelServer | None = None
         self._trial: ModelServer | None = None
-        self._tried = False  # whether Envoy sends calls to the trial
+        self._route = KEPT  # where predictions go: to TRIAL until Envoy has taken that back
         self._hang_s = self._timeout_s
         self._left = False
         self._alone = lock_port(self._folder, self.door.port)
@@ -121,7 +121,7 @@ class HandoverServer(LiveServer):
             self._find()
             self.traffic = ObservedTraffic(self._envoy.log, self._envoy.new_log)
         except BaseException:
-            os.close(self._alone)
+            unlock_port(self._folder, self._alone)
             raise
 
     def _find(self) -> None:
@@ -141,7 +141,7 @@ class HandoverServer(LiveServer):
         if opened:
             self._envoy.route()  # a tuner that was killed may have left a trial there
             if kept:
-                self._envoy.point(KEPT, kept.address, kept.rest_address)
+                self._envoy.point(KEPT, kept)
         self._kept_server = kept
         stop_others(self._folder, kept)
 
@@ -159,16 +159,6 @@ class HandoverServer(LiveServer):
         """Return the numbers of the processes that outlive this one: Envoy and the kept server."""
         kept = self._kept_server and self._kept_server.process
         return [pid for pid in (self._envoy.process.pid, kept and kept.pid) if pid]
-
-    @property
-    def exposed(self) -> str | None:
-        """One line that says what other machines can reach of the kept server; None if nothing."""
-        return self._kept_server.exposed if self._kept_server else None
-
-    @property
-    def _route(self) -> str:
-        """What gets the predictions now: the trial, or the kept server."""
-        return TRIAL if self._trial is not None and self._server is self._trial else KEPT
 
     def keep(self, configuration: Configuration) -> None:
         """Keep a configuration running beside every trial, so that it takes over at once."""
@@ -252,7 +242,7 @@ class HandoverServer(LiveServer):
         if not self._envoy.process.alive:
             self._open(new)
         elif new is not old:
-            self._envoy.point(KEPT, new.address, new.rest_address)
+            self._envoy.point(KEPT, new)
             note_server(self._folder, new)
         # The new one serves from now on, even if an interrupt ends the wait for the old one.
         before, self._kept_server = self._kept_server, new
@@ -268,9 +258,9 @@ class HandoverServer(LiveServer):
     def _open(self, kept: ModelServer) -> None:
         """Start Envoy in front of a kept server."""
         self.traffic.forget_open()
-        self._server, self._tried = None, False  # a trial that runs gets no calls
+        self._server, self._route = None, KEPT  # a trial that runs gets no calls
         note_server(self._folder, kept)
-        self._envoy.start(kept.address, kept.rest_address)
+        self._envoy.start(kept)
 
     def _start(self, wanted: Configuration, **more: Any) -> ModelServer:
         """Start a server that is warm, for Envoy."""
@@ -291,32 +281,33 @@ class HandoverServer(LiveServer):
         elif self._server is trial:
             return
         trial.resume()
-        self._envoy.point(TRIAL, trial.address, trial.rest_address)
-        self._tried = True
-        self._envoy.route(self._canary if self._of_others else 1.0, self._hang_s)
+        self._envoy.point(TRIAL, trial)
+        self._route = TRIAL
+        self._envoy.route(self._canary, self._hang_s)
 
     def _end_trial(self) -> None:
         """Send all predictions to the kept server, and let the trial answer those that it has.
 
         The trial then pauses, because its idle batch threads use the processor.
         """
-        if self._trial is None or self._route == KEPT:
+        if self._route == KEPT:
             return
         self._route_to_kept()
         self._drain(TRIAL)
-        self._trial.pause()
+        if self._trial is not None:
+            self._trial.pause()
 
     def _route_to_kept(self) -> None:
         """Send all predictions to the kept server from now on."""
         self._server = self._kept_server
         self._envoy.route()
-        self._tried = False
+        self._route = KEPT
 
     def _stop_trial(self, grace_s: float = 10.0) -> None:
         """End the trial's process; the kept server answers what it has not begun to answer."""
         if self._trial is not None:
             # If calls still go there: the sooner it ends, the sooner Envoy sends them again.
-            if not self._tried and self._envoy.process.alive:
+            if self._route == KEPT and self._envoy.process.alive:
                 with suppress(ServerError, OSError):  # the disk may be full
                     self._let_finish(self._trial)
             self._trial.stop(grace_s)
@@ -396,7 +387,7 @@ class HandoverServer(LiveServer):
         arrivals: NDArray[np.float64],
         watch: Watch | None,
         also: Callable[[], str] | None = None,
-    ) -> Sample:
+    ) -> Episode:
         """Let an episode happen; if its server died, drop it and raise ServerError.
 
         What it had of other clients then counts as lost, though the kept server may answer it.
@@ -404,9 +395,9 @@ class HandoverServer(LiveServer):
         others = OthersRequests(self.traffic, self._route)
         try:
             if self._of_others:
-                sample = others.wait(len(arrivals), watch, self._timeout_s, server.check)
+                episode = others.wait(len(arrivals), watch, self._timeout_s, server.check)
             else:
-                sample = self._fire_beside(others, server, arrivals, watch)
+                episode = self._fire_beside(others, server, arrivals, watch)
         except ServerError as error:
             if not isinstance(error, GeneratorError):
                 if self._of_others:
@@ -414,9 +405,9 @@ class HandoverServer(LiveServer):
                 _, status = others.outcomes(aborted=True)
                 error.lost += int(np.count_nonzero(status))
             raise
-        if sample.aborted and self._route == TRIAL and self.serves:
+        if "aborted" in episode.info and self._route == TRIAL and self.serves:
             self._drop()
-        return sample
+        return episode
 
     def _fire_beside(
         self,
@@ -424,18 +415,20 @@ class HandoverServer(LiveServer):
         server: ModelServer,
         arrivals: NDArray[np.float64],
         watch: Watch | None,
-    ) -> Sample:
+    ) -> Episode:
         """Send an episode's requests, and watch those of other clients, too.
 
-        Each of the two gets half of the bad requests that the episode may have.
+        Each of the two gets half of the bad requests that the episode may have. If that is one, the
+        episode stops at once: others may have none.
         """
         also: Callable[[], str] | None = None
         if watch is not None:
-            half = max(watch.allowance // 2, 1)
-            also = partial(others.reason, replace(watch, allowance=half))
-            watch = replace(watch, allowance=max(watch.allowance - half, 1))
-        sample = super()._fire(server, arrivals, watch, also)
-        return replace(sample, others=others.outcomes(aborted=bool(sample.aborted)))
+            theirs = watch.allowance // 2
+            also = partial(others.reason, replace(watch, allowance=theirs))
+            watch = replace(watch, allowance=watch.allowance - theirs)
+        episode = super()._fire(server, arrivals, watch, also)
+        seen = others.outcomes(aborted="aborted" in episode.info)
+        return replace(episode, info={**episode.info, "others": seen})
 
     def wait_for_requests(self, count: int) -> None:
         """Wait for requests of others, see :meth:`OthersRequests.wait`."""

@@ -27,10 +27,10 @@ from rrl.core.knob import Configuration, plain
 from rrl.serving.lasting import Lasting, send, stop, wait_until
 from rrl.serving.loadgen import Client, LastingError
 from rrl.serving.preloaded import Forked, fork_server
-from rrl.serving.servable import newest_version
+from rrl.serving.saved_model import newest_version
 from rrl.serving.settings import cpus_of, environment_of, flags, prefix
 from rrl.serving.tied import tied_command
-from rrl.support.errors import DataError, ServerError, UsageError
+from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import write_atomically
 from rrl.support.owned_folder import OwnedFolder, places
 
@@ -161,10 +161,7 @@ class ModelServer:
         self.name = self.model.resolve().name
         found = find_executable(executable)
         self.kind, self.rest_port = kind_of(found), free_port() if rest else None
-        newest = newest_version(self.model)
-        if newest is None:
-            raise DataError(f"{self.model} holds no model version: it needs {self.model}/1/")
-        self.version = newest
+        self.version, _ = newest_version(self.model)
         cpus_of(self.configuration)  # more than there are cannot be bound to
         if lasting is None:
             usual, short = places()[0], places()[-1]
@@ -267,8 +264,8 @@ class ModelServer:
 
     def _spawn(self, environment: dict[str, str]) -> subprocess.Popen[bytes] | Forked:
         """Start the process so that the kernel kills it when this one ends."""
-        start, arguments = self.command[: len(LOCAL_COMMAND)], self.command[len(LOCAL_COMMAND) :]
-        if start == LOCAL_COMMAND:
+        if self.kind == LOCAL:
+            arguments = self.command[len(LOCAL_COMMAND) :]
             own = environment | environment_of(self.configuration)
             forked = fork_server(arguments, str(self.log), own, cpus_of(self.configuration))
             if forked:

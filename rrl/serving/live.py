@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -15,18 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.serving.lasting import wait_until
-from rrl.serving.launcher import START_TIMEOUT_S, ModelServer
+from rrl.serving.launcher import START_TIMEOUT_S, ModelServer, port_error
 from rrl.serving.loadgen import SIGNATURE, Client, LastingError
 from rrl.serving.sample import Inputs, fit, random_inputs
-from rrl.serving.saved_model import saved_inputs
-from rrl.serving.servable import found_versions, newest_version
-from rrl.serving.volley import Sample
+from rrl.serving.saved_model import newest_version, saved_inputs
 from rrl.support.errors import ServerError, UnstableError
 from rrl.tuning.episode import MEMORY, Episode, check_arrivals
 from rrl.tuning.watch import Watch
-
-MAX_SLIP_FRACTION = 0.10
-"""An episode is invalid if the generator's own delay exceeds this fraction of the latency."""
 
 RESTARTS = 3
 """How many times in a row a server that died is started again before an error is raised."""
@@ -39,9 +35,7 @@ WARM_S = 5.0  # no further batch size after this time: a batch may wait long to 
 class LiveServer:
     """Measure configurations on a server process that it starts itself; a context manager.
 
-    Another configuration restarts the server, which is warm before the first measured request. The
-    episode's `info` has the seconds of the change as `switch_s`, and as `restarted` whether another
-    process serves now.
+    Another configuration restarts the server, which is warm before the first measured request.
 
     Parameters
     ----------
@@ -62,6 +56,16 @@ class LiveServer:
         Deadline of a request in seconds.
     signature : str
         The signature of the model that is called.
+
+    Attributes
+    ----------
+    start_s : float
+        Seconds of the last start and warm-up.
+
+    Raises
+    ------
+    DataError
+        If the folder holds no model version.
 
     Examples
     --------
@@ -84,7 +88,7 @@ class LiveServer:
         signature: str = SIGNATURE,
     ) -> None:
         self.space, self._signature = space, signature
-        self._version = newest_version(Path(model_path))
+        self._version: int | None = newest_version(Path(model_path))[0]
         self._model_path, self._inputs = model_path, inputs
         self._fixed = dict(fixed or {})
         self._warmup, self._timeout_s = warmup, timeout_s
@@ -99,7 +103,7 @@ class LiveServer:
         self._client: Client | None = None
         self._payloads: list[bytes] = []
         self._requests: Sequence[Inputs] = []
-        self.start_s = 0.0  # seconds of the last start and warm-up
+        self.start_s = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -135,7 +139,7 @@ class LiveServer:
         ServerError
             If the server does not start.
         UnstableError
-            If the model's folder has a newer version.
+            If the model's folder has another newest version.
         """
         wanted = {**self._fixed, **configuration}
         if self._server:
@@ -149,20 +153,27 @@ class LiveServer:
 
     def _check_version(self) -> None:
         """Check that the version that is measured is still the model's newest."""
-        newest = newest_version(Path(self._model_path))
-        if self._version not in (None, newest):
+        version = self._version
+        if version is None:  # any version may serve
+            return
+        newest, _ = newest_version(Path(self._model_path))
+        if newest < version:
+            raise UnstableError(
+                f"{self._model_path}: version {version}, which is measured, is not there any more; "
+                "restore it, or start a new run"
+            )
+        if newest > version:
             raise UnstableError(
                 f"{self._model_path}: the newest version is now {newest}, but the measurements are "
-                f"of version {self._version}; start a new run to measure the new version"
+                f"of version {version}; start a new run to measure the new version"
             )
 
     def _prepare(self, client: Client) -> None:
         """Make the requests of the episodes, once; each must fit the signature of the model."""
         if self._payloads:
             return
-        versions = found_versions(Path(self._model_path))
-        version = max(versions) if self._version is None else self._version
-        needed = saved_inputs(versions[version], self._signature)
+        _, newest = newest_version(Path(self._model_path))
+        needed = saved_inputs(newest, self._signature)
         inputs = self._inputs or random_inputs(needed, np.random.default_rng(0))
         given: Sequence[Inputs] = [inputs] if isinstance(inputs, Mapping) else inputs
         self._requests = [fit(request, needed) for request in given]
@@ -183,9 +194,18 @@ class LiveServer:
             client.fire(batch, [0.0], self._timeout_s)  # fails if a model takes only one
 
     def _launch(self, wanted: Configuration, **more: Any) -> tuple[ModelServer, Client]:
-        """Start a server and warm it up; if that fails, stop it."""
+        """Start a server and warm it up; if that fails, stop it.
+
+        If another process has taken its port for REST meanwhile, it starts again at another port.
+        """
         began = time.monotonic()
-        server = self._another(wanted, **more).start()
+        server = self._another(wanted, **more)
+        try:
+            server.start()
+        except ServerError:
+            if server.rest_port is None or not port_error(server.rest_port):
+                raise
+            server = self._another(wanted, **more).start()
         client = Client(server.address, server.name, self._signature)
         try:
             self._check_version()  # so it is the one that was loaded
@@ -217,18 +237,19 @@ class LiveServer:
             If the server dies too often, or at once if another start would not help. Episodes in
             which it died are dropped.
         UnstableError
-            If the model's folder has a newer version.
+            If the model's folder has another newest version.
         """
         arrivals = check_arrivals(arrivals)
         self.space.index(configuration)
-        before, began = self._server, time.monotonic()
         restarts = RESTARTS if watch is None else 0
         for attempt in range(restarts + 1):
             try:
                 server = self.configure(configuration)
-                switch_s = 0.0 if server is before else time.monotonic() - began
-                sample = self._fire(server, arrivals, watch)
-                return live_episode(configuration, arrivals, sample, server, switch_s)
+                episode = self._fire(server, arrivals, watch)
+                info = {**episode.info, "server": server.kind}
+                if memory := server.memory_bytes():  # a trial that was stopped has none
+                    info[MEMORY] = memory
+                return replace(episode, configuration=configuration, info=info)
             except ServerError as error:
                 if attempt == restarts or isinstance(error, LastingError):
                     raise
@@ -240,55 +261,25 @@ class LiveServer:
         arrivals: NDArray[np.float64],
         watch: Watch | None,
         also: Callable[[], str] | None = None,
-    ) -> Sample:
+    ) -> Episode:
         """Send an episode's requests; if the server died, drop it and raise ServerError."""
         assert self._client is not None
-        sample = self._client.fire(self._payloads, arrivals, self._timeout_s, watch, also)
+        episode = self._client.fire(self._payloads, arrivals, self._timeout_s, watch, also)
         try:
             server.check()
-            doubt = sample.status.any() and not sample.aborted  # a stopped trial may be stuck
+            # A trial that was stopped may be stuck.
+            doubt = not episode.ok.all() and "aborted" not in episode.info
             client = self._client
             if doubt and not wait_until(lambda: client.available(timeout_s=ANSWER_S), ANSWER_S):
                 raise ServerError(
                     f"server of {server.name!r} does not answer after failed requests"
                 )
         except ServerError as error:
-            error.lost = len(sample.status)
+            error.lost = len(episode)
             self._drop()
             raise
-        return sample
+        return episode
 
     def _drop(self) -> None:
         """Remove a server that failed."""
         self.close()
-
-
-def live_episode(
-    configuration: Configuration,
-    arrivals: NDArray[np.float64],
-    sample: Sample,
-    server: ModelServer | None = None,
-    switch_s: float = 0.0,
-) -> Episode:
-    """Make the episode of a sample; it is invalid if the generator itself was too late."""
-    fraction = sample.slip_share()
-    found = {
-        "server": server and server.kind,
-        MEMORY: server and server.memory_bytes(),
-        "aborted": sample.aborted,
-        "others": sample.others,
-        "failure": sample.failure(),
-    }
-    return Episode(
-        configuration=configuration,
-        arrivals=arrivals[: len(sample.latency)] if sample.due is None else sample.due,
-        latency=sample.latency,
-        status=sample.status,
-        valid=fraction <= MAX_SLIP_FRACTION,
-        info={
-            "slip_share": fraction,
-            "switch_s": switch_s,
-            "restarted": switch_s > 0,
-            **{name: value for name, value in found.items() if value},
-        },
-    )

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.serving.quiet import load_tensorflow
-from rrl.serving.volley import Sample, Volley
+from rrl.serving.volley import Volley
 from rrl.support.errors import ServerError
+from rrl.tuning.episode import Episode
 from rrl.tuning.watch import Watch
 
 SIGNATURE = "serving_default"
@@ -138,7 +139,7 @@ class Client:
         timeout_s: float = 60.0,
         watch: Watch | None = None,
         also: Callable[[], str] | None = None,
-    ) -> Sample:
+    ) -> Episode:
         """Send a request at each scheduled arrival and wait for all the answers.
 
         Parameters
@@ -151,6 +152,11 @@ class Client:
             Deadline of each request in seconds, counted from the time when it leaves.
         watch, also : optional
             See :class:`rrl.serving.volley.Volley`.
+
+        Returns
+        -------
+        Episode
+            The configuration is left out.
         """
         import grpc
 

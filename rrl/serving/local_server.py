@@ -39,11 +39,11 @@ from typing import Any, NoReturn
 
 from rrl.serving.loadgen import UNLIMITED
 from rrl.serving.quiet import load_tensorflow
-from rrl.serving.servable import LoadedModel, found_versions, log, reason
+from rrl.serving.saved_model import newest_version
+from rrl.serving.servable import LOOPBACK, LoadedModel, log, reason
 from rrl.serving.settings import read_batching, usable_cpus
 from rrl.support.number_options import whole
 
-LOOPBACK = "127.0.0.1"
 MOST = 2**31 - 1  # the largest number that a flag takes, as in the original
 START_ERROR = 255  # exit status of tensorflow_model_server if it cannot start
 ENDS = (signal.SIGTERM, signal.SIGINT)
@@ -145,29 +145,26 @@ def _on_grpc(answer: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
 
 def start_all(flags: argparse.Namespace) -> Any:
     """Load and warm up the newest version, and start the servers; return the one for gRPC."""
-    file, base = flags.batching_parameters_file, Path(flags.model_base_path)
+    file = flags.batching_parameters_file
     parameters = read_batching(Path(file).read_text() if file else "")
     batching = parameters if flags.enable_batching else None
-    versions = found_versions(base)
-    if not versions:
-        raise ValueError(f"{base} holds no model version: it needs {base}/1/")
+    _, newest = newest_version(Path(flags.model_base_path))
     preload()
     import tensorflow as tf
 
     # Making a function starts TensorFlow's eager part. Its idle pool needs only one thread.
     tf.config.threading.set_inter_op_parallelism_threads(1)
     pools = flags.tensorflow_inter_op_parallelism, flags.tensorflow_intra_op_parallelism
-    model = LoadedModel(flags.model_name, versions[max(versions)], batching, pools)
+    model = LoadedModel(flags.model_name, newest, batching, pools)
     if flags.enable_model_warmup:
         log(f"Warmed up with {model.warm_up()} requests")
     log(f"Version {model.version} of {model.name} is available")
-    server = start(flags, model)
-    if flags.rest_api_port:
+    if flags.rest_api_port:  # before gRPC, whose first answer says that the server has started
         from rrl.serving.rest import Rest, serve_rest
 
-        serve_rest(Rest(model), LOOPBACK, flags.rest_api_port, flags.grpc_max_threads)
+        serve_rest(Rest(model), flags.rest_api_port, flags.grpc_max_threads)
         log(f"Exporting HTTP/REST API at:{LOOPBACK}:{flags.rest_api_port} ...")
-    return server
+    return start(flags, model)
 
 
 def preload() -> None:

@@ -29,7 +29,6 @@ from rrl.serving.quiet import SET_BY_TENSORFLOW
 from rrl.serving.tied import tie, tied_command
 
 LONGEST_S = 120.0  # that the imports may take
-_PASSING = {"PYTEST_CURRENT_TEST"}  # pytest gives it another value in each phase of each test
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # else NumPy starts threads, which serving never uses
 
 
@@ -169,8 +168,8 @@ def fork_server(
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError):  # an older kernel, or a sandbox
         return None
-    passing = _PASSING | SET_BY_TENSORFLOW  # the process sets these itself
-    environment = {name: environment[name] for name in environment.keys() - passing}
+    own = environment.keys() - SET_BY_TENSORFLOW  # the process sets these itself
+    environment = {name: environment[name] for name in own}
     if _waiting and _waiting[0].environment != environment and _waiting[0].idle:
         forget_preloaded()
     if not _waiting:

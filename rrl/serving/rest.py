@@ -22,7 +22,7 @@ from rrl.serving.loadgen import SIGNATURE, LastingError
 from rrl.serving.rest_json import request_inputs, response
 from rrl.serving.sample import fit
 from rrl.serving.saved_model import needed_inputs
-from rrl.serving.servable import LoadedModel, log, reason, refused
+from rrl.serving.servable import LOOPBACK, LoadedModel, log, reason, refused
 from rrl.tuning.episode import Status
 
 MOST_BODY_BYTES = 2**31 - 1
@@ -86,8 +86,8 @@ class _Server(ThreadingTCPServer):
     allow_reuse_address = daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, rest: Rest, address: str, port: int, threads: int) -> None:
-        super().__init__((address, port), _Handler)
+    def __init__(self, rest: Rest, port: int, threads: int) -> None:
+        super().__init__((LOOPBACK, port), _Handler)
         self.rest, self.turn = rest, threading.Semaphore(threads)
 
     def handle_error(self, *_: Any) -> None:
@@ -188,14 +188,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing of single requests."""
 
 
-def serve_rest(rest: Rest, address: str, port: int, threads: int) -> None:
-    """Answer REST requests from now on, by threads that end with the process.
+def serve_rest(rest: Rest, port: int, threads: int) -> None:
+    """Answer REST requests at the loopback address, by threads that end with the process.
 
     Parameters
     ----------
     rest : Rest
-    address : str
-        The address to bind.
     port : int
     threads : int
         The number of requests in work at the same time.
@@ -206,9 +204,9 @@ def serve_rest(rest: Rest, address: str, port: int, threads: int) -> None:
         If the port is taken.
     """
     try:
-        server = _Server(rest, address, port, threads)
+        server = _Server(rest, port, threads)
     except OSError as error:
         raise OSError(
-            f"Failed to start HTTP Server at {address}:{port} (is the port taken?): {error}"
+            f"Failed to start HTTP Server at {LOOPBACK}:{port} (is the port taken?): {error}"
         ) from None
     threading.Thread(target=server.serve_forever, daemon=True).start()

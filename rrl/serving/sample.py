@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from rrl.support.files import read_json
 
 Inputs = Mapping[str, Any]
 """One request: for each input name, an array whose first axis is the batch."""
+
+Needed = dict[str, tuple[str, tuple[int, ...]]]
+"""Type and shape of each input of a signature by its name; a size that is not known is -1."""
 
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 """The file in a version folder whose requests TensorFlow Serving replays at start-up."""
@@ -39,7 +42,7 @@ def read_sample(path: str | os.PathLike[str], signature: str = SIGNATURE) -> lis
         columns: ``{"instances": [...]}``, ``{"inputs": {...}}``, or only the mapping of inputs to
         values. Bytes are written as ``{"b64": "..."}``. The name of a single input may be left out,
         as that API allows. Any other file is a TFRecord file of `PredictionLog`, such as a model's
-        own `assets.extra/tf_serving_warmup_requests`. Each of its records is one request.
+        own `assets.extra/tf_serving_warmup_requests`. Each of its Predict records is one request.
     signature : str
         The signature that is called. Records for other signatures are left out.
 
@@ -88,7 +91,8 @@ def _read_records(path: Path, signature: str) -> list[Inputs]:
 
     path.stat()  # its own FileNotFoundError is clearer than TensorFlow's
     try:
-        requests = [log.predict_log.request for log in read_logs(path)]
+        logs = read_logs(path)
+        requests = [log.predict_log.request for log in logs if log.HasField("predict_log")]
         named = [(request.model_spec.signature_name or SIGNATURE, request) for request in requests]
         if named and not (requests := [request for name, request in named if name == signature]):
             raise DataError(
@@ -126,7 +130,8 @@ def to_array(tensor: Any) -> NDArray[Any]:
     Raises
     ------
     ValueError
-        If the shape is not possible, or promises more than the message may leave out.
+        If the shape is not possible, or promises more than the message may leave out, or a value is
+        too large for its type.
     TypeError
         If the message has a type without a NumPy equivalent.
 
@@ -157,12 +162,13 @@ def to_array(tensor: Any) -> NDArray[Any]:
             f"shape {shape} in a message of {tensor.ByteSize()} bytes; send all values if the "
             f"array has more than {FILLED_BYTES >> 20} MiB"
         )
-    return tf.make_ndarray(tensor)
+    try:
+        return tf.make_ndarray(tensor)
+    except OverflowError as error:  # such as 300 in a tensor of uint8
+        raise ValueError(str(error)) from None
 
 
-def random_inputs(
-    signature: Mapping[str, tuple[str, Sequence[int]]], rng: np.random.Generator
-) -> dict[str, NDArray[Any]]:
+def random_inputs(signature: Needed, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
     """Make random inputs that fit a signature; unknown sizes become 1.
 
     Integers of 8 and 16 bits have all values of their type, as pixels and sound do. Longer ones are
@@ -184,7 +190,7 @@ def random_inputs(
     inputs = {}
     for name, (dtype, shape) in signature.items():
         size = tuple(max(1, s) for s in shape)
-        if dtype in ("string", "object"):
+        if dtype == "string":
             raise UsageError(f"input {name!r} is a string: give a request with --sample")
         if dtype in ("uint8", "int8", "uint16", "int16"):
             ends = np.iinfo(dtype)
@@ -196,9 +202,7 @@ def random_inputs(
     return inputs
 
 
-def fit(
-    request: Inputs, signature: Mapping[str, tuple[str, tuple[int, ...]]]
-) -> dict[str, NDArray[Any]]:
+def fit(request: Inputs, signature: Needed) -> dict[str, NDArray[Any]]:
     """Return a request with the types that a signature needs.
 
     Numbers are converted. A float may be rounded to a shorter float, but not to an integer.
@@ -236,7 +240,7 @@ def fit(
 
 def _convert(given: NDArray[Any], dtype: str) -> NDArray[Any] | None:
     """Convert an array to another type; None if the kinds differ or a number would change."""
-    if dtype in ("string", "object"):
+    if dtype == "string":
         return given.astype(object) if given.dtype.kind in "SUO" else None
     if given.dtype.kind not in "biuf":
         return None

@@ -1,4 +1,4 @@
-"""What a SavedModel says of the inputs of its signatures."""
+"""What a SavedModel says: its versions, and the inputs of its signatures."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ from numpy.typing import NDArray
 
 from rrl.serving.loadgen import SIGNATURE, LastingError
 from rrl.serving.quiet import load_tensorflow
-from rrl.serving.sample import random_inputs
-from rrl.serving.servable import found_versions
+from rrl.serving.sample import Needed, random_inputs
 from rrl.support.errors import DataError
 
 FILE = "saved_model.pb"
 INTERNAL = "__"  # names of signatures that TensorFlow adds begin with it
 
-Needed = dict[str, tuple[str, tuple[int, ...]]]
-"""Type and shape of each input of a signature by its name; a size that is not known is -1."""
+
+def newest_version(base: Path) -> tuple[int, Path]:
+    """Return the number and the folder of the newest version, as TF Serving finds it: 0001 is 1.
+
+    Raises
+    ------
+    DataError
+        If there is no version.
+    """
+    versions = [(int(p.name), p) for p in base.glob("[0-9]*") if p.name.isdecimal() and p.is_dir()]
+    if not versions:
+        raise DataError(f"{base} holds no model version: it needs {base}/1/")
+    return max(versions)
 
 
 def saved_inputs(version: Path, signature: str) -> Needed:
@@ -83,5 +93,5 @@ def random_request(
     base: Path, rng: np.random.Generator, signature: str = SIGNATURE
 ) -> dict[str, NDArray[Any]]:
     """Make a request with random values for the newest version of a model."""
-    _, newest = max(found_versions(base).items())
+    _, newest = newest_version(base)
     return random_inputs(saved_inputs(newest, signature), rng)

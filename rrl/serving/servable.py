@@ -13,6 +13,7 @@ from rrl.serving.sample import WARMUP, read_logs, to_array
 from rrl.serving.settings import usable_cpus
 from rrl.tuning.defaults import SERVER_DEFAULTS
 
+LOOPBACK = "127.0.0.1"  # where the server listens
 INIT_SIGNATURE = "__saved_model_init_op"  # an operation that loading runs, not a function
 
 
@@ -34,16 +35,6 @@ def refused(message: str, kind: str = "InvalidArgument") -> Exception:
 def log(message: str) -> None:
     """Write one line of the server's log to stderr, as the original does."""
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')}: {message}", file=sys.stderr, flush=True)
-
-
-def found_versions(base: Path) -> dict[int, Path]:
-    """Return the version folders under `base` by number, as TF Serving finds them: 0001 is 1."""
-    return {int(p.name): p for p in base.glob("[0-9]*") if p.name.isdecimal() and p.is_dir()}
-
-
-def newest_version(base: Path) -> int | None:
-    """Return the largest version number under `base`; None if there is no version."""
-    return max(found_versions(base), default=None)
 
 
 def batched(
@@ -227,13 +218,13 @@ class LoadedModel:
         arrays = {}
         for name in sorted(wanted):
             proto, spec = request.inputs[name], signature.inputs[name]
-            if proto.dtype != spec.dtype:
-                expected, got = tf.as_dtype(spec.dtype).name, tf.as_dtype(proto.dtype).name
-                raise refused(f"input {name!r}: expected {expected}, got {got}")
             try:
                 array = to_array(proto)
             except (ValueError, TypeError) as error:
                 raise refused(f"tensor parsing error: {name}: {error}") from None
+            if proto.dtype != spec.dtype:
+                expected, got = tf.as_dtype(spec.dtype).name, tf.as_dtype(proto.dtype).name
+                raise refused(f"input {name!r}: expected {expected}, got {got}")
             shape = tf.TensorShape(spec.tensor_shape)
             if not shape.is_compatible_with(array.shape):
                 raise refused(f"input {name!r}: expected shape {shape}, got {array.shape}")

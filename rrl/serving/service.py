@@ -13,6 +13,8 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from rrl.serving.envoy import envoy_process
 from rrl.serving.lasting import stop, wait_until
 from rrl.serving.launcher import PREFIX, ModelServer, lasting_server
@@ -74,8 +76,25 @@ def lock_port(folder: Path, port: int) -> int:
     return lock
 
 
+def unlock_port(folder: Path, lock: int) -> None:
+    """Let another run tune the service of a folder; a folder without a service is removed."""
+    with suppress(OSError):  # somebody may have removed it
+        if os.listdir(folder) == [TUNER]:
+            shutil.rmtree(folder)
+    os.close(lock)
+
+
 def end_tuner(folder: Path, grace_s: float = 60.0) -> bool:
     """End the process that tunes the service of a folder; return whether there was one."""
+
+    def send(number: int) -> None:
+        lock = folder / TUNER
+        tuner = psutil.Process(int(lock.read_text()))
+        # Another process may have the number of an earlier tuner, but has not opened the lock.
+        with suppress(psutil.AccessDenied):  # the kernel hides the open files of some processes
+            if str(lock.resolve()) not in [file.path for file in tuner.open_files()]:
+                return
+        tuner.send_signal(number)
 
     def free() -> bool:
         try:
@@ -89,8 +108,8 @@ def end_tuner(folder: Path, grace_s: float = 60.0) -> bool:
     for number in (signal.SIGTERM, signal.SIGKILL):
         if free():
             return number is signal.SIGKILL
-        with suppress(OSError, ValueError):
-            os.kill(int((folder / TUNER).read_text()), number)
+        with suppress(OSError, ValueError, psutil.Error):
+            send(number)
         wait_until(free, grace_s)
     return True
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -75,8 +74,8 @@ def is_process_knob(name: str) -> bool:
     return name == CPUS or name.startswith((FLAG, ENV))
 
 
-def check_process_knob(name: str, value: Value | None = None) -> None:
-    """Check the name of such a setting, and its value if there is one.
+def check_process_knob(name: str, value: Value) -> None:
+    """Check the name of such a setting, and the number of CPUs.
 
     Raises
     ------
@@ -86,7 +85,7 @@ def check_process_knob(name: str, value: Value | None = None) -> None:
 
     Examples
     --------
-    >>> check_process_knob("env:2X")
+    >>> check_process_knob("env:2X", 1)
     Traceback (most recent call last):
     ...
     rrl.support.errors.UsageError: env:2X: no name of an environment variable; write it as env:NAME
@@ -99,7 +98,7 @@ def check_process_knob(name: str, value: Value | None = None) -> None:
             raise UsageError(f"{flag} cannot be set in this way: {why}")
     elif name.startswith(ENV) and not _ENV_NAME.fullmatch(name.removeprefix(ENV)):
         raise UsageError(f"{name}: no name of an environment variable; write it as env:NAME")
-    elif name == CPUS and value is not None and not _is_count(value):
+    elif name == CPUS and not _is_count(value):
         raise UsageError(f"cpus must be a whole number, 1 or more, got {value!r}")
 
 
@@ -182,18 +181,8 @@ def flags(
     parameters["num_batch_threads"] = threads
     if queue := named.get("max_enqueued_batches"):
         parameters["max_enqueued_batches"] = queue
-    return line, batching_text(parameters)
-
-
-def batching_text(parameters: Mapping[str, int]) -> str:
-    """Return the file of batching parameters.
-
-    Examples
-    --------
-    >>> read_batching(batching_text({"max_batch_size": 8}))
-    {'max_batch_size': 8}
-    """
-    return "".join(f"{name} {{ value: {value} }}\n" for name, value in parameters.items())
+    text = "".join(f"{name} {{ value: {value} }}\n" for name, value in parameters.items())
+    return line, text
 
 
 def read_batching(text: str) -> dict[str, int]:
@@ -203,6 +192,11 @@ def read_batching(text: str) -> dict[str, int]:
     ------
     ValueError
         If it has another form, a parameter that no knob sets, or a value that is too small.
+
+    Examples
+    --------
+    >>> read_batching("max_batch_size { value: 8 }  # examples")
+    {'max_batch_size': 8}
     """
     text = re.sub("#.*", "", text)
     if other := _PARAMETER.sub("", text).split():

@@ -12,76 +12,74 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.tuning.episode import Status
+from rrl.tuning.episode import Episode, Status
 from rrl.tuning.watch import Watch
 
 LOOK_S = 0.02  # how often a watch looks at the open requests
 HEAD_START_S = 0.01  # the first arrival must not be late already
 
+MAX_SLIP_FRACTION = 0.10
+"""An episode is invalid if the generator's own delay exceeds this fraction of the latency."""
 
-@dataclass(frozen=True)
-class Sample:
-    """What the generator measured for n requests, in order of arrival.
+
+def as_episode(
+    due: NDArray[np.float64],
+    latency: NDArray[np.float64],
+    status: NDArray[np.int64],
+    slip: NDArray[np.float64],
+    *,
+    details: str = "",
+    aborted: str = "",
+    others: tuple[NDArray[np.float64], NDArray[np.int64]] | None = None,
+) -> Episode:
+    """Return what was measured for n requests, in order of arrival; the configuration is left out.
+
+    The episode is invalid if the generator's own delay exceeds `MAX_SLIP_FRACTION` of the latency.
+    Requests that were cancelled when the episode was stopped have no latency, so they do not count.
 
     Parameters
     ----------
+    due : ndarray, shape (n,)
+        Arrivals in seconds from the start, as scheduled; those of other clients as they came.
     latency : ndarray, shape (n,)
-        Seconds from the scheduled arrival to the answer or to the failure.
+        Seconds from the arrival to the answer or to the failure.
     status : ndarray of int, shape (n,)
         gRPC status codes.
     slip : ndarray, shape (n,)
-        Seconds between the scheduled arrival and the time when the request left.
+        Seconds between the arrival and the time when the request left.
     details : str
-        The server's own text about the first failed request.
+        The server's own text about the first request, if that failed.
     aborted : str
         Why a watch stopped the episode; empty if it ended as planned.
-    due : ndarray, shape (n,), optional
-        The real arrivals in seconds from the start, if they differ from those that were asked for.
     others : (ndarray, ndarray), optional
         Latency in seconds and gRPC status of the requests that other clients sent meanwhile.
+
+    Examples
+    --------
+    >>> late = np.array([1e-3, 1e-3])
+    >>> one = as_episode(np.zeros(2), np.array([0.1, 1e-3]), np.array([0, 1]), late)
+    >>> one.valid, one.info["slip_share"]
+    (True, 0.01)
+    >>> failed = as_episode(late, late, np.array([14, 4]), np.zeros(2), details="queue is full")
+    >>> failed.info["failure"]
+    'UNAVAILABLE: queue is full'
     """
-
-    latency: NDArray[np.float64]
-    status: NDArray[np.int64]
-    slip: NDArray[np.float64]
-    details: str = ""
-    aborted: str = ""
-    due: NDArray[np.float64] | None = None
-    others: tuple[NDArray[np.float64], NDArray[np.int64]] | None = None
-
-    def failure(self) -> str:
-        """Return status and text of the first request if all requests failed; otherwise "".
-
-        Examples
-        --------
-        >>> Sample(np.ones(2), np.array([14, 4]), np.zeros(2), "queue is full").failure()
-        'UNAVAILABLE: queue is full'
-        """
-        if not self.status.all():
-            return ""
-        return f"{Status(self.status[0]).name}: {' '.join(self.details.split())}"
-
-    def slip_share(self) -> float:
-        """Return mean slip / mean latency, the fraction that the generator itself added.
-
-        Requests that were cancelled when the episode was stopped have no latency, so they do not
-        count. Without others the fraction is 0.
-
-        Examples
-        --------
-        >>> Sample(np.array([0.1, 1e-3]), np.array([0, 1]), np.array([1e-3, 1e-3])).slip_share()
-        0.01
-        """
-        waited = self.status != Status.CANCELLED.value
-        if not waited.any():
-            return 0.0
-        return float(self.slip[waited].mean() / self.latency[waited].mean())
+    waited = status != Status.CANCELLED.value
+    delay = slip[waited]
+    fraction = float(delay.mean() / latency[waited].mean()) if delay.any() else 0.0
+    info: dict[str, Any] = {"slip_s": slip, "slip_share": fraction}
+    if status.all():
+        info["failure"] = f"{Status(status[0]).name}: {' '.join(details.split())}"
+    if aborted:
+        info["aborted"] = aborted
+    if others is not None:
+        info["others"] = others
+    return Episode({}, due, latency, status, fraction <= MAX_SLIP_FRACTION, info)
 
 
 @contextmanager
@@ -133,11 +131,11 @@ class Volley:
         self._status = np.zeros(n, dtype=np.int64)
         self._sent, self._open = 0, dict[int, Any]()  # an ended call would keep its answer
         self._answers = threading.Semaphore(0)
-        self._details, self._first_failed = "", n
+        self._details = ""  # what the server says of the first request
         self._reason, self._asked = "", -np.inf
         self._start = time.monotonic() + HEAD_START_S
 
-    def fire(self) -> Sample:
+    def fire(self) -> Episode:
         """Send all requests, and wait for the answers; an exception cancels what is open."""
         try:
             with _on_time():
@@ -147,11 +145,12 @@ class Volley:
             self._cancel()
             raise
         if self._reason and not self._sent:  # an episode has at least one request
-            cancelled = np.array([Status.CANCELLED.value])
-            return Sample(np.zeros(1), cancelled, np.zeros(1), "", self._reason)
+            none, cancelled = np.zeros(1), np.array([Status.CANCELLED.value])
+            return as_episode(self._due[:1], none, cancelled, none, aborted=self._reason)
         k = self._sent
         due = self._due[:k]
-        return Sample(
+        return as_episode(
+            due,
             latency=self._done[:k] - self._start - due,
             status=self._status[:k],
             slip=self._left[:k] - self._start - due,
@@ -170,8 +169,8 @@ class Volley:
 
     def _finish(self, i: int, call: Any) -> None:
         self._status[i] = call.code().value[0]
-        if self._status[i] and i < self._first_failed:
-            self._first_failed, self._details = i, call.details() or ""
+        if i == 0:
+            self._details = call.details() or ""
         self._done[i] = time.monotonic()
         del self._open[i]
         self._answers.release()

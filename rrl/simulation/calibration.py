@@ -169,7 +169,7 @@ def fit_cells(
     Returns
     -------
     dict of str to float
-        The fitted parameters, for :func:`with_parameters`.
+        The fitted parameters with six digits, for :func:`with_parameters`.
 
     Raises
     ------
@@ -186,7 +186,10 @@ def fit_cells(
     from scipy.optimize import least_squares
 
     target = np.log(np.concatenate(cells["means_s"].to_list()))
-    start = [getattr(server.model if name in _MODEL else server.machine, name) for name in names]
+    own = vars(server.machine) | vars(server.model)
+    if unknown := [name for name in names if name not in own]:
+        raise ValueError(f"{unknown} are no parameters of a model or a machine")
+    start = [own[name] for name in names]
     if min(start) <= 0:
         raise ValueError(
             f"parameters to fit must start above 0: {dict(zip(names, start, strict=True))}"
@@ -212,7 +215,8 @@ def fit_cells(
         ftol=1e-3,
         xtol=1e-3,
     )
-    return parameters(found.x)
+    # Further digits are those of the solver's version, not of the cells.
+    return {name: float(f"{value:.6g}") for name, value in parameters(found.x).items()}
 
 
 def hold_out(

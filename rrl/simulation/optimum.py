@@ -1,7 +1,8 @@
-"""The exact optimum of a simulated server: all configurations serve the same requests."""
+"""All configurations of a simulated server serve the same requests, and the best one is found."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,8 @@ class Optimum:
     cost : float
         Its mean cost in seconds.
     half_width : float
-        Half the width of the 99 % interval of `cost`, in seconds.
+        Half the width of the 99 % interval of `cost`, in seconds. The smallest of many means is
+        partly small by luck, for which the interval does not allow.
     ties : ndarray of int
         Numbers of all configurations that cannot be distinguished from the best one. The true
         optimum is one of them with a confidence of 99 % (Bonferroni).
@@ -48,6 +50,19 @@ class Optimum:
     costs: Floats
 
 
+def charged(
+    server: SimulatedServer, parts: Iterable[Floats], rng: np.random.Generator
+) -> Iterator[Floats]:
+    """Yield the latencies (s) of all configurations, shape (configurations, n), for each episode.
+
+    A rejected request counts at least `FAILURE_S`.
+    """
+    for arrivals in parts:
+        latency, rejected = server.grid(arrivals, rng)
+        latency[rejected] = np.maximum(latency[rejected], FAILURE_S)
+        yield latency
+
+
 def optimum(
     server: SimulatedServer,
     rate_per_s: float,
@@ -60,8 +75,7 @@ def optimum(
 
     Each replication is an episode that all configurations serve with the same arrivals and the same
     work (common random numbers). So the differences of their costs are more precise than the costs.
-    A rejected request counts ``FAILURE_S`` seconds, as in
-    :class:`rrl.tuning.objective.MeanLatency`.
+    A rejected request counts as in :class:`rrl.tuning.objective.MeanLatency`.
 
     Parameters
     ----------
@@ -93,10 +107,9 @@ def optimum(
     if replications < 2:
         raise ValueError(f"{replications} replications: use at least 2")
     workload = Poisson(rate_per_s)
-    costs = np.empty((replications, len(server.space)))
-    for row in costs:
-        latency, rejected = server.grid(workload.arrivals(requests, rng), rng)
-        row[:] = np.where(rejected, np.maximum(latency, FAILURE_S), latency).mean(axis=1)
+    # A generator: an episode's arrivals are drawn after the work of the one before.
+    parts = (workload.arrivals(requests, rng) for _ in range(replications))
+    costs = np.array([latency.mean(axis=1) for latency in charged(server, parts, rng)])
     r, g = costs.shape
     mean = costs.mean(axis=0)
     best = int(np.argmin(mean))

@@ -10,11 +10,11 @@ The thread pools of TensorFlow are modelled as follows, while `a` batches run at
   seconds. The first term is Amdahl's law for the parallel fraction f of the operations. If
   operations are split, `sync` is the time that the batch waits for the slowest part of each
   operation.
-* A batch keeps work / T cores busy. Each further thread of the pools spins for a `spin` fraction of
-  its time. To receive and answer a request takes `front_end` core-seconds, also on these cores.
-  The sum is a demand of D cores. If D exceeds the number of cores, the speed of everything is
-  multiplied by cores / D. Each busy core also slows down the others by `contention` (caches, memory
-  bandwidth).
+* A batch keeps work / T cores busy. The others of the r + intra_op - 1 threads spin for a `spin`
+  fraction of their time. To receive and answer a request takes `front_end` core-seconds, also on
+  these cores, but on half of them at most. The sum is a demand of D cores. If D exceeds the number
+  of cores, the speed of everything is multiplied by cores / D. Each busy core also slows down the
+  others by `contention` (caches, memory bandwidth).
 * Threads that take turns on a core cost more than their share. With r running threads, everything
   slows down by a further `switching` (r / cores - 1) if r exceeds the number of cores.
 * Helpers that look for work occupy cores that the receiving and answering threads need. If the

@@ -112,7 +112,8 @@ def against_theory(requests: int = 1_000_000, *, rng: np.random.Generator) -> pd
 
     References
     ----------
-    Kleinrock, *Queueing Systems* I (1975), chapters 3 to 5; Law, *Simulation Modeling and
+    Kleinrock, *Queueing Systems* I (1975), chapters 3 to 5, and for processor sharing *Queueing
+    Systems* II (1976), chapter 4; Law, *Simulation Modeling and
     Analysis*, 5th ed. (2014), section 9.5.3 (batch means).
 
     Examples

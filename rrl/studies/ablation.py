@@ -2,27 +2,19 @@
 
 Each agent differs in one part from the reference of its family, the recommended `rrl-gp` or the
 paper's `rrl`. All meet the same arrivals. :func:`make_ablation` races them as a
-:class:`rrl.studies.sweeps.Sweep`, so it can be stopped and run again, and writes two tables: every
-run, and one row for each problem, agent and measure.
+:class:`rrl.studies.sweeps.Sweep`, so it can be stopped and run again. :func:`ablation_table`
+compares them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rrl.studies.outcomes import (
-    COMPARED,
-    Problem,
-    interval,
-    median_of,
-    runs_table,
-    write_csv,
-)
+from rrl.studies.outcomes import COMPARED, Problem, interval, median_of, runs_table
 from rrl.studies.problems import ANY_LOAD, MADE, SURFACES
 from rrl.studies.settings import Setting, cross
 from rrl.studies.sweeps import Sweep
@@ -144,13 +136,6 @@ def ablation_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
-def write_ablation(runs: pd.DataFrame, folder: Path) -> None:
-    """Write ``runs.csv``, and ``table.csv`` from the runs as they are written: in six digits."""
-    write_csv(runs, folder / "runs.csv", "%.6g")
-    table = ablation_table(pd.read_csv(folder / "runs.csv"), np.random.default_rng(0))
-    write_csv(table, folder / "table.csv", "%.6g")
-
-
-def make_ablation(folder: Path, sweep: Sweep) -> None:
-    """Race the missing settings, and write ``runs.csv`` and ``table.csv``."""
-    write_ablation(ablation_runs(sweep.of(ablation_settings())), folder)
+def make_ablation(sweep: Sweep) -> dict[str, pd.DataFrame]:
+    """Race the missing settings, and return the rows of the only file of the table."""
+    return {"runs": ablation_runs(sweep.of(ablation_settings()))}

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import requests_of_half
+from rrl.simulation.optimum import charged
 from rrl.simulation.simulator import SimulatedServer
 from rrl.studies.outcomes import Problem, Results, interval, name_of
-from rrl.studies.scenario import Scenario, charged
+from rrl.studies.scenario import Scenario
 from rrl.tuning.constrained import most_cpus
 from rrl.tuning.defaults import heuristic_candidates
 from rrl.tuning.presets import CPUS

@@ -17,13 +17,14 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import map_coordinates
 
-from rrl.core.agent import Agent, MakeAgent
+from rrl.core.agent import MakeAgent
 from rrl.core.knob import Knob
 from rrl.core.region import FixedRadius, RegionSize
 from rrl.core.rrl import RRL, adaptive
 from rrl.core.space import ConfigSpace
 from rrl.studies.days import Arrays
-from rrl.studies.problems import PathLike, SurfaceServer, open_scenario, surface
+from rrl.studies.problems import PathLike, open_scenario, surface
+from rrl.studies.race import surface_episodes
 from rrl.studies.scenario import Scenario
 
 RACED = ("wide", "pool", "wide, 4 times as fine")
@@ -32,7 +33,6 @@ HORIZONS, RADII, SEEDS = (100, 300, 1000, 3000), (0.0, 1.0, 2.0, 4.0), 30
 ADAPTIVE = "adaptive"
 FINER = 4  # steps of the finer grid for one of the coarse grid
 DIGITS = 9  # of the numbers in the files
-LOAD_NOISE = 0.1  # of the load estimates: 100 Poisson arrivals give this much
 
 
 class RadiusRace(NamedTuple):
@@ -73,26 +73,6 @@ def learning_surface(name: str, data: PathLike = "data") -> Scenario:
     fine = np.exp(map_coordinates(logs, at, order=1))
     space = ConfigSpace([Knob(f"knob{i}", tuple(axis.tolist())) for i, axis in enumerate(axes)])
     return surface(name, space, fine)
-
-
-def surface_episodes(
-    scenario: Scenario, agent: Agent, seed: int, episodes: int
-) -> Iterator[tuple[int, float]]:
-    """Let an agent learn on a surface; yield the configuration that served, and the load (1/s).
-
-    Agents with the same seed meet the same noise and the same load estimates.
-    """
-    server = scenario.server
-    assert isinstance(server, SurfaceServer)
-    normal = np.random.default_rng([seed, 1]).standard_normal((2, episodes))
-    noise = np.maximum(1 + server.noise * normal[0], 0.1).tolist()
-    loads = (scenario.workload.rate * np.exp(LOAD_NOISE * normal[1])).tolist()
-    costs, space = scenario.cost.tolist(), scenario.space
-    for factor, load in zip(noise, loads, strict=True):
-        configuration = agent.ask(load)
-        index = space.index(configuration)
-        agent.tell(configuration, costs[index] * factor)
-        yield index, load
 
 
 def race_radii(

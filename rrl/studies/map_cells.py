@@ -42,9 +42,8 @@ from rrl.core.exploration import Boltzmann
 from rrl.core.region import FixedRadius
 from rrl.core.space import ConfigSpace
 from rrl.rivals.agents import maker
-from rrl.studies.horizons import surface_episodes
 from rrl.studies.problems import surface
-from rrl.studies.race import stays_from
+from rrl.studies.race import stays_from, surface_episodes
 from rrl.studies.roughness import Ints, one_step_pairs, roughness
 from rrl.tuning.presets import paper_cpu
 

@@ -1,21 +1,25 @@
 """Races between agents: the same problems, the same arrivals, many seeds, honest measures.
 
-:func:`race` runs an agent on a scenario from many seeds. :func:`score` measures how soon the agent
+:func:`race` runs an agent on a scenario from many seeds. On a surface, :func:`surface_episodes`
+runs an agent without requests, which is faster. :func:`score` measures how soon the agent
 recommends a good configuration, whether it keeps to good ones, and what the learning costs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.agent import MakeAgent
+from rrl.core.agent import Agent, MakeAgent
+from rrl.studies.problems import SurfaceServer
 from rrl.studies.scenario import Scenario
 from rrl.tuning.loop import tune
 from rrl.tuning.objective import Objective
+
+LOAD_NOISE = 0.1  # of the load estimates on a surface: 100 Poisson arrivals give this much
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +82,26 @@ def race(
         recommended[row] = [space.index(c) for c in run.recommended]
         costs[row] = run.costs
     return Race(chosen, recommended, costs)
+
+
+def surface_episodes(
+    scenario: Scenario, agent: Agent, seed: int, episodes: int
+) -> Iterator[tuple[int, float]]:
+    """Let an agent learn on a surface; yield the configuration that served, and the load (1/s).
+
+    Agents with the same seed meet the same noise and the same load estimates.
+    """
+    server = scenario.server
+    assert isinstance(server, SurfaceServer)
+    normal = np.random.default_rng([seed, 1]).standard_normal((2, episodes))
+    noise = np.maximum(1 + server.noise * normal[0], 0.1).tolist()
+    loads = (scenario.workload.rate * np.exp(LOAD_NOISE * normal[1])).tolist()
+    costs, space = scenario.cost.tolist(), scenario.space
+    for factor, load in zip(noise, loads, strict=True):
+        configuration = agent.ask(load)
+        index = space.index(configuration)
+        agent.tell(configuration, costs[index] * factor)
+        yield index, load
 
 
 def counts_episodes(measure: str) -> bool:

@@ -1,12 +1,12 @@
 """The map "when does a region pay?": its runs, its places, and the tables that they make.
 
 :func:`make_map` tunes each agent in each cell of the map, judges the tuned agents on other
-surfaces, places every simulated and recorded grid on the map, and writes the table ``region-map``.
+surfaces, and places every simulated and recorded grid on the map: the table ``region-map``.
 Stopped, it goes on where it was: the pieces stay under ``build/results``.
 
-`data/README.md` has the rules, which were fixed before the map was computed, and the columns of the
-files. :mod:`rrl.studies.map_cells` has the surfaces, the settings and the measures, and
-:mod:`rrl.studies.map_factors` what follows from the runs.
+`data/results/README.md` has the rules, which were fixed before the map was computed, and the
+columns of the files. :mod:`rrl.studies.map_cells` has the surfaces, the settings and the measures,
+and :mod:`rrl.studies.map_factors` what follows from the runs.
 
 At a place, `rrl` and Q-learning run with the settings of the nearest cell, for the middle
 tolerance. Agents replay one half of a recording and are judged by the other; both ways are run.
@@ -48,7 +48,6 @@ from rrl.studies.map_factors import (
     nearest_cell,
     typical,
 )
-from rrl.studies.outcomes import write_csv
 from rrl.studies.problems import half_of
 from rrl.studies.roughness import axes
 from rrl.studies.scenario import Scenario
@@ -120,8 +119,6 @@ def race_places(
 
     For `at`, see :func:`measure_places`; for `tuning`, :mod:`rrl.studies.region_map`.
     """
-    if stage.seeds.step != 1:  # a setting has a first seed and a number of seeds
-        raise ValueError(f"the seeds of a stage must follow each other, got {stage.seeds}")
     chosen = chosen_settings(tuning).set_index([*CELL, "agent", "column"])["setting"]
     tuned = set(chosen.index.droplevel(["agent", "column"]))
     cells = {row.place: nearest_cell(row.roughness, row.noise, tuned) for row in at.itertuples()}
@@ -129,8 +126,8 @@ def race_places(
     for (testbed, load), where in problems.items():
         place, half = place_name(testbed, load), half_of(testbed)[1]
         for agent, column in product(("rrl", RIVAL), MIDDLE):
-            setting, first = chosen[(*cells[place], agent, column)], stage.seeds[0]
-            what = Setting(testbed, load, agent, len(stage.seeds), stage.episodes, first_seed=first)
+            setting, first = chosen[(*cells[place], agent, column)], stage.first_seed
+            what = Setting(testbed, load, agent, stage.runs, stage.episodes, first_seed=first)
             about = "place", what, setting, run_key(what, sweep.data), label("judge map")
             tasks.append(Task(about, run_place, (what, setting, sweep.data)))
             raced.append(((place, half, agent, column, setting), over_reference(where)))
@@ -159,15 +156,21 @@ FILES = ("tuning", "runs", "places", "place_runs")
 
 
 class Stage(NamedTuple):
-    """The runs of each setting in each cell: on which kinds of surface, from which seeds, how long.
+    """The runs of each setting in each cell: on which kinds of surface, how many, and how long.
 
-    There is one surface of each kind, drawn from the first of the seeds. The seeds follow each
-    other: the step of the range is 1.
+    There is one surface of each kind, drawn from the first seed. The runs on it have this seed and
+    those that follow.
     """
 
     kinds: tuple[str, ...]
-    seeds: range
+    first_seed: int
+    runs: int
     episodes: int
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of the runs on a surface."""
+        return range(self.first_seed, self.first_seed + self.runs)
 
 
 Tried = tuple[float, float, str, str]
@@ -196,8 +199,8 @@ def whole_plan(data: str | os.PathLike[str] = "data") -> Plan:
     ]
     return Plan(
         tried,
-        Stage(TUNING_KINDS, range(71_000, 71_004), 1000),
-        Stage(JUDGING_KINDS, range(91_000, 91_006), JUDGING_EPISODES),
+        Stage(TUNING_KINDS, 71_000, 4, 1000),
+        Stage(JUDGING_KINDS, 91_000, 6, JUDGING_EPISODES),
         all_places(data),
     )
 
@@ -230,9 +233,9 @@ def judge_cells(plan: Plan, sweep: Sweep, tuning: pd.DataFrame) -> pd.DataFrame:
 
 def _runs_of(wanted: Sequence[Tried], stage: Stage, sweep: Sweep) -> dict[Tried, np.ndarray]:
     """Return arrivals and excess, shape (2, kinds, seeds, 6); the runs on a surface are a piece."""
-    seeds, tasks = tuple(stage.seeds), []
+    tasks = []
     for tried, kind in product(wanted, stage.kinds):
-        arguments = *tried, kind, seeds[0], seeds, stage.episodes
+        arguments = *tried, kind, stage.first_seed, tuple(stage.seeds), stage.episodes
         versions = key_of((f"agent {tried[2]}", "judge map"), (), sweep.data)
         tasks.append(Task(("map", arguments, versions), run_cell, arguments))
     measures = np.array([one["measures"] for one in sweep.compute(tasks)])
@@ -240,18 +243,12 @@ def _runs_of(wanted: Sequence[Tried], stage: Stage, sweep: Sweep) -> dict[Tried,
     return dict(zip(wanted, np.moveaxis(of_keys, 3, 1), strict=True))
 
 
-def read_map(folder: Path | str) -> dict[str, pd.DataFrame]:
-    """Read the tables of a map by the names of their files."""
-    return {name: pd.read_csv(Path(folder) / f"{name}.csv") for name in FILES}
-
-
-def make_map(folder: Path, sweep: Sweep, plan: Plan | None = None) -> None:
-    """Make the runs of a plan that are missing, by default the whole one, and write its tables."""
+def make_map(sweep: Sweep, plan: Plan | None = None) -> dict[str, pd.DataFrame]:
+    """Make the runs of a plan that are missing, by default the whole one; return the `FILES`."""
     plan = plan or whole_plan(sweep.data)
     tuning = tune_cells(plan, sweep)
     runs = judge_cells(plan, sweep, tuning)
     problems = place_problems(plan.places, sweep)
     at = measure_places(plan.places, problems)
     raced = race_places(problems, at, tuning, plan.judging, sweep)
-    for name, table in zip(FILES, (tuning, runs, at, raced), strict=True):
-        write_csv(table, folder / f"{name}.csv")
+    return dict(zip(FILES, (tuning, runs, at, raced), strict=True))

@@ -5,16 +5,17 @@
 - ``check`` says what is stored, and fails if a result is of other versions than the present ones.
   It names the figures that rest on it, and the command that renews it.
 - ``renew`` makes the tables of other versions anew, and computes the results of other versions that
-  notebooks read. The notebooks then store these results (``make results``). It can be stopped, and
-  the same command goes on. It removes all that is of other versions at the end.
+  notebooks read. The notebooks then store these results, and ``remove`` removes what is still of
+  other versions (``make results``). All can be stopped, and the same command goes on: until a
+  result is stored, the old one stays, and ``check`` fails.
 - ``versions`` gives the behaviours that have changed their next versions (``make versions``).
 - ``verify`` checks, computes a sample of the stored runs again, and compares all numbers, but for
-  rounding. Each commit has another sample. With ``--all`` it computes every run. It goes on from
-  what it has computed with the same code, and reads no piece of another command.
+  rounding. Each commit has another sample. With ``--all`` it computes every run and every table. It
+  goes on from what it has computed with the same code, and reads no piece of another command.
 
 Besides runs and truths, the store has tables of runs that are no single races. A table depends on
-versions of agents, problems and the judge, too, and has a line in the index. :func:`table_file`
-returns the path of a file of a table if the table is of the present versions.
+versions of agents, problems and the judge, too, and has a line in the index. :func:`read_table`
+reads a file of a table if the table is of the present versions.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from rrl.studies.ablation import FAMILIES, make_ablation
-from rrl.studies.ablation import PROBLEMS as ABLATION_PROBLEMS
+from rrl.studies.ablation import ablation_settings, make_ablation
 from rrl.studies.behaviour import accept, changed, code
 from rrl.studies.days import Arrays
 from rrl.studies.horizons import HORIZONS, RACED, RADII, SEEDS, RadiusRace, race_seed
+from rrl.studies.map_cells import agent_settings
 from rrl.studies.outcomes import write_csv
 from rrl.studies.region_map import RECORDED, SIMULATED, make_map
 from rrl.studies.settings import TruthOf
@@ -56,6 +57,7 @@ from rrl.support.files import read_json
 
 SAMPLE = 60  # results that are computed again, of one seed each
 ROUNDING = 1e-12  # two costs may differ by this fraction; 1e-15 was seen between processors
+TABLE_ROUNDING = 1e-5  # the same for a table: the last of its six digits may be rounded either way
 MANIFEST = Path("figures") / "manifest.json"
 
 
@@ -65,7 +67,7 @@ JUDGE = ("judge loop", "judge truth", "judge measures")
 
 
 class Table(NamedTuple):
-    """What a table depends on, and the function that makes its files.
+    """What a table depends on, and the function that makes it.
 
     Parameters
     ----------
@@ -73,25 +75,37 @@ class Table(NamedTuple):
         Agents and parts of the judge, such as ``"agent rrl"``.
     testbeds : tuple of str
     make : callable
-        It takes the folder of the table and a sweep, which has the folder of the data.
+        It takes a sweep, which has the folder of the data, and returns the rows of each file by the
+        name of the file.
+    digits : str, optional
+        The format of the numbers in the files. By default, they have the digits that tell them
+        apart.
     """
 
     behaviours: Key
     testbeds: tuple[str, ...]
-    make: Callable[[Path, Sweep], None]
+    make: Callable[[Sweep], dict[str, pd.DataFrame]]
+    digits: str | None = None
 
     def key(self, data: str | os.PathLike[str]) -> Key:
         """Return what the table depends on, as the key of a result does."""
         return key_of(self.behaviours, self.testbeds, str(data))
 
+    def write(self, folder: Path, sweep: Sweep) -> None:
+        """Make the files of the table; pieces that the sweep has are not run again."""
+        for file, rows in self.make(sweep).items():
+            write_csv(rows, folder / f"{file}.csv", self.digits)
+
 
 def tables() -> dict[str, Table]:
     """Return all tables by name."""
-    varied = dict.fromkeys(f"agent {name}" for family in FAMILIES.values() for name in family)
-    mapped = ("rrl", "rrl-adaptive", "q-learning", "deep-q-network")
+    ablation = ablation_settings()
     return {
         "ablation": Table(
-            (*varied, *JUDGE), tuple(testbed for testbed, _ in ABLATION_PROBLEMS), make_ablation
+            (*dict.fromkeys(f"agent {one.agent}" for one in ablation), *JUDGE),
+            tuple(dict.fromkeys(one.testbed for one in ablation)),
+            make_ablation,
+            "%.6g",
         ),
         "horizons": Table(
             ("agent rrl", "agent rrl-adaptive", "judge horizons"),
@@ -99,34 +113,35 @@ def tables() -> dict[str, Table]:
             make_horizons,
         ),
         "region-map": Table(
-            (*(f"agent {name}" for name in mapped), *JUDGE, "judge map"),
+            (*(f"agent {name}" for name in agent_settings()), *JUDGE, "judge map"),
             (*SIMULATED, *RECORDED),
             make_map,
         ),
     }
 
 
-def make_horizons(folder: Path, sweep: Sweep) -> None:
-    """Race what is missing of the radii (:mod:`rrl.studies.horizons`), and write the files."""
+def make_horizons(sweep: Sweep) -> dict[str, pd.DataFrame]:
+    """Race what is missing of the radii, and return all rows (:mod:`rrl.studies.horizons`)."""
     key, tasks = tables()["horizons"].key(sweep.data), []
     for name, seed in product(RACED, range(SEEDS)):
         what = name, seed, HORIZONS, RADII
         tasks.append(Task(("horizons", *what, key), race_seed, (*what, sweep.data)))
     found = sweep.compute(tasks)
-    for table in RadiusRace._fields:
-        parts = [pd.DataFrame(arrays[table]) for arrays in found]
-        write_csv(pd.concat(parts), folder / f"{table}.csv")
+    return {
+        file: pd.concat([pd.DataFrame(arrays[file]) for arrays in found])
+        for file in RadiusRace._fields
+    }
 
 
-def table_file(name: str, file: str, data: str | os.PathLike[str] = "data") -> Path:
-    """Return the path of a file of a table that is of the present versions.
+def read_table(name: str, file: str, data: str | os.PathLike[str] = "data") -> pd.DataFrame:
+    """Read a file of a table that is of the present versions.
 
     Parameters
     ----------
     name : str
         A key of :func:`tables`.
     file : str
-        The file in the folder of the table.
+        The name of the file in the folder of the table, without its ending.
     data : path, optional
 
     Raises
@@ -136,25 +151,25 @@ def table_file(name: str, file: str, data: str | os.PathLike[str] = "data") -> P
 
     Examples
     --------
-    >>> table_file("horizons", "runs.csv").name
-    'runs.csv'
+    >>> list(read_table("horizons", "runs"))
+    ['surface', 'agent', 'seed', 'horizon', 'cost']
     """
     store, entry = Store(Path(data) / "results"), TABLES + name
-    path = store.path(entry) / file
+    path = store.path(entry) / f"{file}.csv"
     if new := store.changes(entry, tables()[name].key(data)):
         why = ", ".join(new)
         raise DataError(f"{path}: not of the present versions ({why}); `make results` renews it")
     if not path.exists():
         remedy = "remove its folder, then `make results` makes the table anew"
         raise DataError(f"{path}: not stored; {remedy}")
-    return path
+    return pd.read_csv(path)
 
 
 def renew_table(name: str, sweep: Sweep) -> None:
-    """Make a table anew, and enter it in the index; pieces that a sweep has are not run again."""
+    """Make a table anew, and enter it in the index."""
     table = tables()[name]
     key = table.key(sweep.data)
-    table.make(sweep.store.path(TABLES + name), sweep)
+    table.write(sweep.store.path(TABLES + name), sweep)
     sweep.store.enter({TABLES + name: (("table", name), key)})
 
 
@@ -232,7 +247,7 @@ def check(sweep: Sweep) -> str:
 
 
 def renew(sweep: Sweep) -> str:
-    """Renew the tables, compute what else notebooks read, and remove what is old; return one line.
+    """Renew the tables, and compute what else notebooks read; return one line.
 
     The notebooks store these results, because they know which arrays they read.
 
@@ -241,8 +256,7 @@ def renew(sweep: Sweep) -> str:
     UsageError
         If a behaviour has changed and has no version.
     """
-    if missing := sorted(changed()):
-        raise UsageError(f"{', '.join(missing)}: no versions yet; `make versions` gives them some")
+    _need_versions()
     keys, late, read = keys_now(sweep), outdated(sweep), read_by()
     wanted = [
         what
@@ -254,9 +268,27 @@ def renew(sweep: Sweep) -> str:
     for name in made:
         print(f"table {name}", flush=True)
         renew_table(name, sweep)
-    old = [name for name in outdated(sweep) if name in sweep.store]
+    return f"{len(wanted)} results computed, {len(made)} tables renewed"
+
+
+def remove(sweep: Sweep) -> str:
+    """Remove the results of other versions, which no notebook has stored anew; return one line.
+
+    Raises
+    ------
+    UsageError
+        If a behaviour has changed and has no version.
+    """
+    _need_versions()
+    old = [name for name in outdated(sweep) if name in sweep.store.index]
     sweep.store.forget(old)
-    return f"{len(wanted)} results computed, {len(made)} tables renewed, {len(old)} removed"
+    return f"{len(old)} results of other versions removed"
+
+
+def _need_versions() -> None:
+    """Refuse a behaviour that has changed and has no version."""
+    if missing := sorted(changed()):
+        raise UsageError(f"{', '.join(missing)}: no versions yet; `make versions` gives them some")
 
 
 def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[tuple[str, Run]]:
@@ -284,12 +316,12 @@ def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[tuple[str, Run
 
 
 def verify(sweep: Sweep, count: int | None = SAMPLE) -> str:
-    """Compute a sample of the stored results again, or all; return one line: they are the same.
+    """Compute a sample of the stored results again, or all with the tables; return one line.
 
     Raises
     ------
     UnstableError
-        If one differs. The message names its file and its seed.
+        If one differs. The message names its file, and its seed if it is no table.
     DataError
         If a file is damaged.
     """
@@ -299,8 +331,13 @@ def verify(sweep: Sweep, count: int | None = SAMPLE) -> str:
     computed = again.computed(what for _, what in chosen)
     for name, what in chosen:
         _compare(sweep.store, name, what, computed[what])
+    every = tables() if count is None else {}
+    for name, table in every.items():
+        table.write(build / TABLES / name, again)
+        _compare_table(sweep, name, build / TABLES / name)
     share = f"{len({name for name, _ in chosen})} of {len(sweep.store.runs)}"
-    return f"computed again: {share} stored results, and the same came out"
+    also = f" and {len(every)} tables" if every else ""
+    return f"computed again: {share} stored results{also}, and the same came out"
 
 
 def _commit() -> str:
@@ -333,18 +370,33 @@ def _same(stored: Arrays, computed: Arrays, name: str) -> bool:
     return np.allclose(stored[name], computed[name], rtol=ROUNDING, atol=0, equal_nan=True)
 
 
+def _compare_table(sweep: Sweep, name: str, computed: Path) -> None:
+    for file in sorted(computed.glob("*.csv")):
+        stored = read_table(name, file.stem, sweep.data)
+        try:
+            pd.testing.assert_frame_equal(stored, pd.read_csv(file), rtol=TABLE_ROUNDING)
+        except AssertionError:
+            raise UnstableError(
+                f"{sweep.store.path(TABLES + name) / file.name}: differs from what the same "
+                "versions give here; use the locked packages (`make env`), or remove its folder "
+                "and run `make results`"
+            ) from None
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Check, renew or verify the stored results; print what was found."""
+    """Check, renew, remove or verify the stored results; print what was found."""
     parser = Parser(prog="python -m rrl.studies.results", description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["check", "renew", "versions", "verify"])
-    parser.add_argument("--all", action="store_true", help="verify every stored result (hours)")
+    parser.add_argument("what", choices=["check", "renew", "remove", "versions", "verify"])
+    parser.add_argument("--all", action="store_true", help="verify all results and tables (hours)")
     options = parser.parse_args(argv)
     sweep = Sweep(())
     if options.what == "versions":
         print(*accept(), sep="\n")
     elif options.what == "renew":
         print(renew(sweep))
+    elif options.what == "remove":
+        print(remove(sweep))
     elif not sweep.store.index:
         print("no results are stored: all are computed, which takes longer")
     else:

@@ -11,7 +11,6 @@ p99 of the best configuration. It does not say which configuration that is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -21,10 +20,10 @@ from numpy.typing import NDArray
 from rrl.core.space import ConfigSpace
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import TOLERANCE, judge_half, late_fraction, replay_best
+from rrl.simulation.optimum import charged
 from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
-from rrl.tuning.objective import FAILURE_S
 from rrl.workloads.workload import Poisson, Workload
 from rrl.workloads.workload import episodes as cut
 
@@ -35,7 +34,7 @@ SLO_FACTOR = 2.0
 """The latency objective of a scenario, in units of the optimum's mean latency."""
 
 SLO_FACTORS = (1.5, 2.0, 3.0, 5.0, 10.0)
-"""The latency objectives of a sweep over the objective, in the same units."""
+"""The latency objectives of a stored truth, in the same units; `SLO_FACTOR` is the one in use."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +91,9 @@ class Scenario:
 
     def knowing(self, truth: Truth) -> Scenario:
         """Return the same scenario with its truth."""
+        late = truth.late[SLO_FACTORS.index(SLO_FACTOR)]
         return replace(
-            self,
-            cost=truth.cost,
-            violations=truth.violations,
-            good=truth.good,
-            possible=truth.possible,
+            self, cost=truth.cost, violations=late, good=truth.good, possible=truth.possible
         )
 
     @property
@@ -143,11 +139,6 @@ class Truth(NamedTuple):
     good: Flags
     possible: Flags
 
-    @property
-    def violations(self) -> Costs:
-        """The row of `late` for `SLO_FACTOR`."""
-        return self.late[SLO_FACTORS.index(SLO_FACTOR)]
-
 
 def near_best(cost: Costs) -> Flags:
     """Return which configurations are within 5 % of the optimum, by costs without an error."""
@@ -192,19 +183,6 @@ def find_truth(
             row += (latency > factor * cost.min()).mean(axis=1) / len(parts)
     within = near_best(cost)
     return Truth(cost, late, within, within)
-
-
-def charged(
-    server: SimulatedServer, parts: Sequence[Costs], rng: np.random.Generator
-) -> Iterator[Costs]:
-    """Yield the latencies (s) of all configurations, shape (configurations, n), for each episode.
-
-    A rejected request counts at least `FAILURE_S`.
-    """
-    for arrivals in parts:
-        latency, rejected = server.grid(arrivals, rng)
-        latency[rejected] = np.maximum(latency[rejected], FAILURE_S)
-        yield latency
 
 
 def _recorded_truth(problem: Scenario, server: RecordedServer, horizon: int) -> Truth:

@@ -150,9 +150,6 @@ class Store:
         except (AttributeError, TypeError, ValueError) as error:
             raise DataError(f"{path}: not an index of results ({error}); restore it") from None
 
-    def __contains__(self, name: str) -> bool:
-        return name in self.index
-
     @property
     def runs(self) -> dict[str, Run]:
         """What was run, by name, without the tables."""

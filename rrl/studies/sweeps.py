@@ -185,7 +185,7 @@ class Sweep:
         keys = {what: run_key(what, self.data) for what in wanted}
         found = {w: kept for w, key in keys.items() if (kept := self._stored(w, key)) is not None}
         missing = [what for what in keys if what not in found]
-        if outdated := sum(run_name(what) in self.store for what in missing):
+        if outdated := sum(run_name(what) in self.store.index for what in missing):
             print(
                 f"{outdated} of {len(keys)} results are stored for other versions, for fewer seeds "
                 "or without costs: computed anew"

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -132,8 +131,8 @@ class Episode:
             array = np.array(getattr(self, name), dtype=dtype).reshape(-1)
             array.flags.writeable = False
             set_(self, name, array)
-        set_(self, "configuration", MappingProxyType(dict(self.configuration)))
-        set_(self, "info", MappingProxyType(dict(self.info)))
+        set_(self, "configuration", dict(self.configuration))
+        set_(self, "info", dict(self.info))
         check_arrivals(self.arrivals)
         if not len(self.arrivals) == len(self.latency) == len(self.status):
             raise ValueError(
@@ -142,11 +141,6 @@ class Episode:
             )
         if not np.all(self.latency >= 0):
             raise ValueError("latencies must be numbers of seconds, at least 0 (NaN is not one)")
-
-    def __reduce__(self) -> tuple[type[Episode], tuple[Any, ...]]:
-        # Read-only mappings can neither be copied nor sent to another process.
-        arrays = self.arrivals, self.latency, self.status
-        return type(self), (dict(self.configuration), *arrays, self.valid, dict(self.info))
 
     def __len__(self) -> int:
         return len(self.arrivals)
@@ -242,8 +236,7 @@ def measure_valid(
 
     The bad requests of invalid episodes use up the watch's allowance, too. If a server fails after
     them, its error counts them as lost. If nothing of the allowance is left, the last invalid
-    episode is returned, as one that the watch has stopped. The seconds of their switches are in the
-    ``switch_s`` of the returned one.
+    episode is returned, as one that the watch has stopped.
 
     Raises
     ------
@@ -260,8 +253,7 @@ def measure_valid(
             bad = sum(bad_requests(one, watch.late_s)[1] for one in invalid)
             if bad >= watch.allowance:
                 last = invalid.pop()
-                last = replace(last, info={**last.info, "aborted": "budget"})
-                return _with_switches(last, invalid), invalid
+                return replace(last, info={**last.info, "aborted": "budget"}), invalid
             own = replace(watch, allowance=watch.allowance - bad)
             try:
                 episode = server.measure(configuration, arrivals, rng, watch=own)
@@ -269,20 +261,12 @@ def measure_valid(
                 error.lost += bad
                 raise
         if episode.valid:
-            return _with_switches(episode, invalid), invalid
+            return episode, invalid
         invalid.append(episode)  # its requests were late before they left
     raise GeneratorError(
         f"{MAX_INVALID} invalid episodes in a row: the load generator itself was late; "
         "free the machine, or lower the rate"
     )
-
-
-def _with_switches(episode: Episode, invalid: list[Episode]) -> Episode:
-    """Return an episode whose switch took as long as those of the invalid ones and its own."""
-    if not invalid or "switch_s" not in episode.info:
-        return episode
-    seconds = sum(float(one.info.get("switch_s", 0.0)) for one in (*invalid, episode))
-    return replace(episode, info={**episode.info, "switch_s": seconds})
 
 
 def bad_requests(episode: Episode, late_s: float | None) -> tuple[int, int]:

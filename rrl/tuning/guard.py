@@ -18,14 +18,13 @@ measures: those of an episode that an interrupt or an error ended are unknown to
 continues. Nobody plans the requests of other clients, so a burst of them may go beyond the budget
 before the watch looks again.
 
-:func:`guarded_steps` is the loop under a guard: the agent chooses, and the guard admits, measures
-and returns to the default. `rrl tune` and the runs on live servers use it. The loop without a guard
+:func:`guarded_step` is one episode under a guard: the agent chooses, and the guard admits, measures
+and returns to the default. `rrl tune` and `rrl replay` use it. The loop without a guard
 is in :mod:`rrl.tuning.loop`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -68,8 +67,8 @@ class Part:
     whole : bool
         False if it only served the rest of an episode, after a bad trial.
     charge : float, optional
-        The cost that the agent is told whenever it asks for this configuration again. None if it
-        may be served again.
+        The configuration is shunned, and this is the cost that the agent is told whenever it asks
+        for it again. None if it may be served again.
     """
 
     configuration: Configuration
@@ -112,9 +111,6 @@ class Guard:
         Everything that was served so far.
     serves : configuration
         What serves now.
-    shunned : dict
-        Configurations that crashed or were stopped, by number, with the cost that the agent is told
-        whenever it asks for one of them again.
 
     Raises
     ------
@@ -127,12 +123,12 @@ class Guard:
     >>> guard = Guard(ConfigSpace([Knob("threads", (1, 2))]), {"threads": 2}, budget=10, late_s=0.1)
     >>> guard.admits({"threads": 1})  # the default serves first
     False
-    >>> guard.note(Part({"threads": 2}, requests=100, bad=1))
+    >>> guard.parts.append(Part({"threads": 2}, requests=100, bad=1))
     >>> guard.admits({"threads": 1})
     True
-    >>> guard.note(Part({"threads": 1}, requests=40, bad=8, ended="aborted", charge=0.5))
-    >>> guard.admits({"threads": 1}), guard.shunned
-    (False, {0: 0.5})
+    >>> guard.parts.append(Part({"threads": 1}, requests=40, bad=8, ended="aborted", charge=0.5))
+    >>> guard.admits({"threads": 1}), guard.charge({"threads": 1})
+    (False, 0.5)
     """
 
     space: ConfigSpace
@@ -140,7 +136,6 @@ class Guard:
     budget: int
     late_s: float | None = None
     parts: list[Part] = field(default_factory=list)
-    shunned: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.default = dict(self.default)
@@ -183,7 +178,9 @@ class Guard:
 
     def charge(self, configuration: Configuration) -> float | None:
         """Return the cost that the agent is told instead of a trial; None if it may be tried."""
-        return self.shunned.get(self.space.index(configuration))
+        charged = (part for part in self.parts if part.charge is not None)
+        own = (part.charge for part in charged if part.configuration == dict(configuration))
+        return next(own, None)
 
     def watch(self, configuration: Configuration) -> Watch | None:
         """Return the rule that stops an episode; None for the default: nothing else is safer."""
@@ -258,14 +255,8 @@ class Guard:
         shuns = ended == "crashed" or why == "worse"
         charge = cost if shuns else None
         part = Part(dict(configuration), requests, bad, ended, why, whole, charge)
-        self.note(part)
-        return Trial(part, episode, cost)
-
-    def note(self, part: Part) -> None:
-        """Take in what a configuration did; a charge shuns it from now on."""
         self.parts.append(part)
-        if part.charge is not None:
-            self.shunned[self.space.index(part.configuration)] = part.charge
+        return Trial(part, episode, cost)
 
     def set_limit(self, p99_s: float) -> None:
         """Take in the 99th percentile (s) of an episode of the default, unless a limit is known."""
@@ -275,11 +266,9 @@ class Guard:
                 self.late_s = LATE * float(np.median(self._usual_p99s))
 
     def summary(self) -> dict[str, Any]:
-        """Return the limits, and the numbers of requests so far, of bad ones and of bad trials."""
-        trials = self._served(default=False)
+        """Return the limits, and the numbers of requests so far and of bad ones."""
         default_requests, default_bad = _counted(self._served(default=True))
-        requests, bad = _counted(trials)
-        ended = [part.ended for part in trials]
+        requests, bad = _counted(self._served(default=False))
         return {
             "late_s": self.late_s,
             "budget": self.budget,
@@ -287,8 +276,6 @@ class Guard:
             "default_bad": default_bad,
             "trial_requests": requests,
             "trial_bad": bad,
-            "aborted": ended.count("aborted"),
-            "crashed": ended.count("crashed"),
         }
 
 
@@ -297,7 +284,7 @@ def _counted(parts: list[Part]) -> tuple[int, int]:
     return sum(part.requests for part in parts), sum(part.bad for part in parts)
 
 
-# --- the loop -------------------------------------------------------------------------------------
+# --- one episode ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,24 +300,25 @@ class GuardedStep(Step):
     asked : configuration, optional
         The agent's last choice. It differs from `configuration` if the guard did not admit it, and
         is None if all choices were refused.
-    parts : list of Part
-        Everything that was served, in order.
+    part : Part
+        What the configuration did.
     """
 
     asked: Configuration | None
-    parts: list[Part]
+    part: Part
 
 
-def guarded_steps(
+def guarded_step(
     server: Server,
     agent: Agent,
+    number: int,
     load: float,
-    parts: Iterable[Times],
+    arrivals: Times,
     rng: np.random.Generator,
     objective: Objective,
     guard: Guard,
-) -> Iterator[GuardedStep]:
-    """Let `agent` learn under a guard; yield each episode after the agent is told its cost.
+) -> GuardedStep:
+    """Let `agent` learn from an episode under a guard.
 
     If a trial crashes or is stopped, the default serves the rest of the arrivals. The agent is not
     told the cost of a default that is not in its space.
@@ -339,9 +327,15 @@ def guarded_steps(
     ----------
     server, agent, objective
         See :func:`rrl.tuning.loop.tune`.
-    load, parts, rng
-        What :func:`rrl.tuning.loop.draw_run` returns: the first load, the arrivals of each episode,
-        and the generator for the server.
+    number : int
+        Number of the episode, from 0.
+    load : float
+        The load that the agent is shown: in the first episode, the one that
+        :func:`rrl.tuning.loop.draw_run` returns, and later the ``next_load`` of the step before.
+    arrivals : ndarray
+        Arrivals of the episode in seconds.
+    rng : numpy.random.Generator
+        Generator for the server.
     guard : Guard
 
     Raises
@@ -349,24 +343,20 @@ def guarded_steps(
     ServerError
         If the default itself fails. Then it is not the configuration that is wrong.
     """
-    for number, arrivals in enumerate(parts):
-        asked = guard.ask(agent, load)
-        chosen = asked if asked is not None and guard.admits(asked) else guard.default
-        part, episode, cost = guard.measure(server, chosen, arrivals, rng, objective)
-        served = [part]
-        if chosen in guard.space:
-            agent.tell(chosen, cost)
-        if guard.is_default(chosen):
-            guard.set_limit(Percentile(99)(episode))
-        rest = arrivals if part.ended == "crashed" else arrivals[len(episode) :]
-        if part.ended and len(rest) > 1:
-            what = server, guard.default, rest - rest[0], rng, objective
-            served.append(guard.measure(*what, whole=False).part)
-        best = _recommended(guard, agent, load)
-        next_load = shown_load(episode.arrivals if len(episode) == len(arrivals) else arrivals)
-        step = number, load, dict(chosen), cost, best, episode, next_load
-        yield GuardedStep(*step, asked, served)
-        load = next_load
+    asked = guard.ask(agent, load)
+    chosen = asked if asked is not None and guard.admits(asked) else guard.default
+    part, episode, cost = guard.measure(server, chosen, arrivals, rng, objective)
+    if chosen in guard.space:
+        agent.tell(chosen, cost)
+    if guard.is_default(chosen):
+        guard.set_limit(Percentile(99)(episode))
+    rest = arrivals if part.ended == "crashed" else arrivals[len(episode) :]
+    if part.ended and len(rest) > 1:
+        guard.measure(server, guard.default, rest - rest[0], rng, objective, whole=False)
+    best = _recommended(guard, agent, load)
+    next_load = shown_load(episode.arrivals if len(episode) == len(arrivals) else arrivals)
+    step = number, load, dict(chosen), cost, best, episode, next_load
+    return GuardedStep(*step, asked, part)
 
 
 def _recommended(guard: Guard, agent: Agent, load: float) -> Configuration:

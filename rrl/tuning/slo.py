@@ -131,10 +131,11 @@ def parse_slo(text: str) -> SLO:
     """
     number = r"\d+\.?\d*|\.\d+"
     found = re.fullmatch(rf"(mean|p({number}))<=?({number})(s|ms|us)", re.sub(r"\s", "", text))
-    if not found or not float(found[3]) > 0 or (found[2] and not 0 < float(found[2]) < 100):
+    target_s = float(found[3]) * _SECONDS[found[4]] if found else 0.0
+    if not found or not 0 < target_s < math.inf or (found[2] and not 0 < float(found[2]) < 100):
         raise UsageError(f"SLO {text!r}: write it as p99<50ms or mean<0.02s")
     statistic = Percentile(float(found[2])) if found[2] else MeanLatency()
-    return SLO(statistic, float(found[3]) * _SECONDS[found[4]])
+    return SLO(statistic, target_s)
 
 
 def join(episodes: Sequence[Episode]) -> Episode:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+from rrl.core.space import Floats
 
 ALARM = math.log(1000)
 """The evidence that stops an episode: the probability ratio of the test is then 1000."""
@@ -33,7 +32,7 @@ class Watch:
     late_s : float
         A request is bad if it takes longer than this many seconds.
     allowance : int
-        Most bad requests that the episode may have, at least 1.
+        Most bad requests that the episode may have. With 0 it stops at once.
     usual : float
         The fraction of bad requests that is expected, above 0 and below 1.
 
@@ -69,7 +68,7 @@ class Watch:
         ratios = math.log(many / self.usual), math.log((1 - many) / (1 - self.usual))
         return bad * ratios[0] + good * ratios[1]
 
-    def at(self, now_s: float, due: Floats, done: Floats, failed: Flags) -> str:
+    def at(self, now_s: float, due: Floats, done: Floats, failed: NDArray[np.bool_]) -> str:
         """Return why an episode stops at a time, see :meth:`stops`, by the requests until then.
 
         Parameters

@@ -108,7 +108,7 @@ def read_trace(path: str | Path) -> Trace:
     if table.empty:
         raise DataError(f"{path} is empty: a trace needs one timestamp per line")
     first = table.iloc[0].tolist()
-    names = [] if any(map(_begins_like_a_time, first)) else first
+    names = first if _is_header(first) else []
     index = 0 if len(first) == 1 else _column(path, names)
     try:
         return Trace(_times(path, table[index].iloc[int(bool(names)) :]))
@@ -118,9 +118,16 @@ def read_trace(path: str | Path) -> Trace:
         raise DataError(f"{path}: {error}") from None
 
 
-def _begins_like_a_time(text: str) -> bool:
-    """Return whether a cell of the first row is no name of a column."""
-    return text[:1].isdigit() or text[:1] in ("+", "-", ".") or text.lower() in ("nan", "inf")
+def _is_header(first: list[str]) -> bool:
+    """Return whether the cells of the first row are names of columns."""
+    return any(map(_is_time_column, first)) or not any(
+        text[:1].isdigit() or text[:1] in ("+", "-", ".") or text.lower() in ("nan", "inf")
+        for text in first
+    )
+
+
+def _is_time_column(name: str) -> bool:
+    return name.lower() in TIME_COLUMNS
 
 
 def _times(path: str | Path, cells: pd.Series) -> Times:
@@ -144,7 +151,7 @@ def _times(path: str | Path, cells: pd.Series) -> Times:
 
 def _column(path: str | Path, names: list[str]) -> int:
     """Return the index of the time column; `names` are those of the header, if there is one."""
-    found = [i for i, name in enumerate(names) if name.lower() in TIME_COLUMNS]
+    found = [i for i, name in enumerate(names) if _is_time_column(name)]
     if len(found) == 1:
         return found[0]
     has = f"the columns {', '.join(map(shown, names))}" if names else "no header"
