@@ -6,7 +6,7 @@ import http.client
 import json
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import grpc
 import numpy as np
@@ -31,21 +31,24 @@ def by_grpc(client, rows=1):
     return call
 
 
+def http_call(port, path, body=b"", method="POST", headers=()):
+    """The status and the body of a reply."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT_S)) as connection:
+        connection.request(method, path, body, dict(headers))
+        reply = connection.getresponse()
+        return reply.status, reply.read()
+
+
 def by_rest(port, rows=1):
     """A function that calls by REST; it returns what went wrong, or 0."""
     body = json.dumps({"instances": [[1.0, 1.0]] * rows})
 
     def call():
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT_S)
         try:
-            connection.request("POST", "/v1/models/probe:predict", body)
-            reply = connection.getresponse()
-            said = reply.read().decode()
+            status, said = http_call(port, "/v1/models/probe:predict", body)
         except (OSError, http.client.HTTPException) as error:
             return repr(error)
-        finally:
-            connection.close()
-        return 0 if reply.status == 200 else f"{reply.status}: {said}"
+        return 0 if status == 200 else f"{status}: {said.decode()}"
 
     return call
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from probe import build_probe
 
 import rrl.publishing.parameters  # noqa: F401 (it makes the import of nbformat quick)
+from rrl.serving.launcher import BINARY, LOCAL
 from rrl.serving.quiet import SET_BY_TENSORFLOW
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # figures need no display
@@ -77,6 +79,26 @@ def pytest_collection_finish():
 def model(tmp_path_factory):
     """The folder of a small model, which tests that change it copy."""
     return build_probe(tmp_path_factory.mktemp("models") / "probe")
+
+
+ORIGINAL = pytest.param(
+    BINARY, marks=pytest.mark.skipif(not shutil.which(BINARY), reason=f"no {BINARY} on the PATH")
+)
+
+
+@pytest.fixture(scope="module", params=[LOCAL, ORIGINAL])
+def executable(request):
+    """The local server, and TensorFlow Serving where it is installed."""
+    return request.param
+
+
+@pytest.fixture
+def own_signals():
+    """A command takes over two signals; the tests' own process gets them back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,9 @@ from test_agent import HARD, SPACES, bowl, contract, true_cost
 
 from rrl import Knob, paper_cpu, paper_gpu, read_profile
 from rrl.core.region import FixedRadius
-from rrl.core.rrl import RRL, deploy
+from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
-from rrl.rivals.agents import AGENTS, maker
+from rrl.rivals.agents import AGENTS, HOME, maker
 from rrl.rivals.baselines import (
     Annealing,
     Candidates,
@@ -23,13 +24,17 @@ from rrl.rivals.baselines import (
     heuristic,
     hill_climbing,
 )
-from rrl.rivals.bayesian import GPEI, MOST, Surrogate
-from rrl.rivals.grid import Neighbours, unit_cube
+from rrl.rivals.bayesian import GPEI
+from rrl.rivals.grid import unit_cube
 from rrl.rivals.peers import Optuna
 from rrl.rivals.q_agents import DeepQNetwork, Network, QLearning
 from rrl.rivals.search import Searcher
+from rrl.rivals.variants import ABLATED
 from rrl.rivals.zooming import Zooming, distances
+from rrl.studies.ablation import FAMILIES
+from rrl.studies.problems import MADE, open_scenario
 from rrl.support.errors import UsageError
+from rrl.support.provenance import known
 from rrl.tuning.defaults import heuristic_candidates, serving_default
 from rrl.tuning.presets import THREADS, effective_space
 
@@ -105,38 +110,6 @@ def test_every_rival_deploys_by_the_rule_of_rrl():
         assert rival.best(load) == own.best(load)
         moved.append(space.index(rival.best(load)))
     assert len(set(moved)) > 3
-
-
-def test_a_model_says_what_is_deployed():
-    """The posterior of the process knows more than a mean of two episodes."""
-    space = ConfigSpace([Knob("a", tuple(range(9)))])
-    agent = GPEI(space, rng())
-    for index in [*range(9), *range(9)]:
-        agent.ask(10.0)
-        agent.tell(space[index], 1 + (index - 5) ** 2 / 4)
-    table = agent.searches[0].table
-    model = agent._known(agent.searches[0]).costs()
-    np.testing.assert_array_equal(table.values, model[0])
-    np.testing.assert_array_equal(table.sds, model[1])
-    assert table.values == pytest.approx(table.means, rel=0.2)
-    assert agent.best(10.0) == {"a": 5}
-    assert deploy(table) == 5
-
-
-def test_moves_follow_positions_and_skip_what_is_missing():
-    space = SPACES["missing"]
-    moves = Neighbours(space)
-    for index in range(len(space)):
-        assert moves.at(moves.ranks(index)) == index
-        for knob in range(2):
-            line = list(moves.line(index, knob))
-            same = space.value_indices[:, 1 - knob] == space.value_indices[index, 1 - knob]
-            assert sorted(line) == np.flatnonzero(same).tolist()
-    gaps = [r for r in np.ndindex(space.shape) if moves.at(list(r)) is None]
-    assert len(gaps) == 16 - len(space)
-    for ranks in gaps:
-        away = np.linalg.norm(space.positions - ranks, axis=1)
-        assert away[moves.nearest(list(ranks))] == away.min()
 
 
 # Fixed settings
@@ -238,17 +211,6 @@ def test_hill_climbing_restarts_when_it_is_stuck():
     assert len(set(again)) > 2 * len(set(still))
 
 
-def test_a_table_cell_moves_by_the_learning_rate():
-    space = paper_cpu(2)
-    agent = QLearning(space, rng(), epsilon=(0.0, 0.0, 1), learning_rate=0.25)
-    agent.ask(10.0)
-    for cost in (4.0, 8.0):
-        agent.tell(space[3], cost)
-    assert agent.searches[0].table.values[3] == 5.0
-    agent.tell(space[9], 6.0)
-    assert {space.index(agent.ask(10.0)) for _ in range(20)} == {3}
-
-
 @pytest.mark.parametrize("make", [QLearning, DeepQNetwork, Zooming, GPEI])
 def test_learners_begin_with_what_serves(make):
     space = paper_cpu()
@@ -256,14 +218,6 @@ def test_learners_begin_with_what_serves(make):
     for load in (10.0, 100.0):  # then with the best that is known
         assert agent.ask(load) == serving_default(space)
         agent.tell(serving_default(space), 1.0)
-
-
-def test_epsilon_is_the_fraction_of_random_choices():
-    space = paper_cpu()
-    agent = QLearning(space, rng(), epsilon=(0.2, 0.2, 1))
-    agent.tell(agent.ask(10.0), 0.0)
-    random = np.mean([agent.ask(10.0) != agent.best(10.0) for _ in range(2000)])
-    assert random == pytest.approx(0.2, abs=0.03)
 
 
 def test_the_networks_gradient_is_that_of_its_loss():
@@ -374,18 +328,6 @@ def test_zooming_activates_only_what_is_not_covered():
         radius[index] = 0.3 * np.sqrt(2 * np.log(300) / (counts[index] + 1))
 
 
-def test_of_a_large_space_a_part_is_scanned(monkeypatch):
-    scanned, posterior = [], Surrogate.posterior
-
-    def watched(model, candidates):
-        scanned.append(len(candidates))
-        return posterior(model, candidates)
-
-    monkeypatch.setattr(Surrogate, "posterior", watched)
-    assert len(set(chosen(GPEI(paper_cpu(30), rng()), 15))) > 8
-    assert MOST <= max(scanned) <= MOST + 15  # and what was measured
-
-
 # What is refused
 
 CHANCES = "need 0 <= end <= start <= 1 and half_life > 0"
@@ -415,3 +357,26 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(UsageError, match=r"optuna is not installed .*: pip install optuna"):
         AGENTS["optuna-tpe"](paper_cpu(3), rng())
+
+
+# The agents of the ablation
+
+NAMES = [name for family in FAMILIES.values() for name in family]
+
+
+def test_every_exchanged_part_is_in_the_ablation_and_no_agent_for_users():
+    assert set(ABLATED) <= set(NAMES) <= set(HOME | ABLATED)
+    assert not set(ABLATED) & set(AGENTS)
+
+
+def test_what_makes_an_agent_and_the_agent_can_be_sent_to_another_process():
+    space = open_scenario(MADE[0]).space
+    for name in NAMES:
+        make = maker(name)
+        assert pickle.dumps(make)
+        assert pickle.dumps(make(space, np.random.default_rng(0)))
+
+
+def test_no_two_agents_behave_alike():
+    digests = {known()[f"agent {name}"].digest for name in NAMES}
+    assert len(digests) == len(set(NAMES))

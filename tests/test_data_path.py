@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import grpc
 import numpy as np
 import pytest
-from clients import LIMIT_S, calling
+from clients import LIMIT_S, calling, http_call
 from test_launcher import script
 
 from rrl.serving import client_traffic, envoy, envoy_config
@@ -169,13 +169,7 @@ def call(path, size=SMALL, method=PREDICT, **options):
 
 
 def post(path, size=SMALL, where=REST, method="POST"):
-    connection = http.client.HTTPConnection("127.0.0.1", path.door.rest_port, timeout=LIMIT_S)
-    try:
-        connection.request(method, where, bytes(size))
-        reply = connection.getresponse()
-        return reply.status, reply.read()
-    finally:
-        connection.close()
+    return http_call(path.door.rest_port, where, bytes(size), method)
 
 
 def ask(path, kind, clients, size, count):
@@ -236,11 +230,7 @@ def test_errors_of_the_kept_server_pass_unchanged(path, kept):
 
 def test_a_body_in_chunks_reaches_the_server_as_a_whole(path):
     """The local server reads only bodies whose length it knows."""
-    connection = http.client.HTTPConnection("127.0.0.1", path.door.rest_port, timeout=LIMIT_S)
-    connection.request("POST", REST, iter([b"ab", b"cd"]))
-    reply = connection.getresponse()
-    assert (reply.status, reply.read()) == (200, b"4")
-    connection.close()
+    assert http_call(path.door.rest_port, REST, iter([b"ab", b"cd"])) == (200, b"4")
 
 
 def test_a_cancel_and_a_deadline_reach_the_server(path, kept, seen):

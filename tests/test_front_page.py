@@ -6,16 +6,11 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 from test_agent import contract
 from test_notebooks import NOTEBOOKS, read
 
-from rrl.core.knob import Knob
-from rrl.core.space import ConfigSpace
-from rrl.plotting.explorer import View, draw_episode, save_animation
 from rrl.publishing.manifest import read_manifest
 from rrl.publishing.pages import CAPTIONS, PICTURES, gallery
 from rrl.publishing.results import insert, results
@@ -29,15 +24,9 @@ PAGES = [
 ] + [ROOT / "rrl/studies/README.md", *NOTEBOOKS]
 
 
-# --- Results --------------------------------------------------------------------------------------
-
-
 def test_the_results_of_the_readme_are_those_of_the_tables():
     """If it fails after the figures changed: ``make pages``."""
     assert insert(README, results(ROOT / "figures")) == README
-
-
-# --- The gallery ----------------------------------------------------------------------------------
 
 
 def test_the_gallery_has_every_file_of_the_manifest_and_no_other():
@@ -52,28 +41,6 @@ def test_the_gallery_has_every_file_of_the_manifest_and_no_other():
     assert made_here == files | {"README.md", "manifest.json"}, "a file that no notebook made"
     captions = yaml.safe_load((ROOT / CAPTIONS).read_text(encoding="utf-8"))
     assert {Path(name).stem for name in files} == set(captions), "a caption too many"
-
-
-# --- The animated picture -------------------------------------------------------------------------
-
-
-def test_an_animation_has_a_frame_per_figure_and_the_same_bytes_each_time(tmp_path):
-    space = ConfigSpace([Knob(name, (1, 2, 4)) for name in ("a", "b")])
-    truth = np.linspace(0.1, 0.2, len(space))
-    views = [
-        View(space, np.where(away <= 1, truth, np.nan), truth, truth, space.ball(n, 1), n, n, "")
-        for n, away in ((n, space.distances(n)) for n in (1, 4))
-    ]
-
-    def write(folder):
-        figures = (draw_episode(views[:k], [0.15] * 2, truth, 2, default=8) for k in (1, 2))
-        return save_animation(figures, "learns", tmp_path / folder)
-
-    first, second = write("one"), write("two")
-    assert first.read_bytes() == second.read_bytes()
-    with Image.open(first) as picture:
-        assert picture.n_frames == 2
-        assert "loop" not in picture.info, "what moves for ever needs something that stops it"
 
 
 # --- Links and examples ---------------------------------------------------------------------------

@@ -12,7 +12,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +23,7 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-from clients import LIMIT_S, clients
+from clients import LIMIT_S, by_rest, clients
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 from test_launcher import paused, script, sockets
 from test_service import in_a_trial
@@ -31,7 +33,7 @@ from rrl.core.space import ConfigSpace
 from rrl.serving import handover
 from rrl.serving.client_traffic import OthersRequests
 from rrl.serving.envoy import envoy_process
-from rrl.serving.envoy_config import Door
+from rrl.serving.envoy_config import KEPT, Door
 from rrl.serving.handover import HandoverServer
 from rrl.serving.lasting import stop, wait_until
 from rrl.serving.launcher import BINARY, LOCAL, LOCAL_COMMAND, free_port, lasting_server, port_error
@@ -133,6 +135,28 @@ def test_a_configuration_that_cannot_start_never_takes_over(kept, monkeypatch):
     assert kept.configure(GOOD) is running
 
 
+def test_a_new_server_whose_hand_over_is_interrupted_is_stopped(kept, monkeypatch):
+    """Envoy has taken the new one already, and takes the old one again."""
+    old, point, new = kept._kept_server, kept._envoy.point, []
+
+    def interrupt_after(which, server):
+        point(which, server)
+        if server is not old:
+            new.append(server)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(kept._envoy, "point", interrupt_after)
+    kept.keep(OTHER)
+    with clients(kept.address) as codes:
+        with pytest.raises(KeyboardInterrupt):
+            kept.configure(OTHER)
+        after = len(codes)
+        assert wait_until(lambda: len(codes) > after + 20, LIMIT_S)
+    assert set(codes) == {0}
+    assert [server.alive for server in (*new, old)] == [False, True]
+    assert noted_server(port_folder(kept.door.port)).configuration == GOOD
+
+
 @pytest.mark.parametrize(
     ("victim", "number"),
     [
@@ -168,6 +192,31 @@ def test_a_large_request_without_a_deadline_is_answered(kept):
         assert reply.outputs["y"].tensor_shape.dim[0].size == 600_000
 
 
+def cut_an_answer(listening):
+    """Begin to answer a REST request, and close the connection."""
+    connection, _ = listening.accept()
+    with connection:
+        request = b""
+        while not request.endswith(b"]]}"):
+            request += connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf")
+
+
+def test_a_rest_answer_that_is_cut_counts_as_failed(kept):
+    """By then the client has got a good HTTP status."""
+    before, server = kept.traffic.mark, kept._kept_server
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+        listening.settimeout(LIMIT_S)
+        rest_address = f"127.0.0.1:{listening.getsockname()[1]}"
+        kept._envoy.point(KEPT, Namespace(address=server.address, rest_address=rest_address))
+        pool.submit(cut_an_answer, listening)
+        assert by_rest(kept.door.rest_port)() != 0
+        kept._envoy.point(KEPT, server)
+    assert wait_until(lambda: any(c.end < np.inf for c in kept.traffic.since(before)), LIMIT_S)
+    (call,) = kept.traffic.since(before)
+    assert call.status != 0
+
+
 # --- a trial beside a configuration that is kept ready --------------------------------------------
 
 
@@ -182,6 +231,9 @@ def test_a_bad_trial_is_stopped_and_the_kept_configuration_returns(kept, monkeyp
     assert episode.info["aborted"] == "worse"
     assert len(episode) < 400
     assert after.ok.all()
+    latency, status = after.info["others"]
+    assert len(latency) > 5
+    assert not status.any()
     assert kept._kept_server.process.pid == steady
     assert len(codes) > 20
     assert set(codes) == {0}
@@ -266,22 +318,6 @@ def test_a_trial_to_which_calls_still_go_is_stopped_at_once(kept, monkeypatch):
     assert not in_a_trial(service)
 
 
-@pytest.mark.long
-def test_a_trial_is_stopped_by_the_requests_of_others_alone(kept):
-    """Two own requests in 20 s say nothing, but the clients wait for a batch to fill."""
-    rng = np.random.default_rng(0)
-    with clients(kept.address) as codes:
-        usual = kept.measure(GOOD, np.array([0.0, 1.0]), rng)
-        episode = kept.measure(BAD, np.array([0.0, 20.0]), rng, watch=WATCH)
-    assert episode.info["aborted"] == "worse"
-    latency, status = usual.info["others"]
-    assert len(latency) > 5
-    assert not status.any()
-    latency, status = episode.info["others"]
-    assert (status.astype(bool) | (latency > WATCH.late_s)).sum() >= 2
-    assert set(codes) == {0}
-
-
 def test_own_requests_and_those_of_others_share_the_bad_ones_that_a_trial_may_have(
     kept, monkeypatch
 ):
@@ -323,8 +359,9 @@ def test_a_trial_serves_its_version_and_pauses_afterwards(kept):
     assert wait_until(lambda: paused(trial), LIMIT_S)
 
 
-def test_a_trial_whose_port_another_process_takes_gets_another_one(kept, monkeypatch):
-    """Otherwise the configuration would be blamed."""
+def test_a_trial_whose_port_another_process_takes_gets_another_one(kept, tmp_path, monkeypatch):
+    """Otherwise the configuration would be blamed. No log of the first start stays."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = [taken.getsockname()[1], free_port()]
         own = ports[1]
@@ -332,6 +369,7 @@ def test_a_trial_whose_port_another_process_takes_gets_another_one(kept, monkeyp
         rng = np.random.default_rng(0)
         assert kept.measure(OTHER, np.arange(5) / 20, rng, watch=PATIENT).ok.all()
         assert kept._trial.rest_port == own
+    assert not list(tmp_path.glob("rrl-probe-*.log"))
 
 
 def test_a_trial_that_dies_takes_nobody_with_it(kept):

@@ -17,17 +17,7 @@ from rrl.simulation.service_model import Machine, Model
 from rrl.simulation.shared_machine import Neighbour, SharedServer
 from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import testbed
-from rrl.studies.days import (
-    DEFAULT,
-    KNOWING,
-    Day,
-    Knowing,
-    level_costs,
-    pays_from,
-    run_days,
-    saved_so_far,
-    served_days,
-)
+from rrl.studies.days import DEFAULT, KNOWING, Day, Knowing, level_costs, run_days, served_days
 from rrl.support.errors import UsageError
 from rrl.workloads.workload import Poisson
 
@@ -180,17 +170,3 @@ def test_a_day_s_tables_compare_seed_by_seed():
     assert table.loc["rrl-gp", "ratio"] == 1.25
     assert table.loc["rrl-gp", "worse"] == pytest.approx(2 / 3)
     assert table.loc["rrl-gp", "late_more"] == pytest.approx(-0.05)
-
-
-@given(st.lists(st.floats(0.1, 10.0), min_size=2, max_size=30))
-def test_learning_pays_from_the_hour_after_which_it_is_never_behind(means):
-    hours = 24 * np.arange(1, len(means) + 1) / len(means)
-    own = {"mean_s": np.array([means]), "hour": hours[None, :]}
-    base = {"mean_s": np.full((1, len(means)), 5.0)}
-    saved, (hour,) = saved_so_far(own, base)[0], pays_from(own, base)
-    if saved[-1] <= 0:
-        assert hour == np.inf
-    else:
-        first = round(hour / 24 * len(means))
-        assert np.all(saved[first:] > 0)
-        assert first == 0 or saved[first - 1] <= 0

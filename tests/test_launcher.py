@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from clients import LIMIT_S, version_of
-from test_serving import EXECUTABLES, X
+from test_serving import X
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
@@ -34,11 +34,6 @@ from rrl.support.user_folder import user_folder
 
 ROOT = Path(__file__).parent.parent
 BATCHED = {"inter_op": 1, "batch_threads": 1, "max_batch_size": 4}
-
-
-@pytest.fixture(scope="module", params=EXECUTABLES)
-def executable(request):
-    return request.param
 
 
 def script(path, text):

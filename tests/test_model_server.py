@@ -21,7 +21,6 @@ from tensorflow_serving.apis import (
     predict_pb2,
     prediction_service_pb2_grpc,
 )
-from test_serving import EXECUTABLES
 
 from rrl.serving.launcher import LOCAL, ModelServer, find_executable, free_port
 from rrl.serving.local_server import parse_flags
@@ -53,8 +52,8 @@ def model(tmp_path_factory):
     return base
 
 
-@pytest.fixture(scope="module", params=EXECUTABLES)
-def server(request, model, tmp_path_factory):
+@pytest.fixture(scope="module")
+def server(executable, model, tmp_path_factory):
     """The addresses for gRPC and REST of a server with all flags."""
     folder = tmp_path_factory.mktemp("s")
     (folder / "batching.txt").write_text("max_batch_size { value: 64 }")
@@ -65,11 +64,11 @@ def server(request, model, tmp_path_factory):
         "model_base_path": str(model),
         "batching_parameters_file": str(folder / "batching.txt"),
     }
-    process, own = ModelServer(model, executable=request.param), find_executable(request.param)
+    process, own = ModelServer(model, executable=executable), find_executable(executable)
     process.command = [*own, *(f"--{name}={text}" for name, text in flags.items())]
     process.address = f"127.0.0.1:{flags['port']}"
     with process:
-        if request.param == LOCAL:
+        if executable == LOCAL:
             assert f"Warmed up with {WARMUPS} requests" in process.log.read_text()
         yield process.address, f"http://127.0.0.1:{flags['rest_api_port']}"
 

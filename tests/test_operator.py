@@ -294,23 +294,37 @@ def test_an_interrupt_that_python_drops_while_the_servers_start_ends_the_run(
     assert server.calls == 0
 
 
-def test_an_slo_is_not_met_if_a_round_was_stopped(tmp_path):
-    """Nothing is known of its requests, and those of the other rounds are all fast."""
-    mine = job(space=NARROW, rounds=15, requests=50)
-    whole = Service(slow_from=mine.episodes + 30)
-    assert operate(mine, whole, tmp_path / "whole").result()["slo"]["recommended"]["word"] == "met"
-    stopped = Service(slow_from=mine.episodes + 28, why="budget")
-    stopped.late_s = 0.0
-    slo = operate(mine, stopped, tmp_path / "stopped").result()["slo"]
-    assert (slo["by"], slo["recommended"]["word"]) == ("recommended", "undecided")
+def test_an_interrupt_that_python_drops_ends_a_recording_before_its_next_episode(
+    tmp_path, monkeypatch
+):
+    recorded = []
+
+    def record(*_, **__):
+        for done in (1, 2):
+            with suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            recorded.append(done)
+            yield done, Episode({}, [0.0], [0.02], [0])
+
+    monkeypatch.setattr("rrl.recording.record.record_live", record)
+    assert main(["profile", "mobilenet_v2-threads", "--out", str(tmp_path)]) == 130
+    assert recorded == [1]
 
 
-def test_a_late_request_beside_open_ones_does_not_miss_an_slo(tmp_path):
-    """The trial was stopped before the open ones were late, and nobody knows what they become."""
-    mine = job(space=NARROW, rounds=15, slo=parse_slo("mean<100ms"))
-    server = Service(slow_from=mine.episodes, why="budget")
-    server.late_s = 0.11
-    assert operate(mine, server, tmp_path).result()["slo"]["recommended"]["word"] == "undecided"
+@pytest.mark.parametrize(
+    ("slo", "good", "late_s", "word"),
+    [
+        ("p99<100ms", 30, 0.9, "met"),
+        ("p99<100ms", 28, 0.0, "undecided"),  # of the stopped round nothing is known
+        ("mean<100ms", 0, 0.11, "undecided"),  # nobody knows what becomes of the open requests
+    ],
+)
+def test_an_slo_is_decided_by_requests_that_were_not_stopped(slo, good, late_s, word, tmp_path):
+    """The recommendation is fast in `good` measurements of the comparison, and then stopped."""
+    mine = job(space=NARROW, rounds=15, requests=50, slo=parse_slo(slo))
+    server = Service(slow_from=mine.episodes + good, why="budget")
+    server.late_s = late_s
+    assert operate(mine, server, tmp_path).result()["slo"]["recommended"]["word"] == word
 
 
 def test_what_whole_rounds_call_worse_is_worse_also_if_it_is_stopped_later(tmp_path):
@@ -557,14 +571,11 @@ def test_a_second_ctrl_c_leaves_what_serves(caplog):
 
 
 @pytest.fixture
-def handlers():
-    """How a command of rrl takes signals; afterwards they are as before."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+def handlers(own_signals):
+    """How a command of rrl takes signals."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     interrupt_by_signals()
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("handlers")

@@ -64,10 +64,9 @@ def measure(table, similarity, index, cost, cells):
     return estimate
 
 
-def filled(space, measurements, similarity=None, region=None):
+def filled(space, measurements):
     """A table after some measurements."""
-    table, similarity = QTable(space), similarity or Copy()
-    region = region or FixedRadius(1.5)
+    table, similarity, region = QTable(space), Copy(), FixedRadius(1.5)
     for number, cost in measurements:
         index = number % len(space)
         measure(table, similarity, index, cost, region.around(table, index))
@@ -210,15 +209,6 @@ def test_of_a_large_space_a_part_is_updated_and_each_episode_another_one():
     assert len(np.setdiff1d(parts[1], parts[0])) > PART // 2
 
 
-def test_trials_within_some_steps_reach_the_nearest_where_neighbours_are_missing():
-    space = ConfigSpace([Knob("threads", range(7))], available=[[0], [3], [6]])
-    table, region = QTable(space), Within(1)
-    table.record(1, 1.0)
-    table.update(region.around(table, 1), np.ones(3), np.ones(3), 1.0, average=False)
-    table.record(1, 1.0)
-    assert region.candidates(table).tolist() == [0, 1, 2]
-
-
 # --- explorations ---------------------------------------------------------------------------------
 
 
@@ -238,15 +228,6 @@ def test_only_candidates_are_chosen(make, space, measurements, data):
 def test_an_empty_table_gives_every_configuration_a_chance(make):
     table, rng, exploration = QTable(paper_cpu(1)), np.random.default_rng(0), make()
     assert {exploration.choose(table, None, rng) for _ in range(200)} == set(range(8))
-
-
-@pytest.mark.parametrize("make", EXPLORATIONS.values(), ids=EXPLORATIONS)
-def test_a_low_value_is_chosen(make):
-    table = filled(paper_cpu(2), [(0, 1.0), (26, 2.0)])
-    table.values[13], table.sds[13] = 0.1, 0.1
-    exploration, rng = make(), np.random.default_rng(0)
-    assert {exploration.choose(table, None, rng) for _ in range(20)} == {13}
-    assert {exploration.choose(table, np.array([0, 13, 26]), rng) for _ in range(20)} == {13}
 
 
 # --- deployment -----------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,14 +140,6 @@ def test_the_nearest_recorded_load_is_nearest_by_its_ratio(whole):
         assert server.profile.rates_per_s[server.nearest_rate(arrivals)] == nearest
     assert server.nearest_rate(np.zeros(5)) == 1
     assert server.nearest_rate(np.zeros(1)) == 0
-
-
-def test_finals_leave_the_replay_as_it_is(tmp_path):
-    recorded(tmp_path, plan=replace(PLAN, finalists=2))
-    profile = read_profile(tmp_path)
-    assert len(profile.table) > len(profile.grid) == PLAN.episodes
-    rows = [row for own in RecordedServer(profile)._rows.values() for row in own]
-    assert sorted(rows) == sorted(profile.grid.index)
 
 
 def test_equal_draws_meet_equal_arrivals_whatever_the_order_of_recording(tmp_path):

@@ -21,28 +21,22 @@ def line(size):
     return ConfigSpace([Knob("threads", range(size))])
 
 
-def update(values, sds, counts, cells, costs, cost_sds, learning_rate=0.3, average=False):
-    cells, costs, cost_sds = np.array(cells), np.array(costs, float), np.array(cost_sds, float)
-    update_region(values, sds, counts, cells, costs, cost_sds, learning_rate, average)
+def update(values, sds, counts, cost, learning_rate):
+    """Take in an estimate of the only configuration."""
+    estimate = np.array([0]), np.array([cost]), np.array([0.2])
+    update_region(values, sds, counts, *estimate, learning_rate, True)
 
 
 @given(st.lists(costs, min_size=1, max_size=30))
 def test_a_value_is_the_mean_of_its_estimates_until_the_learning_rate_takes_over(measured):
     values, sds, counts = np.array([123.0]), np.array([np.inf]), np.zeros(1)
     for cost in measured:
-        update(values, sds, counts, [0], [cost], [0.2], learning_rate=1e-12, average=True)
+        update(values, sds, counts, cost, learning_rate=1e-12)
     assert values[0] == pytest.approx(np.mean(measured), rel=1e-9)
     assert sds[0] == pytest.approx(0.2)
-    update(values, sds, counts, [0], [5.0], [0.2], learning_rate=0.25 + 1e-9, average=True)
+    update(values, sds, counts, 5.0, learning_rate=0.25 + 1e-9)
     gain = max(0.25, 1 / (len(measured) + 1))
     assert values[0] == pytest.approx((1 - gain) * np.mean(measured) + gain * 5.0, rel=1e-6)
-
-
-def test_the_sd_follows_the_estimates():
-    values, sds, counts = np.ones(1), np.array([np.inf]), np.zeros(1)
-    for sd, expected in ((0.4, 0.4), (0.2, 0.3), (0.3, 0.3)):
-        update(values, sds, counts, [0], [1.0], [sd], learning_rate=0.1, average=True)
-        assert sds[0] == pytest.approx(expected)
 
 
 @given(tables, temperatures)
@@ -59,10 +53,9 @@ def test_probabilities_at_zero_cost():
     assert p == pytest.approx([2 / 3, 1 / 3])
 
 
-def measure(table, index, cost, cells=None):
-    cells = np.array([index] if cells is None else cells)
+def measure(table, index, cost):
     table.record(index, cost)
-    table.update(cells, np.full(len(cells), cost), np.full(len(cells), 0.2), 0.3, average=True)
+    table.update(np.array([index]), np.array([cost]), np.array([0.2]), 0.3, average=True)
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), costs), min_size=1, max_size=40))
@@ -110,15 +103,6 @@ def test_a_new_load_level_inherits_values_and_finds_their_scale():
     measure(new, 0, 12.0)  # the inherited value counts as two measurements
     assert new.values[0] == pytest.approx((2 * 4.0 + 4.0) / 3 * 0.7 + 12 * 0.3, rel=0.03)
     assert table.values.tolist() == [1.0, 2.0, 1.0]
-
-
-def test_the_scale_of_a_new_load_level_is_a_mean_over_its_first_measurements():
-    table, new = QTable(line(4)), QTable(line(4), level=1)
-    measure(table, 0, 1.0, range(4))
-    new.inherit(table)
-    for index, cost in ((0, 8.0), (1, 16.0), (2, 8.0)):  # 8, 2 and 1 times what is expected then
-        measure(new, index, cost)
-    assert new.values[3] == pytest.approx((8 * 16 * 8) ** (1 / 3), rel=0.05)
 
 
 # --- which load level a load belongs to -----------------------------------------------------------

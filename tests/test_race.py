@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rrl import ConfigSpace, Knob, Phases, Poisson, tune
+from rrl import ConfigSpace, Knob, Phases, tune
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import judge_half, rows_of_half
 from rrl.rivals.agents import AGENTS
+from rrl.studies.horizons import RACED, learning_surface
 from rrl.studies.problems import open_scenario, surface, with_truth
 from rrl.studies.race import Race, race, score
 from rrl.studies.scenario import find_truth
@@ -96,18 +97,14 @@ def test_a_recorded_load_that_changes_weighs_the_loads_by_how_often_they_answer(
     assert truth.cost == pytest.approx(0.25 * low + 0.75 * high)
 
 
-def test_a_simulated_truth_is_what_measuring_says():
-    scenario = with_truth("cpu2", 115.0, replications=20)
-    best = scenario.space[int(scenario.cost.argmin())]
-    rng = np.random.default_rng(5)
-    arrivals = (Poisson(115.0).arrivals(100, rng) for _ in range(200))
-    costs = [scenario.server.measure(best, times, rng).latency.mean() for times in arrivals]
-    error = np.std(costs) / np.sqrt(len(costs))
-    assert abs(np.mean(costs) - scenario.optimum) < 5 * error
-
-
 def test_a_load_that_stays_is_known_as_well_however_short_the_race():
     """The smallest of many means of one episode is far below the optimum."""
     problem = open_scenario("cpu2", 165.0)
     short, long = (find_truth(problem, replications=10, episodes=n) for n in (1, 500))
     np.testing.assert_array_equal(short.cost, long.cost)
+
+
+def test_the_finer_surface_agrees_where_both_have_a_configuration():
+    coarse, fine = (learning_surface(name, DATA) for name in ("wide", RACED[-1]))
+    assert fine.cost.min() == pytest.approx(coarse.cost.min())
+    assert len(fine.space) == 41**3

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -72,6 +74,19 @@ def test_a_race_goes_on_where_it_stopped_whatever_the_number_of_processes(folder
     assert main(["race", "mine", *SMALL, "--agents", "random,random"]) == 0
     assert len(pd.read_csv(path)) == 4
     assert sorted(out.iterdir()) == pieces
+
+
+def test_an_interrupt_that_python_drops_ends_a_race_before_its_next_run(folder, monkeypatch):
+    """As one that comes while an object is finalised."""
+
+    def dropping(name):
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return maker(name)
+
+    monkeypatch.setattr(table_races, "maker", dropping)
+    assert main(["race", "mine", *SMALL]) == 130
+    assert len(list((folder / "build/race/mine/results").iterdir())) == 1
 
 
 @pytest.mark.parametrize("change", ["--episodes", "--noise", "version", "table"])

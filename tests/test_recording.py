@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import closing
 from dataclasses import replace
 
@@ -205,15 +204,6 @@ def test_what_cannot_be_measured_now_is_left_for_later_and_then_given_up(tmp_pat
     assert not json.loads(known.read_text())["complete"]
     recorded(tmp_path, Scripted(), plan=one).finish()
     assert json.loads(known.read_text())["complete"]
-
-
-def test_a_row_is_on_disk_when_it_is_appended(tmp_path, monkeypatch):
-    synced = []
-    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file)))
-    for number in range(3):
-        append_row(tmp_path / EPISODES, {"pass": str(number)})
-        now = (tmp_path / EPISODES).stat()
-        assert (synced[-1].st_ino, synced[-1].st_size) == (now.st_ino, now.st_size)
 
 
 def test_rows_of_any_length_are_read_again(tmp_path):

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rrl.plotting.region_map import plot_best_radius, plot_region_map
 from rrl.studies import map_cells, region_map
 from rrl.studies.map_cells import (
     COLUMNS,
@@ -24,10 +23,7 @@ from rrl.studies.map_cells import (
     run_measures,
 )
 from rrl.studies.map_factors import (
-    MIDDLE,
-    NUMBERS,
     ROUGHNESSES,
-    about_places,
     by_radius,
     chosen_settings,
     factor_of,
@@ -208,23 +204,6 @@ def test_the_best_radius_is_that_of_the_best_setting_and_none_if_no_run_arrives(
     assert found.loc["served_5", "theory"] == theory_radius(0.05, 0.07)
 
 
-def test_small_grids_do_not_count_for_the_agreement():
-    places = pd.DataFrame(
-        {
-            "cells": [300, 400, 500, 600, 16, 16],
-            "column": "served_10",
-            "factor": [1.0, 2.0, 3.0, 4.0, 0.1, 99.0],
-            "predicted": [1.0, 3.0, 4.0, 9.0, 50.0, 0.1],
-            "roughness": [0.4, 0.3, 0.2, 0.1, 0.1, 0.1],
-            "noise": 0.1,
-            "within_10": [0.1, 0.2, 0.2, 0.3, 0.5, 0.5],
-        }
-    )
-    (said,) = about_places(places)
-    assert "on 4 replays of large grids have a rank correlation of 1.00" in said
-    assert f"{NUMBERS['roughness']} alone correlates most (-1.00; the best of 2 numbers)" in said
-
-
 def test_no_surface_and_no_seed_is_both_tuned_and_judged_by():
     plan = region_map.whole_plan(DATA)
     assert not set(plan.tuning.kinds) & set(plan.judging.kinds)
@@ -234,52 +213,26 @@ def test_no_surface_and_no_seed_is_both_tuned_and_judged_by():
 # --- A small map from end to end ------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """A plan of two cells and a recorded place, and the tables of its map."""
-    build, cells = tmp_path_factory.mktemp("build"), ((0.15, 0.07), (0.5, 0.3))
-    settings = {
-        "rrl": agent_settings()["rrl"][::24],
-        "q-learning": agent_settings()["q-learning"][:2],
-    }
+def test_a_map_has_a_row_per_setting_and_run_and_a_factor_per_cell_and_measure(tmp_path):
+    """A plan of two cells and a recorded place, each half of which is replayed."""
+    cells, every = ((0.15, 0.07), (0.5, 0.3)), agent_settings()
+    settings = {"rrl": every["rrl"][::24], "q-learning": every["q-learning"][:2]}
     plan = region_map.Plan(
         [(*cell, agent, one) for cell in cells for agent in settings for one in settings[agent]],
         region_map.Stage(("bowl", "cone"), 1, 2, 60),
         region_map.Stage(("valley", "ridge"), 3, 2, 80),
         (("keyword-threads", 900.0),),
     )
-    return plan, region_map.make_map(Sweep((), data=DATA, build=build, workers=1), plan)
-
-
-def test_the_tables_have_a_row_per_setting_and_per_run(small):
-    plan, tables = small
+    tables = region_map.make_map(Sweep((), data=DATA, build=tmp_path, workers=1), plan)
     assert len(tables["tuning"]) == len(plan.tried)
     runs = tables["runs"]
     assert set(runs["surface"]) == {"valley", "ridge"}
     assert (runs.groupby(["roughness", "noise", "agent", "setting"]).size() == 4).all()
-    assert set(tables["place_runs"]["half"]) == {0, 1}, "each half is replayed"
-
-
-def test_the_factors_of_a_map_and_its_figures(small):
-    _, tables = small
-    factors = map_factors(tables["tuning"], tables["runs"], 80)
+    assert set(tables["place_runs"]["half"]) == {0, 1}
+    factors = map_factors(tables["tuning"], runs, 80)
     assert set(factors["agent"]) == {"rrl"}
     assert len(factors) == 2 * len(COLUMNS)
     for row in factors[factors["bound"] == ""].itertuples():
         assert row.factor == row.rival_episodes / row.episodes
     at = place_factors(tables["places"], tables["place_runs"], factors, 80)
     assert len(at) == 2 * 2  # halves and measures
-    figure, middle = plot_region_map(factors, at), factors[factors["column"].isin(MIDDLE)]
-    written = [text.get_text() for ax in figure.axes[:2] for text in ax.texts if text.get_text()]
-    assert len(written) == middle["factor"].notna().sum()
-    bounds = middle["bound"].isin(["at least", "at most"]).sum()
-    assert sum(bool({*text} & {*"≥≤"}) for text in written) == bounds
-    assert sum(bool(cell.get_hatch()) for ax in figure.axes[:2] for cell in ax.patches) == bounds
-    circles = sum(len(ax.lines) for ax in figure.axes[:2])
-    assert circles == len(at)
-    radii = by_radius(tables["tuning"])
-    (ax, _) = plot_best_radius(factors, radii).axes
-    never = radii.loc[radii["column"] == MIDDLE[0], "best"].isna().sum()
-    assert sum(text.get_text().startswith("none") for text in ax.texts) == never
-    known = factors.loc[factors["column"] == MIDDLE[0], "factor"].notna().sum()
-    assert sum(text.get_text().endswith(" times") for text in ax.texts) == known

@@ -7,7 +7,7 @@ import pytest
 from test_agent import bowl
 
 from rrl.core.qtable import QTable
-from rrl.core.region import BLOCK, WINDOW, RegionSize, SelectedRadius, recommended_radius
+from rrl.core.region import BLOCK, RegionSize, SelectedRadius, recommended_radius
 from rrl.core.rrl import adaptive
 from rrl.tuning.presets import paper_cpu
 
@@ -60,19 +60,6 @@ def test_a_drifting_best_radius_is_followed():
         play(sizes, excess, 40, np.random.default_rng(seed))
         late.append(np.mean([radius for episode, radius in sizes.history if episode > 1000]))
     assert 0.2 < np.median(late) < 0.9
-
-
-def test_blocks_grow_and_the_window_is_bounded():
-    sizes = RegionSize(3, start=2.0, widest=5.0)
-    lengths = []
-    for _ in range(50):
-        lengths.append(sizes.due)
-        sizes.tell(np.zeros(sizes.due))
-    assert lengths[0] == BLOCK
-    assert lengths == sorted(lengths)
-    assert sum(lengths) > 3000  # fifty fits for as many episodes
-    assert len(sizes.blocks) == WINDOW
-    assert all(0 <= radius <= 5.0 for _, radius in sizes.history)
 
 
 def test_each_load_level_has_its_own_radius():

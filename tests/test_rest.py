@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import socket
 import subprocess
@@ -13,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from clients import http_call
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -122,12 +122,8 @@ def served(answers, threads=4):
 
 
 def ask(port, method="POST", path="/v1/models/m:predict", body=b"{}", headers=()):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
-    with contextlib.closing(connection):
-        connection.request(method, path, body, dict(headers))
-        reply = connection.getresponse()
-        body = reply.read()
-        return reply.status, json.loads(body) if body else None
+    status, said = http_call(port, path, body, method, headers)
+    return status, json.loads(said) if said else None
 
 
 def test_a_body_arrives_whatever_its_type_and_its_address():

@@ -264,19 +264,6 @@ def test_loads_have_tables_of_their_own(make):
     assert agent.tables.nearest(30.0) is agent.tables[1]
 
 
-def test_a_new_load_starts_from_the_values_of_the_nearest_one():
-    agent = RRL(paper_cpu(4), np.random.default_rng(0))
-    for _ in bowl(agent, 150, load=10.0):
-        pass
-    known = agent.tables[0].values.copy()
-    assert agent.ask(40.0) == agent.best(10.0)
-    assert not agent.tables[1].episodes
-    agent.tell(agent.best(10.0), 3 * known[agent.tables[0].incumbent])
-    elsewhere = np.setdiff1d(np.arange(len(known)), agent.tables[1].last)
-    assert len(elsewhere) > 0
-    assert agent.tables[1].values[elsewhere] == pytest.approx(3 * known[elsewhere], rel=0.05)
-
-
 # --- settings -------------------------------------------------------------------------------------
 
 

@@ -211,27 +211,22 @@ def test_a_proven_recommendation_stays_and_the_printed_line_starts_it(
     assert batching["max_batch_size"] == 16
 
 
-def test_a_stop_ends_a_run_that_waits_for_clients(model, tmp_path, port):
-    with tuning(model, tmp_path, "--traffic", "--knob", "inter_op=1,2", port=port) as process:
-        line_with(process, "waiting for requests")
+FEW = ("--rate", "40", "--knob", "inter_op=1,2")
+
+
+@pytest.mark.parametrize("words", [FEW, ("--traffic", *FEW[2:])], ids=["starts", "waits"])
+def test_a_stop_ends_a_run_that_starts_or_waits_for_clients(words, model, tmp_path, port):
+    with tuning(model, tmp_path, *words, port=port) as process:
+        number = port_folder(port) / TUNER
+        assert wait_until(lambda: number.exists() and number.read_text(), LIMIT_S)
+        if "--traffic" in words:
+            line_with(process, "waiting for requests")
         servers = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
         assert main(["stop", str(port)]) == 0
         err = finished(process)
     assert process.returncode == 130, err
     assert wait_until(lambda: not any(map(alive, servers)), LIMIT_S)
     assert not port_error(port)
-
-
-FEW = ("--rate", "40", "--knob", "inter_op=1,2")
-
-
-def test_a_stop_ends_a_run_that_starts(model, tmp_path, port):
-    with tuning(model, tmp_path, *FEW, port=port) as process:
-        number = port_folder(port) / TUNER
-        assert wait_until(lambda: number.exists() and number.read_text(), LIMIT_S)
-        assert main(["stop", str(port)]) == 0
-        err = finished(process)
-    assert process.returncode == 130, err
     assert not number.parent.exists()
 
 

@@ -27,16 +27,7 @@ from rrl.serving.settings import usable_cpus
 from rrl.support.errors import DataError, ServerError, UnstableError, UsageError
 from rrl.tuning.episode import MEMORY
 
-BINARY_MISSING = pytest.mark.skipif(
-    shutil.which(BINARY) is None, reason=f"{BINARY} is not installed here"
-)
-EXECUTABLES = [LOCAL, pytest.param(BINARY, marks=BINARY_MISSING)]
 X = {"x": np.array([[1.0, 2.0]], dtype=np.float32)}
-
-
-@pytest.fixture(scope="module", params=EXECUTABLES)
-def executable(request):
-    return request.param
 
 
 @pytest.fixture(scope="module")

@@ -114,12 +114,3 @@ def test_changes_are_counted_without_the_first_start():
     assert own["changes"] == own["seconds"] == own["seconds per change"] == 1.0
     assert own["ended by the guard"] == 1.0
     assert found.loc["base", ["changes", "seconds", "ended by the guard"]].tolist() == [0, 0, 0]
-
-
-def test_runs_are_read_in_order(tmp_path):
-    for number in (10, 2):
-        stored(tmp_path, number)
-    descriptions, table = read_live_runs(tmp_path)
-    assert [one["number"] for one in descriptions] == [2, 10]
-    assert table["run"].unique().tolist() == [2, 10]
-    assert table["latency_s"].iloc[0].tolist() == [0.001, 0.002]

@@ -18,7 +18,7 @@ from rrl.core.space import ConfigSpace
 from rrl.studies.problems import surface
 from rrl.theory import bounds, convergence, exploration_price
 from rrl.theory.bound_checks import biases, covers, exogenous, explored, learning, noisy, sweep
-from rrl.theory.convergence import UNIFORM, watch_table
+from rrl.theory.convergence import UNIFORM, slope_interval, watch_table
 from rrl.theory.cover import (
     cover_times,
     exact_cover_tail,
@@ -168,6 +168,16 @@ def test_the_best_radius_is_where_the_bound_is_smallest(lipschitz, a, d):
     assert least == pytest.approx((1 + 2 / d) * lipschitz * best)
     for factor in (0.9, 1.1):
         assert bounds.noisy_error(best * factor, lipschitz, a, d) > least
+
+
+def test_a_slope_is_that_of_mean_times_and_paired_runs_make_it_precise():
+    k = np.array([1.0, 2.0, 8.0])
+    spread = 1 + np.outer([0.0, 0.4, 0.8], [-1, -0.5, 0, 0.5, 1])  # each row has the mean 1
+    slope, low, high = slope_interval(k, spread / k[:, None], np.random.default_rng(0))
+    assert slope == pytest.approx(-1)
+    assert low < -1 < high
+    paired = slope_interval(k, spread[2] / k[:, None], np.random.default_rng(0))
+    assert paired == pytest.approx((-1, -1, -1))
 
 
 # --- The running system -------------------------------------------------------------------------

@@ -67,7 +67,11 @@ def checksum(path: Path) -> str:
 
 def add_server_options(group: Any) -> None:
     """Add the options for the program that is started, and for how the model is called."""
-    group.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
+    group.add_argument(
+        "--executable",
+        help="tensorflow_model_server to use, or 'local' (default: the one on the PATH, or else "
+        "the local one)",
+    )
     group.add_argument(
         "--start-timeout",
         type=above_zero,
@@ -85,12 +89,17 @@ def add_server_options(group: Any) -> None:
 
 def add_model_options(group: Any) -> None:
     """Add the options for the requests to send, and for what may be changed."""
-    group.add_argument("--sample", type=Path, help="requests to send: .json or TFRecord")
+    group.add_argument(
+        "--sample",
+        type=Path,
+        help="requests to send: .json or TFRecord (default: the model's own warm-up requests, or "
+        "random values)",
+    )
     group.add_argument(
         "--knob",
         action="append",
         default=[],
-        metavar="NAME=LEVELS",
+        metavar="NAME=VALUES",
         help="a knob with its values, such as inter_op=1,2,4; repeatable",
     )
 

@@ -55,7 +55,9 @@ def add_parsers(commands: Any) -> None:
     add_model_options(profile)
     add_server_options(profile)
     profile.add_argument("--rates", type=_loads, help="loads in requests/s, such as 20,60")
-    profile.add_argument("--requests", type=COUNT, default=100, help="requests per episode")
+    profile.add_argument(
+        "--requests", type=COUNT, default=100, help="requests per episode (default 100)"
+    )
     profile.add_argument("--passes", type=COUNT, default=2, help="passes over the grid (default 2)")
     profile.add_argument("--seed", type=SEED, default=0, help="seed of the run (default 0)")
     profile.add_argument(
@@ -83,7 +85,7 @@ def _profile(options: Namespace) -> int:
     if options.dry_run:
         print(f"{size}\n{_listed(plan)}")
         return 0
-    interrupt_by_signals()
+    check_interrupt = interrupt_by_signals()
     folder = options.out or DATA / name
     LOG.info(size)
     bar = None
@@ -92,6 +94,7 @@ def _profile(options: Namespace) -> int:
             bar = tqdm(None, name, plan.episodes, initial=done - 1, unit="episode")
         bar.set_postfix_str(f"{1e3 * episode.latency.mean():.1f} ms", refresh=False)
         bar.update()
+        check_interrupt()
     if bar is not None:
         bar.close()
     LOG.info(f"complete: {folder}")

@@ -24,7 +24,8 @@ _EXAMPLES = """examples:
   the fewest CPUs of a simulated server that keep an SLO:
     rrl replay cpu10-cores --rate 8 --objective "cpus with p99<900ms" --episodes 200
 
-The same command gives the same files, even if it was stopped and continued.
+--rate is one of the loads of a profile, by default the middle one. The same command gives the same
+files, even if it was stopped and continued.
 
 """
 

@@ -106,7 +106,7 @@ def _add_service_options(group: Any) -> None:
         "--max-request",
         type=whole(1, 2047),
         default=64,
-        metavar="MB",
+        metavar="MIB",
         help="the largest request that is let in there, in MiB (default 64)",
     )
     group.add_argument(

@@ -130,7 +130,8 @@ def plot_phases(
     costs : mapping of str to ndarray, shape (seeds, episodes)
         These are the costs of each agent, in seconds.
     starts : sequence of int
-        These are the first episodes of the phases.
+        These are the first served episodes of the phases, from 0. After the first phase they are
+        one less than in :class:`rrl.Phases`, because a run only watches its first episode.
     best : ndarray, shape (phases,)
         The cost of the best configuration of each phase, in seconds. It is drawn as steps.
     length : int

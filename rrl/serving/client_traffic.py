@@ -174,7 +174,7 @@ class ObservedTraffic:
         elif known and line["type"] == _END:
             del self._open[line["id"]]
             microseconds = line.get("seconds_us")
-            if microseconds is None:  # the client left before an answer
+            if microseconds is None:  # the client did not get a whole answer
                 microseconds = 1000 * line["milliseconds"]
             known.status = _status(line)
             known.saved = known.route == TRIAL and (line.get("attempts") or 1) > 1
@@ -220,7 +220,8 @@ def _status(line: dict[str, Any]) -> int:
         return int(Status.CANCELLED.value)
     if str(line["content"]).startswith("application/grpc"):
         return int(line["grpc"])
-    return 0 if line["http"] < _HTTP_ERROR else int(Status.UNKNOWN.value)
+    whole = line.get("seconds_us") is not None  # what is cut has a good HTTP status, too
+    return 0 if whole and line["http"] < _HTTP_ERROR else int(Status.UNKNOWN.value)
 
 
 # --- an episode of them ---------------------------------------------------------------------------

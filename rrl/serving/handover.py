@@ -239,21 +239,41 @@ class HandoverServer(LiveServer):
                 self._end_trial()
                 self._stop_trial()
             new = self._start(wanted, lasting=self._folder)
-        if not self._envoy.process.alive:
-            self._open(new)
-        elif new is not old:
-            self._envoy.point(KEPT, new)
-            note_server(self._folder, new)
+        try:
+            if not self._envoy.process.alive:
+                self._open(new)
+            elif new is not old:
+                self._envoy.point(KEPT, new)
+                note_server(self._folder, new)
+        except BaseException:
+            if new is not old:
+                self._take_back(new, old)
+            raise
         # The new one serves from now on, even if an interrupt ends the wait for the old one.
         before, self._kept_server = self._kept_server, new
         if before is not None and before is not new:
-            try:
-                self._drain(KEPT)
-            finally:
-                before.stop()
+            self._retire(before)
         if self._client is None:
             self._client = Client(self.address, new.name, self._signature)
         self._prepare(self._client)
+
+    def _take_back(self, new: ModelServer, old: ModelServer | None) -> None:
+        """Let the old kept server, if it runs, go on, and stop the one that did not take over.
+
+        If Envoy does not take that, both go on: nobody knows which of them the clients reach.
+        """
+        with suppress(ServerError, OSError):  # the error that has led here says why
+            if old is not None and self._envoy.process.alive:
+                self._envoy.point(KEPT, old)
+                note_server(self._folder, old)
+            self._retire(new)
+
+    def _retire(self, server: ModelServer) -> None:
+        """Stop a server that is not kept any more, when it has answered what it has."""
+        try:
+            self._drain(KEPT)
+        finally:
+            server.stop()
 
     def _open(self, kept: ModelServer) -> None:
         """Start Envoy in front of a kept server."""

@@ -205,6 +205,7 @@ class LiveServer:
         except ServerError:
             if server.rest_port is None or not port_error(server.rest_port):
                 raise
+            server.log.unlink(missing_ok=True)  # it says only that, and would stay
             server = self._another(wanted, **more).start()
         client = Client(server.address, server.name, self._signature)
         try:

@@ -273,7 +273,7 @@ def map_words(
     said = []
     for measure, column in zip(MEASURES, MIDDLE, strict=True):
         said += _about_measure(measure, own[own["column"] == column])
-    return [*said, *_about_radius(losses, radii), *about_places(at_places)]
+    return [*said, *_about_radius(losses, radii), *_about_places(at_places)]
 
 
 def _about_measure(measure: str, cells: pd.DataFrame) -> list[str]:
@@ -308,7 +308,7 @@ def _about_radius(losses: pd.DataFrame, radii: pd.DataFrame) -> list[str]:
     return said
 
 
-def about_places(at_places: pd.DataFrame) -> list[str]:
+def _about_places(at_places: pd.DataFrame) -> list[str]:
     """Say how well the map foretells places: the rank correlation (Spearman's) with their factors.
 
     Grids below `LARGE_GRID` configurations do not count. Another sentence is about the one number,

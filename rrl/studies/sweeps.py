@@ -153,8 +153,16 @@ class Sweep:
         key, run = run_key(what, self.data), RUNNERS[type(what)]
         return [Task((one, key), run, (one, self.data)) for one in pieces_of(what)]
 
-    def compute(self, tasks: Sequence[Task], progress: bool = True) -> list[Arrays]:
-        """Return the piece of each task; those that are not in the folder are computed."""
+    def compute(
+        self,
+        tasks: Sequence[Task],
+        progress: bool = True,
+        check_interrupt: Callable[[], None] = lambda: None,
+    ) -> list[Arrays]:
+        """Return the piece of each task; those that are not in the folder are computed.
+
+        After each of them, `check_interrupt` may raise KeyboardInterrupt.
+        """
         files = [self.folder / task.file for task in tasks]
         every = dict(zip(files, tasks, strict=True)).items()
         missing = [(file, task) for file, task in every if not file.exists()]
@@ -168,6 +176,7 @@ class Sweep:
             ):
                 with replacing(path) as file:
                     np.savez_compressed(file, **arrays)
+                check_interrupt()
         return [read_arrays(file) for file in files]
 
     def computed(self, wanted: Iterable[Run]) -> dict[Run, Arrays]:

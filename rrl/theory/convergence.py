@@ -155,7 +155,8 @@ def slope_interval(
     ----------
     x : array_like, shape (m,)
     samples : array_like, shape (m, runs)
-        All values of a column come from the same seed. So the bootstrap draws whole columns.
+        Each column is an independent run. The bootstrap draws whole columns, so it does not matter
+        whether the values of a column share a seed.
     rng : numpy.random.Generator
 
     Returns

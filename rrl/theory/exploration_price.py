@@ -28,7 +28,8 @@ after it.
 The theorem is about the price of trials. It does not say that the optimum is found. When no trial
 pays, the expected saving of each is at most its price, divided by H.
 
-**If the posterior is wrong, there is no bound.** Two agents of this package show it, without noise:
+**If the posterior is wrong, the theorem is false, and the agent may miss the optimum for ever.**
+Two agents of this package show one of these each, without noise:
 
 * :func:`paying_without_end`: the agent serves a configuration that costs three times as much in
   every second episode, for ever. Nothing can be saved, so the right side of theorem 7 is 0.

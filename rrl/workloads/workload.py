@@ -70,7 +70,9 @@ class Phases:
     Parameters
     ----------
     starts : tuple of int
-        First episode of each phase. The first value is 0, and the values increase.
+        First episode of each phase. The first value is 0, and the values increase. A run
+        (:func:`rrl.tune`) only watches episode 0, to estimate the load. So among the episodes that
+        it serves, each later phase begins one earlier.
     gaps : tuple of float
         Mean interarrival time of each phase in seconds.
     episodes : int
