@@ -36,7 +36,7 @@ _HOME = {
     "NetworkSimilarity": "rrl.core.similarity",
     "FixedRadius": "rrl.core.region",
     "WholeSpace": "rrl.core.region",
-    "RegionSize": "rrl.core.region",
+    "RadiusSelection": "rrl.core.region",
     "SelectedRadius": "rrl.core.region",
     "Boltzmann": "rrl.core.exploration",
     "ExpectedSaving": "rrl.core.exploration",

@@ -24,15 +24,16 @@ from rrl.rivals.baselines import (
     heuristic,
     hill_climbing,
 )
-from rrl.rivals.bayesian import GPEI
-from rrl.rivals.grid import unit_cube
+from rrl.rivals.bayesian import GPEI, MOST, Surrogate
+from rrl.rivals.grid import Neighbours, unit_cube
 from rrl.rivals.peers import Optuna
 from rrl.rivals.q_agents import DeepQNetwork, Network, QLearning
 from rrl.rivals.search import Searcher
 from rrl.rivals.variants import ABLATED
 from rrl.rivals.zooming import Zooming, distances
-from rrl.studies.ablation import FAMILIES
+from rrl.studies.ablation import FAMILIES, ablation_runs, ablation_settings
 from rrl.studies.problems import MADE, open_scenario
+from rrl.studies.sweeps import Sweep
 from rrl.support.errors import UsageError
 from rrl.support.provenance import known
 from rrl.tuning.defaults import heuristic_candidates, serving_default
@@ -110,6 +111,16 @@ def test_every_rival_deploys_by_the_rule_of_rrl():
         assert rival.best(load) == own.best(load)
         moved.append(space.index(rival.best(load)))
     assert len(set(moved)) > 3
+
+
+def test_a_combination_that_is_missing_is_replaced_by_the_nearest():
+    space = SPACES["missing"]
+    moves = Neighbours(space)
+    gaps = [ranks for ranks in np.ndindex(space.shape) if moves.at(list(ranks)) is None]
+    assert len(gaps) == 16 - len(space)
+    for ranks in gaps:
+        away = np.linalg.norm(space.positions - ranks, axis=1)
+        assert away[moves.nearest(list(ranks))] == away.min()
 
 
 # Fixed settings
@@ -328,6 +339,18 @@ def test_zooming_activates_only_what_is_not_covered():
         radius[index] = 0.3 * np.sqrt(2 * np.log(300) / (counts[index] + 1))
 
 
+def test_of_a_large_space_a_part_is_scanned(monkeypatch):
+    scanned, posterior = [], Surrogate.posterior
+
+    def watched(model, candidates):
+        scanned.append(len(candidates))
+        return posterior(model, candidates)
+
+    monkeypatch.setattr(Surrogate, "posterior", watched)
+    assert len(set(chosen(GPEI(paper_cpu(30), rng()), 15))) > 8
+    assert MOST <= max(scanned) <= MOST + 15  # and what was measured
+
+
 # What is refused
 
 CHANCES = "need 0 <= end <= start <= 1 and half_life > 0"
@@ -380,3 +403,11 @@ def test_what_makes_an_agent_and_the_agent_can_be_sent_to_another_process():
 def test_no_two_agents_behave_alike():
     digests = {known()[f"agent {name}"].digest for name in NAMES}
     assert len(digests) == len(set(NAMES))
+
+
+def test_the_ablation_has_a_row_per_run_on_seeds_of_its_own(tmp_path):
+    settings = ablation_settings(["made-binary"], ["random", "zooming"], 2)
+    runs = ablation_runs(Sweep(settings, build=tmp_path, workers=1))
+    assert runs["agent"].tolist() == ["random"] * 2 + ["zooming"] * 2
+    assert set(runs["problem"]) == {"made-binary"}
+    assert runs["seed"].tolist() == [6000, 6001] * 2

@@ -44,6 +44,7 @@ def test_the_agent_sees_an_estimate_of_a_load_that_changes_from_episode_to_episo
     phases = Phases(starts=(0, 20), gaps=(0.1, 0.01), episodes=40, requests=100)
     agent = agent_for(server)
     run = tune(server, agent, phases, 38, np.random.default_rng(0))
+    assert repr(run) == "Run(38 episodes)"
     loads = [step.load for step in run]
     served = [100 / step.episode.arrivals[-1] for step in run]
     assert served[18] < 30 < served[19], "the first episode of the phases is only watched"

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from rrl import Copy, LearnedSimilarity, TableServer, testbed
-from rrl.plotting.explorer import draw_view
+from rrl.plotting.explorer import draw_episode, draw_view, save_animation
 from rrl.publishing.explorer import Explorer, Panel, look, png
 
 
@@ -116,3 +117,14 @@ def test_a_panel_carries_its_picture_for_where_there_are_no_widgets():
     picture = base64.b64decode(bundle["image/png"])
     assert picture[:4] == b"\x89PNG"
     assert picture == png(draw_view(look(small()))), "the same seed gives the same picture"
+
+
+def test_an_animation_has_a_frame_per_figure_and_is_played_once(tmp_path):
+    explorer, truth, views = small(), np.linspace(1.0, 2.0, 16), []
+    for _ in range(2):
+        explorer.step()
+        views.append(look(explorer))
+    figures = (draw_episode(views[:k], explorer.costs, truth, 2, default=8) for k in (1, 2))
+    with Image.open(save_animation(figures, "learns", tmp_path)) as picture:
+        assert picture.n_frames == 2
+        assert "loop" not in picture.info, "what moves for ever needs something that stops it"

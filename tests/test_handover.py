@@ -157,6 +157,25 @@ def test_a_new_server_whose_hand_over_is_interrupted_is_stopped(kept, monkeypatc
     assert noted_server(port_folder(kept.door.port)).configuration == GOOD
 
 
+def test_a_new_server_in_front_of_which_no_envoy_starts_is_stopped(kept, monkeypatch):
+    """A supervisor, and the next tuner, find the old one."""
+    old = kept._kept_server
+    port = port_folder(kept.door.port)
+    before = set(port.glob("s-*/"))
+
+    def fail(server):
+        raise ServerError("Envoy did not start")
+
+    stop(kept._envoy.process)
+    monkeypatch.setattr(kept._envoy, "start", fail)
+    kept.keep(OTHER)
+    with pytest.raises(ServerError, match="Envoy did not start"):
+        kept.configure(OTHER)
+    noted = noted_server(port)
+    assert (noted.folder, noted.alive) == (old.folder, True)
+    assert set(port.glob("s-*/")) == before
+
+
 @pytest.mark.parametrize(
     ("victim", "number"),
     [
@@ -402,6 +421,7 @@ def test_a_kept_server_that_dies_during_a_trial_is_started_again_and_the_trial_s
         late = replace(WATCH, late_s=1e-6)  # for any request
         episode = LiveServer.measure(kept, OTHER, np.arange(20) / 20, rng, watch=None)
         assert episode.ok.all()
+        assert len(episode.info["others"][0]) > 5, "those that the trial got"
         assert kept.serves
         episode = kept.measure(OTHER, np.arange(400) / 20, rng, watch=late)
         assert episode.info["aborted"] == "worse"

@@ -120,7 +120,7 @@ def test_the_result_says_what_was_measured(tmp_path, whole):
     assert result["recommended"] != DEFAULT
     assert result["verdict"] == "no difference shown"  # 6 rounds are too few for a verdict
     assert result["deploy"] == DEFAULT
-    served = [one.trials["default"].episode for one in run.rounds]
+    served = [one.measured["default"].episode for one in run.rounds]
     served += [step.episode for step in run.steps if step.configuration == DEFAULT]
     assert len(served) > len(run.rounds)
     assert result["slo"]["by"] == "default"

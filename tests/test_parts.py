@@ -209,6 +209,15 @@ def test_of_a_large_space_a_part_is_updated_and_each_episode_another_one():
     assert len(np.setdiff1d(parts[1], parts[0])) > PART // 2
 
 
+def test_trials_within_some_steps_reach_the_nearest_where_neighbours_are_missing():
+    space = ConfigSpace([Knob("threads", range(7))], available=[[0], [3], [6]])
+    table, region = QTable(space), Within(1)
+    table.record(1, 1.0)
+    table.update(region.around(table, 1), np.ones(3), np.ones(3), 1.0, average=False)
+    table.record(1, 1.0)
+    assert region.candidates(table).tolist() == [0, 1, 2]
+
+
 # --- explorations ---------------------------------------------------------------------------------
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
 from rrl import ConfigSpace, Knob, read_profile
+from rrl.plotting.cells import on_grid, plot_cells
 from rrl.plotting.profile import plot_knob, plot_surface
 from rrl.plotting.shared import AGENT_STYLES, agent_style, save, style
 
@@ -62,3 +64,19 @@ def test_the_ring_is_at_the_best_and_what_was_not_measured_is_hatched():
     assert [text.get_text() for text in ax.texts] == ["50"], "the best cell has its number"
     assert ax.images[0].get_array().mask.tolist() == [[False, False], [True, False]]
     assert ax.patch.get_hatch()
+
+
+def test_levels_stand_in_order_of_position_and_holes_stay_holes():
+    knobs = [Knob("a", (1, 2)), Knob("m", (1, 2)), Knob("b", (0, 1, 2), positions=(2, 0, 1))]
+    space = ConfigSpace(knobs, [[0, 0, 0], [0, 0, 1], [1, 1, 2]])
+    assert np.array_equal(
+        on_grid(space, [10.0, 11.0, 12.0], 0), [[11, np.nan, 10], [np.nan] * 3], equal_nan=True
+    )
+    assert on_grid(space, [10.0, 11.0, 12.0], 1)[1].tolist()[1] == 12
+
+
+def test_each_cell_has_its_number_in_a_colour_that_can_be_read():
+    space = ConfigSpace([Knob("inter_op", (1, 2, 3)), Knob("intra_op", (1, 2))])
+    texts = plot_cells(space, [1.0, 3.0, 10.0, 30.0, np.nan, 100.0], plt.gca()).texts
+    assert [text.get_text() for text in texts] == ["1", "3", "10", "30", "100"]
+    assert (texts[0].get_color(), texts[-1].get_color()) == ("black", "white")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rrl.plotting.region_map import plot_best_radius, plot_region_map
 from rrl.studies import map_cells, region_map
 from rrl.studies.map_cells import (
     COLUMNS,
@@ -23,7 +24,10 @@ from rrl.studies.map_cells import (
     run_measures,
 )
 from rrl.studies.map_factors import (
+    MIDDLE,
+    NUMBERS,
     ROUGHNESSES,
+    _about_places,
     by_radius,
     chosen_settings,
     factor_of,
@@ -204,6 +208,23 @@ def test_the_best_radius_is_that_of_the_best_setting_and_none_if_no_run_arrives(
     assert found.loc["served_5", "theory"] == theory_radius(0.05, 0.07)
 
 
+def test_small_grids_do_not_count_for_the_agreement():
+    places = pd.DataFrame(
+        {
+            "cells": [300, 400, 500, 600, 16, 16],
+            "column": "served_10",
+            "factor": [1.0, 2.0, 3.0, 4.0, 0.1, 99.0],
+            "predicted": [1.0, 3.0, 4.0, 9.0, 50.0, 0.1],
+            "roughness": [0.4, 0.3, 0.2, 0.1, 0.1, 0.1],
+            "noise": 0.1,
+            "within_10": [0.1, 0.2, 0.2, 0.3, 0.5, 0.5],
+        }
+    )
+    (said,) = _about_places(places)
+    assert "on 4 replays of large grids have a rank correlation of 1.00" in said
+    assert f"{NUMBERS['roughness']} alone correlates most (-1.00; the best of 2 numbers)" in said
+
+
 def test_no_surface_and_no_seed_is_both_tuned_and_judged_by():
     plan = region_map.whole_plan(DATA)
     assert not set(plan.tuning.kinds) & set(plan.judging.kinds)
@@ -236,3 +257,14 @@ def test_a_map_has_a_row_per_setting_and_run_and_a_factor_per_cell_and_measure(t
         assert row.factor == row.rival_episodes / row.episodes
     at = place_factors(tables["places"], tables["place_runs"], factors, 80)
     assert len(at) == 2 * 2  # halves and measures
+    figure, middle = plot_region_map(factors, at), factors[factors["column"].isin(MIDDLE)]
+    panels, bounds = figure.axes[:2], middle["bound"].isin(["at least", "at most"]).sum()
+    written = [text.get_text() for ax in panels for text in ax.texts if text.get_text()]
+    assert len(written) == middle["factor"].notna().sum()
+    assert sum(bool({*text} & {*"≥≤"}) for text in written) == bounds
+    assert sum(bool(cell.get_hatch()) for ax in panels for cell in ax.patches) == bounds
+    assert sum(len(ax.lines) for ax in panels) == len(at), "a mark per replay"
+    radii = by_radius(tables["tuning"])
+    never = radii.loc[radii["column"] == MIDDLE[0], "best"].isna().sum()
+    best = plot_best_radius(factors, radii).axes[0].texts
+    assert sum(text.get_text().startswith("none") for text in best) == never

@@ -1,4 +1,4 @@
-"""The radius that is learned: :class:`RegionSize` on its own, and the region that uses it."""
+"""The radius that is learned: :class:`RadiusSelection` on its own, and the region that uses it."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import pytest
 from test_agent import bowl
 
 from rrl.core.qtable import QTable
-from rrl.core.region import BLOCK, RegionSize, SelectedRadius, recommended_radius
+from rrl.core.region import BLOCK, WINDOW, RadiusSelection, SelectedRadius, theoretical_radius
 from rrl.core.rrl import adaptive
 from rrl.tuning.presets import paper_cpu
 
 
-def play(sizes, excess, blocks, rng, noise=0.05):
-    """Let `sizes` choose while a radius costs `excess(radius, episode)`; return its choices."""
+def play(selection, excess, blocks, rng, noise=0.05):
+    """Let `selection` choose while a radius costs `excess(radius, episode)`; return its choices."""
     chosen = []
     for _ in range(blocks):
-        mean = excess(sizes.radius, sizes.episode)
-        chosen.append(sizes.tell(rng.normal(mean, noise, sizes.due)))
+        mean = excess(selection.radius, selection.episode)
+        chosen.append(selection.tell(rng.normal(mean, noise, selection.due)))
     return np.array(chosen)
 
 
 def test_without_news_it_follows_theory():
-    sizes = RegionSize(3, start=3.0, widest=7.0)
-    play(sizes, lambda radius, episode: 0.2, 30, np.random.default_rng(0))
-    ratios = [radius / recommended_radius(3.0, episode, 3) for episode, radius in sizes.history]
+    selection = RadiusSelection(3, start=3.0, widest=7.0)
+    play(selection, lambda radius, episode: 0.2, 30, np.random.default_rng(0))
+    ratios = [radius / theoretical_radius(3.0, episode, 3) for episode, radius in selection.history]
     assert np.median(ratios) == pytest.approx(1.0, rel=0.15)
 
 
@@ -34,9 +34,9 @@ def test_what_is_observed_overrules_theory():
     def away(steepness):
         ends = []
         for seed in range(2):
-            sizes = RegionSize(3, start=2.0, widest=6.0)
+            selection = RadiusSelection(3, start=2.0, widest=6.0)
             chosen = play(
-                sizes,
+                selection,
                 lambda radius, episode: steepness * (np.log1p(radius) - np.log1p(4.0)) ** 2,
                 30,
                 np.random.default_rng(seed),
@@ -56,19 +56,21 @@ def test_a_drifting_best_radius_is_followed():
 
     late = []
     for seed in range(2):
-        sizes = RegionSize(3, start=3.0, widest=7.0)
-        play(sizes, excess, 40, np.random.default_rng(seed))
-        late.append(np.mean([radius for episode, radius in sizes.history if episode > 1000]))
+        selection = RadiusSelection(3, start=3.0, widest=7.0)
+        play(selection, excess, 40, np.random.default_rng(seed))
+        late.append(np.mean([radius for episode, radius in selection.history if episode > 1000]))
+        assert len(selection.blocks) == WINDOW
+        assert selection.blocks[-1][1] > selection.history[-2][0], "the newest ones are remembered"
     assert 0.2 < np.median(late) < 0.9
 
 
 def test_each_load_level_has_its_own_radius():
     agent = adaptive(paper_cpu(4), np.random.default_rng(0))
     list(bowl(agent, 60, load=10.0))
-    narrow = agent.region.sizes[0].radius
+    narrow = agent.region.selections[0].radius
     list(bowl(agent, 5, load=40.0))
-    assert agent.region.sizes[1].radius == agent.region.start != narrow
-    assert agent.region.sizes[0].radius == narrow
+    assert agent.region.selections[1].radius == agent.region.start != narrow
+    assert agent.region.selections[0].radius == narrow
 
 
 def test_a_block_whose_costs_are_as_far_apart_as_can_be_ends_with_a_radius():
@@ -79,6 +81,6 @@ def test_a_block_whose_costs_are_as_far_apart_as_can_be_ends_with_a_radius():
         table.incumbent = incumbent  # its mean is what costs are compared with
         for cost in (1e-200, 1e150) * (BLOCK // 2):
             region.learn(table, cost)
-    (size,) = region.sizes.values()
-    assert len(size.history) == 3
-    assert 0 <= size.radius <= size.widest
+    (selection,) = region.selections.values()
+    assert len(selection.history) == 3
+    assert 0 <= selection.radius <= selection.widest

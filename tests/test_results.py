@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
@@ -310,7 +311,10 @@ def test_equal_results_give_equal_files(tmp_path):
         store.write("x/y", arrays)
         files.append(store.path("x/y").read_bytes())
     assert files[0] == files[1]
+    with zipfile.ZipFile(store.path("x/y")) as archive:
+        assert {one.compress_type for one in archive.infolist()} == {zipfile.ZIP_LZMA}
     read = read_arrays(store.path("x/y"))
+    assert read["b"].dtype == np.uint16
     assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
 
 
@@ -365,6 +369,7 @@ def test_a_stopped_table_goes_on_where_it_was(tmp_path, monkeypatch):
     tables = {name: pd.read_csv(folder / f"{name}.csv") for name in RadiusRace._fields}
     pool = {"pool": learning_surface("pool", DATA)}
     whole = race_radii(pool, range(2), (10, 40), (0.0, 2.0))
+    assert whole.radii.groupby("seed")["episode"].first().tolist() == [0, 0]
     for name, table in tables.items():
         assert len(table.merge(getattr(whole, name))) == len(table) == len(getattr(whole, name))
     lost, kept = sorted(sweep.folder.iterdir())

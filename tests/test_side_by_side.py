@@ -39,6 +39,12 @@ def test_a_damaged_run_is_named(tmp_path):
             read_live_runs(tmp_path)
 
 
+def test_latencies_are_read_in_seconds(tmp_path):
+    stored(tmp_path, 0)
+    _, table = read_live_runs(tmp_path)
+    assert table["latency_s"].iloc[0].tolist() == [0.001, 0.002]
+
+
 def test_the_runs_are_those_that_are_registered():
     live = yaml.safe_load((DATA / "claims.yaml").read_text(encoding="utf-8"))["live"]
     descriptions, steps = read_live_runs(DATA / live["recording"])

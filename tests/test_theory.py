@@ -266,6 +266,8 @@ def test_the_recommended_agent_can_stay_stuck():
 
 
 def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match="need transitions of shape"):
+        MDP(np.zeros((1, 3)), np.ones((1, 2, 1)), 0.5)
     with pytest.raises(ValueError, match="add up to 1"):
         MDP(np.zeros((1, 3)), np.ones((1, 3, 1)) / 2, 0.5)
     with pytest.raises(ValueError, match="gamma"):

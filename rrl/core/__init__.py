@@ -1,9 +1,11 @@
 """The method: region-based reinforcement learning, and nothing that serves or measures.
 
 In an *episode*, the server runs with one configuration, and its cost is measured. A *trial* is an
-episode with another configuration than the incumbent, the best one known. In the words of
+episode with another configuration than the *incumbent*, the best one known. In the words of
 reinforcement learning, a load level is a state, a configuration is an action, and the cost is the
-negative reward; there is no next state. The modules in reading order:
+negative reward; there is no next state. In the code, a configuration is its *index* in the space,
+several of them are `cells` of the table, and an *sd* is a standard deviation. The modules in
+reading order:
 
 1. What can be chosen: :mod:`~rrl.core.knob` and :mod:`~rrl.core.space`.
 2. What is known: :mod:`~rrl.core.qtable`. The module begins with the region update

@@ -40,3 +40,4 @@ class Agent(Protocol):
 
 
 MakeAgent = Callable[[ConfigSpace, np.random.Generator], Agent]
+"""What makes an agent for a space; each run makes one of its own, with its own generator."""

@@ -25,7 +25,7 @@ class Exploration(Protocol):
     """Whatever chooses the next configuration from a table."""
 
     def choose(self, table: QTable, cells: Ints | None, rng: np.random.Generator) -> int:
-        """Return the number of a configuration in `cells`, or of any one if that is None."""
+        """Return the index of a configuration of `cells`, or of any one if that is None."""
         ...
 
 
@@ -122,7 +122,7 @@ def action_probabilities(values: Floats, temperature: float, floor: float = 0.0)
 
 @njit(cache=True)
 def _drawn(values: Floats, temperature: float, floor: float, uniform: float) -> int:
-    """Return the number at which the distribution function exceeds a random number from 0 to 1."""
+    """Return the index at which the distribution function exceeds a random number from 0 to 1."""
     running = np.cumsum(action_probabilities(values, temperature, floor))
     return int(np.searchsorted(running[:-1], uniform * running[-1], side="right"))
 

@@ -26,7 +26,8 @@ constant. It leaves out how unsure `mean` is, so after few measurements, sds far
 little too small.
 
 The module is not replaced by a library for one reason: :func:`fit_hyperparameters` moves on a
-coarse grid and takes rounding errors for ties, so every processor finds the same hyperparameters.
+coarse grid, and likelihoods that differ only by rounding are a tie. So every processor finds the
+same hyperparameters.
 
 References
 ----------

@@ -99,7 +99,7 @@ class Knob:
         return {value: i for i, value in enumerate(self.values)}
 
     def index(self, value: Value) -> int:
-        """Return the number of a value, counted from 0.
+        """Return the index of a value, counted from 0.
 
         Raises
         ------

@@ -47,7 +47,7 @@ def update_region(
     values, sds, counts : ndarray, shape (n,)
         Q, the sd of each value as a fraction of the value, and the number of its estimates.
     cells : ndarray of int, shape (m,)
-        Numbers of the region's configurations.
+        Indices of the region's configurations.
     costs, cost_sds : ndarray, shape (m,)
         The estimates, and their sds as fractions.
     learning_rate : float
@@ -104,7 +104,7 @@ class QTable:
     visits, means, squares : ndarray, shape (n,)
         How often a configuration was measured, its mean cost, and its sum of squared deviations.
     measured : ndarray of int, shape (m,)
-        Numbers of the measured configurations, in the order of their first measurement.
+        Indices of the measured configurations, in the order of their first measurement.
     episodes : int
         Number of measurements.
     incumbent : int or None
@@ -245,11 +245,10 @@ class Tables(list[QTable]):
     Estimates of a load are noisy, and each load level has to learn from its own episodes. So there
     should be few. All agents group loads with this class.
 
-    A load belongs to the nearest load level. A load that differs from the nearest one by more than
-    a factor of `ratio` begins a new load level: at once if the factor is above the square of the
-    ratio, and otherwise only if the next load also differs by more than `ratio` from every load
-    level, in either direction. Until then, the load belongs to the nearest load level. So a single
-    noisy estimate begins no new one.
+    A load belongs to the nearest load level. It is an outlier if it differs from that level by more
+    than a factor of `ratio`. An outlier begins a new load level if the factor is above the square
+    of `ratio`, or if the load before it was an outlier, too, and began none. So a single noisy
+    estimate begins no new level.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Regions: which values a measurement updates, and which configurations may be tried next.
 
 :class:`FixedRadius` is the paper's region, and :class:`SelectedRadius` its adaptive one: Bayesian
-optimisation (:class:`RegionSize`) selects the radius while serving. :class:`WholeSpace` is the
+optimisation (:class:`RadiusSelection`) selects the radius while serving. :class:`WholeSpace` is the
 region of the recommended agent, whose similarity says itself how little it knows far away.
 """
 
@@ -123,7 +123,7 @@ LEAST_ERROR = 0.01  # least standard error of an observation
 CANDIDATES = 41  # radii that are compared
 
 
-def recommended_radius(start: float, episode: ArrayLike, dimensions: int) -> Any:
+def theoretical_radius(start: float, episode: ArrayLike, dimensions: int) -> Any:
     """Return the radius that theory recommends after some episodes.
 
     The error of a table that is learned from regions of radius rho is at most
@@ -132,13 +132,13 @@ def recommended_radius(start: float, episode: ArrayLike, dimensions: int) -> Any
 
     Examples
     --------
-    >>> recommended_radius(3.0, [0, 100, 1000], dimensions=3).round(2)
+    >>> theoretical_radius(3.0, [0, 100, 1000], dimensions=3).round(2)
     array([3.  , 2.1 , 1.37])
     """
     return start * (1 + np.asarray(episode) / ONSET) ** (-1 / (dimensions + 2))
 
 
-class RegionSize:
+class RadiusSelection:
     """Bayesian optimisation of a radius whose best value drifts.
 
     A wide region finds a good configuration sooner, a narrow one settles on a better one, and which
@@ -178,10 +178,10 @@ class RegionSize:
 
     Examples
     --------
-    >>> size = RegionSize(dimensions=3, start=2.0, widest=6.0)
-    >>> size.due, size.radius
+    >>> selection = RadiusSelection(dimensions=3, start=2.0, widest=6.0)
+    >>> selection.due, selection.radius
     (10, 2.0)
-    >>> size.tell(np.full(10, 0.5)) < 2.0  # nothing unusual: it begins to fall
+    >>> selection.tell(np.full(10, 0.5)) < 2.0  # nothing unusual: it begins to fall
     True
     """
 
@@ -224,7 +224,7 @@ class RegionSize:
 
     def prior(self, radius: Floats, age: Floats | float) -> Floats:
         """Return the excess that is expected of each radius: 0 where theory recommends it."""
-        ideal = recommended_radius(self.start, age, self.dimensions)
+        ideal = theoretical_radius(self.start, age, self.dimensions)
         return SLOPE * (np.log1p(radius) - np.log1p(ideal)) ** 2
 
     def _bound(self, now: float) -> Floats:
@@ -258,7 +258,7 @@ def _threads() -> Any:
 
 
 class SelectedRadius(Region):
-    """A region whose radius is selected by Bayesian optimisation, see :class:`RegionSize`.
+    """A region whose radius is selected by Bayesian optimisation, see :class:`RadiusSelection`.
 
     Each load level has its own radius, as it has its own table.
 
@@ -270,12 +270,12 @@ class SelectedRadius(Region):
     radius : float, optional
         The first radius. By default it is a twelfth of the diameter, between 1.25 and 6, and at
         most the diameter.
-    size : callable, optional
-        What selects a radius: :class:`RegionSize`, or another one with the same parameters.
+    selection : callable, optional
+        What selects a radius: :class:`RadiusSelection`, or another one with the same parameters.
 
     Attributes
     ----------
-    sizes : dict of int to RegionSize
+    selections : dict of int to RadiusSelection
         The selection of the radius at each load level, by the number of the level.
 
     Raises
@@ -292,7 +292,7 @@ class SelectedRadius(Region):
     ...     configuration = agent.ask(load=14.0)
     ...     cost = 1 + sum((threads - 4) ** 2 for threads in configuration.values())
     ...     agent.tell(configuration, cost)
-    >>> agent.best(load=14.0), agent.region.sizes[0].radius < agent.region.start
+    >>> agent.best(load=14.0), agent.region.selections[0].radius < agent.region.start
     ({'inter_op': 4, 'intra_op': 4, 'batch_threads': 4}, True)
     """
 
@@ -300,7 +300,7 @@ class SelectedRadius(Region):
         self,
         space: ConfigSpace,
         radius: float | None = None,
-        size: Callable[[int, float, float], RegionSize] = RegionSize,
+        selection: Callable[[int, float, float], RadiusSelection] = RadiusSelection,
     ) -> None:
         if radius is None:
             radius = min(max(1.25, space.diameter / 12), 6.0, space.diameter)
@@ -308,20 +308,20 @@ class SelectedRadius(Region):
             raise ValueError(f"the first radius must be a finite number from 0, got {radius!r}")
         self.start = float(radius)
         widest = max(self.start, min(2 * self.start + 1, space.diameter))
-        made = partial(size, len(space.knobs), self.start, widest)
-        self.sizes: defaultdict[int, RegionSize] = defaultdict(made)
+        made = partial(selection, len(space.knobs), self.start, widest)
+        self.selections: defaultdict[int, RadiusSelection] = defaultdict(made)
         self._costs: defaultdict[int, list[float]] = defaultdict(list)  # of the present block
 
     def around(self, table: QTable, index: int) -> Ints:
         """See :meth:`Region.around`."""
-        return table.space.ball(index, self.sizes[table.level].radius)
+        return table.space.ball(index, self.selections[table.level].radius)
 
     def learn(self, table: QTable, cost: float) -> None:
         """See :meth:`Region.learn`; the end of a block selects a new radius."""
-        size, costs = self.sizes[table.level], self._costs[table.level]
+        selection, costs = self.selections[table.level], self._costs[table.level]
         costs.append(cost)
-        if len(costs) >= size.due:
-            size.tell(self._excess(table, np.array(costs)))
+        if len(costs) >= selection.due:
+            selection.tell(self._excess(table, np.array(costs)))
             costs.clear()
 
     @staticmethod

@@ -124,7 +124,7 @@ class RRL:
         self.start = None if start is None else space.index(start)
         self.learning_rate, self.average = learning_rate, average
         self.tables = Tables(space, ratio)
-        self._last: int | None = None  # the load level of the last measurement
+        self._last_level: int | None = None  # of the last measurement
 
     def ask(self, load: float) -> Configuration:
         """See :meth:`rrl.core.agent.Agent.ask`."""
@@ -133,7 +133,7 @@ class RRL:
             first = self.start if table.near is None else table.near.incumbent
             if first is not None:
                 return self.space[first]
-        if table.level != self._last:
+        if table.level != self._last_level:
             table = table.copy()  # who asks writes no value
             self._catch_up(table)
         cells = self.region.candidates(table)
@@ -143,7 +143,7 @@ class RRL:
         """See :meth:`rrl.core.agent.Agent.tell`."""
         table = self.tables.current
         cost, index = check_cost(cost), self.space.index(configuration)
-        if table.level != self._last:
+        if table.level != self._last_level:
             self._catch_up(table)
         self.tables.record(index, cost)
         cells = self.region.around(table, index)
@@ -151,7 +151,7 @@ class RRL:
         table.update(cells, *estimate, self.learning_rate, self.average)
         table.incumbent = deploy(table)
         self.region.learn(table, cost)
-        self._last = table.level
+        self._last_level = table.level
 
     def best(self, load: float) -> Configuration:
         """See :meth:`rrl.core.agent.Agent.best`."""
@@ -203,9 +203,9 @@ def deploy(table: QTable) -> int:
     >>> deploy(table)
     1
     """
-    now = table.measured[0] if table.incumbent is None else table.incumbent
+    incumbent = table.measured[0] if table.incumbent is None else table.incumbent
     columns = table.values, table.sds, table.means, table.visits
-    return int(_chosen(*columns, table.measured, table.noise, now))
+    return int(_chosen(*columns, table.measured, table.noise, incumbent))
 
 
 @njit(cache=True)
@@ -237,20 +237,21 @@ def _chosen(
     visits: Ints,
     measured: Ints,
     noise: float,
-    now: int,
+    incumbent: int,
 ) -> int:
-    best, lowest = now, math.inf
+    challenger, lowest = incumbent, math.inf
     for c in measured:
         cost, sd = expected_cost(values[c], sds[c], means[c], visits[c], noise)
         limit = cost * math.exp(SURE * sd)
         if limit < lowest:
-            best, lowest = c, limit
-    lower, one = expected_cost(values[best], sds[best], means[best], visits[best], noise)
-    higher, other = expected_cost(values[now], sds[now], means[now], visits[now], noise)
-    if lower <= 0:  # nothing is better than a cost of 0, and a tie changes nothing
-        return now if higher <= 0 else best
-    difference = math.log(max(higher, lower)) - math.log(lower)
-    return now if difference < math.hypot(one, other) else best
+            challenger, lowest = c, limit
+    i, j = challenger, incumbent
+    new, new_sd = expected_cost(values[i], sds[i], means[i], visits[i], noise)
+    old, old_sd = expected_cost(values[j], sds[j], means[j], visits[j], noise)
+    if new <= 0:  # nothing is better than a cost of 0, and a tie changes nothing
+        return incumbent if old <= 0 else challenger
+    difference = math.log(max(old, new)) - math.log(new)
+    return incumbent if difference < math.hypot(new_sd, old_sd) else challenger
 
 
 def adaptive(
@@ -284,7 +285,7 @@ def released(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> R
     **settings
         Of :class:`RRL`; they replace single settings.
     """
-    kept: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "similarity": NetworkSimilarity(),
         "region": FixedRadius(3.0),
         "exploration": Boltzmann(0.002, 0.002),
@@ -292,4 +293,4 @@ def released(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> R
         "average": False,
         "ratio": math.inf,
     }
-    return RRL(space, rng, **(kept | settings))
+    return RRL(space, rng, **(defaults | settings))

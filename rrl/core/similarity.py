@@ -44,11 +44,11 @@ class Similarity:
         table : QTable
             The measurement is recorded in it; the values are still those from before.
         index : int
-            Number of the measured configuration.
+            Index of the measured configuration.
         cost : float
             Its cost.
         cells : ndarray of int, shape (m,)
-            Numbers of the region's configurations. `index` is among them.
+            Indices of the region's configurations. `index` is among them.
 
         Returns
         -------
@@ -67,7 +67,7 @@ class Similarity:
         table : QTable
             It contains at least one measurement; ``table.near`` is the nearest other one.
         cells : ndarray of int, shape (m,)
-            Numbers of configurations.
+            Indices of configurations.
 
         Returns
         -------

@@ -27,10 +27,10 @@ KEPT = 4096  # balls; an agent that has found its region asks for the same again
 
 
 class ConfigSpace:
-    """The configurations that may be chosen, numbered from 0, with distances between them.
+    """The configurations that may be chosen, each with an index from 0, and their distances.
 
-    ``space[i]`` is a configuration and ``space.index(configuration)`` its number. Those that are
-    not available have no number, so nothing can choose them. The last knob varies fastest.
+    ``space[i]`` is a configuration and ``space.index(configuration)`` its index. Those that are
+    not available have no index, so nothing can choose them. The last knob varies fastest.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class ConfigSpace:
             raise ValueError("invalid entry among the available value indices")
         return np.unique(rows, axis=0)
 
-    # --- configurations and their numbers ---------------------------------------------------------
+    # --- configurations and their indices ---------------------------------------------------------
 
     def __len__(self) -> int:
         return len(self.value_indices)
@@ -138,7 +138,7 @@ class ConfigSpace:
         return f"{type(self).__name__}({spans}, {len(self)} available)"
 
     def index(self, configuration: Configuration) -> int:
-        """Return the number of a configuration.
+        """Return the index of a configuration.
 
         Raises
         ------
@@ -162,20 +162,20 @@ class ConfigSpace:
             )
         row = tuple(knob.index(configuration[knob.name]) for knob in self.knobs)
         if len(self) == prod(self.shape):  # a dictionary of a large grid takes much memory
-            number = 0
+            index = 0
             for i, size in zip(row, self.shape, strict=True):
-                number = number * size + i
-            return number
-        if row not in self._numbers:
+                index = index * size + i
+            return index
+        if row not in self._index_of:
             raise ValueError(f"configuration {dict(configuration)} is not available in {self}")
-        return self._numbers[row]
+        return self._index_of[row]
 
     @cached_property
-    def _numbers(self) -> dict[tuple[int, ...], int]:
-        return {tuple(row): number for number, row in enumerate(self.value_indices.tolist())}
+    def _index_of(self) -> dict[tuple[int, ...], int]:
+        return {tuple(row): index for index, row in enumerate(self.value_indices.tolist())}
 
     def indices(self, table: Mapping[str, ArrayLike]) -> Ints:
-        """Return the number of each row of a table (a DataFrame, or a mapping of columns).
+        """Return the index of each row of a table (a DataFrame, or a mapping of columns).
 
         Raises
         ------
@@ -254,7 +254,7 @@ class ConfigSpace:
         return float(np.linalg.norm(np.ptp(self.positions, axis=0)))
 
     def ball(self, index: int, radius: float) -> Ints:
-        """Return the numbers of all available configurations within `radius`, sorted.
+        """Return the indices of all available configurations within `radius`, sorted.
 
         The ball is closed.
 

@@ -146,6 +146,8 @@ def same(one: Any, other: Any) -> bool:
     --------
     >>> same([1, 2], np.array([1.0, 2.0])), same(1, [1]), same("a", "a"), same(True, 1)
     (True, False, True, False)
+    >>> same(1e-3, 1.1e-3), same(np.nan, np.nan), same(None, np.nan), same({"a": 1}, {"a": 1})
+    (False, True, False, True)
     """
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)

@@ -8,12 +8,9 @@ from inspect import isgenerator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rrl.core.space import Floats
 from rrl.exercises.judging import Function, Values
-
-Floats = NDArray[np.float64]
-
 
 #: The table after one update of a line of four values, computed on paper.
 check_by_hand = Values(

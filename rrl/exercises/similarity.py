@@ -8,12 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rrl.core.space import Floats
 from rrl.exercises.bound import line_regions
 from rrl.exercises.judging import Function, Values
 from rrl.theory.mdp import mean_field
-
-Floats = NDArray[np.float64]
-
 
 #: Half the mean squared differences of the log costs 0, 1 and 3 on a line.
 check_variogram = Values(

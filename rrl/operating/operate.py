@@ -205,7 +205,7 @@ class Run:
         default itself.
         """
         if self.rounds:
-            return dict(self.rounds[0].trials["recommended"].part.configuration)
+            return dict(self.rounds[0].measured["recommended"].part.configuration)
         recommended = self.steps[-1].recommended
         return recommended if self.guard.admits(recommended) else dict(self.job.default)
 
@@ -265,9 +265,9 @@ class Run:
         while (why := self._why_no_round()) is None:
             self._advance(learning=False)
             any_new, words = True, []
-            for name, trial in self.rounds[-1].trials.items():
+            for name, one in self.rounds[-1].measured.items():
                 words.append(
-                    f"{name} {ended_words(trial.part, job.requests) or amount(job, trial.cost)}"
+                    f"{name} {ended_words(one.part, job.requests) or amount(job, one.cost)}"
                 )
             LOG.info(f"round {len(self.rounds)}/{job.rounds}: {', '.join(words)}")
         if any_new:

@@ -13,7 +13,7 @@ from rrl.core.knob import Configuration
 from rrl.operating.job import Job
 from rrl.operating.sequential import symmetric_interval
 from rrl.tuning.episode import MEMORY, Episode
-from rrl.tuning.guard import Guard, GuardedStep, Trial
+from rrl.tuning.guard import Guard, GuardedStep, Measured
 from rrl.tuning.slo import join
 from rrl.workloads.workload import Poisson
 
@@ -25,9 +25,9 @@ NAMES = ("default", "recommended")
 
 @dataclass(frozen=True)
 class Round:
-    """A round of the comparison: the trial of each of the two, by `NAMES`."""
+    """A round of the comparison: what was measured of each of the two, by `NAMES`."""
 
-    trials: Mapping[str, Trial]
+    measured: Mapping[str, Measured]
 
     @property
     def costs(self) -> dict[str, float]:
@@ -36,7 +36,7 @@ class Round:
         If the recommendation was stopped by the watch, or crashed, its cost is missing: the latency
         of its other requests is not known.
         """
-        return {name: one.cost for name, one in self.trials.items() if not one.part.ended}
+        return {name: one.cost for name, one in self.measured.items() if not one.part.ended}
 
     @property
     def whole(self) -> bool:
@@ -101,9 +101,9 @@ def judge_slo(
         return None
     served, ended = [], False
     for one in rounds:
-        trials = [it for it in one.trials.values() if it.part.configuration == configuration]
-        ended |= any(trial.part.ended for trial in trials)
-        if known := [part for it in trials if (part := _known(it))]:
+        own = [it for it in one.measured.values() if it.part.configuration == configuration]
+        ended |= any(it.part.ended for it in own)
+        if known := [episode for it in own if (episode := _known(it))]:
             served.append(join(known))
     if configuration == dict(job.default) and isinstance(job.workload, Poisson):
         served += [one.episode for one in steps if one.configuration == configuration]
@@ -113,15 +113,15 @@ def judge_slo(
     return found | {"word": "undecided"} if ended and found["word"] == "met" else found
 
 
-def _known(trial: Trial) -> Episode | None:
-    """Return the requests of a trial as an episode; None after a crash.
+def _known(measured: Measured) -> Episode | None:
+    """Return the requests of what was measured as an episode; None after a crash.
 
-    If the trial was stopped, the latencies are lower limits.
+    If the watch stopped it, the latencies are lower limits.
     """
-    one = trial.episode
-    if trial.part.ended == "crashed" or not one.valid:
+    one, ended = measured.episode, measured.part.ended
+    if ended == "crashed" or not one.valid:
         return None
-    status = np.zeros(len(one), dtype=np.int64) if trial.part.ended else one.status
+    status = np.zeros(len(one), dtype=np.int64) if ended else one.status
     return Episode({}, one.arrivals, one.latency, status)
 
 
@@ -145,7 +145,7 @@ def summarise(
         requests, and which trials ``ended`` early.
     """
     whole = [one.costs for one in rounds if one.whole]
-    recommended = dict(rounds[0].trials["recommended"].part.configuration)
+    recommended = dict(rounds[0].measured["recommended"].part.configuration)
     result = {
         **job.settings(),
         "load_per_s": float(np.mean([step.load for step in steps])),
@@ -176,7 +176,7 @@ def summarise(
 def _memory(rounds: Sequence[Round]) -> dict[str, int] | None:
     """Return the median memory (bytes) of each of the two; None if it is unknown."""
     used: dict[str, list[Any]] = {
-        name: [one.trials[name].episode.info.get(MEMORY) for one in rounds] for name in NAMES
+        name: [one.measured[name].episode.info.get(MEMORY) for one in rounds] for name in NAMES
     }
     if any(None in values for values in used.values()):
         return None

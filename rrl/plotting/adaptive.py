@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rrl.core.region import recommended_radius
+from rrl.core.region import theoretical_radius
 from rrl.plotting.shared import agent_style, marker, plain_log_ticks, plot_intervals
 
 
@@ -62,7 +62,7 @@ def plot_radius(blocks: pd.DataFrame, dimensions: int, best_fixed: pd.Series, ax
     ax.fill_between(t, low, high, color=how["color"], alpha=0.3, linewidth=0)
     ax.plot(t, middle, label="adaptive, median and middle half", **how)
     start = blocks["radius"].iloc[0]
-    ax.plot(t, recommended_radius(start, t, dimensions), ":", color="0.1", label="prior: theory")
+    ax.plot(t, theoretical_radius(start, t, dimensions), ":", color="0.1", label="prior: theory")
     ax.plot(best_fixed, "D", color="0.1", label="best fixed in hindsight")
     ax.set(xscale="log", xlabel="episode", ylabel="radius (steps)", ylim=(0, None))
     return ax

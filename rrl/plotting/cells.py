@@ -13,10 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from seaborn.utils import relative_luminance
 
 from rrl.core.knob import Knob
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, Floats
 from rrl.plotting.shared import KNOB_LABELS, MARK, value_label
-
-Floats = NDArray[np.float64]
 
 EVEN = 0.18  # relative luminance on which black and white have the same contrast
 SLICES = 5  # largest number of panels side by side

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
+from rrl.core.space import Floats
 from rrl.plotting.shared import agent_style
 from rrl.support.aggregates import stratified_draws
-
-Floats = NDArray[np.float64]
 
 
 def plot_profiles(

@@ -13,14 +13,12 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, Floats
 from rrl.plotting.cells import plot_cells, slices
 from rrl.plotting.shared import MARK, MS, plain_log_ticks
 from rrl.support.files import replacing
 
 SHOWN_MS = 200  # how long each figure of an animation is shown
-
-Floats = NDArray[np.float64]
 
 
 class View(NamedTuple):
@@ -121,7 +119,7 @@ def draw_episode(
     episodes : int
         Number of episodes of the whole run, for the horizontal axis.
     default : int
-        Number of the server's default configuration.
+        Index of the server's default configuration.
     """
     truth, last = np.asarray(truth), views[-1]
     space, shown = last.space, slices(last.space)

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from rrl.core.space import Floats
 from rrl.plotting.shared import legend_below, marker, plain_log_ticks
 from rrl.theory.qlearning import Learning
 
-Floats = NDArray[np.float64]
 LINES = ("--", ":", "-.")
 
 

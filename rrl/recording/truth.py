@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl.core.space import Floats
 from rrl.tuning.episode import Episode
 from rrl.tuning.objective import charged_latency
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from rrl.recording.profile import Profile
 
-Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 TOLERANCE = 0.05
@@ -242,7 +242,7 @@ def requests_of_half(profile: Profile, rate_per_s: float, half: int) -> list[Flo
 
 
 def replay_best(profile: Profile, rate_per_s: float, half: int) -> int:
-    """Return the number of the configuration that is best in the passes of a half.
+    """Return the index of the configuration that is best in the passes of a half.
 
     No agent that replays this half can make a better choice from its data.
     """

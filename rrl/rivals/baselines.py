@@ -27,7 +27,7 @@ class Candidates(Searcher):
     ----------
     space, rng
     candidates : sequence of int, optional
-        These are the numbers of the configurations, in the order of the trials. By default they
+        These are the indices of the configurations, in the order of the trials. By default they
         are all configurations, in the grid's order.
     repeats : int, optional
         Each candidate is measured in this many episodes.

@@ -35,7 +35,7 @@ class Surrogate:
     cube : ndarray, shape (configurations, columns)
         See :func:`rrl.rivals.grid.unit_cube`.
     history : list of [int, float]
-        Each pair is the number of a configuration and its cost. There is at least one.
+        Each pair is the index of a configuration and its cost. There is at least one.
     hyperparameters : Hyperparameters, optional
         These are what :meth:`fit` returns; by default the prior's.
     length : float, optional
@@ -44,7 +44,7 @@ class Surrogate:
     Attributes
     ----------
     measured : ndarray of int
-        The numbers of the measured configurations, sorted, each once.
+        The indices of the measured configurations, sorted, each once.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class GPEI(Searcher):
 
 
 def latin_hypercube(neighbours: Neighbours, count: int, rng: np.random.Generator) -> list[int]:
-    """Return the numbers of `count` configurations that spread over the values of every knob.
+    """Return the indices of `count` configurations that spread over the values of every knob.
 
     Where a combination is missing, the nearest available one replaces it.
 

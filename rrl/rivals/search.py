@@ -37,7 +37,7 @@ class Search:
     table : QTable
         The measurements, and what to deploy.
     todo : list of int
-        The numbers of the configurations that a plan still measures, in their order. A measurement
+        The indices of the configurations that a plan still measures, in their order. A measurement
         takes its configuration from the list, whoever chose it.
     memory : dict
         What the search continues from, under names of its own.
@@ -81,7 +81,7 @@ class Searcher:
         """Prepare the memory of a new search; `start` is a good guess or served so far."""
 
     def choose(self, search: Search) -> int:
-        """Return the number of the next configuration."""
+        """Return the index of the next configuration."""
         raise NotImplementedError
 
     def learn(self, search: Search, index: int, cost: float) -> None:

@@ -18,10 +18,10 @@ from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.qtable import QTable
 from rrl.core.region import (
     FixedRadius,
-    RegionSize,
+    RadiusSelection,
     SelectedRadius,
     WholeSpace,
-    recommended_radius,
+    theoretical_radius,
 )
 from rrl.core.rrl import RRL, released
 from rrl.core.similarity import Copy
@@ -80,15 +80,15 @@ def prior_alone(process: object, start: object, prior: Hyperparameters) -> Hyper
     return prior
 
 
-class ScheduledSize(RegionSize):
+class ScheduledSelection(RadiusSelection):
     """The radius that theory recommends, whatever is observed."""
 
     def select(self, now: float) -> float:
-        """See :meth:`rrl.core.region.RegionSize.select`."""
-        return min(float(recommended_radius(self.start, now, self.dimensions)), self.widest)
+        """See :meth:`rrl.core.region.RadiusSelection.select`."""
+        return min(float(theoretical_radius(self.start, now, self.dimensions)), self.widest)
 
 
-class RandomSize(RegionSize):
+class RandomSelection(RadiusSelection):
     """A radius that is drawn for each block but the first, evenly in log(1 + radius)."""
 
     def __init__(self, dimensions: int, start: float, widest: float, seed: int = 0) -> None:
@@ -96,16 +96,16 @@ class RandomSize(RegionSize):
         self.seed = seed
 
     def select(self, now: float) -> float:
-        """See :meth:`rrl.core.region.RegionSize.select`."""
+        """See :meth:`rrl.core.region.RadiusSelection.select`."""
         uniform = np.random.default_rng([self.seed, self.episode]).random()
         return math.expm1(uniform * math.log1p(self.widest))
 
 
-class FlatSize(RegionSize):
+class FlatSelection(RadiusSelection):
     """A radius of which nothing is expected, so that all is learned."""
 
     def prior(self, radius: Floats, age: Floats | float) -> Floats:
-        """See :meth:`rrl.core.region.RegionSize.prior`."""
+        """See :meth:`rrl.core.region.RadiusSelection.prior`."""
         return np.zeros(len(radius))
 
 
@@ -136,12 +136,12 @@ def fitted(fit: Callable[..., Hyperparameters]) -> Callable[..., RRL]:
     return made
 
 
-def _sized(size: Callable[..., RegionSize]) -> Callable[..., RRL]:
-    return exchanged(RRL, region=lambda space, _: SelectedRadius(space, size=size))
+def _selecting(selection: Callable[..., RadiusSelection]) -> Callable[..., RRL]:
+    return exchanged(RRL, region=lambda space, _: SelectedRadius(space, selection=selection))
 
 
 def _random_radius(space: ConfigSpace, rng: np.random.Generator) -> SelectedRadius:
-    return SelectedRadius(space, size=partial(RandomSize, seed=int(rng.integers(SEEDS))))
+    return SelectedRadius(space, selection=partial(RandomSelection, seed=int(rng.integers(SEEDS))))
 
 
 wide = exchanged(RRL, region=lambda *_: FixedRadius(3.0))  # as released
@@ -158,8 +158,8 @@ ABLATED: dict[str, Callable[..., RRL]] = {
     "rrl-gp-one-length": fitted(one_length),
     "rrl-radius-2": exchanged(RRL, region=lambda *_: FixedRadius(2.0)),
     # nothing is learned about the radius, or it is drawn anew for each block, or all is learned
-    "rrl-schedule": _sized(ScheduledSize),
+    "rrl-schedule": _selecting(ScheduledSelection),
     "rrl-random-radius": exchanged(RRL, region=_random_radius),
-    "rrl-adaptive-flat-prior": _sized(FlatSize),
+    "rrl-adaptive-flat-prior": _selecting(FlatSelection),
 }
 """Agents of which one part is another one, for :mod:`rrl.studies.ablation` only."""

@@ -263,8 +263,9 @@ class HandoverServer(LiveServer):
         If Envoy does not take that, both go on: nobody knows which of them the clients reach.
         """
         with suppress(ServerError, OSError):  # the error that has led here says why
-            if old is not None and self._envoy.process.alive:
-                self._envoy.point(KEPT, old)
+            if old is not None:
+                if self._envoy.process.alive:
+                    self._envoy.point(KEPT, old)
                 note_server(self._folder, old)
             self._retire(new)
 

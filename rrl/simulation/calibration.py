@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl.core.space import Floats
 from rrl.simulation.service_model import Machine, Model
 from rrl.simulation.simulator import SimulatedServer
 from rrl.workloads.workload import Poisson
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from rrl.recording.profile import Profile
 
-Floats = NDArray[np.float64]
 BOUNDS = {"parallel": (0.0, 1.0), "spin": (0.0, 1.0), "branches": (1.0, np.inf)}
 _MODEL = tuple(item.name for item in fields(Model))
 #: Round start values, so that a fit does not depend on the result of an earlier fit.

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
+from rrl.core.space import Floats
 from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.objective import FAILURE_S
 from rrl.workloads.workload import Poisson
-
-Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.99
 """Confidence level of the interval of the lowest cost, and of the list of ties as a whole."""

@@ -31,8 +31,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from rrl.core.space import Floats, Ints
+
 Bools = NDArray[np.bool_]
 
 NO_LIMIT = int(np.iinfo(np.int64).max)

@@ -33,7 +33,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+from rrl.core.space import Floats
+
 FRONT_END_FRACTION = 0.5  # of the cores at most, because the system's scheduler is fair
 
 

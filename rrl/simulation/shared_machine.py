@@ -21,14 +21,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from rrl.core.knob import Configuration
+from rrl.core.space import Floats
 from rrl.tuning.episode import Episode, Server, check_arrivals, watched
 from rrl.tuning.watch import Watch
 from rrl.workloads.workload import positive
 
-Floats = NDArray[np.float64]
 _FOR_EVER = 1e9  # seconds; nobody simulates so long
 
 Progress = tuple[Floats, Floats]

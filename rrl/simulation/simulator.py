@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, Floats
 from rrl.simulation.queueing import serve_grid
 from rrl.simulation.service_model import BatchSpeed, Machine, Model, lognormal
 from rrl.tuning.constrained import most_cpus
@@ -26,8 +26,6 @@ from rrl.tuning.defaults import LEFT_OUT
 from rrl.tuning.episode import Episode, Status, check_arrivals, watched
 from rrl.tuning.presets import CPUS
 from rrl.tuning.watch import Watch
-
-Floats = NDArray[np.float64]
 
 #: Values of the knobs that a space leaves out; 0 CPUs are all of them.
 DEFAULTS = MappingProxyType({**LEFT_OUT, CPUS: 0})
@@ -138,7 +136,7 @@ class SimulatedServer:
         rng : numpy.random.Generator
             Generator for the work of each request and for the machine's noise.
         indices : array_like of int, shape (g,), optional
-            Numbers of the configurations. The default is all configurations of the space.
+            Indices of the configurations. The default is all configurations of the space.
 
         Returns
         -------

@@ -13,14 +13,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rrl.core.space import Floats
 from rrl.simulation.queueing import simulate_queue
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Floats = NDArray[np.float64]
 BATCHES = 25  # for the method of batch means: long batches are nearly independent
 WARM_UP = 0.05  # fraction of the requests that is left out, because the queue starts empty
 SCV = 2.0  # squared coefficient of variation of the lognormal service times

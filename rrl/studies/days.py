@@ -193,7 +193,7 @@ def run_days(day: Day, data: str) -> Arrays:
     Returns
     -------
     dict of str to ndarray, shape (seeds, episodes)
-        ``chosen`` is the number of the configuration that served. ``mean_s`` is the mean latency
+        ``chosen`` is the index of the configuration that served. ``mean_s`` is the mean latency
         of the episode in seconds, in single precision. ``late`` is its number of late requests.
         ``hour`` is the time of its last arrival since the first episode began, in hours of the day
         (0 to 24, or a little more), in single precision. Episodes have equally many requests, so at
@@ -312,10 +312,10 @@ def pays_from(own: Arrays, base: Arrays) -> Values:
 
     Examples
     --------
-    >>> base = {"mean_s": np.full((2, 3), 2.0)}
-    >>> own = {"mean_s": np.array([[3.0, 0.5, 1.0], [3.0, 2.0, 2.0]])}
-    >>> pays_from(own | {"hour": np.array([[5.0, 10.0, 24.0]] * 2)}, base)
-    array([ 5., inf])
+    >>> base = {"mean_s": np.full((3, 3), 2.0)}
+    >>> own = {"mean_s": np.array([[3.0, 0.5, 1.0], [3.0, 1.0, 2.0], [1.0, 1.0, 1.0]])}
+    >>> pays_from(own | {"hour": np.array([[5.0, 10.0, 24.0]] * 3)}, base)
+    array([ 5., inf,  0.])
     """
     first = stays_from(saved_so_far(own, base) > 0)
     begins = np.column_stack((np.zeros(len(first)), own["hour"], np.full(len(first), np.inf)))

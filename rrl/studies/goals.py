@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rrl.core.space import Floats
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import requests_of_half
 from rrl.simulation.optimum import charged
@@ -26,8 +27,6 @@ from rrl.tuning.constrained import most_cpus
 from rrl.tuning.defaults import heuristic_candidates
 from rrl.tuning.presets import CPUS
 from rrl.workloads.workload import episodes as cut
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from scipy.ndimage import map_coordinates
 
 from rrl.core.agent import MakeAgent
 from rrl.core.knob import Knob
-from rrl.core.region import FixedRadius, RegionSize
+from rrl.core.region import FixedRadius, RadiusSelection
 from rrl.core.rrl import RRL, adaptive
 from rrl.core.space import ConfigSpace
 from rrl.studies.days import Arrays
@@ -117,8 +117,8 @@ def race_radii(
 def _blocks(agent: Any) -> Iterator[tuple[int, int, float]]:
     """Return what :class:`RadiusRace` has of the load level that served most episodes."""
     served = max(agent.tables, key=lambda table: table.episodes).level
-    sizes: RegionSize = agent.region.sizes[served]
-    for episode, radius in sizes.history:
+    selection: RadiusSelection = agent.region.selections[served]
+    for episode, radius in selection.history:
         yield len(agent.tables), episode, round(radius, DIGITS)
 
 

@@ -34,20 +34,17 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from rrl.core.agent import MakeAgent
 from rrl.core.exploration import Boltzmann
 from rrl.core.region import FixedRadius
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, Floats, Ints
 from rrl.rivals.agents import maker
 from rrl.studies.problems import surface
 from rrl.studies.race import stays_from, surface_episodes
-from rrl.studies.roughness import Ints, one_step_pairs, roughness
+from rrl.studies.roughness import one_step_pairs, roughness
 from rrl.tuning.presets import paper_cpu
-
-Floats = NDArray[np.float64]
 
 ATTEMPTS = 200
 """Draws of a surface before it is given up."""

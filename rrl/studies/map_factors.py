@@ -18,13 +18,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from rrl.core.space import Floats
 from rrl.studies.map_cells import COLUMNS, LATEST, MEASURES, TOLERANCES, paper_grid
 from rrl.theory.bounds import best_radius, noise_scale
 from rrl.theory.cover import neighbours
-
-Floats = NDArray[np.float64]
 
 ROUGHNESSES = (0.005, 0.015, 0.05, 0.15, 0.5)
 NOISES = (0.02, 0.07, 0.15, 0.30)

@@ -29,7 +29,7 @@ class Race:
     Parameters
     ----------
     chosen, recommended : ndarray of int, shape (seeds, episodes)
-        These are numbers of configurations. `chosen` served in the episode. `recommended` would be
+        These are indices of configurations. `chosen` served in the episode. `recommended` would be
         deployed after the episode.
     costs : ndarray, shape (seeds, episodes), optional
         These are the costs that the agent was told, in seconds for a latency.

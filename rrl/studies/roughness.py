@@ -17,16 +17,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, Floats, Ints
 from rrl.recording.profile import Profile
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import rows_of_half
 from rrl.simulation.simulator import SimulatedServer
 from rrl.studies.scenario import Scenario
 from rrl.workloads.workload import episodes as cut
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 TWICE = 2.0
 """Configurations below this multiple of the best cost count."""

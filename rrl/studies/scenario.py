@@ -76,7 +76,7 @@ class Scenario:
 
     @property
     def default(self) -> int:
-        """The number of the server's default configuration."""
+        """The index of the server's default configuration."""
         return self.space.index(serving_default(self.space))
 
     @property
@@ -98,7 +98,7 @@ class Scenario:
 
     @property
     def replay_best(self) -> int | None:
-        """The number of the best configuration in a replay of a load that stays; None elsewhere."""
+        """The index of the best configuration in a replay of a load that stays; None elsewhere."""
         server = self.server
         if not isinstance(server, RecordedServer) or not isinstance(self.workload, Poisson):
             return None

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl.core.space import Floats
 from rrl.theory import bounds, exploration_price
 from rrl.theory.cover import exact_cover_tail, exact_mean_cover
 from rrl.theory.mdp import MDP, blur, greedy_loss, mean_field, random_mdps, solve
 from rrl.theory.qlearning import region_learning
 
-Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 SLACK = 1e-8  # relative; linear systems and alternating sums have rounding errors
 
@@ -194,9 +194,11 @@ def region_means(
 
     Examples
     --------
-    >>> both = np.ones((2, 2), dtype=bool)
-    >>> region_means(np.array([1.0, 1.0]), both, 10, 0.0, np.random.default_rng(0))
-    array([1., 1.])
+    >>> cost, alone = np.array([1.0, 3.0]), np.eye(2, dtype=bool)
+    >>> region_means(cost, alone, 2, 0.0, np.random.default_rng(0))  # one visit each
+    array([1., 3.])
+    >>> region_means(cost, np.ones_like(alone), 2, 0.0, np.random.default_rng(0))
+    array([2., 2.])
     """
     n = cost.shape[-1]
     visits = rng.multinomial(np.asarray(steps, dtype=np.int64), np.full(n, 1 / n)).astype(float)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+from rrl.core.space import Floats
+
 Mask = NDArray[np.bool_]
 
 

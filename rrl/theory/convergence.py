@@ -13,13 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.core.exploration import Boltzmann
 from rrl.core.knob import Knob
 from rrl.core.rrl import RRL
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, Floats
 from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.episode import Server
 from rrl.tuning.loop import learning_steps
 from rrl.workloads.workload import Poisson
 
-Floats = NDArray[np.float64]
 RESAMPLES = 1000  # of a bootstrap
 UNIFORM = Boltzmann(1e9, 1e9)
 """At its temperature all configurations are equally likely, as the theorems assume."""
@@ -56,7 +55,7 @@ class Curves:
     deployed : ndarray
         This is the same for the configuration that the agent deploys.
     chosen : ndarray of int
-        These are the numbers of the measured configurations.
+        These are the indices of the measured configurations.
     """
 
     worst: Floats

@@ -10,9 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, Floats
 
-Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 LARGEST_EXACT = 16  # cells; the exact formulas sum over all their subsets
 

@@ -46,19 +46,13 @@ optimization algorithms", JMLR 12, 2011: with estimated parameters it may never 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from rrl.core.exploration import ExpectedSaving
 from rrl.core.knob import Knob
 from rrl.core.rrl import RRL
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, Floats, Ints
 from rrl.tuning.recommended import recommended
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-
-# --- The bounds --------------------------------------------------------------------------------
 
 
 def price_bound(horizon: ArrayLike, saving: ArrayLike) -> Floats:

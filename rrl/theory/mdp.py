@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from rrl.core.space import Floats, Ints
+
 Mask = NDArray[np.bool_]
 TOLERANCE = 1e-12
 

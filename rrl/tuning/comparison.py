@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
+from rrl.core.space import Floats
 from rrl.tuning.episode import Server, measure_valid
 from rrl.tuning.objective import MeanLatency
 from rrl.workloads.workload import Times, Workload, draw
@@ -24,7 +24,7 @@ def compare(
     rng: np.random.Generator,
     *,
     requests: int = 100,
-) -> dict[str, NDArray[np.float64]]:
+) -> dict[str, Floats]:
     """Measure configurations in alternating episodes with the same arrivals.
 
     Parameters

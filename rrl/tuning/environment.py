@@ -29,7 +29,7 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
     """Choose a configuration, serve an episode with it, and get minus its cost as the reward.
 
     **Action.** The action is the index of a value for each knob (``MultiDiscrete``). If the space
-    lacks some combinations, the action is the number of a configuration (``Discrete``), so that no
+    lacks some combinations, the action is the index of a configuration (``Discrete``), so that no
     action is invalid.
 
     **Observation.** The observation is ``[load, cost, knob, ...]`` as float32. The load is in

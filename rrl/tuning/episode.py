@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, Floats, Ints
 from rrl.support.errors import GeneratorError, ServerError
 from rrl.tuning.watch import Watch
 
@@ -28,9 +28,9 @@ MEMORY = "memory_bytes"
 class Status(IntEnum):
     """How a request ended; the numbers are gRPC's own status codes.
 
-    Arrays are made of and compared with `Status.OK.value`, a plain number. Of a member itself,
-    NumPy asks for attributes; until Python 3.12 these are looked for by code written in Python, and
-    an interrupt that arrives there is dropped by NumPy.
+    Arrays are made of and compared with plain numbers such as `Status.OK.value`. If NumPy gets a
+    member itself, it looks for attributes of the member. Until Python 3.12, code written in Python
+    does this look-up, and NumPy drops an interrupt that arrives in it.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class Status(IntEnum):
     UNAUTHENTICATED = 16
 
 
-def check_arrivals(arrivals: ArrayLike) -> NDArray[np.float64]:
+def check_arrivals(arrivals: ArrayLike) -> Floats:
     """Check arrival times and return them as an array.
 
     There must be at least one time. All times must be finite, not negative and sorted.
@@ -119,9 +119,9 @@ class Episode:
     """
 
     configuration: Configuration
-    arrivals: NDArray[np.float64]
-    latency: NDArray[np.float64]
-    status: NDArray[np.int64]
+    arrivals: Floats
+    latency: Floats
+    status: Ints
     valid: bool = True
     info: Mapping[str, Any] = field(default_factory=dict)
 
@@ -228,7 +228,7 @@ class Server(Protocol):
 def measure_valid(
     server: Server,
     configuration: Configuration,
-    arrivals: NDArray[np.float64],
+    arrivals: Floats,
     rng: np.random.Generator,
     watch: Watch | None = None,
 ) -> tuple[Episode, list[Episode]]:
@@ -250,7 +250,7 @@ def measure_valid(
         if watch is None:
             episode = server.measure(configuration, arrivals, rng)
         else:
-            bad = sum(bad_requests(one, watch.late_s)[1] for one in invalid)
+            bad = sum(count_requests(one, watch.late_s)[1] for one in invalid)
             if bad >= watch.allowance:
                 last = invalid.pop()
                 return replace(last, info={**last.info, "aborted": "budget"}), invalid
@@ -269,7 +269,7 @@ def measure_valid(
     )
 
 
-def bad_requests(episode: Episode, late_s: float | None) -> tuple[int, int]:
+def count_requests(episode: Episode, late_s: float | None) -> tuple[int, int]:
     """Return the number of requests of an episode, and of those that failed or were late.
 
     Those of other clients, which a server reports with an episode, count like the others. Without a
@@ -277,7 +277,7 @@ def bad_requests(episode: Episode, late_s: float | None) -> tuple[int, int]:
 
     Examples
     --------
-    >>> bad_requests(Episode({}, [0.0, 0.1], [0.02, 0.03], [0, 14]), None)
+    >>> count_requests(Episode({}, [0.0, 0.1], [0.02, 0.03], [0, 14]), None)
     (2, 1)
     """
     latency, status = episode.info.get("others", (np.empty(0), np.empty(0)))

@@ -3,8 +3,8 @@
 The default configuration is what serves without tuning. A request is bad if it failed or was late
 (:mod:`rrl.tuning.watch`). The guard keeps this promise for any agent, with probability at least
 1 - `DELTA`: at every moment, the number of bad requests of all trials is at most `budget`, plus the
-number that the default would have caused on average among the same requests. A trial is every
-episode of another configuration than the default.
+number that the default would have caused on average among the same requests. For a guard, a trial
+is every episode of another configuration than the default, also one of the incumbent.
 
 A server that other clients use, too, measures their requests and reports them with the episode.
 They count like the others.
@@ -12,8 +12,9 @@ They count like the others.
 The promise holds because a trial is admitted, and goes on, only while all its open requests may
 become bad without breaking it. The default's fraction of bad requests is known only from the
 default's own episodes, so the guard uses a lower confidence bound of it. It assumes that this
-fraction is the same at all times, also within an episode: of a default whose queue grows during an
-episode, the first requests are bad less often. The promise concerns the requests that the server
+fraction is the same at all times, also within an episode. If the default's queue grows during an
+episode, the first requests of an episode are bad less often than all of them, and a trial that is
+stopped early is allowed too many. The promise concerns the requests that the server
 measures: those of an episode that an interrupt or an error ended are unknown to a run that
 continues. Nobody plans the requests of other clients, so a burst of them may go beyond the budget
 before the watch looks again.
@@ -34,7 +35,7 @@ from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.support.errors import GeneratorError, ServerError
-from rrl.tuning.episode import Episode, Server, Status, bad_requests, measure_valid
+from rrl.tuning.episode import Episode, Server, Status, count_requests, measure_valid
 from rrl.tuning.loop import Step, shown_load
 from rrl.tuning.mean_bound import lower_mean
 from rrl.tuning.objective import Objective, Percentile
@@ -80,8 +81,8 @@ class Part:
     charge: float | None = None
 
 
-class Trial(NamedTuple):
-    """What a guard measured: a part with its episode and its cost."""
+class Measured(NamedTuple):
+    """What a guard measured, of a trial or of the default: a part, its episode and its cost."""
 
     part: Part
     episode: Episode
@@ -225,8 +226,8 @@ class Guard:
         rng: np.random.Generator,
         objective: Objective,
         whole: bool = True,
-    ) -> Trial:
-        """Measure a configuration under its watch, and note what it did.
+    ) -> Measured:
+        """Measure a configuration under its watch, and add what it did to the parts.
 
         It is shunned from now on if it crashed or was stopped as too bad. The cost of a crash is
         that of an episode without answers.
@@ -236,11 +237,12 @@ class Guard:
         ServerError
             If the default itself fails, or no configuration is to blame.
         """
-        watch, requests, bad, ended, why = self.watch(configuration), 0, 0, "", ""
+        watch = self.watch(configuration)
+        requests, bad, ended, why = 0, 0, "", ""
         self.serves = dict(configuration)
         try:
             episode, invalid = measure_valid(server, configuration, arrivals, rng, watch)
-            counts = [bad_requests(one, self.late_s) for one in (*invalid, episode)]
+            counts = [count_requests(one, self.late_s) for one in (*invalid, episode)]
             requests, bad = (sum(column) for column in zip(*counts, strict=True))
             check_answered(episode)
             why = str(episode.info.get("aborted", ""))
@@ -252,11 +254,10 @@ class Guard:
             requests, bad = requests + error.lost, bad + error.lost
             ended, why = "crashed", str(error)
         cost = objective(episode)
-        shuns = ended == "crashed" or why == "worse"
-        charge = cost if shuns else None
+        charge = cost if ended == "crashed" or why == "worse" else None
         part = Part(dict(configuration), requests, bad, ended, why, whole, charge)
         self.parts.append(part)
-        return Trial(part, episode, cost)
+        return Measured(part, episode, cost)
 
     def set_limit(self, p99_s: float) -> None:
         """Take in the 99th percentile (s) of an episode of the default, unless a limit is known."""

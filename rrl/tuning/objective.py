@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rrl.core.space import Floats
 from rrl.tuning.episode import Episode
 from rrl.workloads.workload import positive
 
@@ -31,7 +31,7 @@ class Objective(Protocol):
         ...
 
 
-def charged_latency(episode: Episode) -> NDArray[np.float64]:
+def charged_latency(episode: Episode) -> Floats:
     """Return the latency of each request in seconds, shape (n,).
 
     A failed request counts `FAILURE_S` seconds or more.
@@ -127,7 +127,8 @@ class Percentile:
         low = int(np.searchsorted(at_most, miss, side="right"))  # ranks count from 1
         high = int(np.searchsorted(at_most, 1 - miss, side="left")) + 1
         ordered = np.sort(charged_latency(episode))
-        # A rank is one of n equal parts of all requests: its first or its last one counts.
+        # A rank is one of n equal parts of all requests. The lower end is the first request of its
+        # part, and the upper end the last one; -(-a // b) is a / b, rounded up.
         down, up = (low - 1) * len(ordered) // n, -(-high * len(ordered) // n) - 1
         return (
             float(ordered[down]) if low else 0.0,

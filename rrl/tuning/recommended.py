@@ -55,10 +55,10 @@ def recommended(
     """
     if start is None and set(space.names) <= set(SERVING_KNOBS):
         start = serving_default(space)
-    kept: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "similarity": LearnedSimilarity(None if start is None else BESIDE_A_START),
         "region": WholeSpace(),
         "exploration": ExpectedSaving(),
         "learning_rate": 1.0,  # each estimate is made of all measurements
     }
-    return RRL(space, rng, start=start, **(kept | settings))
+    return RRL(space, rng, start=start, **(defaults | settings))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rrl.core.space import Floats
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Episode
 from rrl.tuning.objective import MeanLatency, Percentile, charged_latency
@@ -62,7 +62,7 @@ class SLO:
         return {"slo": str(self), "word": word, "value_s": value, **bounds}
 
 
-def _mean_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
+def _mean_interval(values: Floats) -> tuple[float, float, float]:
     """Return the mean of positive numbers, and the ends of Student's 95 % interval."""
     from scipy.special import stdtrit
 

@@ -22,10 +22,10 @@ ALARM = math.log(1000)
 class Watch:
     """A rule that stops an episode by the requests so far.
 
-    It has two reasons. First, `allowance` is a hard limit: no request is sent if it could become
-    bad beyond this number, when all open requests become bad too. Second, a sequential probability
-    ratio test compares two fractions of bad requests: the `usual` one, and the one in the middle
-    between that and all. The episode stops when the second is 1000 times as likely.
+    An episode stops for one of two reasons. First, `allowance` is a hard limit: no request is sent
+    if the bad requests would exceed it, should this one and all open ones become bad. Second, a
+    sequential probability ratio test compares two fractions of bad requests: `usual`, and the
+    middle between `usual` and 1. The episode stops when the second is 1000 times as likely.
 
     Parameters
     ----------
