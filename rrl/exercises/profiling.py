@@ -13,7 +13,7 @@ from rrl.exercises.judging import Function, Values
 check_numbers_of_episodes = Values(
     for_five=(
         16,
-        (8, "twice as many episodes lower the error only by a factor of the square root of 2"),
+        (8, "the error falls with the square root of the number of episodes"),
         (12, "that is how many more are needed: the question is how many in all"),
         (2, "fewer episodes give a larger error"),
     ),

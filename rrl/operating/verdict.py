@@ -25,7 +25,7 @@ NAMES = ("default", "recommended")
 
 @dataclass(frozen=True)
 class Round:
-    """A round of the comparison: what was measured of each of the two, by `NAMES`."""
+    """A round of the comparison: one measurement of each configuration, by `NAMES`."""
 
     measured: Mapping[str, Measured]
 
