@@ -92,10 +92,12 @@ def executable(request):
     return request.param
 
 
-@pytest.fixture
-def own_signals():
-    """A command takes over two signals; the tests' own process gets them back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+@pytest.fixture(autouse=True)
+def _own_signals(monkeypatch):
+    """A command takes over three signals; the tests' own process gets them back."""
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    before = {number: signal.getsignal(number) for number in numbers}
+    monkeypatch.setattr("rrl.support.errors._came", [])
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

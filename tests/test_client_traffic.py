@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from rrl.serving import client_traffic, handover
 from rrl.serving.client_traffic import NoTrafficError, ObservedTraffic, OthersRequests
 from rrl.serving.handover import HandoverServer
 from rrl.serving.lasting import wait_until
-from rrl.support.errors import GeneratorError, ServerError
+from rrl.support.errors import GeneratorError, ServerError, interrupt_by_signals
 from rrl.tuning.watch import Watch
 
 KEPT, TRIAL = "kept", "trial"
@@ -176,6 +178,18 @@ def test_the_rate_is_that_of_the_last_seconds(monkeypatch):
     send("a", "b")(clients)
     answer("a", "b")(clients)
     assert wait_until(lambda: clients.traffic.rate_per_s() == 0, 10.0)
+
+
+def test_an_interrupt_that_python_drops_ends_the_wait_for_clients():
+    """As one that comes while an object is finalised."""
+
+    def dropping(clients):
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    interrupt_by_signals()
+    with pytest.raises(KeyboardInterrupt):
+        Clients(dropping).wait(1)
 
 
 def test_silent_clients_are_nobodys_fault(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import stat
@@ -93,6 +94,26 @@ def test_what_the_original_exposes_at_its_rest_port_is_said(model, tmp_path):
     assert f"on all addresses at port {server.rest_port}: other machines can" in server.exposed
     for executable, rest in ((original, False), (LOCAL, True)):
         assert ModelServer(model, executable=executable, rest=rest).exposed is None
+
+
+WITHOUT_REST = f"""
+echo "E external/server.cc] Failed to start HTTP Server at localhost:8501" >&2
+for word do
+  shift
+  case $word in --rest_api_port=*|--file_system_poll_wait_seconds=*) continue ;; esac
+  set -- "$@" "$word"
+done
+exec {shlex.quote(sys.executable)} -m rrl.serving.local_server "$@"
+"""
+
+
+def test_an_original_that_goes_on_without_rest_is_refused(model, tmp_path):
+    """As when another process has taken its port."""
+    original = str(script(tmp_path / BINARY, WITHOUT_REST))
+    server = ModelServer(model, executable=original, rest=True, logs=tmp_path)
+    with pytest.raises(ServerError, match=r"serves no REST; run it again, .*: E ext.*Failed to"):
+        server.start()
+    assert not server.alive
 
 
 # --- A start that fails or takes long ------------------------------------------------------------

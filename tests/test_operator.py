@@ -270,8 +270,9 @@ def test_an_interrupt_that_python_drops_ends_the_run_before_its_next_episode(tmp
                 signal.raise_signal(signal.SIGINT)
             return super().measure(*given, **more)
 
-    server, check = Dropping(), interrupt_by_signals()
-    with pytest.raises(KeyboardInterrupt), open_run(job(), tmp_path, check) as run:
+    server = Dropping()
+    interrupt_by_signals()
+    with pytest.raises(KeyboardInterrupt), open_run(job(), tmp_path) as run:
         carry_out(run, server)
     assert server.calls == 1
 
@@ -571,7 +572,7 @@ def test_a_second_ctrl_c_leaves_what_serves(caplog):
 
 
 @pytest.fixture
-def handlers(own_signals):
+def handlers():
     """How a command of rrl takes signals."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

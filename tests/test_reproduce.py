@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
@@ -19,7 +21,6 @@ from rrl.publishing.reproduce import main
 from rrl.publishing.tracing import Traffic
 from rrl.support.provenance import digest
 
-pytestmark = pytest.mark.usefixtures("own_signals")
 ROOT = Path(__file__).parent.parent
 PARAMETERS = """episodes = 3  # one line = one parameter
 rate = 10  # requests/s
@@ -214,6 +215,23 @@ def test_an_interrupted_run_stops_its_kernel_and_leaves_nothing_half_written(tmp
     assert (out / "1.ipynb").read_text() == "from an earlier run"
     assert [path.name for path in out.glob("*.ipynb")] == ["1.ipynb"]
     assert not list(out.glob(".*.partial*"))
+
+
+def test_an_interrupt_that_python_drops_ends_a_run_before_its_next_notebook(tmp_path, monkeypatch):
+    """As one that comes while an object is finalised."""
+    entered = []
+
+    def dropping(*_):
+        entered.append(1)
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("rrl.publishing.reproduce.execute", lambda *_: SEEN)
+    monkeypatch.setattr("rrl.publishing.manifest.record", dropping)
+    both = [write(tmp_path / f"{n}.ipynb", "1", parameters="figures = 'here'") for n in "12"]
+    options = ["-p", "figures", "../figures", "--out", str(tmp_path / "build")]
+    assert main([*map(str, both), *options]) == 130
+    assert entered == [1]
 
 
 # --- What a run enters in the manifest -----------------------------------------------------------

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -42,7 +42,7 @@ from rrl.operating.report import (
 from rrl.operating.tape import TapedServer
 from rrl.operating.verdict import Round, judge_costs, summarise
 from rrl.recording.other_work import OtherWork, busy_line
-from rrl.support.errors import DataError, ServerError, UsageError
+from rrl.support.errors import DataError, ServerError, UsageError, check_interrupt
 from rrl.tuning.comparison import draw_rounds
 from rrl.tuning.defaults import guess_cores, nearest
 from rrl.tuning.episode import Server
@@ -113,13 +113,8 @@ def no_room(folder: Path) -> OSError | None:
 
 
 @contextmanager
-def open_run(
-    job: Job, folder: str | os.PathLike[str], check_interrupt: Callable[[], None] = lambda: None
-) -> Iterator[Run]:
+def open_run(job: Job, folder: str | os.PathLike[str]) -> Iterator[Run]:
     """Open the journal of a job and play it to a new run, before any server is touched.
-
-    The run calls `check_interrupt` before each episode and each round, see
-    :func:`rrl.support.errors.interrupt_by_signals`.
 
     Raises
     ------
@@ -135,7 +130,7 @@ def open_run(
                     f"{journal.path} has {known} {name}s: give --{name}s {known} or more, "
                     "or choose another folder"
                 )
-        run = Run(job, journal, check_interrupt)
+        run = Run(job, journal)
         run.play()
         yield run
 
@@ -180,8 +175,8 @@ class Run:
         earlier recommendation.
     """
 
-    def __init__(self, job: Job, journal: Journal, check_interrupt: Callable[[], None]) -> None:
-        self.job, self.journal, self._check_interrupt = job, journal, check_interrupt
+    def __init__(self, job: Job, journal: Journal) -> None:
+        self.job, self.journal = job, journal
         late_s = job.slo.target_s if job.slo else None
         self.guard = Guard(job.space, job.default, job.budget, late_s)
         self.steps: list[GuardedStep] = []
@@ -307,7 +302,7 @@ class Run:
         old = stored or {}
         taped = TapedServer(self.job.space, self._server, old.get("answers", []))
         self.guard.budget = old["budget"] if old else self.job.budget
-        self._check_interrupt()
+        check_interrupt()
         if self._others is not None:
             self._others.start()
         line = self._episode(taped, old) if learning else self._round(taped)

@@ -17,7 +17,7 @@ from rrl.recording.plan import HALVES, REPEATS, ROUNDS, Plan
 from rrl.recording.plans import PLANS
 from rrl.recording.profile import OTHER_WORK, read_profile
 from rrl.serving.models import MODELS
-from rrl.support.errors import UsageError, interrupt_by_signals
+from rrl.support.errors import UsageError, check_interrupt, interrupt_by_signals
 from rrl.support.number_options import COUNT, SEED, whole
 from rrl.tuning.presets import in_words
 
@@ -85,7 +85,7 @@ def _profile(options: Namespace) -> int:
     if options.dry_run:
         print(f"{size}\n{_listed(plan)}")
         return 0
-    check_interrupt = interrupt_by_signals()
+    interrupt_by_signals()
     folder = options.out or DATA / name
     LOG.info(size)
     bar = None

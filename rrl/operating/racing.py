@@ -82,7 +82,7 @@ def _race(options: Namespace) -> int:
     for name in agents:
         home(name)  # an agent that is not known is refused
     folder.mkdir(parents=True, exist_ok=True)
-    check_interrupt = interrupt_by_signals()
+    interrupt_by_signals()
     lock = open_alone(folder)
     try:
         runs = race_tables(
@@ -93,7 +93,6 @@ def _race(options: Namespace) -> int:
             build=folder,
             jobs=available_cpus(),
             progress=not options.quiet,
-            check_interrupt=check_interrupt,
         )
         write_csv(runs, folder / RUNS)
         table = table_medians(runs, options.episodes)

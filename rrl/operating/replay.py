@@ -52,7 +52,8 @@ def _replay(options: Namespace) -> int:
     server.space.index(default)
     load = read_load(options)
     job, folder = read_job(options, what, options.source, server.space, default, load)
-    with open_run(job, folder, interrupt_by_signals()) as run:
+    interrupt_by_signals()
+    with open_run(job, folder) as run:
         return carry_out(run, server)
 
 

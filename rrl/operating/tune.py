@@ -138,7 +138,7 @@ def _tune(options: Namespace) -> int:
     from rrl.operating.metrics import metrics_at  # `--help` needs neither
     from rrl.operating.targets import command_here, open_server, own_server
 
-    check_interrupt = interrupt_by_signals()  # now: servers start before the first episode
+    interrupt_by_signals()  # now: servers start before the first episode
     refuse_without_effect(options)
     requests = read_requests(options)
     job, folder = _job(options, requests)
@@ -150,7 +150,7 @@ def _tune(options: Namespace) -> int:
             LOG.info(note)
         if full := no_room(folder):
             raise full
-        run = stack.enter_context(open_run(job, folder, check_interrupt))
+        run = stack.enter_context(open_run(job, folder))
         if options.metrics_port:
             stack.enter_context(metrics_at(options.metrics_port, run.guard))
         LOG.info(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
@@ -166,8 +166,9 @@ def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     job, folder = read_job(options, options.model, options.model, space, default, load, fixed)
     if options.port and job.slo is None:
         raise UsageError("--port: say which requests are late for your clients, by --slo p99<80ms")
-    if options.port and options.rest_port == options.port:
-        raise UsageError(f"--rest-port {options.port}: gRPC has this port; give another one")
+    ports = [port for port in (options.port, options.rest_port, options.metrics_port) if port]
+    if len(set(ports)) < len(ports):
+        raise UsageError(f"port {max(ports, key=ports.count)} is given twice; give each its own")
     # A default that cannot start is refused now, not after an hour.
     find_executable(options.executable)
     flags({**fixed, **job.default}, Path("batching.txt"))

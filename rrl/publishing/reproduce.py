@@ -24,7 +24,7 @@ from rrl.publishing import manifest
 from rrl.publishing.execute import execute
 from rrl.publishing.parameters import check_parameters, defaults, literal
 from rrl.publishing.tracing import Traffic
-from rrl.support.errors import Parser, UsageError, command, interrupt_by_signals
+from rrl.support.errors import Parser, UsageError, check_interrupt, command, interrupt_by_signals
 from rrl.support.files import open_alone
 from rrl.support.number_options import COUNT
 
@@ -84,6 +84,7 @@ def run_all(
                 sys.stdout.flush()
                 bar.set_postfix_str(", ".join(running), refresh=False)
                 bar.update()
+                check_interrupt()
         finally:
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rrl.serving.envoy_config import TRIAL
 from rrl.serving.loadgen import LastingError
 from rrl.serving.volley import LOOK_S, as_episode
-from rrl.support.errors import GeneratorError
+from rrl.support.errors import GeneratorError, check_interrupt
 from rrl.tuning.episode import Episode, Status
 from rrl.tuning.watch import Watch
 
@@ -276,6 +276,7 @@ class OthersRequests:
             If too few requests have come, and none comes for `QUIET_S` seconds.
         """
         while True:
+            check_interrupt()
             check()
             now = time.monotonic() - self._start
             due, done, failed = self._seen()

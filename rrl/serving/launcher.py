@@ -46,6 +46,12 @@ PREFIX = "s-"  # of the folder of a server that lasts
 _NOTED = ("folder", "model", "version", "name", "configuration", "kind", "log", "rest_port")
 _PATHS = ("folder", "model", "log")
 
+_COMPLAINTS = {
+    "unknown argument": "ignored a flag it does not know",
+    "failed to start http server": "serves no REST; run it again, or leave --rest-port out",
+}
+"""What the original logs when it goes on without something that it was asked for."""
+
 # The kernel ties a parent-death signal to the *thread* that forked, so all children are started
 # from one thread that lives as long as the process.
 _spawner = ThreadPoolExecutor(1, thread_name_prefix="rrl-spawner")
@@ -285,7 +291,8 @@ class ModelServer:
 
             def ready() -> bool:
                 self.check()
-                return client.available(timeout_s=0.25)
+                answers = client.available(timeout_s=0.25)  # the original opens REST afterwards
+                return answers and (self._listens() or bool(self._complaint()))
 
             if not wait_until(ready, self._timeout_s):
                 raise LastingError(
@@ -293,12 +300,22 @@ class ModelServer:
                     f"{self._timeout_s:g} s; allow more seconds with --start-timeout; "
                     f"{self._kept_log()}"
                 )
-        unknown = [line for line in self._log_lines() if "unknown argument" in line.lower()]
-        if unknown:
-            raise ServerError(
-                f"server of {self.name!r} ignored a flag it does not know: {unknown[0]}; "
-                f"{self._kept_log()}"
-            )
+        if complaint := self._complaint():
+            raise ServerError(f"server of {self.name!r} {complaint}; {self._kept_log()}")
+
+    def _listens(self) -> bool:
+        """Return whether its REST port, if it has one, is open."""
+        with socket.socket() as probe:
+            probe.settimeout(0.25)
+            return not self.rest_port or not probe.connect_ex(("127.0.0.1", self.rest_port))
+
+    def _complaint(self) -> str:
+        """Return what the server lacks, though it goes on, and the line of its log; or nothing."""
+        for line in self._log_lines():
+            for words, lacks in _COMPLAINTS.items():
+                if words in line.lower():
+                    return f"{lacks}: {line}"
+        return ""
 
     @property
     def alive(self) -> bool:

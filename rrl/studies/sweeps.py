@@ -36,6 +36,7 @@ from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario, Truth, find_truth
 from rrl.studies.settings import Load, Setting, TruthOf
 from rrl.studies.sweep_store import Key, Run, Store, read_arrays, run_key, run_name
+from rrl.support.errors import check_interrupt
 from rrl.support.files import replacing
 from rrl.support.machine import one_thread
 from rrl.support.provenance import NUMERICAL, installed
@@ -153,16 +154,8 @@ class Sweep:
         key, run = run_key(what, self.data), RUNNERS[type(what)]
         return [Task((one, key), run, (one, self.data)) for one in pieces_of(what)]
 
-    def compute(
-        self,
-        tasks: Sequence[Task],
-        progress: bool = True,
-        check_interrupt: Callable[[], None] = lambda: None,
-    ) -> list[Arrays]:
-        """Return the piece of each task; those that are not in the folder are computed.
-
-        After each of them, `check_interrupt` may raise KeyboardInterrupt.
-        """
+    def compute(self, tasks: Sequence[Task], progress: bool = True) -> list[Arrays]:
+        """Return the piece of each task; those that are not in the folder are computed."""
         files = [self.folder / task.file for task in tasks]
         every = dict(zip(files, tasks, strict=True)).items()
         missing = [(file, task) for file, task in every if not file.exists()]

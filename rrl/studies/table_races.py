@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -76,7 +76,6 @@ def race_tables(
     build: str | os.PathLike[str] = "build",
     jobs: int = 1,
     progress: bool = True,
-    check_interrupt: Callable[[], None] = lambda: None,
 ) -> pd.DataFrame:
     """Race agents on scenarios, and say in a line on stderr if an agent cannot take one.
 
@@ -94,8 +93,6 @@ def race_tables(
         The number of processes. The results do not depend on it.
     progress : bool, optional
         Whether to show a progress bar on stderr.
-    check_interrupt : callable, optional
-        It is called after each run, see :func:`rrl.support.errors.interrupt_by_signals`.
 
     Returns
     -------
@@ -122,7 +119,7 @@ def race_tables(
         for seed in seeds
     }
     sweep = Sweep((), build=build, workers=jobs)
-    done = sweep.compute(list(tasks.values()), progress, check_interrupt)
+    done = sweep.compute(list(tasks.values()), progress)
     rows, failed = [], dict[tuple[str, str], str]()
     for (key, task), found in zip(tasks.items(), done, strict=True):
         if FAILED in found:

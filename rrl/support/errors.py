@@ -96,31 +96,24 @@ def shown(text: str) -> str:
     return repr(text[:SHOWN]) + ("..." if len(text) > SHOWN else "")
 
 
-def interrupt_by_signals() -> Callable[[], None]:
+_came: list[int] = []  # the signals since `interrupt_by_signals`
+
+
+def interrupt_by_signals() -> None:
     """Let SIGTERM and SIGHUP interrupt the process as Ctrl-C does, so that it saves and cleans up.
 
     Only the first of them interrupts it; the others must not disturb the cleaning. A SIGHUP that is
     ignored already, as `nohup` wants it, stays ignored, and so does a SIGINT.
-
-    Returns
-    -------
-    callable
-        It raises KeyboardInterrupt if a signal has come since then. Python drops an exception that
-        is raised while an object is finalised, so a long run calls this before each step.
     """
-    asked: list[int] = []
 
     def interrupt(number: int, _: object) -> None:
-        asked.append(number)
+        _came.append(number)
         if number != signal.SIGINT:
             for other in numbers:
                 signal.signal(other, lambda *_: None)  # children would inherit SIG_IGN
         raise KeyboardInterrupt
 
-    def check() -> None:
-        if asked:
-            raise KeyboardInterrupt
-
+    _came.clear()
     numbers = [signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
@@ -128,7 +121,16 @@ def interrupt_by_signals() -> Callable[[], None]:
         signal.signal(number, interrupt)
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, interrupt)
-    return check
+
+
+def check_interrupt() -> None:
+    """Raise KeyboardInterrupt if a signal has come since :func:`interrupt_by_signals`.
+
+    Python drops an exception that is raised while an object is finalised, so a long loop calls this
+    before each step. The cleaning after an interrupt must not call it.
+    """
+    if _came:
+        raise KeyboardInterrupt
 
 
 class Parser(argparse.ArgumentParser):
