@@ -55,7 +55,7 @@ _HOME = {
     "FlashCrowd": "rrl.workloads.modulated",
     "Trace": "rrl.workloads.trace",
     "read_trace": "rrl.workloads.trace",
-    "episodes": "rrl.workloads.workload",
+    "cut_into_episodes": "rrl.workloads.workload",
     "estimate_rate": "rrl.workloads.workload",
     "simulate_queue": "rrl.simulation.queueing",
     "against_theory": "rrl.simulation.textbook",

@@ -31,8 +31,8 @@ QUICK = ("rrl-gp", "random", "coordinate-descent")
 
 def guarded(server, agent, guard, episodes, rng, requests=50):
     """Learn under a guard at 40 requests a second."""
-    load, parts, server_rng = draw_run(Poisson(40.0), episodes, requests, rng)
-    for number, arrivals in enumerate(parts):
+    load, by_episode, server_rng = draw_run(Poisson(40.0), episodes, requests, rng)
+    for number, arrivals in enumerate(by_episode):
         what = server, agent, number, load, arrivals, server_rng, MeanLatency()
         step = guarded_step(*what, guard)
         yield step

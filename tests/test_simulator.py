@@ -15,6 +15,7 @@ from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.recording.profile import Profile, read_profile
 from rrl.simulation.calibration import (
+    START,
     cell_table,
     fit_cells,
     hold_out,
@@ -311,15 +312,18 @@ def test_nothing_of_a_held_out_configuration_leaks_into_its_prediction(inception
 
 
 def test_the_testbeds_have_what_was_fitted(inception):
-    """The refit of the smallest profiles gives the numbers that the testbeds carry."""
-    start = replace(INCEPTION_V3, item=0.05, sync=0.01, front_end=0.005, overhead=0.005)
-    names = ("item", "sync", "dispatch", "front_end", "overhead", "branches")
+    """The refit of the smallest profiles, from round numbers, gives what the testbeds carry."""
+    times = {name: START[name] for name in ("sync", "dispatch", "front_end", "overhead")}
+    start = replace(INCEPTION_V3, item=0.04, branches=1.5, **times)
+    names = ("item", *times, "branches")
     found = fit_cells(twin(inception, start, TWO_CORES), cell_table(inception), names)
     assert found["item"] == pytest.approx(0.050, rel=0.05)
-    for name in ("sync", "front_end", "overhead", "branches"):
-        assert getattr(INCEPTION_V3, name) == pytest.approx(found[name], rel=0.2)
-    batching = read_profile(DATA / "mobilenet_v2-batching")
-    start = replace(MOBILENET_V2, item=0.006, fixed=0.001)
+    compared = ("sync", "front_end", "overhead", "branches")
+    carried = {name: getattr(INCEPTION_V3, name) for name in compared}
+    # Each start is further away than this tolerance, so a fit that stays there fails.
+    assert {name: found[name] for name in compared} == pytest.approx(carried, rel=0.14)
+    batching, item = read_profile(DATA / "mobilenet_v2-batching"), START["item"]
+    start = replace(MOBILENET_V2, item=item, fixed=item / 10)
     found = fit_cells(twin(batching, start, TWO_CORES), cell_table(batching), ("item", "fixed"))
     assert found["item"] == pytest.approx(MOBILENET_V2.item, rel=0.05)
     assert found["fixed"] == pytest.approx(MOBILENET_V2.fixed, abs=0.0004)

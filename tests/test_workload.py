@@ -17,7 +17,7 @@ from rrl.workloads.device_day import HOURS, device_day
 from rrl.workloads.devices import Cameras, Delayed, Reconnects, Superposed
 from rrl.workloads.modulated import Bursts, Diurnal, FlashCrowd
 from rrl.workloads.trace import Trace, read_trace
-from rrl.workloads.workload import Fleet, Phases, Poisson, episodes, estimate_rate
+from rrl.workloads.workload import Fleet, Phases, Poisson, cut_into_episodes, estimate_rate
 
 PERIODIC = [  # requests in one period are known, so n covers whole periods
     (Diurnal(rate=50.0, amplitude=0.9, period=20.0), 100 * 20 * 50),
@@ -106,7 +106,7 @@ def test_any_workload_gives_sorted_times_that_its_seed_repeats(workload, n, seed
 def test_more_requests_begin_with_the_same_ones(inner, few, more, seed):
     """So what a longer run adds comes later, and no early request is missed.
 
-    It holds where it holds for the parts: these draw their beginning first.
+    It holds where it holds for the workloads inside: these draw their beginning first.
     """
     for workload in (Cameras(inner, 3.0, 1.0), Delayed(inner), Superposed((inner, inner))):
         long = at(workload, few + more, seed)
@@ -222,11 +222,11 @@ def test_the_day_has_its_peak_its_night_and_its_update():
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60), st.integers(1, 7))
 def test_episodes_keep_every_gap(times, requests):
     times = np.sort(times)
-    parts = list(episodes(times, requests))
-    assert len(parts) == len(times) // requests
-    if parts:
-        ends = np.concatenate(([0.0], np.cumsum([part[-1] for part in parts])[:-1]))
-        joined = (np.array(parts) + ends[:, None]).reshape(-1)
+    found = list(cut_into_episodes(times, requests))
+    assert len(found) == len(times) // requests
+    if found:
+        ends = np.concatenate(([0.0], np.cumsum([one[-1] for one in found])[:-1]))
+        joined = (np.array(found) + ends[:, None]).reshape(-1)
         np.testing.assert_allclose(joined, times[: len(joined)], atol=1e-6)
 
 
@@ -267,13 +267,13 @@ def test_the_estimated_rate_uses_the_latest_arrivals_only():
         (lambda: Phases((0, 9, 9), (0.1, 0.2, 0.3)), "increase"),
         (lambda: Phases((0, 1), (0.1,)), "one of each"),
         (lambda: Phases(requests=0), "at least 1"),
-        (lambda: list(episodes([1.0], 0)), "0 requests per episode"),
+        (lambda: list(cut_into_episodes([1.0], 0)), "0 requests per episode"),
         (lambda: Cameras(Poisson(1.0), duration=0.0), "duration 0.0 s"),
         (lambda: Reconnects(5, 5.0, window=6.0), "window 6.0 s.*at most every = 5.0 s"),
         (lambda: Reconnects(5, 5.0, window=1.0, alpha=0.0), "alpha 0.0"),
         (lambda: Reconnects(5, 5.0, window=1.0, first=-1.0), "first -1.0 s"),
         (lambda: Delayed(Poisson(1.0), median=11.0), "median 11.0 s: must be at most 10 s"),
-        (lambda: Superposed(()), "no parts"),
+        (lambda: Superposed(()), "no workloads"),
         (lambda: Trace([1.0, 1.0]), "two distinct times"),
         (lambda: Trace([1.0, math.inf]), "finite"),
     ],

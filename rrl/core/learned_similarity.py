@@ -153,10 +153,10 @@ class LearnedSimilarity(Similarity):
 
         The log costs of each load level are those over its reference.
         """
-        parts = [table] if table.near is None else [table, table.near]
-        x = np.concatenate([_points(part, part.measured) for part in parts])
-        y = np.concatenate([compress(log_means(part) - _reference(part)) for part in parts])
-        variance = np.concatenate([part.noise**2 / part.visits[part.measured] for part in parts])
+        tables = [table] if table.near is None else [table, table.near]
+        x = np.concatenate([_points(one, one.measured) for one in tables])
+        y = np.concatenate([compress(log_means(one) - _reference(one)) for one in tables])
+        variance = np.concatenate([one.noise**2 / one.visits[one.measured] for one in tables])
         how = partial(GaussianProcess, constant=self.elsewhere, correlated=self._correlated)
         return partial(how, x, y, variance)
 

@@ -232,7 +232,7 @@ class RadiusSelection:
         from skopt.learning import GaussianProcessRegressor
         from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern
 
-        def part(scales: list[float]) -> Any:
+        def matern(scales: list[float]) -> Any:
             amplitude = ConstantKernel(AMPLITUDE**2, "fixed")
             return amplitude * Matern(scales, length_scale_bounds="fixed", nu=2.5)
 
@@ -241,7 +241,7 @@ class RadiusSelection:
 
         radius, age, mean, variance = np.array(self.blocks).T
         fading = variance * (now + ONSET) / (age + ONSET)  # old blocks tell less
-        kernel = part([WIDTH, AGEING]) + part([1e6, AGEING])  # of the radius, and of time alone
+        kernel = matern([WIDTH, AGEING]) + matern([1e6, AGEING])  # of the radius, and of time alone
         model = GaussianProcessRegressor(kernel, alpha=fading, optimizer=None)
         points = inputs(self._candidates, np.full(CANDIDATES, now))
         with _threads().limit(limits=1):  # so small a problem is ten times slower on several

@@ -33,15 +33,14 @@ def plot_variogram(
         The distances are whole steps, and the fractions are those of the variance of the log costs.
     ax : Axes
     radius : float
-        Of the region, in steps. It is drawn as a grey line.
+        Of the region, in steps. It is drawn as a dashed line.
     """
     for number, (name, (distance, fraction)) in enumerate(curves.items()):
         near = distance <= FARTHEST
         ax.plot(distance[near], fraction[near], marker=marker(number), ms=4, label=name)
     ax.axhline(1, color="0.3", lw=0.8)
-    ax.axvline(radius, color="0.6", lw=0.8, ls="--")
+    ax.axvline(radius, color="0.6", lw=0.8, ls="--", label=f"radius {radius:g}")
     ax.set(xlabel="distance (steps)", ylabel="variogram / variance", ylim=(0, None))
-    ax.legend(title=f"dashed: radius {radius:g}", frameon=True, framealpha=1, edgecolor="none")
     return ax
 
 

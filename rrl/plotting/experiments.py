@@ -99,8 +99,8 @@ def plot_ratio_panels(rows: pd.DataFrame, by: str, reference: str) -> Figure:
             own = rows[(rows["measure"] == measure) & (rows[by] == agent)]
             tied = (own["verdict"] == "tied").to_numpy()
             how = agent_style(agent, ls="", ms=4.5, mew=0.8)
-            for part, face in ((~tied, {}), (tied, {"mfc": "white", "zorder": 1.9})):
-                ax.plot(own["ratio"][part], np.full(part.sum(), y), **(how | face))
+            for those, face in ((~tied, {}), (tied, {"mfc": "white", "zorder": 1.9})):
+                ax.plot(own["ratio"][those], np.full(those.sum(), y), **(how | face))
         ax.axvline(1, color="0.3", lw=0.8, zorder=0)
         ax.set_yticks(range(len(agents)), agents)
         ax.set_ylim(len(agents) - 0.5, -0.5)

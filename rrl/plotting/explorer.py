@@ -124,10 +124,10 @@ def draw_episode(
     truth, last = np.asarray(truth), views[-1]
     space, shown = last.space, slices(last.space)
     figure = Figure(figsize=(8.4, 4.6), dpi=100)
-    parts: list[Any] = [shown, ["latency"] * len(shown)]
+    panels: list[Any] = [shown, ["latency"] * len(shown)]
     place = {"left": 0.09, "right": 0.97, "top": 0.83, "bottom": 0.11}
     place |= {"wspace": 0.08, "hspace": 0.55}
-    axes = figure.subplot_mosaic(parts, height_ratios=(3, 2), gridspec_kw=place)
+    axes = figure.subplot_mosaic(panels, height_ratios=(3, 2), gridspec_kw=place)
     norm = mpl.colors.LogNorm(MS * np.nanmin(truth), MS * np.nanmax(truth))
     for middle in shown:
         plot_cells(

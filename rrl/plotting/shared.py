@@ -1,4 +1,4 @@
-"""The common parts of all figures: their style, the names that they show, and :func:`save`.
+"""What all figures share: their style, the names that they show, and :func:`save`.
 
 A function that draws takes data and axes, and it returns the axes. :func:`save` writes the same
 bytes for the same data.
@@ -54,7 +54,6 @@ AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "knowing": ("C5", "*", (0, (4, 4))),
     "oracle": ("black", "|", (0, (3, 1, 1, 1, 1, 1))),
     "fixed": ("0.35", "x", (0, (6, 1))),
-    "adaptive-scheduler": ("#6a51a3", "P", (0, (8, 2, 1, 2))),
 }
 OTHER_STYLE = ("0.35", "8", "-")  # of an agent that is not among them
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -110,8 +109,8 @@ def label(configuration: Configuration) -> str:
     """
     words = {name: text.replace(" threads", "", 1) for name, text in KNOB_LABELS.items()}
     words["batch_threads"] = "batch threads"
-    parts = (f"{words.get(k, k)} {value_label(k, v)}" for k, v in configuration.items())
-    return ", ".join(parts)
+    settings = (f"{words.get(k, k)} {value_label(k, v)}" for k, v in configuration.items())
+    return ", ".join(settings)
 
 
 def marker(number: int) -> str:

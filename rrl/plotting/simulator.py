@@ -49,10 +49,10 @@ def plot_held_out(cells: pd.DataFrame, ax: Axes) -> Axes:
     ax.fill_between(line, line / 1.15, line * 1.15, color="0.9", lw=0, label="within 15 %")
     ax.plot(line, line, color="0.3", lw=1)
     for i, (rate, rows) in enumerate(cells.groupby("rate_per_s")):
-        for stable, part in rows.groupby("stable"):
+        for stable, own in rows.groupby("stable"):
             ax.plot(
-                MS * part["measured_s"],
-                MS * part["predicted_s"],
+                MS * own["measured_s"],
+                MS * own["predicted_s"],
                 marker(i),
                 ms=4,
                 color=f"C{i}",

@@ -261,7 +261,7 @@ def hold_out(
     most = len(profile.space)
     if not 2 <= folds <= most:
         raise ValueError(f"{folds} folds of {most} configurations: use 2 to {most}")
-    cells, parts, found = cell_table(profile), [], []
+    cells, tables, found = cell_table(profile), [], []
     of_cell = profile.space.indices(cells)
     for repeat in range(repeats):
         fold_of = rng.permutation(np.arange(len(profile.space)) % folds)[of_cell]
@@ -269,7 +269,7 @@ def hold_out(
             hidden = cells[fold_of == fold]
             found.append(fit_cells(server, cells[fold_of != fold], names))
             predicted = predict_cells(with_parameters(server, found[-1]), hidden)
-            parts.append(hidden.assign(repeat=repeat, fold=fold, predicted_s=predicted))
-    table = pd.concat(parts, ignore_index=True)
+            tables.append(hidden.assign(repeat=repeat, fold=fold, predicted_s=predicted))
+    table = pd.concat(tables, ignore_index=True)
     table.attrs["parameters"] = found
     return table

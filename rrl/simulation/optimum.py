@@ -50,13 +50,13 @@ class Optimum:
 
 
 def charged(
-    server: SimulatedServer, parts: Iterable[Floats], rng: np.random.Generator
+    server: SimulatedServer, by_episode: Iterable[Floats], rng: np.random.Generator
 ) -> Iterator[Floats]:
     """Yield the latencies (s) of all configurations, shape (configurations, n), for each episode.
 
     A rejected request counts at least `FAILURE_S`.
     """
-    for arrivals in parts:
+    for arrivals in by_episode:
         latency, rejected = server.grid(arrivals, rng)
         latency[rejected] = np.maximum(latency[rejected], FAILURE_S)
         yield latency
@@ -107,8 +107,8 @@ def optimum(
         raise ValueError(f"{replications} replications: use at least 2")
     workload = Poisson(rate_per_s)
     # A generator: an episode's arrivals are drawn after the work of the one before.
-    parts = (workload.arrivals(requests, rng) for _ in range(replications))
-    costs = np.array([latency.mean(axis=1) for latency in charged(server, parts, rng)])
+    by_episode = (workload.arrivals(requests, rng) for _ in range(replications))
+    costs = np.array([latency.mean(axis=1) for latency in charged(server, by_episode, rng)])
     r, g = costs.shape
     mean = costs.mean(axis=0)
     best = int(np.argmin(mean))

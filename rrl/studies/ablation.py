@@ -120,7 +120,7 @@ def ablation_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame
     """
     rows, draws = [], int(rng.integers(2**31))  # a row must not depend on which others there are
     for problem, there in runs.groupby("problem", sort=False):
-        tables = {name: part.set_index("seed") for name, part in there.groupby("agent")}
+        tables = {name: own.set_index("seed") for name, own in there.groupby("agent")}
         for reference, family in FAMILIES.items():
             for agent in (name for name in family if {name, reference} <= tables.keys()):
                 for measure in COMPARED:

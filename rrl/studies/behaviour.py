@@ -298,7 +298,7 @@ def processes() -> int:
 
 def _digest(name: str) -> str | None:
     with one_thread(), suppress(OSError, DataError):  # its data or its package are missing
-        numbers = (number for part in behaviours()[name]() for number in np.ravel(part))
+        numbers = (number for some in behaviours()[name]() for number in np.ravel(some))
         return _hash([f"{float(number):.9g}" for number in numbers])  # processors differ in more
     return None
 

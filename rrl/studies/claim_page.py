@@ -279,11 +279,11 @@ def _of_paper(judged: pd.DataFrame, registered: Registration) -> str:
 def _live(judged: pd.DataFrame) -> str:
     """Return the table of the live runs."""
     rows = []
-    for name, parts in judged.groupby("contestant", sort=False):
-        numbers = (as_text(one.ratio, one.low, one.high) for one in parts.itertuples())
-        any_part = parts.iloc[0]
-        kept = f"{any_part['kept']} of {any_part['runs']}"
-        rows.append((f"`{name}`", *numbers, f"**{any_part['verdict']}**", kept))
+    for name, own in judged.groupby("contestant", sort=False):
+        numbers = (as_text(one.ratio, one.low, one.high) for one in own.itertuples())
+        first = own.iloc[0]
+        kept = f"{first['kept']} of {first['runs']}"
+        rows.append((f"`{name}`", *numbers, f"**{first['verdict']}**", kept))
     return markdown_table(("contestant", *judged["part"].unique(), "verdict", "default kept"), rows)
 
 

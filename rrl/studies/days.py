@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, Floats
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import judge_half
 from rrl.rivals import agents
@@ -41,7 +41,6 @@ from rrl.tuning.episode import Server
 from rrl.tuning.loop import tune
 from rrl.workloads.device_day import HOURS, device_day
 
-Values = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
 """The arrays of a stored result by name."""
 
@@ -151,7 +150,7 @@ class Knowing:
 
 
 @lru_cache(maxsize=16)
-def level_costs(problem: Day, data: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def level_costs(problem: Day, data: str) -> tuple[Floats, Floats]:
     """Return load levels (requests/s) and the true mean latency (s) of each configuration there.
 
     A profile has its recorded loads, and the truth is the half that is not replayed. A testbed has
@@ -172,7 +171,7 @@ def level_costs(problem: Day, data: str) -> tuple[NDArray[np.float64], NDArray[n
         return np.array(profile.rates_per_s), np.array(truths)
     assert isinstance(server, SimulatedServer)
 
-    def costs(slow: float) -> NDArray[np.float64]:
+    def costs(slow: float) -> Floats:
         find = partial(
             optimum, server, requests=max(problem.requests, 1000), replications=20,
             rng=np.random.default_rng(0),
@@ -279,7 +278,7 @@ def served_days(found: Mapping[Day, Arrays], rng: np.random.Generator) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def saved_so_far(own: Arrays, base: Arrays) -> Values:
+def saved_so_far(own: Arrays, base: Arrays) -> Floats:
     """Return the latency that was saved by each episode, as a fraction of the default's whole day.
 
     Parameters
@@ -301,7 +300,7 @@ def saved_so_far(own: Arrays, base: Arrays) -> Values:
     return np.cumsum(theirs - mine, axis=1) / theirs.sum(axis=1, keepdims=True)
 
 
-def pays_from(own: Arrays, base: Arrays) -> Values:
+def pays_from(own: Arrays, base: Arrays) -> Floats:
     """Return the hour of the day from which each run has saved latency for good.
 
     Returns
@@ -323,7 +322,7 @@ def pays_from(own: Arrays, base: Arrays) -> Values:
     return begins[np.arange(len(first)), episode - 1]
 
 
-def _totals(day: Day, arrays: Arrays) -> tuple[Values, Values]:
+def _totals(day: Day, arrays: Arrays) -> tuple[Floats, Floats]:
     """Return each run's mean latency (s) and fraction of late requests, both of shape (seeds,)."""
     mean = np.asarray(arrays["mean_s"], dtype=float).mean(axis=1)
     return mean, arrays["late"].mean(axis=1) / day.requests

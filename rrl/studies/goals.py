@@ -26,7 +26,7 @@ from rrl.studies.scenario import Scenario
 from rrl.tuning.constrained import most_cpus
 from rrl.tuning.defaults import heuristic_candidates
 from rrl.tuning.presets import CPUS
-from rrl.workloads.workload import episodes as cut
+from rrl.workloads.workload import cut_into_episodes
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,13 +96,13 @@ def judging_requests(problem: Scenario, *, replications: int = 100, seed: int = 
     server = problem.server
     if isinstance(server, RecordedServer):
         assert server.half is not None
-        parts = requests_of_half(server.profile, problem.workload.rate, 1 - server.half)
-        return Requests([np.sort(part) for part in parts])
+        latencies = requests_of_half(server.profile, problem.workload.rate, 1 - server.half)
+        return Requests([np.sort(one) for one in latencies])
     assert isinstance(server, SimulatedServer)
     rng, n = np.random.default_rng(seed), problem.requests
     whole = np.empty((len(problem.space), replications * n), dtype=np.float32)
     stretch = problem.workload.arrivals(replications * n, rng)
-    for number, latency in enumerate(charged(server, list(cut(stretch, n)), rng)):
+    for number, latency in enumerate(charged(server, list(cut_into_episodes(stretch, n)), rng)):
         whole[:, number * n : (number + 1) * n] = latency
     whole.sort(axis=1)
     return Requests(list(whole))

@@ -43,7 +43,7 @@ from rrl.core.space import ConfigSpace, Floats, Ints
 from rrl.rivals.agents import maker
 from rrl.studies.problems import surface
 from rrl.studies.race import stays_from, surface_episodes
-from rrl.studies.roughness import one_step_pairs, roughness
+from rrl.studies.roughness import low_costs, one_step_pairs, roughness
 from rrl.tuning.presets import paper_cpu
 
 ATTEMPTS = 200
@@ -164,7 +164,7 @@ def _scaled(logs: Floats, wanted: float, pairs: Ints) -> Floats | None:
 
     def rough(amplitude: float) -> float:
         cost = costs(amplitude)
-        near = (cost[pairs] < 2).all(axis=1).sum()
+        near = low_costs(cost)[pairs].all(axis=1).sum()
         return roughness(cost, cost, pairs) if near >= LEAST_PAIRS else np.nan
 
     values = np.array([rough(amplitude) for amplitude in AMPLITUDES])  # it falls again at last

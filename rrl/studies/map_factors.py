@@ -332,10 +332,10 @@ def _about_places(at_places: pd.DataFrame) -> list[str]:
 
 def _where(cells: pd.DataFrame) -> str:
     """Return which cells these are, by their noise."""
-    parts = [
+    by_noise = [
         f"{100 * noise:g} % noise, neighbours "
         + " and ".join(f"{100 * value:g}" for value in sorted(of["roughness"]))
         + " %"
         for noise, of in cells.groupby("noise")
     ]
-    return f" ({'; '.join(parts)})" if parts else ""
+    return f" ({'; '.join(by_noise)})" if by_noise else ""

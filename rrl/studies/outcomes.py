@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import gmean
 
+from rrl.core.space import Floats
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.problems import MADE, SURFACES
 from rrl.studies.race import Race, counts_episodes, score
@@ -27,7 +28,6 @@ from rrl.support.intervals import bootstrap_interval, ratio_interval
 
 Results = Mapping[Setting, Race]
 Problem = tuple[str, Load]
-Values = NDArray[np.float64]
 
 MEASURES = (
     *("stays_within_5", "first_within_5", "stays_possibly_within_5"),
@@ -38,7 +38,7 @@ COMPARED = ("first_within_5", "stays_within_5", "deployed", "mean_cost")
 """The measures by which two agents are compared."""
 
 
-def measures(scenario: Scenario, runs: Race, names: Iterable[str] = MEASURES) -> dict[str, Values]:
+def measures(scenario: Scenario, runs: Race, names: Iterable[str] = MEASURES) -> dict[str, Floats]:
     """Return censored measures of each run, by default all `MEASURES`; each of shape (seeds,).
 
     `deployed` is the true cost of the last recommendation, divided by the optimum's. The other
@@ -53,9 +53,7 @@ def measures(scenario: Scenario, runs: Race, names: Iterable[str] = MEASURES) ->
     }
 
 
-def censored_median(
-    times: NDArray[np.float64], most: float, axis: int | None = None
-) -> NDArray[np.float64]:
+def censored_median(times: Floats, most: float, axis: int | None = None) -> Floats:
     """Return the median of times of which those of at least `most` are censored; `most` at most.
 
     A median between a time and a censored one is censored too, because the censored one may be of
@@ -70,7 +68,7 @@ def censored_median(
     return np.minimum(np.median(times, axis=axis), most)
 
 
-def median_of(measure: str, episodes: int) -> Callable[..., Values]:
+def median_of(measure: str, episodes: int) -> Callable[..., Floats]:
     """Return the function for the median of a measure: a censored one for numbers of episodes.
 
     Examples
@@ -113,7 +111,7 @@ def runs_table(results: Results, scenarios: Mapping[Problem, Scenario]) -> pd.Da
         If two runs have the same problem, agent and seed, because they differ only in what has no
         column, such as the objective. Make a table of each.
     """
-    parts = []
+    tables = []
     for setting, runs in results.items():
         where = scenarios[setting.problem]
         head = {
@@ -126,8 +124,8 @@ def runs_table(results: Results, scenarios: Mapping[Problem, Scenario]) -> pd.Da
             "ceiling": where.ceiling,
         }
         late = where.violations[runs.recommended[:, -1]]
-        parts.append(pd.DataFrame(head | measures(where, runs) | {"late": late}))
-    table = pd.concat(parts, ignore_index=True)
+        tables.append(pd.DataFrame(head | measures(where, runs) | {"late": late}))
+    table = pd.concat(tables, ignore_index=True)
     for row in table[table.duplicated(["problem", "agent", "seed"])].itertuples():
         which = f"{row.agent} on {row.problem} from seed {row.seed}"
         raise ValueError(f"two runs of {which}: make a table of each setting")

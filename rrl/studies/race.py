@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.agent import Agent, MakeAgent
+from rrl.core.space import Floats
 from rrl.studies.problems import SurfaceServer
 from rrl.studies.scenario import Scenario
 from rrl.tuning.loop import tune
@@ -37,7 +38,7 @@ class Race:
 
     chosen: NDArray[np.int32]
     recommended: NDArray[np.int32]
-    costs: NDArray[np.float64] | None = None
+    costs: Floats | None = None
 
 
 def race(
@@ -117,7 +118,7 @@ def counts_episodes(measure: str) -> bool:
     return measure.startswith(("first_", "stays_"))
 
 
-def stays_from(within: ArrayLike) -> NDArray[np.float64]:
+def stays_from(within: ArrayLike) -> Floats:
     """Return the first episode from which on all is within, to the end of each run.
 
     Parameters
@@ -140,7 +141,7 @@ def stays_from(within: ArrayLike) -> NDArray[np.float64]:
     return np.where(stay > 0, episodes - stay + 1.0, np.inf)
 
 
-def score(scenario: Scenario, runs: Race) -> dict[str, NDArray[np.float64]]:
+def score(scenario: Scenario, runs: Race) -> dict[str, Floats]:
     """Measure each run of a race against the truth.
 
     Returns
@@ -169,7 +170,7 @@ def score(scenario: Scenario, runs: Race) -> dict[str, NDArray[np.float64]]:
     """
     best = scenario.optimum
     served, deployed = scenario.cost[runs.chosen] / best, scenario.cost[runs.recommended] / best
-    result: dict[str, NDArray[np.float64]] = {}
+    result: dict[str, Floats] = {}
     for name, good in (
         ("within_5", scenario.good[runs.recommended]),
         ("possibly_within_5", scenario.possible[runs.recommended]),

@@ -72,7 +72,7 @@ class Table(NamedTuple):
     Parameters
     ----------
     behaviours : tuple of str
-        Agents and parts of the judge, such as ``"agent rrl"``.
+        Agents and what judges them, such as ``"agent rrl"`` and ``"judge loop"``.
     testbeds : tuple of str
     make : callable
         It takes a sweep, which has the folder of the data, and returns the rows of each file by the
@@ -292,7 +292,7 @@ def _need_versions() -> None:
 
 
 def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[tuple[str, Run]]:
-    """Choose results to compute again: the name of each, and a part of its seeds.
+    """Choose results to compute again: the name of each, with some of its seeds.
 
     Parameters
     ----------

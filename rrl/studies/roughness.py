@@ -23,7 +23,7 @@ from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import rows_of_half
 from rrl.simulation.simulator import SimulatedServer
 from rrl.studies.scenario import Scenario
-from rrl.workloads.workload import episodes as cut
+from rrl.workloads.workload import cut_into_episodes
 
 TWICE = 2.0
 """Configurations below this multiple of the best cost count."""
@@ -164,7 +164,7 @@ def simulated_noise(scenario: Scenario) -> float:
     low = np.flatnonzero(low_costs(scenario.cost))
     stretch = scenario.workload.arrivals(NOISE_EPISODES * scenario.requests, rng)
     logs = np.empty((NOISE_EPISODES, len(low)))
-    for row, arrivals in zip(logs, cut(stretch, scenario.requests), strict=True):
+    for row, arrivals in zip(logs, cut_into_episodes(stretch, scenario.requests), strict=True):
         latency, _ = server.grid(arrivals, rng, low)
         row[:] = np.log(latency.mean(axis=1))
     return float(np.sqrt(logs.var(axis=0, ddof=1).mean()))

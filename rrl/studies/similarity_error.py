@@ -9,17 +9,16 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 
 from rrl.core.learned_similarity import log_means
 from rrl.core.qtable import QTable
 from rrl.core.rrl import deploy
 from rrl.core.similarity import CONTRAST, CONTRAST_WEIGHT, Estimate, Similarity
-from rrl.core.space import ROUNDING, ConfigSpace
+from rrl.core.space import ROUNDING, ConfigSpace, Floats, Ints
 from rrl.studies.scenario import Scenario
 from rrl.tuning.objective import MeanLatency
-from rrl.workloads.workload import episodes
+from rrl.workloads.workload import cut_into_episodes
 
 
 class GlobalMean(Similarity):
@@ -39,9 +38,7 @@ class GlobalMean(Similarity):
     (array([2., 2.]), array([0.47, 0.47]))
     """
 
-    def estimate(
-        self, table: QTable, index: int, cost: float, cells: NDArray[np.int64]
-    ) -> Estimate:
+    def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """See :meth:`rrl.core.similarity.Similarity.estimate`."""
         logs, counts = log_means(table), table.visits[table.measured]
         mean = float(np.average(logs, weights=counts))
@@ -50,7 +47,7 @@ class GlobalMean(Similarity):
         return Estimate(np.full(len(cells), np.exp(mean)), np.full(len(cells), sd))
 
 
-def typical_difference(space: ConfigSpace, cost: NDArray[np.float64], radius: float) -> float:
+def typical_difference(space: ConfigSpace, cost: Floats, radius: float) -> float:
     """Return by how much two configurations of one region differ: a median, as a fraction.
 
     No copy of a cost can be closer than that, however well it was measured.
@@ -126,7 +123,7 @@ def region_errors(
         in units of `stated`. It is NaN if the configuration was measured before.
     """
     arrivals_rng, choice_rng, server_rng, later_rng = rng.spawn(4)
-    space, parts = scenario.space, []
+    space, found = scenario.space, []
     made = {name: (make(), QTable(space)) for name, make in estimators.items()}
     later = _measure(scenario, np.arange(len(space)), later_rng, later_rng)
     choices = choice_rng.integers(len(space), size=measurements)
@@ -151,16 +148,16 @@ def region_errors(
                 "stated": stated,
                 "sds_off": np.where(table.visits[ball] == 0, off, np.nan),
             }
-            parts.append(pd.DataFrame(columns)[away > 0])
-    return pd.concat(parts, ignore_index=True)
+            found.append(pd.DataFrame(columns)[away > 0])
+    return pd.concat(found, ignore_index=True)
 
 
 def _measure(
     scenario: Scenario,
-    indices: NDArray[np.int64],
+    indices: Ints,
     arrivals_rng: np.random.Generator,
     server_rng: np.random.Generator,
-) -> NDArray[np.float64]:
+) -> Floats:
     """Measure configurations by number, one episode each, and return their costs."""
     objective, server, space = MeanLatency(), scenario.server, scenario.space
     requests = scenario.requests
@@ -168,6 +165,6 @@ def _measure(
     return np.array(
         [
             objective(server.measure(space[index], arrivals, server_rng))
-            for index, arrivals in zip(indices, episodes(stretch, requests), strict=True)
+            for index, arrivals in zip(indices, cut_into_episodes(stretch, requests), strict=True)
         ]
     )

@@ -65,10 +65,10 @@ def run_name(what: Run) -> str:
     return f"{what.testbed.replace('/', '-half-')}/{_words(load)}/{rest}{seeds}"
 
 
-def _words(part: Any) -> str:
-    if isinstance(part, tuple | list):
-        return "-".join(map(_words, part))
-    return part.lower() if isinstance(part, str) else f"{part:g}"
+def _words(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return "-".join(map(_words, value))
+    return value.lower() if isinstance(value, str) else f"{value:g}"
 
 
 # --- what a result depends on ---------------------------------------------------------------------

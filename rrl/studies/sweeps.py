@@ -176,10 +176,10 @@ class Sweep:
         """Compute settings, days or truths, also stored ones; existing pieces are not run again."""
         tasks = {what: self.tasks(what) for what in wanted}
         pieces = iter(self.compute([task for some in tasks.values() for task in some]))
-        parts = {what: [next(pieces) for _ in some] for what, some in tasks.items()}
+        by_run = {what: [next(pieces) for _ in some] for what, some in tasks.items()}
         return {
             what: {name: np.concatenate([one[name] for one in some]) for name in some[0]}
-            for what, some in parts.items()
+            for what, some in by_run.items()
         }
 
     def _found(self, wanted: Iterable[Any]) -> dict[Any, Arrays]:

@@ -53,8 +53,8 @@ def sweep(rng: np.random.Generator, count: int) -> list[Check]:
     >>> [check.name for check in sweep(np.random.default_rng(0), 20) if not check.holds]
     []
     """
-    parts = (covers, learning, biases, exogenous, noisy, explored)
-    return [check for part in parts for check in part(rng, count)]
+    groups = (covers, learning, biases, exogenous, noisy, explored)
+    return [check for group in groups for check in group(rng, count)]
 
 
 def covers(rng: np.random.Generator, count: int) -> Iterator[Check]:

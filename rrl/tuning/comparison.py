@@ -13,8 +13,7 @@ from rrl.core.knob import Configuration
 from rrl.core.space import Floats
 from rrl.tuning.episode import Server, measure_valid
 from rrl.tuning.objective import MeanLatency
-from rrl.workloads.workload import Times, Workload, draw
-from rrl.workloads.workload import episodes as cut
+from rrl.workloads.workload import Times, Workload, cut_into_episodes, draw
 
 
 def compare(
@@ -70,5 +69,5 @@ def draw_rounds(
         The names in the order of their turns.
     """
     arrivals_rng, server_rng, order_rng = rng.spawn(3)
-    for arrivals in cut(draw(workload, rounds * requests, arrivals_rng), requests):
+    for arrivals in cut_into_episodes(draw(workload, rounds * requests, arrivals_rng), requests):
         yield arrivals, int(server_rng.integers(2**63)), order_rng.permutation(names).tolist()

@@ -96,7 +96,7 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         self.observation_space = spaces.Box(np.zeros_like(high), high)
         least, most = space.positions.min(axis=0), space.positions.max(axis=0)
         self._places = (space.positions - least) / np.where(most > least, most - least, 1.0)
-        self._parts: list[Times] = []  # arrivals of the steps that are left, the next one last
+        self._left: list[Times] = []  # arrivals of the steps that are left, the next one last
 
     def _index(self, action: Any) -> int:
         try:
@@ -110,8 +110,8 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         """Start again with new arrivals; see :meth:`gymnasium.Env.reset`."""
         super().reset(seed=seed)
         drawn = draw_run(self.workload, self.steps, self.requests, self.np_random)
-        load, parts, self._server_rng = drawn
-        self._parts = list(parts)[::-1]
+        load, by_episode, self._server_rng = drawn
+        self._left = list(by_episode)[::-1]
         return self._observe(load, 0.0, np.zeros(self._places.shape[1])), {}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -130,9 +130,9 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
             If the server fails permanently.
         """
         index = self._index(action)
-        if not self._parts:
+        if not self._left:
             raise gymnasium.error.ResetNeeded("this run is over or has not begun: call reset()")
-        configuration, arrivals = self.server.space[index], self._parts.pop()
+        configuration, arrivals = self.server.space[index], self._left.pop()
         episode, _ = measure_valid(self.server, configuration, arrivals, self._server_rng)
         cost = float(self.objective(episode))
         info = {
@@ -142,7 +142,7 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
             "status": episode.status.copy(),
         }
         seen = self._observe(shown_load(episode.arrivals), cost, self._places[index])
-        return seen, -cost, False, not self._parts, info
+        return seen, -cost, False, not self._left, info
 
     def _observe(self, load: float, cost: float, place: NDArray[np.float64]) -> Observation:
         return np.clip([load, cost, *place], 0.0, _LARGEST).astype(np.float32)

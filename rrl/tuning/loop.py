@@ -15,8 +15,7 @@ from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
 from rrl.tuning.episode import Episode, Server, measure_valid
 from rrl.tuning.objective import MeanLatency, Objective
-from rrl.workloads.workload import Times, Workload, draw, estimate_rate
-from rrl.workloads.workload import episodes as cut
+from rrl.workloads.workload import Times, Workload, cut_into_episodes, draw, estimate_rate
 
 MOST = 1e6  # highest load (requests/s) shown to an agent; simultaneous arrivals give infinity
 
@@ -78,8 +77,8 @@ def learning_steps(
     (8, {'threads': 2}, 0.25)
     """
     cost_of = objective or MeanLatency()
-    load, parts, server_rng = draw_run(workload, episodes, requests, rng)
-    for number, arrivals in enumerate(parts):
+    load, by_episode, server_rng = draw_run(workload, episodes, requests, rng)
+    for number, arrivals in enumerate(by_episode):
         configuration = agent.ask(load)
         episode, _ = measure_valid(server, configuration, arrivals, server_rng)
         cost = cost_of(episode)
@@ -105,7 +104,7 @@ def draw_run(
     load : float
         The load that the agent is shown first, in requests per second. It is estimated from
         requests before the first episode, which are not served.
-    parts : iterator of ndarray
+    by_episode : iterator of ndarray
         Arrivals of each episode in seconds.
     rng : numpy.random.Generator
         Generator for the server.
@@ -118,8 +117,9 @@ def draw_run(
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
     arrivals_rng, server_rng = rng.spawn(2)
-    parts = cut(draw(workload, (episodes + 1) * requests, arrivals_rng), requests)
-    return shown_load(next(parts)), parts, server_rng
+    stretch = draw(workload, (episodes + 1) * requests, arrivals_rng)
+    by_episode = cut_into_episodes(stretch, requests)
+    return shown_load(next(by_episode)), by_episode, server_rng
 
 
 class Run(list[Step]):

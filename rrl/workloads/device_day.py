@@ -33,7 +33,7 @@ def device_day(rate: float, length_s: float = 3600.0) -> Delayed:
     Examples
     --------
     >>> day = device_day(100.0)
-    >>> round(day.rate), [type(part).__name__ for part in day.workload.parts]
+    >>> round(day.rate), [type(one).__name__ for one in day.workload.workloads]
     (100, ['Fleet', 'Cameras', 'Reconnects'])
     """
     hour = length_s / HOURS

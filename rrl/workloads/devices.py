@@ -1,7 +1,7 @@
 """What IoT devices send: cameras, firmware updates, uplink delays, and several classes at once.
 
 Periodic sensors are :class:`rrl.workloads.workload.Fleet`: its phases are not synchronised, and
-its reports have jitter. The classes of this module take other workloads as parts, so that a fleet
+its reports have jitter. The classes of this module take other workloads, so that a fleet
 is put together from them: :class:`Superposed` of a ``Fleet``, of ``Cameras`` and of
 ``Reconnects``, all :class:`Delayed` by a cellular uplink.
 
@@ -229,20 +229,20 @@ class Delayed:
 class Superposed:
     """Several workloads at once, such as the classes of devices of a fleet.
 
-    If the arrivals of a part end too soon, the part draws more of them from the same seed. Poisson
+    If the arrivals of a workload end too soon, it draws more of them from the same seed. Poisson
     arrivals, fleets and traces then go on where they ended. Workloads with a changing rate
     (:mod:`rrl.workloads.modulated`) draw others instead, so that a dense beginning is less likely
     than it should be.
 
     Parameters
     ----------
-    parts : tuple of Workload
+    workloads : tuple of Workload
         One or more independent workloads.
 
     Raises
     ------
     ValueError
-        If there is no part.
+        If there is none.
 
     Examples
     --------
@@ -251,30 +251,30 @@ class Superposed:
     12.5
     """
 
-    parts: tuple[Workload, ...]
+    workloads: tuple[Workload, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", tuple(self.parts))
-        if not self.parts:
-            raise ValueError("no parts: superpose at least one workload")
+        object.__setattr__(self, "workloads", tuple(self.workloads))
+        if not self.workloads:
+            raise ValueError("no workloads: superpose at least one")
 
     @property
     def rate(self) -> float:
         """Long-run mean requests per second."""
-        return float(sum(part.rate for part in self.parts))
+        return float(sum(one.rate for one in self.workloads))
 
     def arrivals(self, n: int, rng: np.random.Generator) -> Times:
         """Times of the first `n` requests: seconds, sorted, shape (n,)."""
         check_size(n)
-        seeds = rng.integers(2**63, size=len(self.parts))
-        sizes = [math.ceil(n * part.rate / self.rate) + 16 for part in self.parts]
+        seeds = rng.integers(2**63, size=len(self.workloads))
+        sizes = [math.ceil(n * one.rate / self.rate) + 16 for one in self.workloads]
 
         def beginning(i: int) -> Times:
-            return self.parts[i].arrivals(sizes[i], np.random.default_rng(seeds[i]))
+            return self.workloads[i].arrivals(sizes[i], np.random.default_rng(seeds[i]))
 
         times = [beginning(i) for i in range(len(sizes))]
         while True:
-            ends = [own[-1] for own in times]  # a part is known up to its own last arrival only
+            ends = [own[-1] for own in times]  # each is known up to its own last arrival only
             merged = np.sort(np.concatenate(times))
             if np.searchsorted(merged, min(ends), side="right") >= n:
                 return merged[:n]

@@ -206,11 +206,11 @@ def _thin(
 
     The points that remain are a Poisson process of rate `rate_at` (Lewis and Shedler 1979).
     """
-    parts, found, last = [], 0, 0.0
+    chunks, found, last = [], 0, 0.0
     while found < check_size(n):
         size = min(int(1.1 * (n - found) * peak / mean) + 16, _CHUNK)
         times = last + np.cumsum(rng.exponential(1 / peak, size))
         kept = times[rng.random(size) * peak < rate_at(times)]
-        parts.append(kept)
+        chunks.append(kept)
         found, last = found + len(kept), times[-1]
-    return np.concatenate(parts)[:n]
+    return np.concatenate(chunks)[:n]
