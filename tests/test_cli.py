@@ -204,11 +204,6 @@ def test_the_traceback_is_there_on_demand(monkeypatch):
         failing([])
 
 
-def test_no_news_is_zero_and_a_code_is_passed_on():
-    assert command(lambda argv: None)([]) == 0
-    assert command(lambda argv: 5)([]) == 5
-
-
 def test_callers_can_catch_bad_input_as_the_builtin_it_is():
     assert issubclass(UsageError, ValueError)
     assert issubclass(DataError, ValueError)

@@ -8,7 +8,7 @@ import subprocess
 
 import psutil
 import pytest
-from clients import alive
+from clients import LIMIT_S, alive
 
 from rrl.serving import preloaded, quiet
 from rrl.serving.launcher import ModelServer
@@ -39,14 +39,14 @@ def test_servers_of_different_threads_come_from_one_process_and_end_alone(model,
         assert "Running gRPC ModelServer at unix:" in one.log.read_text()
         for server in (one, two):
             with Client(server.address, server.name) as client:
-                assert client.available(1.0)
+                assert client.available(LIMIT_S)
             assert os.getsid(server.process.pid) == server.process.pid
         with pytest.raises(ServerError, match="ended with status 255"):
             ModelServer(model, {"flag:--tensorflow_intra_op_parallelism": "x"}).start()
         with pytest.raises(subprocess.TimeoutExpired):
             one.process.wait(0.01)
         os.kill(one.process.pid, signal.SIGKILL)
-        assert one.process.wait(600) == -signal.SIGKILL
+        assert one.process.wait(LIMIT_S) == -signal.SIGKILL
         with pytest.raises(ServerError, match="ended with status -9"):
             one.check()
         two.check()
@@ -57,7 +57,7 @@ def test_servers_of_different_threads_come_from_one_process_and_end_alone(model,
 def test_if_the_process_dies_its_servers_do_and_the_next_starts_as_usual(model):
     server = ModelServer(model).start()
     os.kill(psutil.Process(server.process.pid).ppid(), signal.SIGKILL)
-    assert server.process.wait(600) == -signal.SIGKILL
+    assert server.process.wait(LIMIT_S) == -signal.SIGKILL
     with ModelServer(model) as usual:
         assert isinstance(usual.process, subprocess.Popen)
     forget_preloaded()
@@ -72,7 +72,7 @@ def test_another_environment_costs_no_running_server_and_leaves_no_process(model
             assert isinstance(usual.process, subprocess.Popen)
         running.check()
         with Client(running.address, running.name) as client:
-            assert client.available(1.0)
+            assert client.available(LIMIT_S)
     with ModelServer(model) as other:
         assert isinstance(other.process, Forked)
         assert psutil.Process(other.process.pid).environ()["RRL_TEST_OTHER"] == "1"
@@ -122,7 +122,7 @@ def test_a_fork_that_ends_at_once_costs_no_running_server(model, tmp_path):
     with ModelServer(model) as running:
         parent = psutil.Process(psutil.Process(running.process.pid).ppid())
         waiting = running.process._parent
-        assert waiting.fork([], str(tmp_path / "nowhere" / "log"), [0]).wait(600) == 1
+        assert waiting.fork([], str(tmp_path / "nowhere" / "log"), [0]).wait(LIMIT_S) == 1
         running.check()
         with ModelServer(model) as another:
             assert psutil.Process(another.process.pid).ppid() == parent.pid

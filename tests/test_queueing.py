@@ -82,28 +82,6 @@ def test_kernel_and_reference_agree_request_by_request(seed, data):
     agree(**queue)
 
 
-# -------------------------------------------------------------------------- batching, by hand
-
-
-THREE = {"batch_work": [1, 1, 1], "timeout": 2.0}
-
-
-@pytest.mark.parametrize(
-    ("arrivals", "how", "departure"),
-    [
-        ([0.0, 1.0, 9.0], THREE, [3.0, 3.0, 12.0]),  # a batch waits for company until the timeout
-        ([0.0, 1.0, 1.5], {"batch_work": [1, 1], "timeout": 5.0}, [2.0, 2.0, 7.5]),  # unless full
-        # Two handlers cannot fill a batch of three: it leaves at the timeout, the third comes next.
-        ([0.0, 0.5, 1.0], {**THREE, "handlers": 2}, [3.0, 3.0, 6.0]),
-        ([0.0, 0.5, 1.0], {**THREE, "handlers": 3}, [2.0, 2.0, 2.0]),
-        # To prepare a batch delays it, and does not slow down the other.
-        ([0.0, 0.0], {"threads": 2, "speed": [1.0], "dispatch": 0.5}, [1.5, 2.5]),
-    ],
-)
-def test_batches_by_hand(arrivals, how, departure):
-    assert simulate_queue(arrivals, np.ones(len(arrivals)), **how).departure.tolist() == departure
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

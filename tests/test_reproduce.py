@@ -96,23 +96,23 @@ def test_a_run_uses_its_parameters_its_own_python_and_the_notebooks_folder(
 
 
 @pytest.mark.parametrize(
-    ("cells", "place", "reason"),
+    ("cells", "seconds", "place", "reason"),
     [
-        (["import os; os._exit(0)", "1"], "cell [1] (import os", "the kernel died"),
-        (["1", "import time; time.sleep(9e4)"], "cell [2] (import", "still running after 2 s"),
-        (["1", "import sys; sys.exit()", "1"], "cell [2] (import sys", "left the notebook"),
-        (["raise OSError('t.csv:\\n no data')"], "cell [1] (raise", "OSError: t.csv: no data"),
+        (["import os; os._exit(0)", "1"], 60, "cell [1] (import os", "the kernel died"),
+        (["import time; time.sleep(9e4)"], 2, "cell [1] (import", "still running after 2 s"),
+        (["1", "import sys; sys.exit()", "1"], 60, "cell [2] (import sys", "left the notebook"),
+        (["raise OSError('t.csv:\\n no data')"], 60, "cell [1] (raise", "OSError: t.csv: no data"),
     ],
     ids=["kernel dies", "hangs", "leaves", "raises"],
 )
 def test_a_failure_names_notebook_and_cell_and_keeps_the_last_good_copy(
-    cells, place, reason, folder, capfd
+    cells, seconds, place, reason, folder, capfd
 ):
     notebook = write(folder / "02.ipynb", *cells)
     out = folder / "build"
     out.mkdir()
     (out / "02.ipynb").write_text("from an earlier run")
-    assert main([str(notebook), "--out", str(out), "--cell-timeout", "2"]) == 5
+    assert main([str(notebook), "--out", str(out), "--cell-timeout", str(seconds)]) == 5
 
     said = capfd.readouterr()
     (line,) = [line for line in said.err.splitlines() if line.startswith("rrl:")]

@@ -1,4 +1,4 @@
-"""The rooms of the package: imports run one way, and a thing has one name and one address.
+"""The rooms of the package: imports between them run one way.
 
 All is read from the syntax trees. Imports inside functions and for type checkers count, too.
 """
@@ -88,26 +88,10 @@ def all_imports() -> list[Import]:
     return found
 
 
-def inner_imports() -> list[Import]:
-    """Return what all of them import from the package."""
-    return [one for one in all_imports() if one.module.split(".")[0] == "rrl"]
-
-
 def own_imports() -> list[Import]:
     """Return what the package imports from itself."""
-    return [one for one in inner_imports() if one.by in MODULES]
-
-
-def defined(tree: ast.Module) -> set[str]:
-    """Names that a module gives a value of its own; imported ones are not among them."""
-    names = set()
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names |= {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
-    return names
+    found = [one for one in all_imports() if one.by in MODULES]
+    return [one for one in found if one.module.split(".")[0] == "rrl"]
 
 
 def room(module: str) -> str:
@@ -130,15 +114,6 @@ def test_no_modules_import_each_other():
     for one in own_imports():
         uses[one.by].add(one.module)
     TopologicalSorter(uses).prepare()  # a CycleError names the circle
-
-
-def test_a_name_is_imported_from_the_module_that_defines_it():
-    """Other places than modules may also import the names of the package itself."""
-    found = [one for one in inner_imports() if one.name]
-    found = [one for one in found if one.by in MODULES or one.module != "rrl"]
-    assert len({one.by for one in found} - set(MODULES)) > 50
-    names = {module: defined(trees()[module]) for module in MODULES}
-    assert [one for one in found if one.name not in names[one.module]] == []
 
 
 def test_what_is_private_to_a_module_is_used_by_no_other():

@@ -20,8 +20,8 @@ DATA = Path(__file__).parent.parent / "data"
 SETTINGS = cross([("keyword-threads", 900.0)], {"rrl": 7, "random": 3}, 12)
 
 
-def run(folder, workers=1, settings=SETTINGS, data=DATA):
-    sweep = Sweep(settings, data=data, build=folder, costs=True, workers=workers)
+def run(folder, settings=SETTINGS):
+    sweep = Sweep(settings, data=DATA, build=folder, costs=True, workers=1)
     return sweep.run()
 
 
@@ -51,10 +51,6 @@ def test_a_sweep_is_the_races_it_consists_of(alone):
     assert np.array_equal(later.chosen, runs.chosen[4:6])
 
 
-def test_two_workers_give_what_one_gives(alone, tmp_path):
-    assert same(alone[1], run(tmp_path, workers=2))
-
-
 @pytest.mark.long
 def test_a_dask_cluster_gives_what_one_worker_gives(alone, tmp_path):
     distributed = pytest.importorskip("distributed", reason="dask[distributed] is not installed")
@@ -64,30 +60,6 @@ def test_a_dask_cluster_gives_what_one_worker_gives(alone, tmp_path):
         joblib.parallel_config(backend="dask"),
     ):
         assert same(alone[1], run(tmp_path))
-
-
-def test_a_sweep_that_was_killed_goes_on_from_what_was_done(alone, tmp_path, monkeypatch):
-    calls = []
-
-    def dies(path, task):
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        calls.append(path.name)
-        return path, task.function(*task.arguments)
-
-    monkeypatch.setattr(sweeps, "_call", dies)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path)
-    kept = {path.name for path in (tmp_path / "results").iterdir()}
-    assert kept <= set(calls)
-    assert len(kept) >= 1
-    monkeypatch.undo()
-    again = []
-    call = sweeps._call
-    monkeypatch.setattr(sweeps, "_call", lambda *one: again.append(one[0].name) or call(*one))
-    assert same(alone[1], run(tmp_path))
-    assert len(again) == 3 - len(kept), "seven seeds in two pieces, three in one"
-    assert not kept & set(again), "what is on file is not run again"
 
 
 def keys(data=DATA):
