@@ -68,7 +68,9 @@ def few():
     columns = {"paper": ("rrl", "rrl-adaptive"), "recommended": ("rrl-gp",)}
     columns |= {"rivals": ("q-learning", "zooming"), "simple": ("zooming",)}
     some = [p for p in whole().problems if isinstance(p.what, Setting)]
-    some = [p for p in some if "keyword-threads" in p.testbed or p.kind == "held_out"]
+    some = [
+        p for p in some if "keyword-threads" in p.testbed or p.kind in ("held_out", "confirming")
+    ]
     return replace(whole(), columns=columns, problems=tuple(some))
 
 
@@ -219,6 +221,10 @@ def join(*parts):
     return Evidence(*(pd.concat(rows, ignore_index=True) for rows in zip(*parts, strict=True)))
 
 
+def of_kind(kind, given):
+    return Evidence(*(rows.assign(kind=kind) if len(rows) else rows for rows in given))
+
+
 def only_half(given, half):
     return Evidence(*(rows[rows["half"] == half] if len(rows) else rows for rows in given))
 
@@ -233,8 +239,7 @@ def test_a_verdict_needs_both_halves_and_the_weaker_one_counts(id, half, other):
 
 def test_a_kind_that_can_test_only_a_part_of_a_claim_leaves_the_verdict_to_others():
     """Nobody is ever within 5 % on the held-out problems: speed says nothing there, loss does."""
-    held = every_verdict()["C2", SHOWN]
-    held = Evidence(*(t.assign(kind="held_out") if len(t) else t for t in held))
+    held = of_kind("held_out", every_verdict()["C2", SHOWN])
     never = held._replace(runs=held.runs.assign(first=np.inf))
     alone = judged("C2", never)
     own = alone[alone["decides"] & (alone["agent"] == few().claims["C2"].about)]
@@ -395,7 +400,8 @@ def test_the_page_has_all_numbers_of_both_halves(tmp_path):
     assert len(dots[(dots["agent"] == "rrl-gp") & (dots["half"] == 1)]) == len(PROBLEMS)
     live = {"contestant": "rrl-gp", "part": ["whole run", "first half"], "ratio": 0.9, "low": 0.8,
             "high": 0.95, "verdict": "faster", "kept": 2, "runs": 15}  # fmt: skip
-    words_and_tables = ["A region pays."], on_map(10, 5, np.inf), pd.DataFrame(live)
+    confirming = judge_all(few().confirming(), given, np.random.default_rng(0))
+    words_and_tables = ["A region pays."], on_map(10, 5, np.inf), pd.DataFrame(live), confirming
     read = {"date": "d", "reason": "r", "moved": "nobody's", "read": ["a"]}
     registered = replace(few(), changes=[*few().changes, read])
     claims = claim_page.write_claims(table, given, registered, tmp_path, *words_and_tables)
@@ -414,14 +420,35 @@ def test_the_page_has_all_numbers_of_both_halves(tmp_path):
         "One recording alone decides C8:",
         "| `rrl-gp` | 0.9 [0.8, 0.95] | 0.9 [0.8, 0.95] | **faster** | 2 of 15 |",
         *(f"| {id} | `{agent}` |" for id, agent in AGENTS.items()),
+        "It is not recorded completely yet, and nobody has read it.",
     ):
         assert text in page
+
+
+def test_the_problems_that_confirm_are_judged_apart_and_change_nothing():
+    """They give words of their own; where the two differ, the page says so."""
+    registered, cases = few(), every_verdict()
+    given, other = cases["C4", PARTLY], of_kind("confirming", cases["C4", NOT_SHOWN])
+    alone, both = (judged("C4", one) for one in (given, join(given, other)))
+    pd.testing.assert_frame_equal(alone, both)
+    claim = claim_page.claim_row("C4", alone, registered)
+
+    def said(given):
+        apart = judge_all(registered.confirming(), given, np.random.default_rng(0))
+        assert set(apart["kind"]) == {"confirming"}
+        assert set(apart["claim"]) == {"C2", "C3", "C4"}
+        return claim_page._confirmed([claim], apart, registered)
+
+    for word, confirmed in ((NOT_SHOWN, "no"), (PARTLY, "yes"), (NOT_TESTABLE, "cannot say")):
+        there = of_kind("confirming", cases["C4", word])
+        assert said(join(given, there)).endswith(f"| {word} | {PARTLY} | {confirmed} |")
+    assert "nobody has read it" in said(given)
 
 
 def test_the_page_waits_for_the_last_live_run(tmp_path):
     nothing, live = pd.DataFrame(), pd.DataFrame({"contestant": ["rrl-gp"], "runs": [14]})
     with pytest.raises(DataError, match="14 runs, and 15 are registered"):
-        claim_page.write_claims(nothing, tables(), few(), tmp_path, [], nothing, live)
+        claim_page.write_claims(nothing, tables(), few(), tmp_path, [], nothing, live, nothing)
     assert not list(tmp_path.iterdir())
 
 

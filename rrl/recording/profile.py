@@ -61,7 +61,7 @@ class Profile:
         One row per episode. The attribute `adaptive` has the rows of TensorFlow's adaptive
         scheduler, and `table` has the others. `grid` is `table` without the finals. In a pass of
         the grid, all configurations that took part got the same arrivals. In further passes these
-        are only the good ones.
+        are only the good ones. An episode has `requests`.
 
     Examples
     --------
@@ -73,6 +73,7 @@ class Profile:
         self.description = dict(description)
         plan = description["plan"]
         self.knobs: list[str] = list(plan["knobs"])
+        self.requests = int(plan["requests"])  # of an episode
         adaptive = np.zeros(len(table), dtype=bool)
         if "batch_threads" in self.knobs:
             adaptive = table["batch_threads"].to_numpy() == ADAPTIVE
@@ -87,14 +88,22 @@ class Profile:
         self.space = ConfigSpace(knobs, available=found.value_indices, cores=cores)
 
     def latencies(self, row: int) -> NDArray[np.float64]:
-        """Return the latencies (s) of the episode in a row of the table, in order of arrival."""
-        return np.array(self.table["latencies_us"].iloc[row].split(), dtype=float) / 1e6
+        """Return the latencies (s) of the episode in a row of the table, in order of arrival.
+
+        Where a recording contains quantiles of the latencies, each stands for the same number of
+        requests, and their order is random.
+        """
+        latency = np.array(self.table["latencies_us"].iloc[row].split(), dtype=float) / 1e6
+        if len(latency) == self.requests:
+            return latency
+        latency = np.repeat(latency, -(-self.requests // len(latency)))
+        return np.random.default_rng(row).permutation(latency)[: self.requests]
 
     def statuses(self, row: int) -> NDArray[np.int64]:
         """Return the gRPC statuses of the episode in a row of the table, in order of arrival."""
         text = self.table["statuses"].iloc[row]
         if not text:
-            return np.zeros(int(self.description["plan"]["requests"]), dtype=np.int64)
+            return np.zeros(self.requests, dtype=np.int64)
         return np.array(text.split(), dtype=np.int64)
 
     def summary(self) -> pd.DataFrame:
@@ -213,11 +222,12 @@ def _check_table(path: Path, description: Mapping[str, Any], table: pd.DataFrame
     for name in COLUMNS:
         if name not in _TEXT and table[name].dtype.kind not in "iuf":
             raise DataError(f"{path}: a value of {name} is no number; restore the file")
-    requests = description["plan"]["requests"]
+    plan = description["plan"]
+    latencies = plan.get("quantiles", plan["requests"])
     counts = table["latencies_us"].str.split().str.len()
-    for row in np.flatnonzero(counts != requests).tolist():
+    for row in np.flatnonzero(counts != latencies).tolist():
         raise DataError(
-            f"{path}, line {row + 2}: {counts[row]} latencies, the plan has {requests} "
+            f"{path}, line {row + 2}: {counts[row]} latencies, the plan has {latencies} "
             "(truncated?); restore the file or resume with `rrl profile`"
         )
     key = [*knobs, "rate_per_s", "pass", "repeat"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
-from rrl.core.space import from_table
+from rrl.core.space import ConfigSpace, Floats, from_table
 from rrl.recording.profile import Profile, read_profile
 from rrl.support.errors import DataError
 from rrl.tuning.episode import Episode, Status, check_arrivals, watched
@@ -88,8 +89,7 @@ class RecordedServer:
         rows = self._rows.get((index, rate), [])
         if not rows:
             raise DataError(f"no episode of {dict(configuration)} at {self._rates[rate]:g}/s")
-        per_episode = int(self.profile.description["plan"]["requests"])
-        drawn = rng.choice(rows, size=-(-n // per_episode))
+        drawn = rng.choice(rows, size=-(-n // self.profile.requests))
         parts = [self._episode(row) for row in drawn.tolist()]
         latency = np.concatenate([part[0] for part in parts])[:n]
         status = np.concatenate([part[1] for part in parts])[:n]
@@ -112,6 +112,155 @@ class RecordedServer:
             return len(self._rates) - 1
         rate = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0])
         return int(np.argmin(np.abs(np.log(self._rates / rate))))
+
+
+class NoisyReplay(RecordedServer):
+    """Replay single episodes with the noise of an episode: a level, times a residual.
+
+    In a large grid, a half contains one episode of most configurations. A plain replay tells an
+    agent the same number in each trial of such a configuration, and what is luck looks like the
+    truth. Here the level of a configuration is the geometric mean of its episodes' means, shrunken
+    to its neighbours if it is a single one (:func:`shrunken_levels`). Each measurement draws a
+    residual of the replayed half (:func:`residuals`). What all episodes of a pass share, by the
+    configurations that took part in every pass, is in neither. The requests of an episode keep
+    their proportions.
+
+    Parameters
+    ----------
+    profile, rate_per_s, half
+        See :class:`RecordedServer`.
+
+    Raises
+    ------
+    DataError
+        If this load was not recorded.
+    """
+
+    def __init__(
+        self,
+        profile: Profile | str | os.PathLike[str],
+        rate_per_s: float | None = None,
+        half: int | None = None,
+    ) -> None:
+        super().__init__(profile, rate_per_s, half)
+        self._residuals, self._levels = list[Floats](), list[Floats]()
+        for rate in range(len(self._rates)):
+            rows = {index: rows for (index, at), rows in self._rows.items() if at == rate}
+            logs = _without_passes(self.profile, rows)
+            self._residuals.append(residuals(logs))
+            self._levels.append(shrunken_levels(self.space, logs))
+
+    def measure(
+        self,
+        configuration: Configuration,
+        arrivals: ArrayLike,
+        rng: np.random.Generator,
+        *,
+        watch: Watch | None = None,
+    ) -> Episode:
+        """Draw an episode of `configuration` at the load of `arrivals` (s), and its residual."""
+        drawn = super().measure(configuration, arrivals, rng)
+        rate = self.nearest_rate(drawn.arrivals)
+        level = self._levels[rate][self.space.index(configuration)]
+        mean_s = np.exp(level + rng.choice(self._residuals[rate]))
+        return watched(replace(drawn, latency=mean_s * drawn.latency), watch)
+
+    def best(self, rate_per_s: float) -> int:
+        """Return the index of the configuration with the lowest level at a recorded load."""
+        return int(np.nanargmin(self._levels[self.profile.rates_per_s.index(rate_per_s)]))
+
+    def _episode(self, row: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return a row's latencies as multiples of their mean, and its statuses."""
+        latency, status = super()._episode(row)
+        return latency / latency.mean(), status
+
+
+def _without_passes(profile: Profile, rows: Mapping[int, list[int]]) -> dict[int, Floats]:
+    """Return the logarithms of some rows' means by configuration, less what their pass shares."""
+    logs, passes = np.log(profile.table["mean_s"].to_numpy()), profile.table["pass"].to_numpy()
+    every = {pass_ for own in rows.values() for pass_ in passes[own]}
+    whole = [own for own in rows.values() if len(every) > 1 and {*passes[own]} == every]
+    shared = {
+        pass_: np.mean([logs[own][passes[own] == pass_].mean() - logs[own].mean() for own in whole])
+        for pass_ in every
+        if whole
+    }
+    return {
+        index: logs[own] - [shared.get(pass_, 0.0) for pass_ in passes[own]]
+        for index, own in rows.items()
+    }
+
+
+def residuals(logs: Mapping[int, Floats]) -> Floats:
+    """Return how far single episodes are from the level of their configuration.
+
+    Parameters
+    ----------
+    logs : mapping of int to ndarray
+        The logarithms of the episodes' means, by the index of the configuration.
+
+    Returns
+    -------
+    ndarray
+        Residuals of all configurations with several episodes, scaled to the variance of an episode;
+        a single 0 if there are none.
+
+    Examples
+    --------
+    >>> residuals({0: np.array([1.0, 3.0]), 1: np.array([9.0])}).round(3)
+    array([-1.414,  1.414])
+    """
+    several = [own for own in logs.values() if len(own) > 1]
+    scaled = [(own - own.mean()) * np.sqrt(len(own) / (len(own) - 1)) for own in several]
+    return np.concatenate(scaled) if scaled else np.zeros(1)
+
+
+def shrunken_levels(space: ConfigSpace, logs: Mapping[int, Floats]) -> Floats:
+    """Return the level of each configuration: the mean of its episodes, or a shrunken single one.
+
+    A single episode differs from the level of its neighbours, which are one step away. The fraction
+    of this difference that is kept is the same for all single episodes: what is left of its mean
+    square without the noise of an episode, as in the estimator of James and Stein.
+
+    Parameters
+    ----------
+    space : ConfigSpace
+    logs : mapping of int to ndarray
+        See :func:`residuals`.
+
+    Returns
+    -------
+    ndarray, shape (configurations,)
+        Logarithms; NaN where nothing was measured.
+
+    References
+    ----------
+    Efron & Morris, "Data analysis using Stein's estimator and its generalizations", Journal of the
+    American Statistical Association 70(350), 1975.
+
+    Examples
+    --------
+    >>> from rrl import Knob
+    >>> space = ConfigSpace([Knob("threads", (1, 2, 4))])
+    >>> logs = {0: np.array([0.0, 0.2]), 1: np.array([0.4]), 2: np.array([0.1, 0.3])}
+    >>> shrunken_levels(space, logs).round(2)
+    array([0.1 , 0.32, 0.2 ])
+    """
+    means, around = np.full((2, len(space)), np.nan)
+    for index, own in logs.items():
+        means[index] = own.mean()
+    single = np.array([len(logs.get(index, ())) == 1 for index in range(len(space))])
+    for index in np.flatnonzero(single).tolist():
+        near = means[space.steps(index) == 1]
+        if np.isfinite(near).any():
+            around[index] = np.nanmean(near)
+    known = np.isfinite(around)
+    away = means[known] - around[known]
+    if np.any(away):
+        noise = float(np.mean(residuals(logs) ** 2))
+        kept = max(0.0, 1 - noise / float(np.mean(away**2)))
+        means[known] = around[known] + kept * away
+    return means
 
 
 class TableServer:

@@ -29,6 +29,7 @@ from joblib import Parallel, delayed
 
 from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
+from rrl.recording.replay import NoisyReplay
 from rrl.rivals.agents import HOME, maker
 from rrl.rivals.variants import ABLATED
 from rrl.simulation.testbeds import TESTBEDS
@@ -36,7 +37,7 @@ from rrl.studies.days import Day, run_days
 from rrl.studies.horizons import learning_surface, race_radii
 from rrl.studies.map_cells import JUDGING_KINDS, TUNING_KINDS, agent_settings, map_surface, run_cell
 from rrl.studies.outcomes import interval, measures, median_of
-from rrl.studies.problems import MADE, SURFACES, half_of, open_scenario, surface
+from rrl.studies.problems import MADE, NOISY, SURFACES, half_of, open_scenario, surface
 from rrl.studies.race import Race, score
 from rrl.studies.scenario import find_truth
 from rrl.studies.settings import WORKLOADS
@@ -135,6 +136,15 @@ def answers(*problems: tuple[str, Any]) -> Numbers:
             arrivals = problem.workload.arrivals(problem.requests, rng)
             episode = problem.server.measure(problem.space[index], arrivals, rng)
             yield from (index, episode.latency, episode.status)
+
+
+def noisy_answers() -> Numbers:
+    """Yield what a replay with noise answers, and which configuration it has for the best."""
+    for half in (0, 1):
+        server, rng = NoisyReplay(DATA / JUDGED, 81.5, half), np.random.default_rng(3)
+        yield server.best(81.5)
+        for index in rng.permutation(len(server.space))[:12].tolist():
+            yield server.measure(server.space[index], np.arange(100) / 81.5, rng).latency
 
 
 def arrivals(name: str) -> Numbers:
@@ -244,6 +254,7 @@ def behaviours() -> dict[str, Callable[[], Numbers]]:
     return {
         **agents,
         **{f"problem {name}": partial(answers, *some) for name, some in problems.items()},
+        "problem noisy replay": noisy_answers,
         "problem day": days,
         **{f"load {name}": partial(arrivals, name) for name in WORKLOADS},
         "judge loop": loop,
@@ -256,15 +267,17 @@ def behaviours() -> dict[str, Callable[[], Numbers]]:
 
 
 def problem_name(testbed: str) -> str:
-    """Return the name under which a testbed has its version: recordings share that of the replay.
+    """Return the name under which a testbed has its version: recordings share that of their replay.
 
     Examples
     --------
     >>> problem_name("gpu"), problem_name("keyword-threads/1")
     ('problem gpu', 'problem replay')
     """
-    own = half_of(testbed)[0] in (*TESTBEDS, *SURFACES, *MADE)
-    return f"problem {testbed}" if own else "problem replay"
+    name, _ = half_of(testbed)
+    if name in (*TESTBEDS, *SURFACES, *MADE):
+        return f"problem {testbed}"
+    return "problem noisy replay" if name in NOISY else "problem replay"
 
 
 def digests(names: Iterable[str]) -> dict[str, str | None]:

@@ -20,8 +20,7 @@ from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import CONFIDENCE, judge_half, replay_best, rows_of_half
 from rrl.studies.days import DEFAULT
 from rrl.studies.scenario import Scenario
-from rrl.workloads.workload import Workload
-from rrl.workloads.workload import episodes as cut
+from rrl.workloads.workload import Workload, cut_into_episodes
 
 ORACLE = "oracle"
 """Always chooses what is best by the half that judges."""
@@ -91,7 +90,7 @@ def loads_met(
     """
     arrivals_rng, _ = np.random.default_rng([seed, 1]).spawn(2)
     stretch = load.arrivals((episodes + 1) * requests, arrivals_rng)
-    served = islice(cut(stretch, requests), 1, None)  # the first part is only watched
+    served = islice(cut_into_episodes(stretch, requests), 1, None)  # the first is only watched
     return np.array([server.nearest_rate(arrivals) for arrivals in served])
 
 

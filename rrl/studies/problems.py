@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike
 from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
 from rrl.recording.profile import Profile, read_profile
-from rrl.recording.replay import RecordedServer
+from rrl.recording.replay import NoisyReplay, RecordedServer
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.scenario import Costs, Scenario, find_truth, near_best
 from rrl.studies.settings import Load, workload
@@ -41,6 +41,9 @@ PathLike = str | os.PathLike[str]
 
 SURFACES = ("wide", "narrow", "pool")
 """Synthetic tables of mean costs on the paper's grid."""
+
+NOISY = ("keyword-joint",)
+"""Recordings that are replayed with noise: a half has one episode of most configurations."""
 
 ANY_LOAD = 10.0  # requests per second; the costs of a surface do not depend on it
 
@@ -57,7 +60,7 @@ def open_scenario(
     testbed : str
         This is one of `SURFACES` or `MADE`, a simulated testbed (see :func:`rrl.testbed`), or the
         name of a profile in `data`. The first half of a profile is replayed. With ``/1`` after the
-        name, the second half is replayed.
+        name, the second half is replayed. The recordings of `NOISY` are replayed with noise.
     load : float, tuple or Workload, optional
         This is the load of a :class:`rrl.studies.settings.Setting`, or any workload. A recorded
         load is replayed as it is. Under a workload that changes, each episode gets the nearest
@@ -98,8 +101,9 @@ def _opened(testbed: str, load: Load | Workload | None, data: PathLike) -> Scena
         server: Server = TESTBEDS[testbed]()
     else:
         name, half = half_of(testbed)
-        server = RecordedServer(_profile(Path(data) / name), rate_per_s, half)
-        requests = int(server.profile.description["plan"]["requests"])
+        profile = _profile(Path(data) / name)
+        replay = NoisyReplay if name in NOISY else RecordedServer
+        server, requests = replay(profile, rate_per_s, half), profile.requests
     of_load = f"{rate_per_s:g}/s" if rate_per_s is not None else type(arrivals).__name__.lower()
     unknown, none = np.full(len(server.space), np.nan), np.zeros(len(server.space), dtype=bool)
     name = f"{testbed} {of_load}"

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,10 +48,14 @@ JUDGES = tuple(
     for name in (
         *("studies/registration", "studies/claims", "studies/claim_tables", "studies/other_half"),
         *("studies/map_claims", "studies/side_by_side"),
+        *("recording/large_grid", "recording/replay"),
         *("support/aggregates", "support/intervals"),
     )
 )
-"""The code that judges, from the reading of the rules to the intervals: the digest covers it."""
+"""The code that judges, from the reading of the rules to the intervals: the digest covers it.
+
+So it covers what makes a profile of the grid that confirms, and replays it.
+"""
 
 
 class ClaimPart(NamedTuple):
@@ -163,6 +167,9 @@ class Registration:
         The agents: `paper`, `recommended`, `rivals`, and those of the rivals that are `simple`.
     decided_by : sequence of str
         The kinds of problems that decide, the first one that can.
+    confirmed_by, confirms : sequence of str
+        The kinds of problems that decide nothing and are judged apart, and the claims that they can
+        test (:meth:`confirming`).
     problems : tuple of Problem
         Each recording is there twice: its second half is replayed where ``/1`` follows its name.
     live : mapping
@@ -176,6 +183,8 @@ class Registration:
     columns: Mapping[str, Sequence[str]]
     rules: Rules
     decided_by: Sequence[str]
+    confirmed_by: Sequence[str]
+    confirms: Sequence[str]
     problems: tuple[Problem, ...]
     live: Mapping[str, Any]
     claims: Mapping[str, RegisteredClaim]
@@ -184,8 +193,17 @@ class Registration:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of problems, those that decide first."""
-        return tuple(dict.fromkeys((*self.decided_by, *(one.kind for one in self.problems))))
+        """The kinds of problems, those that decide first, without those that confirm."""
+        kinds = dict.fromkeys((*self.decided_by, *(one.kind for one in self.problems)))
+        return tuple(kind for kind in kinds if kind not in self.confirmed_by)
+
+    def confirming(self) -> Registration:
+        """Return the claims that are confirmed or not, decided by the problems for this alone."""
+        problems = tuple(one for one in self.problems if one.kind in self.confirmed_by)
+        claims = {id: self.claims[id] for id in self.confirms}
+        return replace(
+            self, decided_by=self.confirmed_by, confirmed_by=(), problems=problems, claims=claims
+        )
 
     @property
     def agents(self) -> tuple[str, ...]:
@@ -241,9 +259,9 @@ def read_registration(data: str | os.PathLike[str] = "data") -> Registration:
         for name in filter(None, chain(*content["columns"].values(), *also)):
             home(name)  # an agent that is not known is refused
         return Registration(
-            content["columns"], rules, content["decided_by"],
-            tuple(_problems(content)), content["live"], claims, content["changes"],
-            hashlib.sha256(text.encode()).hexdigest(),
+            content["columns"], rules, content["decided_by"], content["confirmed_by"],
+            content["confirms"], tuple(_problems(content)), content["live"], claims,
+            content["changes"], hashlib.sha256(text.encode()).hexdigest(),
         )  # fmt: skip
     except (yaml.YAMLError, AttributeError, LookupError, TypeError, ValueError) as error:
         line = " ".join(f"{type(error).__name__}: {error}".split())

@@ -18,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.space import ConfigSpace
-from rrl.recording.replay import RecordedServer
+from rrl.recording.replay import NoisyReplay, RecordedServer
 from rrl.recording.truth import TOLERANCE, judge_half, late_fraction, replay_best
 from rrl.simulation.optimum import charged
 from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
-from rrl.workloads.workload import Poisson, Workload
-from rrl.workloads.workload import episodes as cut
+from rrl.workloads.workload import Poisson, Workload, cut_into_episodes
 
 Costs = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -102,6 +101,8 @@ class Scenario:
         server = self.server
         if not isinstance(server, RecordedServer) or not isinstance(self.workload, Poisson):
             return None
+        if isinstance(server, NoisyReplay):
+            return server.best(self.workload.rate)
         assert server.half is not None
         return replay_best(server.profile, self.workload.rate, server.half)
 
@@ -171,7 +172,7 @@ def find_truth(
     assert isinstance(problem.server, SimulatedServer)
     requests, rng = problem.requests, np.random.default_rng(0)
     stretch = problem.workload.arrivals(horizon * requests, rng)
-    parts = list(cut(stretch, requests))[:: -(-horizon // replications)]
+    parts = list(cut_into_episodes(stretch, requests))[:: -(-horizon // replications)]
     start = rng.bit_generator.state  # so both passes draw the same numbers
     cost = np.zeros(len(problem.space))
     for latency in charged(problem.server, parts, rng):
@@ -199,7 +200,7 @@ def _recorded_truth(problem: Scenario, server: RecordedServer, horizon: int) -> 
     if server.half is None:
         raise ValueError("all passes are replayed, so nothing is left to judge by: replay one half")
     stretch = problem.workload.arrivals(horizon * requests, np.random.default_rng(0))
-    nearest = [server.nearest_rate(part) for part in cut(stretch, requests)]
+    nearest = [server.nearest_rate(part) for part in cut_into_episodes(stretch, requests)]
     loads, counts = np.unique(nearest, return_counts=True)
     rates, judge = [profile.rates_per_s[i] for i in loads], 1 - server.half
     truths = [judge_half(profile, rate, judge) for rate in rates]

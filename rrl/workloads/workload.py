@@ -234,9 +234,6 @@ def cut_into_episodes(arrivals: ArrayLike, requests: int) -> Iterator[Times]:
         yield times[first : first + size] - (times[first - 1] if first else 0.0)
 
 
-episodes = cut_into_episodes  # the name by which the sealed `rrl.studies.other_half` imports it
-
-
 def estimate_rate(arrivals: ArrayLike) -> float:
     """Estimate the load from past arrivals.
 
