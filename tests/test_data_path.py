@@ -492,6 +492,17 @@ def test_a_long_log_is_renewed_and_no_request_is_lost(path, seen, monkeypatch):
     ended(seen, calls)
 
 
+def test_requests_are_seen_again_after_a_tuner_that_was_killed_when_it_removed_the_log(path, seen):
+    """Envoy goes on writing to the removed file until it is told."""
+    call(path)
+    ended(seen, 1)  # so Envoy has made the log
+    seen.close()
+    path.log.unlink()
+    later = ObservedTraffic(path.log, path.new_log)
+    call(path)
+    ended(later, 1)
+
+
 def test_a_log_that_nobody_reads_is_bounded(other_envoy, monkeypatch):
     most = 2**14
     monkeypatch.setattr(envoy, "MOST_LOG", most)

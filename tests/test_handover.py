@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
 import os
@@ -488,6 +489,18 @@ def test_a_stop_ends_no_process_that_only_has_the_number_of_a_tuner(hidden, tmp_
     assert (other.returncode == 0) == (not hidden)
 
 
+def test_a_full_disk_is_said_before_anything_serves_and_leaves_no_folder(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (folder := tmp_path / "8500").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(OSError, match=f"No space left on device: '{folder / TUNER}'"):
+            lock_port(folder, 8500)
+    assert not folder.exists()
+
+
 def test_a_port_whose_folder_is_gone_is_unlocked_without_an_error(tmp_path):
     """An error would hide why the run was refused."""
     (folder := tmp_path / "8500").mkdir()
@@ -503,8 +516,8 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(
 ):
     """It comes last, because the service of all tests ends here.
 
-    The third tuner has another executable, so it hands over, and is interrupted while the old
-    server still answers.
+    The first one was killed before it had written the file for a supervisor. The third one has
+    another executable, so it hands over, and is interrupted while the old server still answers.
     """
     rng, port = np.random.default_rng(0), kept.door.port
     options = OPTIONS | {"door": kept.door}
@@ -526,9 +539,11 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(
                 HandoverServer(model, SLOW, **OPTIONS, door=replace(kept.door, max_request=1))
             with pytest.raises(UsageError, match=f"end that with `rrl stop {port}`"):
                 HandoverServer(elsewhere, SLOW, **options)
+            (port_folder(port) / CURRENT).unlink()
             killed = _what_a_killed_tuner_was_starting(port_folder(port))
             second = HandoverServer(model, SLOW, **options)
             assert not killed.alive
+            assert (port_folder(port) / CURRENT).read_text() == left.process.script.read_text()
             second.keep(GOOD)
             assert second.configure(GOOD).folder == left.folder
             assert second.processes() == running

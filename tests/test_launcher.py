@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import shutil
@@ -327,6 +328,29 @@ def test_a_lock_is_not_taken_through_a_link(tmp_path, monkeypatch):
     (user_folder() / "ports").symlink_to(elsewhere, target_is_directory=True)
     with pytest.raises(UsageError, match="a link, a file or the folder of another user"):
         user_folder("ports", "8500")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_and_a_folder_without_the_right_to_write_is_replaced(
+    number, tmp_path, monkeypatch
+):
+    """If there is room later, `rrl stop` looks for the service in the home."""
+    home, mkdir = tmp_path / "home", Path.mkdir
+
+    def refuse(path, *given, **more):
+        if path.is_relative_to(home):
+            raise OSError(number, os.strerror(number), str(path))
+        mkdir(path, *given, **more)
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(home))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        with pytest.raises(OSError, match=os.strerror(number)):
+            user_folder("ports")
+        assert not list(tmp_path.iterdir())
+    else:
+        assert user_folder("ports").parent.parent == tmp_path
 
 
 # --- Pause ---------------------------------------------------------------------------------------

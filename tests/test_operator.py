@@ -530,14 +530,17 @@ def test_nothing_claims_to_serve_if_nothing_does(caplog):
     assert "stays in service" not in caplog.text
 
 
-def test_an_interrupt_at_any_moment_leaves_what_serves(model, monkeypatch, caplog):
-    """Also while the run says that clients may come."""
+@pytest.mark.parametrize(("begins", "serves"), [(True, True), (True, False), (False, True)])
+def test_an_interrupt_at_any_moment_leaves_what_serves(begins, serves, model, monkeypatch):
+    """Also while the default begins to serve, or while the run says that clients may come."""
 
     class Opened(Kept):
         def keep(self, configuration):
             pass
 
         def configure(self, configuration):
+            if begins:
+                interrupt()
             return Namespace(exposed=None)
 
         def __enter__(self):
@@ -553,7 +556,7 @@ def test_an_interrupt_at_any_moment_leaves_what_serves(model, monkeypatch, caplo
         if "clients may use" in line:
             interrupt()
 
-    monkeypatch.setattr(targets, "HandoverServer", lambda *_, **__: Opened())
+    monkeypatch.setattr(targets, "HandoverServer", lambda *_, **__: Opened(serves=serves))
     monkeypatch.setattr(targets.LOG, "warning", warning)
     options = Namespace(
         model=str(model), executable=LOCAL, signature="serving_default", start_timeout=9.0,
@@ -562,7 +565,7 @@ def test_an_interrupt_at_any_moment_leaves_what_serves(model, monkeypatch, caplo
     server = targets.open_server(options, job(), model.parent, [{"x": np.ones((1, 2))}])
     with pytest.raises(KeyboardInterrupt):
         server.__enter__()
-    assert f"{STAYS}: rrl stop 8500" in said
+    assert (f"{STAYS}: rrl stop 8500" in said) == serves
 
 
 def test_a_second_ctrl_c_leaves_what_serves(caplog):

@@ -53,12 +53,13 @@ def open_server(
     door = Door(options.port, options.rest_port, options.bind, options.max_request * 2**20)
     given |= {"door": door, "traffic": options.traffic, "canary": options.canary}
     with HandoverServer(base, space, **given) as server:
-        server.keep(job.default)
         try:
+            server.keep(job.default)
             kept = server.configure(job.default)
         except BaseException:
-            if server.serves:  # what an earlier run has left goes on
-                server.leave()
+            if server.serves:  # what an earlier run has left, or the default since a moment ago
+                with undisturbed():
+                    _leave(server)
             raise
         try:
             LOG.warning(f"clients may use {door} during the tuning and afterwards{_reach(door)}")
@@ -136,16 +137,19 @@ def leave_running(server: HandoverServer) -> None:
             interrupted = error
         except (RRLError, OSError) as error:
             LOG.warning(f"the configuration to keep cannot take over: {error}")
-        left = server.leave()
-        LOG.warning(
-            f"{server.door} stays in service with {in_words(left.configuration)}; the log is "
-            f"{left.log}; end it with: rrl stop {server.door.port}"
-        )
-        LOG.warning(
-            "if that server ends, only a supervisor starts it again (the page for operators)"
-        )
+        _leave(server)
     if interrupted:
         raise interrupted
+
+
+def _leave(server: HandoverServer) -> None:
+    """Let what serves go on at the port without this process, and say so."""
+    left = server.leave()
+    LOG.warning(
+        f"{server.door} stays in service with {in_words(left.configuration)}; the log is "
+        f"{left.log}; end it with: rrl stop {server.door.port}"
+    )
+    LOG.warning("if that server ends, only a supervisor starts it again (the page for operators)")
 
 
 @contextmanager

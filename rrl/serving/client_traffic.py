@@ -118,6 +118,8 @@ class ObservedTraffic:
             self._file = log.open("rb")
             self._rename()
             self._file.seek(0, os.SEEK_END)
+        else:  # a tuner that was killed in `_rename` may have left Envoy with a removed file
+            new_log()
 
     @property
     def mark(self) -> int:

@@ -142,6 +142,8 @@ class HandoverServer(LiveServer):
             self._envoy.route()  # a tuner that was killed may have left a trial there
             if kept:
                 self._envoy.point(KEPT, kept)
+        if kept:
+            note_server(self._folder, kept)  # a tuner may have been killed between the two files
         self._kept_server = kept
         stop_others(self._folder, kept)
 

@@ -71,8 +71,12 @@ def lock_port(folder: Path, port: int) -> int:
             f"port {port}: another run tunes the service there; wait for it, or stop it with "
             f"`rrl stop {port}`"
         ) from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+    except OSError as error:  # a full disk may have room for the name of a file only
+        unlock_port(folder, lock)
+        raise OSError(error.errno, error.strerror, str(folder / TUNER)) from None
     return lock
 
 
@@ -85,7 +89,17 @@ def unlock_port(folder: Path, lock: int) -> None:
 
 
 def end_tuner(folder: Path, grace_s: float = 60.0) -> bool:
-    """End the process that tunes the service of a folder; return whether there was one."""
+    """End the process that tunes the service of a folder; return whether there was one.
+
+    A tuner that still waits for answers of a server may need longer, and is killed then. Nothing is
+    lost by that: finished episodes are in the journal, and whoever calls this ends the service
+    next, which cuts off all open calls.
+
+    Parameters
+    ----------
+    folder, grace_s : pathlib.Path, float
+        The folder of the service, and the seconds until a tuner is killed.
+    """
 
     def send(number: int) -> None:
         lock = folder / TUNER

@@ -6,6 +6,7 @@ could: a link of theirs in place of a lock would lead a write to a file of the u
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -20,7 +21,7 @@ NAME = "rrl"
 def user_folder(*names: str) -> Path:
     """Return a folder of this user, with mode 0700; it is made if it is missing.
 
-    It lies in ``$XDG_STATE_HOME``, by default ``~/.local/state``. If nothing can be written there,
+    It lies in ``$XDG_STATE_HOME``, by default ``~/.local/state``. If the user may not write there,
     it lies where temporary files go, with the number of the user in its name.
 
     Parameters
@@ -32,6 +33,8 @@ def user_folder(*names: str) -> Path:
     ------
     UsageError
         If it is a link, or it belongs to another user.
+    OSError
+        If the disk is full.
 
     Examples
     --------
@@ -43,7 +46,9 @@ def user_folder(*names: str) -> Path:
     try:
         Path(home).mkdir(parents=True, exist_ok=True)
         place = _made(Path(home) / NAME)
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # with room, it would be another folder
+            raise
         place = _made(Path(tempfile.gettempdir()) / f"{NAME}-{os.getuid()}")
     for name in names:
         place = _made(place / name)
