@@ -23,7 +23,7 @@ def test_spaces_and_remarks_in_a_file_change_nothing():
     ("text", "message"),
     [
         ("max_bach_size { value: 1 }", "max_bach_size"),
-        ("max_batch_size { value: 0 }", "max_batch_size must be at least 1"),
+        ("num_batch_threads { value: 0 }", "num_batch_threads must be at least 1"),
         ("batch_timeout_micros { value: -1 }", "batch_timeout_micros"),
         ("allowed_batch_sizes: 4", "allowed_batch_sizes"),
         ("max_batch_size {", "batching parameters file"),
@@ -37,7 +37,7 @@ def test_bad_files(text, message):
 @pytest.mark.parametrize(
     ("configuration", "message"),
     [
-        ({"inter_op": -1}, "inter_op"),
+        ({"batch_threads": -1}, "batch_threads"),
         ({"inter_op": 1.5}, "inter_op"),
         ({"inter_op": "many"}, "inter_op"),
         ({"nosuch": 1}, "unknown knob 'nosuch'"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_recording import PLAN, Scripted, recorded
 
 from rrl.recording.evidence import usual_settings
-from rrl.recording.profile import Profile, read_profile
+from rrl.recording.profile import ADAPTIVE, Profile, read_profile
 from rrl.recording.truth import (
     judge,
     judge_half,
@@ -18,7 +18,6 @@ from rrl.recording.truth import (
     replay_best,
     rows_of_half,
 )
-from rrl.serving.settings import ADAPTIVE
 from rrl.tuning.objective import FAILURE_S
 
 RATE = 20.0

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.space import ConfigSpace, from_table
-from rrl.serving.settings import ADAPTIVE, ENV, FLAG, read_value
+from rrl.serving.settings import ENV, FLAG, read_value
 from rrl.support.errors import DataError
 from rrl.support.files import read_json, read_text
 from rrl.tuning.presets import serving_knob
@@ -26,6 +26,7 @@ from rrl.tuning.presets import serving_knob
 if TYPE_CHECKING:
     import pandas as pd
 
+ADAPTIVE = -1  # batch threads that stand for TensorFlow's adaptive scheduler
 SCHEMA = 3
 READABLE = (1, 2, 3)  # they differ in the last columns, which nothing here reads
 EPISODES, DESCRIPTION, REJECTED = "episodes.csv", "profile.json", "rejected.csv"

@@ -184,7 +184,7 @@ class ModelServer:
             self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=lasting.absolute()))
             self.log = new_log(Path(logs or lasting), self.name)
         batching = self.folder / "batching.txt"
-        own, parameters = flags(self.configuration, batching, local=self.kind == LOCAL)
+        own, parameters = flags(self.configuration, batching)
         if parameters:
             write_atomically(batching, parameters)
         self.command = [

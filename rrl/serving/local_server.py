@@ -13,7 +13,6 @@ the original are intended:
 - a port that is taken stops the start-up (the original may share it, or go on without REST);
 - it serves the version that is the newest when it starts until it ends (the original looks for new
   versions), and a model without a version stops the start-up (the original waits for one);
-- -1 batch threads stand for TensorFlow's adaptive scheduler, which the original cannot use;
 - batching parameters that no knob has stop the start-up;
 - a request beyond `--grpc_max_threads` waits for a thread (the original refuses it with
   RESOURCE_EXHAUSTED, "Server Threadpool Exhausted");

@@ -57,8 +57,7 @@ def batched(
     own = {name: parameters.get(name, SERVER_DEFAULTS[name]) for name in names}
     threads = parameters.get("num_batch_threads", len(usable_cpus()))
 
-    # With 0 threads, TensorFlow adapts their number.
-    @tf.nondifferentiable_batch_function(num_batch_threads=max(threads, 0), **own, autograph=False)
+    @tf.nondifferentiable_batch_function(num_batch_threads=threads, **own, autograph=False)
     def run(*batch: Any) -> list[Any]:
         given = {tensor.name: value for tensor, value in zip(inputs, batch, strict=True)}
         return tf.graph_util.import_graph_def(

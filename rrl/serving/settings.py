@@ -32,9 +32,6 @@ A configuration may also have flags, environment variables and CPUs.
 FLAG, ENV = "flag:", "env:"
 """How the names of other flags and of environment variables begin."""
 
-ADAPTIVE = -1
-"""The batch_threads value for TensorFlow's adaptive scheduler, which only the local server has."""
-
 _FLAGS = {
     "inter_op": "tensorflow_inter_op_parallelism",
     "intra_op": "tensorflow_intra_op_parallelism",
@@ -44,7 +41,7 @@ _LEAST = {
     "max_batch_size": 1,
     "batch_timeout_micros": 0,
     "max_enqueued_batches": 1,
-    "num_batch_threads": ADAPTIVE,
+    "num_batch_threads": 1,
 }
 """The batching parameters that knobs set, and their least values."""
 
@@ -112,8 +109,8 @@ def checked(configuration: Configuration) -> dict[str, int]:
     Raises
     ------
     UsageError
-        If a setting is unknown, or is not a whole number of 0 or more. `ADAPTIVE` is also allowed
-        for the batch threads. Two settings of one flag are not possible.
+        If a setting is unknown, or is not a whole number of 0 or more. Two settings of one flag are
+        not possible.
     """
     values: dict[str, int] = {}
     for name, value in configuration.items():
@@ -125,16 +122,13 @@ def checked(configuration: Configuration) -> dict[str, int]:
             raise UsageError(f"unknown knob {name!r}; a server has: {known}")
         if (same := f"{FLAG}--{_FLAGS.get(name)}") in configuration:
             raise UsageError(f"{name} and {same} are the same setting; give one of them")
-        least = ADAPTIVE if name == "batch_threads" else 0
-        if isinstance(value, bool | str) or not least <= value < np.inf or value != int(value):
+        if isinstance(value, bool | str) or not 0 <= value < np.inf or value != int(value):
             raise UsageError(f"{name} must be a whole number, 0 or more, got {value!r}")
         values[name] = int(value)
     return values
 
 
-def flags(
-    configuration: Configuration, batching_file: Path, *, local: bool = False
-) -> tuple[list[str], str]:
+def flags(configuration: Configuration, batching_file: Path) -> tuple[list[str], str]:
     """Return the command-line flags and the batching file that deploy a configuration.
 
     Parameters
@@ -145,8 +139,6 @@ def flags(
     batching_file : pathlib.Path
         The file of the batching parameters. Its content is the second result; it is empty if
         batching is off.
-    local : bool
-        Whether they are for the local server. It alone can have `ADAPTIVE` batch threads.
 
     Raises
     ------
@@ -172,10 +164,6 @@ def flags(
     values = {**checked(LEFT_OUT), **named}
     if not (threads := values["batch_threads"]):
         return line, ""
-    if threads == ADAPTIVE and not local:
-        raise UsageError(
-            "adaptive batch threads (-1) need the local server: tensorflow_model_server has none"
-        )
     line += ["--enable_batching", f"--batching_parameters_file={batching_file}"]
     parameters = {name: values[name] for name in ("max_batch_size", "batch_timeout_micros")}
     parameters["num_batch_threads"] = threads
@@ -208,8 +196,6 @@ def read_batching(text: str) -> dict[str, int]:
             raise ValueError(f"batching parameters file: unknown {name}; known: {known}")
         if value < _LEAST[name]:
             raise ValueError(f"{name} must be at least {_LEAST[name]}, got {value}")
-    if parameters.get("num_batch_threads") == 0:
-        raise ValueError(f"num_batch_threads must be at least 1, or {ADAPTIVE}: adaptive")
     return parameters
 
 
