@@ -49,13 +49,13 @@ def test_settings_reach_the_agent_and_each_load_has_a_table(explorer):
     explorer.step(3)
     agent, copy = explorer.agent, explorer.agent.similarity
     assert isinstance(copy, Copy)
-    assert (agent.learning_rate, agent.average) == (0.3, True)
+    assert agent.learning_rate == 0.3
     explorer.load, explorer.radius, explorer.temperature = 64.0, 3.0, 0.3
     explorer.similarity = "learned"
     explorer.step(2)
     assert [table.episodes for table in agent.tables] == [3, 2]
     assert isinstance(agent.similarity, LearnedSimilarity)
-    assert (agent.learning_rate, agent.average, agent.region.radius) == (1.0, False, 3.0)
+    assert (agent.learning_rate, agent.region.radius) == (1.0, 3.0)
     temperature = agent.exploration.temperature
     assert temperature(0) == temperature(10_000) == 0.3
     explorer.similarity = "copy"

@@ -43,7 +43,8 @@ def test_what_is_deployed_is_looked_up_in_the_judging_requests(tmp_path):
     table = deployed_by_goal(runs, {problem: scenario}, judged, targets, rng).set_index(
         ["agent", "goal"]
     )
-    p99 = judged[problem].percentile(99) / judged[problem].reference_s
+    reference_s = judged[problem].reference_s
+    p99 = judged[problem].percentile(99) / reference_s
     for setting, run in runs.items():
         row = table.loc[(setting.agent, setting.objective)]
         assert row["p99"] == pytest.approx(np.median(p99[run.recommended[:, -1]]))
@@ -51,8 +52,14 @@ def test_what_is_deployed_is_looked_up_in_the_judging_requests(tmp_path):
         assert 0 <= row["kept tight"] <= 1
     index = scenario.space.index(serving_default(scenario.space))
     assert table.loc[("default", "none")]["p99"] == pytest.approx(p99[index])
-    duels = compared_with_mean(runs, judged, rng)
-    assert duels["goal"].tolist() == ["p99", "slo:0.06"]
+    duels = compared_with_mean(runs, judged, rng).set_index("goal")
+    assert duels.index.tolist() == ["p99", "slo:0.06"]
+    assert duels["agent"].unique().tolist() == ["coordinate-descent"]
+    finals = {setting.objective: p99[run.recommended[:, -1]] for setting, run in runs.items()}
+    for goal, row in duels.iterrows():
+        assert row["ratio"] == pytest.approx(np.median(finals[goal] / finals["mean"]))
+        medians = [np.median(finals[name]) * reference_s for name in ("mean", goal)]
+        assert row[["ours", "theirs"]].tolist() == pytest.approx(medians)
 
 
 def test_a_sweep_knows_the_fewest_cpus(tmp_path):

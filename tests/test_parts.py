@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from test_space import spaces
 
 from rrl.core.exploration import Boltzmann, ExpectedSaving
-from rrl.core.gaussian_process import fit_hyperparameters
 from rrl.core.knob import Knob
 from rrl.core.learned_similarity import BESIDE_A_START, LearnedSimilarity
 from rrl.core.qtable import QTable, Tables
@@ -37,9 +36,6 @@ SIMILARITIES = {
     "copy": Copy,
     "learned": LearnedSimilarity,
     "learned, beside a start": partial(LearnedSimilarity, BESIDE_A_START),
-    "learned, flat prior": partial(
-        LearnedSimilarity, fit=partial(fit_hyperparameters, prior_sd=np.inf)
-    ),
     "network": SmallNetwork,
 }
 REGIONS = {
@@ -59,7 +55,7 @@ def measure(table, similarity, index, cost, cells):
     """One episode, as RRL takes it in."""
     table.record(index, cost)
     estimate = similarity.estimate(table, index, cost, cells)
-    table.update(cells, *estimate, learning_rate=1.0, average=False)
+    table.update(cells, *estimate, learning_rate=1.0)
     table.incumbent = deploy(table)
     return estimate
 
@@ -189,7 +185,7 @@ def test_regions_are_sorted_sets_that_hold_what_was_measured(make, space, measur
         around = region.around(table, index)
         assert around.tolist() == sorted(set(around.tolist()))
         assert index in around
-        table.update(around, *Copy().estimate(table, index, cost, around), 1.0, average=False)
+        table.update(around, *Copy().estimate(table, index, cost, around), 1.0)
         table.incumbent = deploy(table)
         region.learn(table, cost)
         if (cells := region.candidates(table)) is not None and len(table.measured) > 2:
@@ -213,7 +209,7 @@ def test_trials_within_some_steps_reach_the_nearest_where_neighbours_are_missing
     space = ConfigSpace([Knob("threads", range(7))], available=[[0], [3], [6]])
     table, region = QTable(space), Within(1)
     table.record(1, 1.0)
-    table.update(region.around(table, 1), np.ones(3), np.ones(3), 1.0, average=False)
+    table.update(region.around(table, 1), np.ones(3), np.ones(3), 1.0)
     table.record(1, 1.0)
     assert region.candidates(table).tolist() == [0, 1, 2]
 

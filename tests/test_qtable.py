@@ -55,7 +55,7 @@ def test_probabilities_at_zero_cost():
 
 def measure(table, index, cost):
     table.record(index, cost)
-    table.update(np.array([index]), np.array([cost]), np.array([0.2]), 0.3, average=True)
+    table.update(np.array([index]), np.array([cost]), np.array([0.2]), 0.3)
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), costs), min_size=1, max_size=40))

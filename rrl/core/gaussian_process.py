@@ -271,15 +271,12 @@ def fit_hyperparameters(
     process: Callable[[Hyperparameters], GaussianProcess],
     start: Hyperparameters,
     prior: Hyperparameters,
-    *,
-    prior_sd: float = PRIOR_SD,
-    together: int = 0,
 ) -> Hyperparameters:
     """Return hyperparameters that make the measurements likely and stay near the prior's.
 
-    The prior of each hyperparameter's logarithm is normal. The search multiplies or divides one
-    number by 5/3, the one that gains most, until nothing gains. Numbers that gain the same change
-    together, so the order of the knobs does not matter.
+    The prior of each hyperparameter's logarithm is normal, with the sd `PRIOR_SD`. The search
+    multiplies or divides one number by 5/3, the one that gains most, until nothing gains. Numbers
+    that gain the same change together, so the order of the knobs does not matter.
 
     Parameters
     ----------
@@ -289,11 +286,6 @@ def fit_hyperparameters(
         The search begins here.
     prior : Hyperparameters
         Their logarithms are the means of the prior.
-    prior_sd : float, optional
-        The sd of the prior of each logarithm. With infinity the prior is flat.
-    together : int, optional
-        The first length scales, up to this number, are multiplied by one factor. The others change
-        alone.
 
     Examples
     --------
@@ -315,12 +307,10 @@ def fit_hyperparameters(
 
     def merit(logs: Floats) -> float:
         likelihood = process(given(logs)).log_likelihood
-        return likelihood - float(((logs - centre) ** 2).sum()) / (2 * prior_sd**2)
+        return likelihood - float(((logs - centre) ** 2).sum()) / (2 * PRIOR_SD**2)
 
     centre, best = logs_of(prior), logs_of(start)
     moves = np.eye(len(best))
-    if together:
-        moves = np.vstack([moves[:together].sum(axis=0), moves[together:]])
     moves = math.log(5 / 3) * np.concatenate([moves, -moves])
     score = merit(best)
     while True:

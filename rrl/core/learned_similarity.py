@@ -96,9 +96,6 @@ class LearnedSimilarity(Similarity):
         The expected logarithm of a cost far from all measurements over the incumbent's cost, and
         the sd of this expectation. A trial there then has a high price until the costs seen say
         otherwise. With None, nothing is expected.
-    fit : callable, optional
-        What fits the hyperparameters: :func:`~rrl.core.gaussian_process.fit_hyperparameters`, or
-        another one with the same first parameters.
 
     Attributes
     ----------
@@ -117,12 +114,8 @@ class LearnedSimilarity(Similarity):
     (array([1.02, 1.24, 1.61, 1.97]), array([0.15, 0.31, 0.31, 0.15]))
     """
 
-    def __init__(
-        self,
-        elsewhere: tuple[float, float] | None = None,
-        fit: Callable[..., Hyperparameters] = fit_hyperparameters,
-    ) -> None:
-        self.elsewhere, self.fit = elsewhere, fit
+    def __init__(self, elsewhere: tuple[float, float] | None = None) -> None:
+        self.elsewhere = elsewhere
         self.hyperparameters: Hyperparameters | None = None
         self._correlated = LatestCorrelation()
 
@@ -131,7 +124,7 @@ class LearnedSimilarity(Similarity):
         if fit_is_due(table.episodes):
             prior = prior_hyperparameters(table.space)
             start = self.hyperparameters or prior
-            self.hyperparameters = self.fit(self._process(table), start, prior)
+            self.hyperparameters = fit_hyperparameters(self._process(table), start, prior)
         return self.predict(table, cells)
 
     def predict(self, table: QTable, cells: Ints) -> Estimate:

@@ -122,7 +122,7 @@ class QTable:
     >>> table, region = QTable(ConfigSpace([Knob("threads", (1, 2, 4))])), np.array([1, 2])
     >>> for index, cost in ((1, 3.0), (2, 1.0)):
     ...     table.record(index, cost)
-    ...     table.update(region, np.full(2, cost), np.full(2, 0.15), 0.3, average=True)
+    ...     table.update(region, np.full(2, cost), np.full(2, 0.15), 0.3)
     >>> table.values, table.measured
     (array([3., 2., 2.]), array([1, 2]))
     """
@@ -171,7 +171,7 @@ class QTable:
         self._scatter += _relative(mean, squares)
 
     def update(
-        self, cells: Ints, costs: Floats, sds: Floats, learning_rate: float, average: bool
+        self, cells: Ints, costs: Floats, sds: Floats, learning_rate: float, average: bool = True
     ) -> None:
         """Move the values of a region towards their estimates, see :func:`update_region`."""
         table = self.values, self.sds, self.counts

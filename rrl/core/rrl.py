@@ -172,7 +172,7 @@ class RRL:
         cells = self.region.candidates(table)
         cells = table.measured if cells is None else cells
         if found := self.similarity.predict(table, cells):
-            table.update(cells, *found, learning_rate=1.0, average=False)
+            table.update(cells, *found, learning_rate=1.0)
 
 
 def deploy(table: QTable) -> int:

@@ -75,28 +75,27 @@ def plot_everywhere(
         ax.set_ylim(len(order) - 0.5, -0.5)
 
 
-def plot_ratio_panels(rows: pd.DataFrame, by: str, reference: str) -> Figure:
+def plot_ratio_panels(rows: pd.DataFrame, reference: str) -> Figure:
     """Plot the ratios of agents to a reference, a panel per measure.
 
-    A marker is a problem: full if the agent has won or lost there, hollow if it is tied.
+    A marker is a problem: hollow if the two are tied there, otherwise full.
 
     Parameters
     ----------
     rows : DataFrame
-        One row per agent, problem and measure: `measure`, `ratio`, `verdict`, and the agent's name.
-    by : str
-        Name of the column with the agents. They are the rows of the figure, in their order.
+        See :func:`rrl.studies.outcomes.duels`. The rivals are the rows of the figure, in their
+        order.
     reference : str
         Name of the agent by whose measures those of the others are divided.
     """
-    measures, agents = (list(dict.fromkeys(rows[name])) for name in ("measure", by))
+    measures, agents = (list(dict.fromkeys(rows[name])) for name in ("measure", "rival"))
     height = 1.5 + 0.3 * len(agents)
     fig, axes = plt.subplots(
         1, len(measures), figsize=(11, height), layout="constrained", sharey=True
     )
     for ax, measure in zip(axes, measures, strict=True):
         for y, agent in enumerate(agents):
-            own = rows[(rows["measure"] == measure) & (rows[by] == agent)]
+            own = rows[(rows["measure"] == measure) & (rows["rival"] == agent)]
             tied = (own["verdict"] == "tied").to_numpy()
             how = agent_style(agent, ls="", ms=4.5, mew=0.8)
             for those, face in ((~tied, {}), (tied, {"mfc": "white", "zorder": 1.9})):

@@ -30,10 +30,10 @@ from rrl.tuning.episode import Server
 from rrl.tuning.objective import MeanLatency
 from rrl.workloads.workload import Poisson
 
-#: The similarities to choose from, each with the learning rate and the averaging that fit it.
-SIMILARITIES: dict[str, tuple[Callable[[], Similarity], float, bool]] = {
-    "copy": (Copy, 0.3, True),
-    "learned": (LearnedSimilarity, 1.0, False),  # each estimate is made of all measurements
+#: The similarities to choose from, each with the learning rate that fits it.
+SIMILARITIES: dict[str, tuple[Callable[[], Similarity], float]] = {
+    "copy": (Copy, 0.3),
+    "learned": (LearnedSimilarity, 1.0),  # each estimate is made of all measurements
 }
 WIDEST = 4.0  # end of the radius slider, if the grid is that large
 
@@ -98,7 +98,7 @@ class Explorer:
         self._arrivals_rng, self._server_rng, agent_rng = self._rng.spawn(3)
         # The load is exact, so another one is another level:
         self.agent = RRL(self.server.space, agent_rng, ratio=1 + 1e-6)
-        self._similarities = {name: make() for name, (make, *_) in SIMILARITIES.items()}
+        self._similarities = {name: make() for name, (make, _) in SIMILARITIES.items()}
         self.costs: list[float] = []
         self.measured: dict[float, int] = {}  # for each load, the last measured configuration
 
@@ -106,7 +106,7 @@ class Explorer:
         """Run this number of episodes (ask, serve, tell) with the current settings."""
         agent = self.agent
         agent.similarity = self._similarities[self.similarity]
-        _, agent.learning_rate, agent.average = SIMILARITIES[self.similarity]
+        _, agent.learning_rate = SIMILARITIES[self.similarity]
         agent.region = FixedRadius(self.radius)
         agent.exploration = Boltzmann(self.temperature, self.temperature)
         for _ in range(episodes):

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.gaussian_process import GaussianProcess, Hyperparameters, fit_hyperparameters
 from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.qtable import QTable
 from rrl.core.region import (
@@ -65,21 +64,6 @@ class Within(WholeSpace):
         return cells[away <= max(self.steps, nearest)]
 
 
-def one_length(
-    process: Callable[[Hyperparameters], GaussianProcess],
-    start: Hyperparameters,
-    prior: Hyperparameters,
-) -> Hyperparameters:
-    """Fit hyperparameters, where the length scales of all knobs are multiplied by one factor."""
-    knobs = len(prior.length_scales) - 1  # the last one is the load's
-    return fit_hyperparameters(process, start, prior, together=knobs)
-
-
-def prior_alone(process: object, start: object, prior: Hyperparameters) -> Hyperparameters:
-    """Return the hyperparameters that are expected: nothing is fitted."""
-    return prior
-
-
 class ScheduledSelection(RadiusSelection):
     """The radius that theory recommends, whatever is observed."""
 
@@ -124,18 +108,6 @@ def exchanged(
     return made
 
 
-def fitted(fit: Callable[..., Hyperparameters]) -> Callable[..., RRL]:
-    """Return a function that makes `rrl-gp` with another way to fit its hyperparameters."""
-
-    def made(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
-        agent = recommended(space, rng, **changes)
-        assert isinstance(agent.similarity, LearnedSimilarity)
-        agent.similarity.fit = fit
-        return agent
-
-    return made
-
-
 def _selecting(selection: Callable[..., RadiusSelection]) -> Callable[..., RRL]:
     return exchanged(RRL, region=lambda space, _: SelectedRadius(space, selection=selection))
 
@@ -153,9 +125,6 @@ ABLATED: dict[str, Callable[..., RRL]] = {
     "rrl-gp-no-middle": exchanged(recommended, region=lambda *_: WithoutMiddle()),
     "rrl-gp-reach-1": exchanged(recommended, region=lambda *_: Within(1)),
     "rrl-gp-reach-3": exchanged(recommended, region=lambda *_: Within(3)),
-    "rrl-gp-flat-prior": fitted(partial(fit_hyperparameters, prior_sd=math.inf)),
-    "rrl-gp-expected-lengths": fitted(prior_alone),
-    "rrl-gp-one-length": fitted(one_length),
     "rrl-radius-2": exchanged(RRL, region=lambda *_: FixedRadius(2.0)),
     # nothing is learned about the radius, or it is drawn anew for each block, or all is learned
     "rrl-schedule": _selecting(ScheduledSelection),

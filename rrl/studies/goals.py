@@ -21,7 +21,7 @@ from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import requests_of_half
 from rrl.simulation.optimum import charged
 from rrl.simulation.simulator import SimulatedServer
-from rrl.studies.outcomes import Problem, Results, interval, name_of
+from rrl.studies.outcomes import Problem, Results, duels, interval, name_of
 from rrl.studies.scenario import Scenario
 from rrl.tuning.constrained import most_cpus
 from rrl.tuning.defaults import heuristic_candidates
@@ -178,24 +178,26 @@ def compared_with_mean(
     Returns
     -------
     DataFrame
-        It has one row per problem, agent and goal. `ratio` is the median ratio of the p99s, with
-        the limits of its interval. `verdict` is "better" if the interval lies below 1, "worse" if
-        it lies above 1, and otherwise "no difference shown".
+        It has one row per agent, problem and goal. The other columns are those of
+        :func:`rrl.studies.outcomes.duels` for the p99 in seconds, where `ours` is the agent that is
+        tuned for the mean. So `verdict` is "lost" if the goal gives a lower p99.
     """
-    rows = []
+    tables = []
     for setting, runs in results.items():
-        if setting.objective == "mean":
-            continue
-        usual = results[setting._replace(objective="mean")].recommended[:, -1]
-        p99 = judged[setting.problem].percentile(99)
-        row = interval("ratio", p99[runs.recommended[:, -1]] / p99[usual], rng)
-        verdict = "better" if row["ratio_high"] < 1 else "worse" if row["ratio_low"] > 1 else ""
-        rows.append(
-            {"problem": name_of(setting.problem), "agent": setting.agent, "goal": setting.objective}
-            | row
-            | {"verdict": verdict or "no difference shown"}
-        )
-    return pd.DataFrame(rows)
+        deployed = runs.recommended[:, -1]
+        columns = {
+            "tuned": setting.agent,
+            "problem": name_of(setting.problem),
+            "agent": setting.objective,  # the objectives of an agent are the rivals here
+            "seed": setting.first_seed + np.arange(len(deployed)),
+            "episodes": setting.episodes,
+            "p99": judged[setting.problem].percentile(99)[deployed],
+        }
+        tables.append(pd.DataFrame(columns))
+    by_agent = pd.concat(tables).groupby("tuned", sort=False)
+    found = {agent: duels(own, "mean", rng, ["p99"]) for agent, own in by_agent}
+    table = pd.concat(found, names=["agent"]).reset_index("agent")
+    return table.rename(columns={"rival": "goal"})
 
 
 def front(cost: Sequence[float], latency: Sequence[float]) -> NDArray[np.bool_]:

@@ -198,40 +198,42 @@ def board(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
     return cells.unstack().loc[runs["agent"].unique(), runs["problem"].unique()]
 
 
-def duels(runs: pd.DataFrame, ours: str, rng: np.random.Generator) -> pd.DataFrame:
+def duels(
+    runs: pd.DataFrame, ours: str, rng: np.random.Generator, names: Sequence[str] = COMPARED
+) -> pd.DataFrame:
     """Compare one agent with each other agent, seed by seed: what it won and lost.
 
     Parameters
     ----------
     runs : DataFrame
-        See :func:`runs_table`.
+        It has a row per run, with the columns `problem`, `agent`, `seed`, `episodes` and the
+        measures, see :func:`runs_table`.
     ours : str
         This is the agent that is compared with the others.
     rng : numpy.random.Generator
+    names : sequence of str, optional
+        The measures. Smaller values are better.
 
     Returns
     -------
     DataFrame
-        It has one row per problem, rival and measure of `COMPARED`. `ours` and `theirs` are
-        medians. `ratio` is the median of theirs divided by ours per seed, and `low` and `high` are
-        the limits of its interval. `verdict` is "won" if the interval lies above 1, "lost" if it
-        lies below 1, and otherwise "tied".
+        It has one row per problem, rival and measure. `ours` and `theirs` are medians. `ratio` is
+        the median of theirs divided by ours per seed, and `low` and `high` are the limits of its
+        interval. `verdict` is "won" if the interval lies above 1, "lost" if it lies below 1, and
+        otherwise "tied".
     """
     of_ours = runs["agent"] == ours
-    own = runs.loc[of_ours, ["problem", "seed", *COMPARED]]
+    own = runs.loc[of_ours, ["problem", "seed", *names]]
     pairs = runs[~of_ours].merge(own, on=["problem", "seed"], suffixes=("", "_ours"))
     rows = []
     for (problem, rival), both in pairs.groupby(["problem", "agent"], sort=False):
-        first = both.iloc[0]
-        for measure in COMPARED:
-            middle = median_of(measure, first["episodes"])
+        for measure in names:
+            middle = median_of(measure, both["episodes"].iloc[0])
             theirs, mine = (both[f"{measure}{end}"].to_numpy() for end in ("", "_ours"))
             ratio, low, high = ratio_interval(theirs, mine, rng)
             rows.append(
                 {
                     "problem": problem,
-                    "kind": first["kind"],
-                    "judged": first["judged"],
                     "rival": rival,
                     "measure": measure,
                     "seeds": len(both),

@@ -135,7 +135,7 @@ def region_errors(
             table.log_load = table.last_log_load = float(np.log(scenario.workload.rate))
             table.record(index, cost)
             estimate = similarity.estimate(table, index, cost, ball)
-            table.update(ball, *estimate, learning_rate=1.0, average=False)
+            table.update(ball, *estimate, learning_rate=1.0)
             table.incumbent = deploy(table)
             if number < measurements // 2:
                 continue
