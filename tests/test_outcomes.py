@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +20,7 @@ COST = [4.0, 8.0, 2.0, 2.0, 1.0, 3.0]  # the default is (0, 1)
 PROBLEM = ("cpu2", 10.0)
 SCENARIO = surface("cpu2 10/s", SPACE, COST)
 EPISODES = 10
+BY = ["problem", "agent"]
 
 
 def races(**final: int) -> dict[Setting, Race]:
@@ -33,8 +33,8 @@ def races(**final: int) -> dict[Setting, Race]:
     return found
 
 
-def table_of(results, scenario=SCENARIO):
-    return outcomes.runs_table(results, {PROBLEM: scenario})
+def table_of(results):
+    return outcomes.runs_table(results, {PROBLEM: SCENARIO})
 
 
 @pytest.fixture
@@ -42,20 +42,22 @@ def rng():
     return np.random.default_rng(0)
 
 
-def test_standings_are_censored_at_the_horizon(rng):
-    scenario = replace(SCENARIO, violations=np.arange(6) / 10)
-    table = outcomes.standings(table_of(races(good=4, poor=1), scenario), rng).set_index("agent")
-    names = ["stays_within_5", "deployed", "mean_cost", "cumulative_regret", "late"]
-    assert table.loc["good", names].tolist() == [1, 1, 1, 0, 0.4]
-    assert table.loc["poor", names].tolist() == [11, 8, 8, 70, 0.1]
-    assert set(table["kind"]) == {"simulated"}
+def test_medians_are_censored_at_the_horizon(rng):
+    results = races(good=4, poor=1)
+    results |= {Setting("wide", 10.0, "good", 6, EPISODES): next(iter(results.values()))}
+    runs = outcomes.runs_table(results, {PROBLEM: SCENARIO, ("wide", 10.0): SCENARIO})
+    table = outcomes.medians(runs, BY, outcomes.COMPARED, rng)
+    groups = [["cpu2 10/s", "good", 6], ["cpu2 10/s", "poor", 6], ["wide", "good", 6]]
+    assert table[[*BY, "seeds"]].to_numpy().tolist() == groups
+    found = table[list(outcomes.COMPARED)].to_numpy().tolist()
+    assert found == [[1, 1, 1, 1], [11, 11, 8, 8], [1, 1, 1, 1]]
 
 
 def test_between_a_run_that_arrives_and_one_that_never_does_the_median_is_censored(rng):
     chosen = np.full((6, EPISODES), 1)
     chosen[:3] = 4
     results = {Setting(*PROBLEM, "half", 6, EPISODES): Race(chosen, chosen)}
-    table = outcomes.standings(table_of(results), rng)
+    table = outcomes.medians(table_of(results), BY, outcomes.COMPARED, rng)
     (row,) = table.to_dict("records")
     assert [row[f"stays_within_5{end}"] for end in ("", "_low", "_high")] == [11, 1, 11]
     assert row["deployed"] == 4.5
@@ -84,17 +86,6 @@ def test_duels_are_fought_seed_by_seed(rng):
     other = {s: turned if s.agent == "theirs" else run for s, run in results.items()}
     table = outcomes.duels(table_of(other), "ours", rng).set_index("measure")
     assert table.loc["mean_cost", "low"] < 1 < table.loc["mean_cost", "high"]
-
-
-def test_a_board_has_the_median_of_every_agent_on_every_problem():
-    results = races(good=4, poor=1)
-    results |= {Setting("wide", 10.0, "good", 6, EPISODES): next(iter(results.values()))}
-    runs = outcomes.runs_table(results, {PROBLEM: SCENARIO, ("wide", 10.0): SCENARIO})
-    cells = outcomes.board(runs, "stays_within_5")
-    assert list(cells.index) == ["good", "poor"]
-    assert cells["cpu2 10/s"].tolist() == [1.0, np.inf]
-    assert cells["wide"].fillna(-1).tolist() == [1.0, -1]
-    assert outcomes.board(runs, "mean_cost")["cpu2 10/s"].tolist() == pytest.approx([1.0, 8.0])
 
 
 BURSTS = Setting("cpu2", ("Bursts", (1.0, 2.0), (9.0, 1.0)), "one", 6, EPISODES)

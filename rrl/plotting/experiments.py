@@ -41,9 +41,8 @@ def plot_everywhere(
     Parameters
     ----------
     reached, costs : DataFrame
-        One row per agent and one column per scenario, as
-        :func:`rrl.studies.outcomes.board` returns them. An infinite number of episodes in
-        `reached` means never.
+        Medians over the runs: one row per agent and one column per scenario. An infinite number of
+        episodes in `reached` means never.
     axes : sequence of Axes
         Two panels, side by side.
     """

@@ -230,12 +230,11 @@ def measured() -> Numbers:
     rng = np.random.default_rng(10)
     space = ConfigSpace([Knob("threads", range(12))])
     line = surface("line", space, np.geomspace(1.0, 3.0, 12))
-    scenario = replace(line, violations=np.linspace(0.0, 0.5, 12))
     chosen = rng.integers(len(space), size=(9, 140))
     recommended = np.minimum(np.sort(chosen, axis=1)[:, ::-1], chosen)
     runs = Race(chosen.astype(np.int32), recommended.astype(np.int32))
-    yield from score(scenario, runs).values()
-    for name, values in measures(scenario, runs).items():
+    yield from score(line, runs).values()
+    for name, values in measures(line, runs).items():
         middle = interval(name, values, np.random.default_rng(0), median_of(name, 140))
         yield from (values, list(middle.values()))
 

@@ -1,4 +1,4 @@
-"""Tables of race results: standings and duels with intervals, and a board.
+"""Tables of race results: a row per run, and medians and duels with their intervals.
 
 Numbers of episodes until an event are censored at the horizon. If the event never happens in a
 run, the number is one more than the horizon: it is only known to be larger.
@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike
 from scipy.stats import gmean
 
 from rrl.core.space import Floats
-from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.problems import MADE, SURFACES
 from rrl.studies.race import Race, counts_episodes, score
 from rrl.studies.scenario import Scenario
@@ -29,17 +28,12 @@ from rrl.support.intervals import bootstrap_interval, ratio_interval
 Results = Mapping[Setting, Race]
 Problem = tuple[str, Load]
 
-MEASURES = (
-    *("stays_within_5", "first_within_5", "stays_possibly_within_5"),
-    *("deployed", "mean_cost", "cumulative_regret", "violations"),
-)
-"""Standings show these measures of each run. Smaller values are better in all of them."""
 COMPARED = ("first_within_5", "stays_within_5", "deployed", "mean_cost")
-"""The measures by which two agents are compared."""
+"""The measures by which agents are compared. Smaller values are better in all of them."""
 
 
-def measures(scenario: Scenario, runs: Race, names: Iterable[str] = MEASURES) -> dict[str, Floats]:
-    """Return censored measures of each run, by default all `MEASURES`; each of shape (seeds,).
+def measures(scenario: Scenario, runs: Race, names: Iterable[str] = COMPARED) -> dict[str, Floats]:
+    """Return censored measures of each run, by default those of `COMPARED`; each of shape (seeds,).
 
     `deployed` is the true cost of the last recommendation, divided by the optimum's. The other
     measures are those of :func:`rrl.studies.race.score`.
@@ -101,9 +95,7 @@ def runs_table(results: Results, scenarios: Mapping[Problem, Scenario]) -> pd.Da
     Returns
     -------
     DataFrame
-        The columns are `problem`, `kind`, `agent`, `seed` and `episodes`. `judged` and `ceiling`
-        are those of :class:`rrl.studies.scenario.Scenario`. The other columns are `MEASURES`, and
-        `late`, the fraction of late requests under the last recommendation.
+        The columns are `problem`, `agent`, `seed`, `episodes` and the measures of `COMPARED`.
 
     Raises
     ------
@@ -113,43 +105,18 @@ def runs_table(results: Results, scenarios: Mapping[Problem, Scenario]) -> pd.Da
     """
     tables = []
     for setting, runs in results.items():
-        where = scenarios[setting.problem]
         head = {
             "problem": name_of(setting.problem),
-            "kind": "simulated" if setting.testbed in (*TESTBEDS, *SURFACES, *MADE) else "recorded",
             "agent": setting.agent,
             "seed": setting.first_seed + np.arange(len(runs.chosen)),
             "episodes": setting.episodes,
-            "judged": where.judged,
-            "ceiling": where.ceiling,
         }
-        late = where.violations[runs.recommended[:, -1]]
-        tables.append(pd.DataFrame(head | measures(where, runs) | {"late": late}))
+        tables.append(pd.DataFrame(head | measures(scenarios[setting.problem], runs)))
     table = pd.concat(tables, ignore_index=True)
     for row in table[table.duplicated(["problem", "agent", "seed"])].itertuples():
         which = f"{row.agent} on {row.problem} from seed {row.seed}"
         raise ValueError(f"two runs of {which}: make a table of each setting")
     return table
-
-
-def standings(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Return the median and 95 % interval of every measure, one row per problem and agent.
-
-    Parameters
-    ----------
-    runs : DataFrame
-        See :func:`runs_table`.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    DataFrame
-        The columns are those of :func:`medians`, and the median of `late`.
-    """
-    by = ["problem", "kind", "agent", "episodes", "judged", "ceiling"]
-    table = medians(runs, by, MEASURES, rng)
-    table.insert(3, "seeds", table.pop("seeds"))
-    return table.assign(late=runs.groupby(by, sort=False)["late"].median().to_numpy())
 
 
 def medians(
@@ -180,22 +147,6 @@ def medians(
             row |= interval(name, group[name], rng, median_of(name, group["episodes"].iloc[0]))
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def board(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Return the median of one measure of every agent (rows) on every problem (columns).
-
-    A number of episodes is infinite if the median run never reaches the goal. For `runs`, see
-    :func:`runs_table`.
-    """
-
-    def middle(of_agent: pd.DataFrame) -> float:
-        episodes = of_agent["episodes"].iloc[0]
-        median = float(median_of(measure, episodes)(of_agent[measure].to_numpy()))
-        return np.inf if counts_episodes(measure) and median > episodes else median
-
-    cells = runs.groupby(["agent", "problem"], sort=False)[["episodes", measure]].apply(middle)
-    return cells.unstack().loc[runs["agent"].unique(), runs["problem"].unique()]
 
 
 def duels(

@@ -107,7 +107,7 @@ def _opened(testbed: str, load: Load | Workload | None, data: PathLike) -> Scena
     of_load = f"{rate_per_s:g}/s" if rate_per_s is not None else type(arrivals).__name__.lower()
     unknown, none = np.full(len(server.space), np.nan), np.zeros(len(server.space), dtype=bool)
     name = f"{testbed} {of_load}"
-    return Scenario(name, server, arrivals, unknown, unknown, none, none, requests)
+    return Scenario(name, server, arrivals, unknown, unknown, none, requests)
 
 
 @lru_cache(maxsize=16)
@@ -196,8 +196,8 @@ def surface(name: str, space: ConfigSpace, cost: ArrayLike, noise: float = 0.07)
     1.0
     """
     server, unknown = SurfaceServer(space, cost, noise), np.full(len(space), np.nan)
-    within = near_best(server.cost)
-    return Scenario(name, server, Poisson(ANY_LOAD), server.cost, unknown, within, within)
+    good = near_best(server.cost)
+    return Scenario(name, server, Poisson(ANY_LOAD), server.cost, unknown, good)
 
 
 # --- spaces made on purpose -----------------------------------------------------------------------

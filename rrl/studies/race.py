@@ -149,14 +149,10 @@ def score(scenario: Scenario, runs: Race) -> dict[str, Floats]:
     dict of str to ndarray, shape (seeds,)
         ``first_within_5`` is the first episode whose recommended configuration is good (see
         :class:`Scenario`). ``stays_within_5`` is the first episode from which on all recommended
-        configurations are good, to the end of the run. The names with ``possibly_within_5`` are
-        the same for possibly good configurations. These numbers are infinite if this never happens.
+        configurations are good, to the end of the run. Both are infinite if this never happens.
         ``simple_regret`` is the true cost of the last recommendation above the optimum's, divided
         by the optimum's. ``mean_cost`` is the true mean cost of all episodes, divided by the
         optimum's, and ``mean_cost_100`` is that of the first hundred episodes.
-        ``cumulative_regret`` is the sum over the episodes of the true cost above the optimum's, in
-        units of the optimum's. ``violations`` is the fraction of requests above the latency
-        objective while learning.
 
     Examples
     --------
@@ -170,17 +166,11 @@ def score(scenario: Scenario, runs: Race) -> dict[str, Floats]:
     """
     best = scenario.optimum
     served, deployed = scenario.cost[runs.chosen] / best, scenario.cost[runs.recommended] / best
-    result: dict[str, Floats] = {}
-    for name, good in (
-        ("within_5", scenario.good[runs.recommended]),
-        ("possibly_within_5", scenario.possible[runs.recommended]),
-    ):
-        first = np.where(good.any(axis=1), good.argmax(axis=1) + 1.0, np.inf)
-        result |= {f"first_{name}": first, f"stays_{name}": stays_from(good)}
-    return result | {
+    good = scenario.good[runs.recommended]
+    return {
+        "first_within_5": np.where(good.any(axis=1), good.argmax(axis=1) + 1.0, np.inf),
+        "stays_within_5": stays_from(good),
         "simple_regret": deployed[:, -1] - 1,
         "mean_cost": served.mean(axis=1),
         "mean_cost_100": served[:, :100].mean(axis=1),
-        "cumulative_regret": (served - 1).sum(axis=1),
-        "violations": scenario.violations[runs.chosen].mean(axis=1),
     }

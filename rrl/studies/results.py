@@ -63,7 +63,7 @@ MANIFEST = Path("figures") / "manifest.json"
 
 # --- tables of runs that are no single races ------------------------------------------------------
 
-JUDGE = ("judge loop", "judge truth", "judge measures")
+JUDGE = ("judge loop", "judge truth")
 
 
 class Table(NamedTuple):
@@ -100,9 +100,10 @@ class Table(NamedTuple):
 def tables() -> dict[str, Table]:
     """Return all tables by name."""
     ablation = ablation_settings()
+    agents = dict.fromkeys(f"agent {one.agent}" for one in ablation)
     return {
         "ablation": Table(
-            (*dict.fromkeys(f"agent {one.agent}" for one in ablation), *JUDGE),
+            (*agents, *JUDGE, "judge measures"),
             tuple(dict.fromkeys(one.testbed for one in ablation)),
             make_ablation,
             "%.6g",

@@ -51,10 +51,9 @@ class Scenario:
     violations : ndarray, shape (configurations,)
         This is the true fraction of requests that take longer than `SLO_FACTOR` times the optimum's
         mean latency. It is NaN if the fraction is not known.
-    good, possible : ndarray of bool, shape (configurations,)
-        `good` marks configurations that are within 5 % of the optimum by the upper limit of their
-        cost, and `possible` those that are so by the lower limit. They differ if the truth is
-        recorded.
+    good : ndarray of bool, shape (configurations,)
+        This marks configurations that are within 5 % of the optimum, by the upper limit of their
+        cost if the truth is recorded.
     requests : int, optional
         Each episode has this many requests. A recorded episode has the recorded number.
     """
@@ -65,7 +64,6 @@ class Scenario:
     cost: Costs
     violations: Costs
     good: Flags
-    possible: Flags
     requests: int = 100
 
     @property
@@ -91,9 +89,7 @@ class Scenario:
     def knowing(self, truth: Truth) -> Scenario:
         """Return the same scenario with its truth."""
         late = truth.late[SLO_FACTORS.index(SLO_FACTOR)]
-        return replace(
-            self, cost=truth.cost, violations=late, good=truth.good, possible=truth.possible
-        )
+        return replace(self, cost=truth.cost, violations=late, good=truth.good)
 
     @property
     def replay_best(self) -> int | None:
@@ -116,23 +112,13 @@ class Scenario:
         best = self.replay_best
         return 1.0 if best is None else float(self.cost[best]) / self.optimum
 
-    @property
-    def judged(self) -> bool:
-        """Whether the best configuration in the replayed data is good.
-
-        Otherwise the number of episodes until a good configuration has no meaning. The value is
-        true where `replay_best` is None.
-        """
-        best = self.replay_best
-        return best is None or bool(self.good[best])
-
 
 class Truth(NamedTuple):
     """The truth about each configuration: its mean latency (s) and its fraction of late requests.
 
     `cost` has shape (configurations,). `late` has one row for each of `SLO_FACTORS`, the latency
-    objectives in units of the optimum's mean latency. `good` and `possible` are those of
-    :class:`Scenario`.
+    objectives in units of the optimum's mean latency. `good` is that of :class:`Scenario`.
+    `possible` marks those that are within 5 % of the optimum by the lower limit of their cost.
     """
 
     cost: Costs
