@@ -28,6 +28,7 @@ from rrl.studies.claims import (
     VERDICTS,
     by_half,
     by_problem,
+    confirmed,
     judge_all,
     judge_claim,
     part_number,
@@ -420,7 +421,7 @@ def test_the_page_has_all_numbers_of_both_halves(tmp_path):
         "One recording alone decides C8:",
         "| `rrl-gp` | 0.9 [0.8, 0.95] | 0.9 [0.8, 0.95] | **faster** | 2 of 15 |",
         *(f"| {id} | `{agent}` |" for id, agent in AGENTS.items()),
-        "It is not recorded completely yet, and nobody has read it.",
+        "It is not recorded completely yet.",
     ):
         assert text in page
 
@@ -439,10 +440,20 @@ def test_the_problems_that_confirm_are_judged_apart_and_change_nothing():
         assert set(apart["claim"]) == {"C2", "C3", "C4"}
         return claim_page._confirmed([claim], apart, registered)
 
-    for word, confirmed in ((NOT_SHOWN, "no"), (PARTLY, "yes"), (NOT_TESTABLE, "cannot say")):
+    for word, same in ((NOT_SHOWN, "no"), (PARTLY, "yes"), (NOT_TESTABLE, "cannot say")):
         there = of_kind("confirming", cases["C4", word])
-        assert said(join(given, there)).endswith(f"| {word} | {PARTLY} | {confirmed} |")
-    assert "nobody has read it" in said(given)
+        assert said(join(given, there)).endswith(f"| {word} | {PARTLY} | {same} |")
+    assert "not recorded completely" in said(given)
+
+
+def test_a_verdict_without_one_of_its_parts_is_not_confirmed():
+    """Nobody is ever within 5 %: the loss of C2 can be tested, and its speed cannot."""
+    never = of_kind("confirming", every_verdict()["C2", NOT_SHOWN])
+    never = never._replace(runs=never.runs.assign(first=np.inf))
+    apart = judge_all(few().confirming(), never, np.random.default_rng(0))
+    own = apart[(apart["claim"] == "C2") & (apart["agent"] == few().claims["C2"].about)]
+    assert set(own["verdict"]) == {NOT_SHOWN}
+    assert confirmed(apart, "C2", few().claims["C2"].about, NOT_SHOWN) == "cannot say"
 
 
 def test_the_page_waits_for_the_last_live_run(tmp_path):

@@ -30,8 +30,11 @@ RATE = float(PLAN["rate_per_s"])
 TRUTH = 0.005 * (1 + 0.1 * np.abs(np.arange(len(SPACE)) - 7))  # seconds
 
 
-def visits(rng, truth=TRUTH):
-    """What the recorder would have written while the machine became half as fast."""
+def visits(rng, truth=TRUTH, of_draw=1.0):
+    """What the recorder would have written on a machine that is half as fast after a stop.
+
+    In the first draw of half A, all is slower by a factor. The quantiles leave out a tenth.
+    """
     stages = ("pass", 1, range(len(SPACE))), ("draw", 2, AGAIN), ("final", ROUNDS, FINALISTS)
     order = [
         (stage, half, draw, index)
@@ -40,14 +43,17 @@ def visits(rng, truth=TRUTH):
         for half in "AB"
         for index in rng.permutation(cells)
     ]
-    slow = np.linspace(1.0, 2.0, len(order))
+    slow = np.where(np.arange(len(order)) < 100, 1.0, 2.0)
+    began = pd.Timestamp("2026-11-30T10:00:00+00:00")
     for number, ((stage, half, draw, index), factor) in enumerate(zip(order, slow, strict=True)):
         mean_s = truth[index] * factor * np.exp(NOISE * rng.normal())
-        quantiles = 1e6 * mean_s * (0.5 + LEVELS)
+        mean_s *= of_draw if (stage, half, draw) == ("draw", "A", 0) else 1.0
+        quantiles = 0.9 * 1e6 * mean_s * (0.5 + LEVELS)
+        started = began + pd.Timedelta(6 * number + 1200 * (number >= 100), "s")
         yield {
             **SPACE[index],
             **{"stage": stage, "half": half, "draw": draw, "order": number},
-            **{"started": "2026-11-30T10:00:00+00:00", "arrival_seed": 7, "visit_s": 36.0},
+            **{"started": started.isoformat(), "arrival_seed": 7, "visit_s": 36.0},
             **{"start_s": 1.0, "reference_before_s": 0.006 * factor},
             **{"reference_after_s": 0.006 * factor, "foreign": 0.01, "slip": 0.01},
             **{"mean_s": mean_s, "failed": 3 * (index == 20)},
@@ -75,7 +81,9 @@ def folder(tmp_path_factory):
 
 
 def test_division_by_the_reference_takes_the_drift_out(folder, capsys):
-    found = quality(read_visits(folder / "rows" / "episodes.csv", PLAN))
+    rows = read_visits(folder / "rows" / "episodes.csv", PLAN)
+    assert np.allclose(rows["slow"] / rows["slow"][0], [1.0] * 100 + [2.0] * (len(rows) - 100))
+    found = quality(rows)
     assert found.loc["divided", "repeats"] == pytest.approx(NOISE, rel=0.5)
     assert found.loc["divided", "repeats"] < found.loc["measured", "repeats"]
     assert found.loc["divided", "halves"] == pytest.approx(NOISE, rel=0.5)
@@ -116,8 +124,9 @@ def test_the_profile_has_the_halves_and_the_finals_of_the_recording(folder):
     latency, status = profile.latencies(row), profile.statuses(row)
     assert len(latency) == len(status) == PLAN["requests"]
     assert (status != 0).sum() == 3
-    first = latency[:100].mean()
-    assert first == pytest.approx(profile.table["mean_s"][row], rel=0.1), "not in order of size"
+    mean_s = profile.table["mean_s"][row]
+    assert latency.mean() == pytest.approx(mean_s, rel=1e-3), "the last quantile has the rest"
+    assert latency[:100].mean() == pytest.approx(mean_s, rel=0.4), "not in order of size"
 
 
 def test_a_configuration_without_a_pass_in_a_half_is_left_out(tmp_path):
@@ -164,6 +173,18 @@ def test_the_same_configuration_costs_another_number_each_time(folder):
         assert np.log(drawn).std() == pytest.approx(NOISE, rel=0.6)
         if not single:
             assert np.log(drawn).mean() == pytest.approx(logs[index], abs=0.03)
+
+
+def test_what_a_pass_shares_is_neither_noise_nor_level(folder, tmp_path):
+    write(tmp_path / "rows", visits(np.random.default_rng(1), of_draw=1.5))
+    made = [str(tmp_path / name) for name in ("rows", "plan.yaml", "keyword-joint")]
+    assert main([*made[:2], "--out", made[2]]) == 0
+    usual, other = (
+        NoisyReplay(place / "keyword-joint", RATE, half=0) for place in (folder, tmp_path)
+    )
+    pools = [np.sort(server._residuals[0]) for server in (usual, other)]
+    np.testing.assert_allclose(*pools, atol=1e-3)
+    assert np.ptp(usual._levels[0] - other._levels[0]) < 1e-3
 
 
 def test_equal_seeds_draw_equal_episodes_with_the_recorded_proportions(folder):

@@ -164,7 +164,7 @@ def deployment(deploy: Configuration, folder: Path, command: Sequence[str] = ())
     The dictionary has ``flags``, ``batching`` (the content of the file `BATCHING`), ``environment``
     and, if there is a `command` that starts such a server without flags, ``start``: a line for a
     shell. It is empty if `tensorflow_model_server` has not all of the knobs, or cannot have their
-    values, such as adaptive batch threads.
+    values.
     """
     try:
         line, batching = flags(deploy, folder / BATCHING)

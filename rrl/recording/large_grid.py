@@ -43,6 +43,12 @@ HALVES = ("A", "B")
 STARTS = "starts.csv"
 GAP = "10min"  # a longer time between two visits begins another running median
 BLOCK = 100  # visits in a row; their mean shows the drift
+OF_GRID = {
+    "mean_s": "mean latency in seconds of the answered requests, divided by the reference",
+    "latencies_us": "quantiles of the latency in microseconds, divided by the reference",
+    "other_work": "fraction of the processor time that other processes used meanwhile, not stolen",
+}
+"""What these columns contain here, in place of the usual."""
 REFUSED = 8  # gRPC's RESOURCE_EXHAUSTED, for requests that failed: a row only counts them
 
 
@@ -220,7 +226,7 @@ def write_profile(folder: Path, visits: pd.DataFrame, plan: Plan, start: Mapping
             "repeats": 1,
             "distinct": True,
         },
-        "columns": COLUMNS | OTHER_WORK,
+        "columns": COLUMNS | OTHER_WORK | OF_GRID,
         "sha256": episodes_hash(folder / EPISODES),
     }  # fmt: skip
     write_atomically(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace, Floats, from_table
 from rrl.recording.profile import Profile, read_profile
+from rrl.recording.truth import SWEEPS
 from rrl.support.errors import DataError
 from rrl.tuning.episode import Episode, Status, check_arrivals, watched
 from rrl.tuning.watch import Watch
@@ -121,9 +122,8 @@ class NoisyReplay(RecordedServer):
     agent the same number in each trial of such a configuration, and what is luck looks like the
     truth. Here the level of a configuration is the geometric mean of its episodes' means, shrunken
     to its neighbours if it is a single one (:func:`shrunken_levels`). Each measurement draws a
-    residual of the replayed half (:func:`residuals`). What all episodes of a pass share, by the
-    configurations that took part in every pass, is in neither. The requests of an episode keep
-    their proportions.
+    residual of the replayed half (:func:`residuals`). What all episodes of a pass share is in
+    neither. The requests of an episode keep their proportions.
 
     Parameters
     ----------
@@ -176,19 +176,23 @@ class NoisyReplay(RecordedServer):
 
 
 def _without_passes(profile: Profile, rows: Mapping[int, list[int]]) -> dict[int, Floats]:
-    """Return the logarithms of some rows' means by configuration, less what their pass shares."""
-    logs, passes = np.log(profile.table["mean_s"].to_numpy()), profile.table["pass"].to_numpy()
-    every = {pass_ for own in rows.values() for pass_ in passes[own]}
-    whole = [own for own in rows.values() if len(every) > 1 and {*passes[own]} == every]
-    shared = {
-        pass_: np.mean([logs[own][passes[own] == pass_].mean() - logs[own].mean() for own in whole])
-        for pass_ in every
-        if whole
-    }
-    return {
-        index: logs[own] - [shared.get(pass_, 0.0) for pass_ in passes[own]]
-        for index, own in rows.items()
-    }
+    """Return the logarithms of some rows' means by configuration, less what their pass shares.
+
+    What a pass shares comes from the configurations with several episodes: the effects of
+    configurations and passes are fitted in turns, which gives their least squares.
+    """
+    logs = np.log(profile.table["mean_s"].to_numpy())
+    passes = profile.table["pass"].to_numpy(dtype=np.int64)
+    shared = np.zeros(profile.grid_passes)
+    if several := [own for own in rows.values() if len(own) > 1]:
+        every = np.concatenate(several)
+        number = np.repeat(np.arange(len(several)), [len(own) for own in several])
+        often = np.maximum(np.bincount(passes[every], minlength=len(shared)), 1)
+        for _ in range(SWEEPS):
+            level = np.bincount(number, logs[every] - shared[passes[every]]) / np.bincount(number)
+            away = logs[every] - level[number]
+            shared = np.bincount(passes[every], away, len(shared)) / often
+    return {index: logs[own] - shared[passes[own]] for index, own in rows.items()}
 
 
 def residuals(logs: Mapping[int, Floats]) -> Floats:

@@ -16,10 +16,13 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import psutil
 
@@ -292,22 +295,27 @@ class ModelServer:
             def ready() -> bool:
                 self.check()
                 answers = client.available(timeout_s=0.25)  # the original opens REST afterwards
-                return answers and (self._listens() or bool(self._complaint()))
+                return answers and (self._answers_rest() or bool(self._complaint()))
 
             if not wait_until(ready, self._timeout_s):
                 raise LastingError(
-                    f"server of {self.name!r}: the model is not available after "
+                    f"server of {self.name!r}: the model is not available "
+                    f"{'by gRPC and REST ' if self.rest_port else ''}after "
                     f"{self._timeout_s:g} s; allow more seconds with --start-timeout; "
                     f"{self._kept_log()}"
                 )
         if complaint := self._complaint():
             raise ServerError(f"server of {self.name!r} {complaint}; {self._kept_log()}")
 
-    def _listens(self) -> bool:
-        """Return whether its REST port, if it has one, is open."""
-        with socket.socket() as probe:
-            probe.settimeout(0.25)
-            return not self.rest_port or not probe.connect_ex(("127.0.0.1", self.rest_port))
+    def _answers_rest(self) -> bool:
+        """Return whether the model answers at the REST port, if it has one."""
+        if not self.rest_port:
+            return True
+        connection = HTTPConnection("127.0.0.1", self.rest_port, timeout=0.25)
+        with closing(connection), suppress(OSError, HTTPException):
+            connection.request("GET", f"/v1/models/{quote(self.name)}")
+            return connection.getresponse().status == HTTPStatus.OK
+        return False
 
     def _complaint(self) -> str:
         """Return what the server lacks, though it goes on, and the line of its log; or nothing."""

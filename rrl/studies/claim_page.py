@@ -19,7 +19,7 @@ import pandas as pd
 
 from rrl.recording.truth import TOLERANCE
 from rrl.studies.claim_tables import LOADS, Evidence
-from rrl.studies.claims import NOT_TESTABLE, REFERENCES, USE, VERDICTS, by_half
+from rrl.studies.claims import REFERENCES, USE, VERDICTS, by_half, confirmed
 from rrl.studies.days import DEFAULT
 from rrl.studies.map_cells import MEASURES
 from rrl.studies.map_factors import PAPER_CONDITIONS
@@ -157,14 +157,14 @@ def write_claims(
     of_map: Sequence[str],
     of_paper: pd.DataFrame,
     live: pd.DataFrame,
-    confirming: pd.DataFrame,
+    apart: pd.DataFrame,
 ) -> list[Claim]:
     """Write ``claims.json`` and ``claims.md`` with the same numbers, and return the claims.
 
     `judged` is that of :func:`rrl.studies.claims.judge_all`. The page also says what the map says:
     `of_map`, the sentences of :func:`rrl.studies.map_factors.map_words`, and `of_paper`, the table
     of :func:`rrl.studies.map_claims.judge_on_map`. `live` is that of
-    :func:`rrl.studies.side_by_side.judge_live`. `confirming` is as `judged`, by the problems that
+    :func:`rrl.studies.side_by_side.judge_live`. `apart` is as `judged`, by the problems that
     confirm (:meth:`rrl.studies.registration.Registration.confirming`).
 
     Raises
@@ -196,9 +196,10 @@ def write_claims(
         mean_cost=lost_cases(evidence, ours, "mean_cost"),
         live_runs=present,
         live=_live(live),
-        confirmed=_confirmed(claims, confirming, registered),
+        confirmed=_confirmed(claims, apart, registered),
         changes=_changes(registered),
         digest=registered.digest,
+        confirming_rule=" ".join(registered.confirmed_by["rule"].split()),
         tolerance=f"{100 * TOLERANCE:g}",
         **{
             name: ", ".join(f"{100 * level:g}" for level in levels)
@@ -290,21 +291,20 @@ def _live(judged: pd.DataFrame) -> str:
     return markdown_table(("contestant", *judged["part"].unique(), "verdict", "default kept"), rows)
 
 
-def _confirmed(claims: Sequence[Claim], confirming: pd.DataFrame, registered: Registration) -> str:
+def _confirmed(claims: Sequence[Claim], apart: pd.DataFrame, registered: Registration) -> str:
     """Return the verdicts by the problems that confirm, beside those of the claims."""
-    if not confirming["problems"].map(len).any():
-        return "It is not recorded completely yet, and nobody has read it."
+    if not apart["problems"].map(len).any():
+        return "It is not recorded completely yet."
     rows = []
-    for claim in (one for one in claims if one["id"] in registered.confirms):
-        both = by_half(confirming, claim["id"], claim["agent"])
-        unit = registered.claims[claim["id"]].unit
+    for claim in (one for one in claims if one["id"] in registered.confirmed_by["claims"]):
+        about, word, unit = claim["agent"], claim["verdict"], registered.claims[claim["id"]].unit
+        both = by_half(apart, claim["id"], about)
         numbers = [
             as_text(n.value, n.low, n.high, unit) if n.problems else "-" for n in both.itertuples()
         ]
-        there, here = both["verdict"].iloc[0], claim["verdict"]
-        same = "yes" if there == here else "no"
-        confirmed = "cannot say" if NOT_TESTABLE in (there, here) else same
-        rows.append((claim["id"], " / ".join(numbers), claim["asked"], there, here, confirmed))
+        there = both["verdict"].iloc[0]
+        said = confirmed(apart, claim["id"], about, word)
+        rows.append((claim["id"], " / ".join(numbers), claim["asked"], there, word, said))
     head = ("claim", "measured there", "asked", "verdict there", "verdict above", "confirmed")
     return markdown_table(head, rows)
 

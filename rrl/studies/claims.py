@@ -393,6 +393,27 @@ def rows_of(claim: RegisteredClaim, evidence: Evidence, kind: str, half: int) ->
     return table[own & table["workload"].isin(claim.workloads or ("",))]
 
 
+def confirmed(apart: pd.DataFrame, id: str, agent: str, word: str) -> str:
+    """Return whether the problems that confirm give an agent the same verdict, in a word or two.
+
+    Parameters
+    ----------
+    apart : DataFrame
+        The numbers and verdicts by these problems alone.
+    id, agent, word : str
+        The claim, the agent that it is about, and the verdict by the other problems.
+
+    Returns
+    -------
+    str
+        "cannot say" if a part cannot be tested by both, "yes" if the words are equal, or "no".
+    """
+    own = apart[(apart["claim"] == id) & (apart["agent"] == agent)]
+    if word == NOT_TESTABLE or not own["testable"].all():
+        return "cannot say"
+    return "yes" if (own["verdict"] == word).all() else "no"
+
+
 # --- what to read from the table of numbers -------------------------------------------------------
 
 

@@ -120,7 +120,7 @@ def runs_table(results: Results, scenarios: Mapping[Problem, Scenario]) -> pd.Da
 
 
 def medians(
-    runs: pd.DataFrame, by: Sequence[str], names: Iterable[str], rng: np.random.Generator
+    runs: pd.DataFrame, by: Sequence[str], names: Sequence[str], rng: np.random.Generator
 ) -> pd.DataFrame:
     """Return the median of some measures with its 95 % interval, one row per group of runs.
 
@@ -130,7 +130,7 @@ def medians(
         Numbers of episodes are censored at the column `episodes`.
     by : sequence of str
         The columns that tell the groups apart.
-    names : iterable of str
+    names : sequence of str
         The measures, see :func:`measures`.
     rng : numpy.random.Generator
 

@@ -48,13 +48,13 @@ JUDGES = tuple(
     for name in (
         *("studies/registration", "studies/claims", "studies/claim_tables", "studies/other_half"),
         *("studies/map_claims", "studies/side_by_side"),
-        *("recording/large_grid", "recording/replay"),
+        *("recording/large_grid", "recording/profile", "recording/replay", "recording/truth"),
         *("support/aggregates", "support/intervals"),
     )
 )
 """The code that judges, from the reading of the rules to the intervals: the digest covers it.
 
-So it covers what makes a profile of the grid that confirms, and replays it.
+So it covers what makes a profile of the grid that confirms, what replays it, and its truth.
 """
 
 
@@ -167,9 +167,9 @@ class Registration:
         The agents: `paper`, `recommended`, `rivals`, and those of the rivals that are `simple`.
     decided_by : sequence of str
         The kinds of problems that decide, the first one that can.
-    confirmed_by, confirms : sequence of str
-        The kinds of problems that decide nothing and are judged apart, and the claims that they can
-        test (:meth:`confirming`).
+    confirmed_by : mapping
+        The `kinds` of problems that decide nothing and are judged apart, the `claims` that they may
+        test (:meth:`confirming`), and the `rule`.
     problems : tuple of Problem
         Each recording is there twice: its second half is replayed where ``/1`` follows its name.
     live : mapping
@@ -183,8 +183,7 @@ class Registration:
     columns: Mapping[str, Sequence[str]]
     rules: Rules
     decided_by: Sequence[str]
-    confirmed_by: Sequence[str]
-    confirms: Sequence[str]
+    confirmed_by: Mapping[str, Any]
     problems: tuple[Problem, ...]
     live: Mapping[str, Any]
     claims: Mapping[str, RegisteredClaim]
@@ -195,14 +194,17 @@ class Registration:
     def kinds(self) -> tuple[str, ...]:
         """The kinds of problems, those that decide first, without those that confirm."""
         kinds = dict.fromkeys((*self.decided_by, *(one.kind for one in self.problems)))
-        return tuple(kind for kind in kinds if kind not in self.confirmed_by)
+        return tuple(kind for kind in kinds if kind not in self.confirmed_by["kinds"])
 
     def confirming(self) -> Registration:
         """Return the claims that are confirmed or not, decided by the problems for this alone."""
-        problems = tuple(one for one in self.problems if one.kind in self.confirmed_by)
-        claims = {id: self.claims[id] for id in self.confirms}
+        kinds, ids = self.confirmed_by["kinds"], self.confirmed_by["claims"]
         return replace(
-            self, decided_by=self.confirmed_by, confirmed_by=(), problems=problems, claims=claims
+            self,
+            decided_by=kinds,
+            confirmed_by={"kinds": (), "claims": ()},
+            problems=tuple(one for one in self.problems if one.kind in kinds),
+            claims={id: self.claims[id] for id in ids},
         )
 
     @property
@@ -260,8 +262,8 @@ def read_registration(data: str | os.PathLike[str] = "data") -> Registration:
             home(name)  # an agent that is not known is refused
         return Registration(
             content["columns"], rules, content["decided_by"], content["confirmed_by"],
-            content["confirms"], tuple(_problems(content)), content["live"], claims,
-            content["changes"], hashlib.sha256(text.encode()).hexdigest(),
+            tuple(_problems(content)), content["live"], claims, content["changes"],
+            hashlib.sha256(text.encode()).hexdigest(),
         )  # fmt: skip
     except (yaml.YAMLError, AttributeError, LookupError, TypeError, ValueError) as error:
         line = " ".join(f"{type(error).__name__}: {error}".split())

@@ -21,8 +21,9 @@ NAME = "rrl"
 def user_folder(*names: str) -> Path:
     """Return a folder of this user, with mode 0700; it is made if it is missing.
 
-    It lies in ``$XDG_STATE_HOME``, by default ``~/.local/state``. If the user may not write there,
-    it lies where temporary files go, with the number of the user in its name.
+    It lies in ``$XDG_STATE_HOME``, by default ``~/.local/state``. If nothing can be written there,
+    and the disk is not full, it lies where temporary files go, with the number of the user in its
+    name.
 
     Parameters
     ----------
