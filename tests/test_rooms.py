@@ -6,6 +6,8 @@ All is read from the syntax trees. Imports inside functions and for type checker
 from __future__ import annotations
 
 import ast
+import json
+import re
 from collections import defaultdict
 from functools import cache
 from graphlib import TopologicalSorter
@@ -46,14 +48,35 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "rrl").rglob("*.py"))
 }
+TESTS = {path.name: path for path in sorted((ROOT / "tests").glob("*.py"))}
+NOTEBOOKS = {path.name: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+FENCED = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)  # what a text suggests
+
+
+def source(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        return text
+    code = []
+    for cell in json.loads(text)["cells"]:
+        whole = "".join(cell["source"])
+        code += [whole] if cell["cell_type"] == "code" else FENCED.findall(whole)
+    return "\n".join(line for part in code for line in part.splitlines() if line[:1] != "%")
 
 
 @cache
-def own_imports() -> list[Import]:
-    """Return what the package imports from itself."""
+def trees() -> dict[str, ast.Module]:
+    """Return the syntax tree of each module, test and notebook."""
+    files = MODULES | TESTS | NOTEBOOKS
+    return {name: ast.parse(source(path)) for name, path in files.items()}
+
+
+@cache
+def all_imports() -> list[Import]:
+    """Return what all modules, tests and notebooks import."""
     found = []
-    for by, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for by, tree in trees().items():
+        for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 found += [Import(by, alias.name, None) for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
@@ -62,6 +85,12 @@ def own_imports() -> list[Import]:
                     inner = f"{node.module}.{alias.name}"
                     whole = (inner, None) if inner in MODULES else (node.module, alias.name)
                     found.append(Import(by, *whole))
+    return found
+
+
+def own_imports() -> list[Import]:
+    """Return what the package imports from itself."""
+    found = [one for one in all_imports() if one.by in MODULES]
     return [one for one in found if one.module.split(".")[0] == "rrl"]
 
 
