@@ -274,9 +274,10 @@ def fit_hyperparameters(
 ) -> Hyperparameters:
     """Return hyperparameters that make the measurements likely and stay near the prior's.
 
-    The prior of each hyperparameter's logarithm is normal, with the sd `PRIOR_SD`. The search
-    multiplies or divides one number by 5/3, the one that gains most, until nothing gains. Numbers
-    that gain the same change together, so the order of the knobs does not matter.
+    The prior of each hyperparameter's logarithm is normal, with the sd `PRIOR_SD`. A step
+    of the search multiplies or divides by 5/3 the number that gains most, and the search ends when
+    no step gains. Numbers that gain the same change together, so the order of the knobs does not
+    matter.
 
     Parameters
     ----------

@@ -143,7 +143,7 @@ def leave_running(server: HandoverServer) -> None:
 
 
 def _leave(server: HandoverServer) -> None:
-    """Let what serves go on at the port without this process, and say so."""
+    """Leave the serving configuration at the port without this process, and report its place."""
     left = server.leave()
     LOG.warning(
         f"{server.door} stays in service with {in_words(left.configuration)}; the log is "

@@ -169,7 +169,7 @@ def episodes(visits: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     slow, count = visits["slow"].to_numpy(), plan["quantiles"]
     micros = np.array([row.split() for row in visits["quantiles_us"]], dtype=float) / slow[:, None]
     p99_us = [np.interp(0.99, (np.arange(count) + 0.5) / count, row) for row in micros]
-    # The quantiles lack what is above the last of them, and the mean has it:
+    # The last quantile also stands for the latencies above it, so it is raised to fit the mean:
     missing = 1e6 * visits["mean_s"].to_numpy() / slow - micros.mean(axis=1)
     micros[:, -1] += count * np.maximum(missing, 0.0)
     failed = [[0] * (plan["requests"] - n) + [REFUSED] * n for n in visits["failed"]]

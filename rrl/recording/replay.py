@@ -118,12 +118,12 @@ class RecordedServer:
 class NoisyReplay(RecordedServer):
     """Replay single episodes with the noise of an episode: a level, times a residual.
 
-    In a large grid, a half contains one episode of most configurations. A plain replay tells an
-    agent the same number in each trial of such a configuration, and what is luck looks like the
-    truth. Here the level of a configuration is the geometric mean of its episodes' means, shrunken
-    to its neighbours if it is a single one (:func:`shrunken_levels`). Each measurement draws a
-    residual of the replayed half (:func:`residuals`). What all episodes of a pass share is in
-    neither. The requests of an episode keep their proportions.
+    In a large grid, a half contains one episode of most configurations. In a plain replay, all
+    trials of such a configuration have the same cost, so luck looks like truth. Here the level of a
+    configuration is the geometric mean of its episodes' means. The level of a single episode is
+    shrunken to its neighbours (:func:`shrunken_levels`). Each measurement draws a residual of the
+    replayed half (:func:`residuals`). Levels and residuals leave out what all episodes of a pass
+    share. The requests of an episode keep their proportions.
 
     Parameters
     ----------
@@ -222,9 +222,10 @@ def residuals(logs: Mapping[int, Floats]) -> Floats:
 def shrunken_levels(space: ConfigSpace, logs: Mapping[int, Floats]) -> Floats:
     """Return the level of each configuration: the mean of its episodes, or a shrunken single one.
 
-    A single episode differs from the level of its neighbours, which are one step away. The fraction
-    of this difference that is kept is the same for all single episodes: what is left of its mean
-    square without the noise of an episode, as in the estimator of James and Stein.
+    The mean of a single episode is moved towards the mean of its neighbours, which are one step
+    away. All single episodes keep the same fraction of their difference from the neighbours. This
+    fraction is one minus the variance of an episode over the mean square of the differences, as in
+    the estimator of James and Stein.
 
     Parameters
     ----------

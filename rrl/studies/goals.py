@@ -180,7 +180,7 @@ def compared_with_mean(
     DataFrame
         It has one row per agent, problem and goal. The other columns are those of
         :func:`rrl.studies.outcomes.duels` for the p99 in seconds, where `ours` is the agent that is
-        tuned for the mean. So `verdict` is "lost" if the p99 is surely lower with the goal.
+        tuned for the mean. The `verdict` is "lost" if the goal certainly gives a lower p99.
     """
     tables = []
     for setting, runs in results.items():
