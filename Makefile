@@ -132,8 +132,8 @@ clean: ## Remove what runs leave: build/ and figures/live/ (the environment stay
 
 # --- Notebooks: each runs from nothing, so that nothing in figures/ can be old -------------------
 
-# WORKERS=N limits the processes of the sweeps.
-export RRL_WORKERS := $(WORKERS)
+# WORKERS=N, or RRL_WORKERS in the environment, limits the processes of the sweeps.
+export RRL_WORKERS := $(or $(WORKERS),$(RRL_WORKERS))
 
 JOBS := 2 # notebooks at once
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import grpc
 import numpy as np
@@ -99,3 +100,9 @@ def alive(pid):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def dropped_interrupt():
+    """An interrupt that Python drops, as one that comes while an object is finalised."""
+    with suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)

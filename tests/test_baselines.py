@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from copy import deepcopy
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,8 +37,6 @@ from rrl.support.errors import UsageError
 from rrl.support.provenance import known
 from rrl.tuning.defaults import heuristic_candidates, serving_default
 from rrl.tuning.presets import THREADS, effective_space
-
-DATA = Path(__file__).parent.parent / "data"
 
 
 def optuna_(space, rng):
@@ -144,10 +141,10 @@ def test_the_default_of_a_recorded_machine_is_a_thread_a_core():
     """Grids of few values do not show the machine's cores; the profile says."""
     default = {"inter_op": 2, "intra_op": 2, "batch_threads": 0}
     for name in ("mobilenet_v2-threads", "inception_v3-threads", "keyword-threads"):
-        space = read_profile(DATA / name).space
+        space = read_profile(f"data/{name}").space
         assert serving_default(space) == default
         assert heuristic_candidates(space) == [default | {"batch_threads": 2}]
-    batching = serving_default(read_profile(DATA / "mobilenet_v2-batching").space)
+    batching = serving_default(read_profile("data/mobilenet_v2-batching").space)
     assert batching == {"max_batch_size": 8, "batch_timeout_micros": 0, "batch_threads": 2}
 
 
@@ -369,6 +366,11 @@ CONSTANTS = "need both above 0: lipschitz"
         ("deep-q-network", {"epsilon": (0.3, -1, 5)}, CHANCES),
         ("gp-ei", {"initial": 0}, "need initial >= 1 and length > 0"),
         ("gp-ei", {"length": -1}, "need initial >= 1 and length > 0"),
+        ("rrl", {"learning_rate": 0}, "learning_rate must be"),
+        ("rrl", {"learning_rate": 1.1}, "learning_rate must be"),
+        ("rrl", {"start": {"inter_op": 1}}, "value"),
+        ("rrl-adaptive", {"radius": -1}, "radius must be"),
+        ("rrl-adaptive", {"radius": np.inf}, "radius must be"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(name, settings, message):

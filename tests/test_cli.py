@@ -140,10 +140,6 @@ def test_a_missed_slo_is_five(capsys, tmp_path, monkeypatch):
     out, err = capsys.readouterr()
     assert "SLO mean<1ms: missed by the default configuration" in out
     assert "use a larger --budget" in err
-    assert main([*arguments, "--budget", "9999"]) == 5
-    out, err = capsys.readouterr()
-    assert out.count("SLO mean<1ms: missed by the ") == 2
-    assert "lower the load, add cores" in err
 
 
 def test_a_trace_that_is_too_short_says_what_to_do(tmp_path, monkeypatch, capsys):
@@ -182,7 +178,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("error", "code", "line"), CASES, ids=lambda case: type(case).__name__)
-def test_an_error_is_one_line_and_a_code(error, code, line, capsys):
+def test_an_error_is_one_line_and_a_code(error, code, line, capsys, monkeypatch):
     @command
     def failing(argv=None):
         raise error
@@ -192,15 +188,8 @@ def test_an_error_is_one_line_and_a_code(error, code, line, capsys):
     assert out == ""
     assert err.startswith(line)
     assert err.count("\n") == 1
-
-
-def test_the_traceback_is_there_on_demand(monkeypatch):
-    @command
-    def failing(argv=None):
-        raise KeyError("oops")
-
     monkeypatch.setenv("RRL_TRACEBACK", "1")
-    with pytest.raises(KeyError):
+    with pytest.raises(type(error)):
         failing([])
 
 

@@ -10,6 +10,7 @@ import nbformat
 import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from test_front_page import text_of
 from test_notebooks import NOTEBOOKS, ROOT, read
 
 from rrl.publishing import course, site
@@ -142,14 +143,8 @@ def test_the_first_page_names_every_notebook_twice_and_what_it_contains_of_the_r
 def test_links_of_notebooks_and_pages_lead_to_what_is_published_with_them(globs):
     inside = {path for glob in globs for path in ROOT.glob(glob)} | set(NOTEBOOKS)
     inside.discard(ROOT / "README.md")  # no page of the site: the first page contains parts of it
-    for page in inside:
-        if page.suffix == ".ipynb":
-            text = "\n".join(c.source for c in read(page).cells if c.cell_type == "markdown")
-        elif page.suffix == ".md":
-            text = page.read_text(encoding="utf-8")
-        else:
-            continue
-        for link in re.findall(r"\]\((?!https?:|#)([\w./-]+\.\w+)", text):
+    for page in (path for path in inside if path.suffix in (".ipynb", ".md")):
+        for link in re.findall(r"\]\((?!https?:|#)([\w./-]+\.\w+)", text_of(page)):
             assert (page.parent / link).resolve() in inside, (page, link)
 
 

@@ -12,17 +12,16 @@ from importlib import import_module
 from pathlib import Path
 from textwrap import indent
 
-import nbformat
 import numpy as np
 import pytest
 import yaml
+from test_notebooks import NOTEBOOKS, ROOT, read
 
 from rrl.exercises import judging
 from rrl.publishing import course
 from rrl.publishing.parameters import tags
 
-NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
-FILE = Path(__file__).with_name("wrong_answers.yaml")
+FILE = Path(__file__).with_name("answers.yaml")
 ANSWERS = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 
 #: What any answer may be by mistake; every exercise is tried with all of them.
@@ -55,18 +54,17 @@ STOPS = {
 def wrong(name, exercise):
     """Yield a part of the reason, and the answer."""
     for entry in ANSWERS.get(name, {}).get(exercise, ()):
-        yield from ((key, value) for key, value in entry.items() if key != "given")
+        yield from ((key, value) for key, value in entry.items() if key not in ("given", "right"))
 
 
 @cache
 def cells(name):
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    return {cell.id: cell for cell in notebook.cells}
+    return {cell.id: cell for cell in read(ROOT / "notebooks" / f"{name}.ipynb").cells}
 
 
 EACH = [
     (path.stem, cell.id)
-    for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    for path in NOTEBOOKS
     for cell in cells(path.stem).values()
     if "exercise" in tags(cell)
 ]
@@ -144,7 +142,7 @@ def mistakes(name, exercise):
     return found
 
 
-def test_wrong_answers_are_those_of_exercises():
+def test_answers_are_those_of_exercises():
     assert {(name, exercise) for name in ANSWERS for exercise in ANSWERS[name]} <= set(EACH)
 
 
@@ -213,60 +211,13 @@ def test_a_check_gives_the_notebook_no_name_but_its_own(name, exercise):
     assert all(name.startswith("check_") for name in names)
 
 
-#: Whatever an environment of Gymnasium has may be used.
-GYMNASIUM = "environment.action_space.seed(seed); environment.close(); return rewards"
 #: Right answers in another form than the notebook's: a notebook, an exercise, and the answer.
 ALSO_RIGHT = [
-    ("00_quickstart", "violations", "return episode.bad(limit_s) / len(episode)"),
-    (
-        "01_region_update",
-        "update-exercise",
-        "for c in region:\n"
-        "    counts[c] += 1\n"
-        "    g = max(learning_rate, 1 / counts[c])\n"
-        "    values[c] = (1 - g) * values[c] + g * cost",
-    ),
-    (
-        "09_applications",
-        "exercise-cost",
-        "within = p99_s <= target_s\n"
-        "return cpus + p99_s / target_s / 2 if within else 1000 + p99_s",
-    ),
-    (
-        "09_applications",
-        "exercise-front",
-        "both = list(zip(cpus, latency))\n"
-        "def worse(x, y):\n"
-        "    return any(a <= x and b <= y and (a, b) != (x, y) for a, b in both)\n"
-        "return [not worse(x, y) for x, y in both]",
-    ),
-    (
-        "09_applications",
-        "exercise-pay",
-        "if after >= default and trial >= default:\n"
-        "    return None\n"
-        "total, n = 0.0, 0\n"
-        "while n == 0 or total >= n * default:\n"
-        "    n += 1\n"
-        "    total += trial if n <= trials else after\n"
-        "return n",
-    ),
-    (
-        "10_explorer",
-        "region",
-        "return [j for j in range(len(space)) if space.distances(index)[j] <= radius]",
-    ),
-    (
-        "10_explorer",
-        "loop",
-        {"reset(seed=seed)": "reset(seed=seed, options={})", "return rewards": GYMNASIUM},
-    ),
-    (
-        "11_simulator",
-        "exercise-interval",
-        "whole = cells[knobs].drop_duplicates()\n"
-        "return whole.sample(frac=1, replace=True, random_state=rng).merge(cells)",
-    ),
+    (name, exercise, entry["right"])
+    for name, exercises in ANSWERS.items()
+    for exercise, entries in exercises.items()
+    for entry in entries
+    if "right" in entry
 ]
 
 

@@ -550,6 +550,10 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(
             with monkeypatch.context() as patch:
                 patch.setattr(left, "version", 0)  # before a release
                 assert not second._suits(left, GOOD)
+                patch.undo()
+                assert second._suits(left, GOOD)
+                patch.setattr(left, "program", ["/elsewhere/python", *LOCAL_COMMAND[1:]])
+                assert not second._suits(left, GOOD)
             assert second.measure(SMALL, np.arange(10) / 20, rng).ok.all()
             second.leave()
             third = HandoverServer(model, SLOW, **other)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,7 +19,6 @@ from rrl.studies.days import DEFAULT, KNOWING, Day, Knowing, level_costs, run_da
 from rrl.support.errors import UsageError
 from rrl.workloads.workload import Poisson
 
-DATA = Path(__file__).parent.parent / "data"
 SPACE = ConfigSpace([Knob("batch_threads", (1, 2, 4))])
 #: No chance and no waiting but in the queue: a request takes 0.1 s on each of two cores.
 PLAIN = SimulatedServer(SPACE, Model("plain", item=0.1), Machine("two cores", cores=2))
@@ -100,8 +97,8 @@ def test_a_neighbour_takes_no_more_than_its_share_and_clocks_run_both_ways(other
 
 def test_a_day_is_the_same_each_time_and_its_arrivals_are_the_same_for_all():
     agents = (QUICK.agent, DEFAULT)
-    first, other = (run_days(QUICK._replace(agent=a), str(DATA)) for a in agents)
-    again = run_days(QUICK._replace(first_seed=1, seeds=1), str(DATA))
+    first, other = (run_days(QUICK._replace(agent=a), "data") for a in agents)
+    again = run_days(QUICK._replace(first_seed=1, seeds=1), "data")
     assert first["chosen"].shape == (2, QUICK.episodes)
     assert np.array_equal(first["hour"], other["hour"])
     assert np.all(np.diff(first["hour"]) > 0)
@@ -117,16 +114,16 @@ def test_a_day_is_the_same_each_time_and_its_arrivals_are_the_same_for_all():
 
 def test_the_knowing_agent_has_the_truth_of_the_half_that_is_not_replayed():
     day = Day("mobilenet_v2-threads", 110.0, KNOWING, 1, 100, 0.05, length_s=20.0)
-    rates, costs = level_costs(day.problem, str(DATA))
+    rates, costs = level_costs(day.problem, "data")
     assert rates.tolist() == [60.0, 115.0, 165.0]
-    server = RecordedServer(DATA / day.testbed, half=0)
+    server = RecordedServer(f"data/{day.testbed}", half=0)
     judged = [judge_half(server.profile, rate, 1).cost for rate in rates]
     np.testing.assert_array_equal(costs, judged)
     space = server.space
     agent = Knowing(rates, [space[int(best)] for best in costs.argmin(axis=1)])
     agent.tell(space[0], 99.0)
     assert agent.ask(1e6) == agent.best(165.0) == space[int(costs[2].argmin())]
-    assert set(np.unique(run_days(day, str(DATA))["chosen"])) <= set(costs.argmin(axis=1))
+    assert set(np.unique(run_days(day, "data")["chosen"])) <= set(costs.argmin(axis=1))
 
 
 @pytest.mark.parametrize(

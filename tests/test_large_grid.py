@@ -61,23 +61,23 @@ def visits(rng, truth=TRUTH, of_draw=1.0):
         }
 
 
-def write(folder, rows):
+def recorded(place, rows):
+    """Write the rows of a recording and their plan, and make the profile if it has ended."""
+    folder = place / "rows"
     folder.mkdir()
     pd.DataFrame(rows).to_csv(folder / "episodes.csv", index=False)
     start = {"processor": "one", "cpus": 2, "versions": "rrl=0.1.0 numpy=2.4.6", "accepted": 1}
     starts = [start, start | {"accepted": 0, "cpus": 9}]
     pd.DataFrame(starts).to_csv(folder / "starts.csv", index=False)
-    (folder.parent / "plan.yaml").write_text(yaml.safe_dump(PLAN, sort_keys=False))
+    (place / "plan.yaml").write_text(yaml.safe_dump(PLAN, sort_keys=False))
+    assert main([str(folder), str(place / "plan.yaml"), "--out", str(place / "keyword-joint")]) == 0
+    return place
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The rows of a recording, beside its plan and its profile."""
-    place = tmp_path_factory.mktemp("grid")
-    write(place / "rows", visits(np.random.default_rng(1)))
-    made = [str(place / name) for name in ("rows", "plan.yaml", "keyword-joint")]
-    assert main([*made[:2], "--out", made[2]]) == 0
-    return place
+    return recorded(tmp_path_factory.mktemp("grid"), visits(np.random.default_rng(1)))
 
 
 def test_division_by_the_reference_takes_the_drift_out(folder, capsys):
@@ -95,10 +95,7 @@ def test_division_by_the_reference_takes_the_drift_out(folder, capsys):
 
 
 def test_nobody_reads_a_latency_before_the_finals_have_ended(tmp_path, capsys):
-    rows = list(visits(np.random.default_rng(1)))
-    write(tmp_path / "rows", rows[:-1])
-    made = [str(tmp_path / name) for name in ("rows", "plan.yaml", "keyword-joint")]
-    assert main([*made[:2], "--out", made[2]]) == 0
+    recorded(tmp_path, list(visits(np.random.default_rng(1)))[:-1])
     said = capsys.readouterr().out
     assert "not ended" in said
     assert "rank_correlation" not in said
@@ -133,9 +130,7 @@ def test_a_configuration_without_a_pass_in_a_half_is_left_out(tmp_path):
     rows = [row for row in visits(np.random.default_rng(1))
             if (row["half"], row["stage"], SPACE.index({k: row[k] for k in PLAN["knobs"]}))
             != ("B", "pass", 5)]  # fmt: skip
-    write(tmp_path / "rows", rows)
-    made = [str(tmp_path / name) for name in ("rows", "plan.yaml", "keyword-joint")]
-    assert main([*made[:2], "--out", made[2]]) == 0
+    recorded(tmp_path, rows)
     assert len(read_profile(tmp_path / "keyword-joint").space) == len(SPACE) - 1
 
 
@@ -176,9 +171,7 @@ def test_the_same_configuration_costs_another_number_each_time(folder):
 
 
 def test_what_a_pass_shares_is_neither_noise_nor_level(folder, tmp_path):
-    write(tmp_path / "rows", visits(np.random.default_rng(1), of_draw=1.5))
-    made = [str(tmp_path / name) for name in ("rows", "plan.yaml", "keyword-joint")]
-    assert main([*made[:2], "--out", made[2]]) == 0
+    recorded(tmp_path, visits(np.random.default_rng(1), of_draw=1.5))
     usual, other = (
         NoisyReplay(place / "keyword-joint", RATE, half=0) for place in (folder, tmp_path)
     )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,6 +32,12 @@ def test_answered_requests_count_as_they_are(latency, q):
     assert SLOViolations(1.0)(run) == np.mean(np.array(latency) > 1.0)
 
 
+@pytest.mark.parametrize(("q", "rank"), [(50, 500), (99, 990), (99.9, 999), (99.95, 1000)])
+def test_a_percentile_of_a_thousand_requests_has_a_whole_rank(q, rank):
+    """The product of a fraction and a number of requests may be a little above the rank."""
+    assert Percentile(q)(episode(np.arange(1, 1001))) == rank
+
+
 @pytest.mark.parametrize("objective", ALL)
 @given(latency=latencies, data=st.data())
 def test_turning_requests_away_never_pays(objective, latency, data):
@@ -40,6 +48,15 @@ def test_turning_requests_away_never_pays(objective, latency, data):
     status = np.where(failed, Status.UNAVAILABLE, Status.OK)
     quick = np.where(failed, 0.0, latency)
     assert objective(episode(quick, status)) >= objective(episode(latency)) - 1e-12
+
+
+@pytest.mark.parametrize(
+    ("why", "answered", "cost"), [("budget", 2, 0.05), ("budget", 0, 10.0), ("worse", 2, 10.0)]
+)
+def test_what_the_budget_cuts_short_is_not_charged_to_the_configuration(why, answered, cost):
+    status = [Status.OK] * answered + [Status.CANCELLED] * 3
+    stopped = replace(episode([0.05] * len(status), status), info={"aborted": why})
+    assert Percentile(99)(stopped) == cost
 
 
 @pytest.mark.parametrize(("q", "n"), [(50, 11), (90, 60), (99, 500)])

@@ -10,12 +10,12 @@ import signal
 import subprocess
 import urllib.request
 from argparse import Namespace
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from clients import LIMIT_S
+from clients import LIMIT_S, dropped_interrupt
 from test_bad_input import said
 from test_operate import operate
 
@@ -27,7 +27,9 @@ from rrl.operating.journal import JOURNAL
 from rrl.operating.metrics import HOST, metrics_at
 from rrl.operating.operate import carry_out, open_run
 from rrl.operating.report import check_result, report
+from rrl.operating.requests import Requests
 from rrl.operating.targets import InTurns, leave_running
+from rrl.operating.tune import _job
 from rrl.recording.other_work import BUSY, OtherWork, busy_line
 from rrl.serving.envoy_config import Door
 from rrl.serving.lasting import wait_until
@@ -137,7 +139,7 @@ def test_what_rrl_cancels_is_no_failure_and_has_no_latency(model, tmp_path, caps
     more = ["--slo", "p99<1s", "--budget", "999", "--episodes", "2", "--seed", "1"]
     assert main(tuning(model, tmp_path, *knobs, *more)) in (0, 5)
     out, err = capsys.readouterr()
-    words = r"stopped after (\d+) of 20 requests: (\d+) late or failed"
+    words = r"stopped after (\d+) requests: (\d+) late or failed"
     stopped = re.findall(rf"batch_timeout_micros 2000000: {words} \|", err)
     assert stopped
     assert all(1 <= int(bad) <= int(sent) <= 20 for sent, bad in stopped)
@@ -205,7 +207,7 @@ def told(caplog, words):
 
 
 NARROW = ConfigSpace([Knob("threads", (1, 2))])
-STOPPED = "stopped after 3 of 30 requests: 2 late or failed"
+STOPPED = "stopped after 3 requests: 2 late or failed"
 SAID = {
     "worse": STOPPED,
     "budget": f"{STOPPED}, and the budget allows no more",
@@ -262,12 +264,9 @@ def test_only_whole_rounds_have_costs_and_what_was_stopped_is_not_deployed(
 
 
 def test_an_interrupt_that_python_drops_ends_the_run_before_its_next_episode(tmp_path):
-    """As one that comes while an object is finalised."""
-
     class Dropping(Service):
         def measure(self, *given, **more):
-            with suppress(KeyboardInterrupt):
-                signal.raise_signal(signal.SIGINT)
+            dropped_interrupt()
             return super().measure(*given, **more)
 
     server = Dropping()
@@ -284,8 +283,7 @@ def test_an_interrupt_that_python_drops_while_the_servers_start_ends_the_run(
 
     @contextmanager
     def opened(*_):
-        with suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+        dropped_interrupt()
         yield server
 
     monkeypatch.setattr(targets, "open_server", opened)
@@ -302,8 +300,7 @@ def test_an_interrupt_that_python_drops_ends_a_recording_before_its_next_episode
 
     def record(*_, **__):
         for done in (1, 2):
-            with suppress(KeyboardInterrupt):
-                signal.raise_signal(signal.SIGINT)
+            dropped_interrupt()
             recorded.append(done)
             yield done, Episode({}, [0.0], [0.02], [0])
 
@@ -475,6 +472,22 @@ def test_the_metrics_say_what_serves_and_what_is_left_of_the_budget():
         assert f"\nrrl_tuning_{line}\n" in text
 
 
+def test_a_run_that_continues_serves_the_default_first_whatever_it_was_stopped_in(tmp_path):
+    with open_run(job(space=NARROW), tmp_path) as run:
+        run.begin(Service())
+        while run.guard.serves == DEFAULT:
+            run._advance(learning=True)
+    with open_run(job(space=NARROW), tmp_path) as again:
+        assert again.guard.serves == DEFAULT
+
+
+def test_a_run_continues_only_with_the_same_canary(model, tmp_path):
+    words = tuning(model, tmp_path, "--port", "8500", "--slo", "p99<80ms", "--traffic")
+    runs = [_parser().parse_args([*words, "--canary", part]) for part in ("0.2", "1")]
+    one, two = (_job(options, Requests([], 1, ""))[0].settings() for options in runs)
+    assert {name for name in one if one[name] != two[name]} == {"canary"}
+
+
 def test_a_port_of_metrics_that_is_taken_is_said_before_a_server_starts(model, tmp_path, capsys):
     port = free_port()
     with metrics_at(port, Guard(SPACE, DEFAULT, 40, 0.1)):
@@ -530,30 +543,47 @@ def test_nothing_claims_to_serve_if_nothing_does(caplog):
     assert "stays in service" not in caplog.text
 
 
-@pytest.mark.parametrize(("begins", "serves"), [(True, True), (True, False), (False, True)])
-def test_an_interrupt_at_any_moment_leaves_what_serves(begins, serves, model, monkeypatch):
-    """Also while the default begins to serve, or while the run says that clients may come."""
+@pytest.mark.parametrize(
+    ("moments", "serves"),
+    [
+        ({"begins"}, True),
+        ({"begins"}, False),
+        ({"says"}, True),
+        ({"says", "leaves"}, True),
+    ],
+)
+def test_an_interrupt_at_any_moment_leaves_what_serves(moments, serves, model, monkeypatch):
+    """Also while the default begins to serve, or while the run says that clients may come.
+
+    Another one may come while the service is left. The end of a block would end the service.
+    """
+    ended = []
 
     class Opened(Kept):
         def keep(self, configuration):
             pass
 
         def configure(self, configuration):
-            if begins:
+            if "begins" in moments:
                 interrupt()
             return Namespace(exposed=None)
+
+        def leave(self):
+            if "leaves" in moments:
+                interrupt()
+            return super().leave()
 
         def __enter__(self):
             return self
 
         def __exit__(self, *_):
-            pass
+            ended.append(True)
 
     said = []
 
     def warning(line):
         said.append(line)
-        if "clients may use" in line:
+        if "clients may use" in line:  # not yet, if an interrupt has come before
             interrupt()
 
     monkeypatch.setattr(targets, "HandoverServer", lambda *_, **__: Opened(serves=serves))
@@ -565,7 +595,8 @@ def test_an_interrupt_at_any_moment_leaves_what_serves(begins, serves, model, mo
     server = targets.open_server(options, job(), model.parent, [{"x": np.ones((1, 2))}])
     with pytest.raises(KeyboardInterrupt):
         server.__enter__()
-    assert (f"{STAYS}: rrl stop 8500" in said) == serves
+    assert (f"{STAYS}: rrl stop 8500" in said) == (serves and "leaves" not in moments)
+    assert not ended
 
 
 def test_a_second_ctrl_c_leaves_what_serves(caplog):

@@ -62,19 +62,24 @@ def test_conda_gets_the_lock_and_a_python_in_range():
     assert supported.contains(python.removeprefix("python=") + ".0")
 
 
-def test_importing_the_package_and_its_commands_loads_nothing_heavy():
-    heavy = ("tensorflow", "skopt", "sklearn", "gymnasium", "papermill", "matplotlib", "pandas")
-    light = (*heavy, "numba", "scipy")
-    script = (
-        "import sys, rrl, rrl.cli, rrl.publishing.reproduce\n"
-        "from rrl.operating import profiling, racing, replay, tune\n"  # what `rrl --help` imports
-        "import rrl.workloads.workload, rrl.workloads.modulated, rrl.workloads.trace\n"
-        f"print([m for m in {light} if m in sys.modules])\n"
-        "import rrl.core.rrl, rrl.tuning.loop\n"
-        f"print([m for m in {heavy} if m in sys.modules])"
-    )
+HEAVY = ("tensorflow", "skopt", "sklearn", "gymnasium", "papermill", "matplotlib", "pandas")
+#: What `rrl --help` imports.
+COMMANDS = "rrl.operating.profiling, rrl.operating.racing, rrl.operating.replay, rrl.operating.tune"
+LOADS = "rrl.workloads.workload, rrl.workloads.modulated, rrl.workloads.trace"
+
+
+@pytest.mark.parametrize(
+    ("modules", "unwanted"),
+    [
+        (f"rrl.cli, rrl.publishing.reproduce, {COMMANDS}, {LOADS}", (*HEAVY, "numba", "scipy")),
+        ("rrl.core.rrl, rrl.tuning.loop", HEAVY),
+        ("rrl.serving.local_server", ("http.server", "rrl.serving.rest", "tensorflow")),
+    ],
+)
+def test_an_import_loads_nothing_heavy(modules, unwanted):
+    script = f"import sys, {modules}; print([m for m in {unwanted} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("[]\n[]\n", "")
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 # --- The same numbers and figures on all processors, whatever a shell or git has set -------------
@@ -86,6 +91,7 @@ KERNELS = (
 FEATURES = "from numpy._core._multiarray_umath import __cpu_features__ as f; print(f['X86_V4'])"
 FIGURES = "import matplotlib as m; print(m.rcParams['savefig.transparent'])"
 HOOK = "import os; print('GIT_DIR' in os.environ)"  # git sets it while a worktree is pushed
+WORKERS = "import os; print(os.environ['RRL_WORKERS'])"
 
 
 @pytest.mark.parametrize(
@@ -95,8 +101,9 @@ HOOK = "import os; print('GIT_DIR' in os.environ)"  # git sets it while a worktr
         (FEATURES, "avx512f", "False"),
         (FIGURES, "", "False"),
         (HOOK, "", "False"),
+        (WORKERS, "", "3"),
     ],
-    ids=["linear algebra", "exponential", "style", "repository"],
+    ids=["linear algebra", "exponential", "style", "repository", "processes"],
 )
 def test_make_sets_what_decides_whatever_else_is_set(code, needs, printed, tmp_path):
     if needs not in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
@@ -105,7 +112,7 @@ def test_make_sets_what_decides_whatever_else_is_set(code, needs, printed, tmp_p
     own = {"OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"}
     outside = {k: v for k, v in os.environ.items() if k not in own}
     outside |= {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "MPLCONFIGDIR": str(tmp_path)}
-    outside["GIT_DIR"] = str(tmp_path)
+    outside |= {"GIT_DIR": str(tmp_path), "RRL_WORKERS": "3"}
     recipe = f"print: ; @{shlex.quote(sys.executable)} -c {shlex.quote(code)}"
     command = ["make", "-s", "--eval", recipe, "print"]
     done = subprocess.run(command, cwd=ROOT, env=outside, capture_output=True, text=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from rrl.studies.race import Race, race, score
 from rrl.studies.scenario import find_truth
 from rrl.support.errors import DataError
 
-DATA = Path(__file__).parent.parent / "data"
 LINE = surface("line", ConfigSpace([Knob("threads", (1, 2, 4))]), [3.0, 1.0, 2.0])
 
 
@@ -50,7 +48,7 @@ def test_a_run_of_a_race_is_a_tuning_from_its_own_seed():
 @pytest.mark.parametrize("half", [0, 1])
 def test_no_agent_is_judged_by_what_it_replays(half):
     """What is replayed and what is true come from episodes that share nothing."""
-    scenario = with_truth(f"keyword-threads/{half}", 900.0, DATA)
+    scenario = with_truth(f"keyword-threads/{half}", 900.0)
     server, profile = scenario.server, scenario.server.profile
     replayed = profile.table.loc[[row for rows in server._rows.values() for row in rows]]
     judging = rows_of_half(profile, 900.0, 1 - half)
@@ -64,12 +62,12 @@ def test_no_agent_is_judged_by_what_it_replays(half):
 
 
 def test_a_replay_of_all_passes_leaves_nothing_to_judge_by():
-    problem = open_scenario("keyword-threads", 900.0, DATA)
-    whole = replace(problem, server=RecordedServer(DATA / "keyword-threads", 900.0))
+    problem = open_scenario("keyword-threads", 900.0)
+    whole = replace(problem, server=RecordedServer("data/keyword-threads", 900.0))
     with pytest.raises(ValueError, match="nothing is left to judge by"):
         find_truth(whole)
     with pytest.raises(DataError, match="no load of 901/s"):
-        with_truth("keyword-threads", 901.0, DATA)
+        with_truth("keyword-threads", 901.0)
 
 
 def test_a_cost_within_five_percent_is_not_good_if_it_is_uncertain():
@@ -80,9 +78,9 @@ def test_a_cost_within_five_percent_is_not_good_if_it_is_uncertain():
 
 
 def test_a_recorded_load_that_changes_weighs_the_loads_by_how_often_they_answer():
-    problem = open_scenario("keyword-threads", Phases((0, 5), (1 / 300, 1 / 2500), 20, 300), DATA)
+    problem = open_scenario("keyword-threads", Phases((0, 5), (1 / 300, 1 / 2500), 20, 300))
     truth = find_truth(problem, episodes=20)
-    low, high = (with_truth("keyword-threads", rate, DATA).cost for rate in (450.0, 1275.0))
+    low, high = (with_truth("keyword-threads", rate).cost for rate in (450.0, 1275.0))
     assert truth.cost == pytest.approx(0.25 * low + 0.75 * high)
 
 
@@ -94,6 +92,6 @@ def test_a_load_that_stays_is_known_as_well_however_short_the_race():
 
 
 def test_the_finer_surface_agrees_where_both_have_a_configuration():
-    coarse, fine = (learning_surface(name, DATA) for name in ("wide", RACED[-1]))
+    coarse, fine = (learning_surface(name) for name in ("wide", RACED[-1]))
     assert fine.cost.min() == pytest.approx(coarse.cost.min())
     assert len(fine.space) == 41**3

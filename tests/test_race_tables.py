@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import signal
-from contextlib import suppress
 
 import numpy as np
 import pandas as pd
 import pytest
+from clients import dropped_interrupt
 from PIL import Image
 
 from rrl.cli import main
@@ -77,11 +76,8 @@ def test_a_race_goes_on_where_it_stopped_whatever_the_number_of_processes(folder
 
 
 def test_an_interrupt_that_python_drops_ends_a_race_before_its_next_run(folder, monkeypatch):
-    """As one that comes while an object is finalised."""
-
     def dropping(name):
-        with suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+        dropped_interrupt()
         return maker(name)
 
     monkeypatch.setattr(table_races, "maker", dropping)
@@ -89,13 +85,13 @@ def test_an_interrupt_that_python_drops_ends_a_race_before_its_next_run(folder, 
     assert len(list((folder / "build/race/mine/results").iterdir())) == 1
 
 
-@pytest.mark.parametrize("change", ["--episodes", "--noise", "version", "table"])
+@pytest.mark.parametrize("change", ["--episodes", "--noise", "code", "table"])
 def test_a_run_with_other_settings_is_another_one(folder, monkeypatch, change):
     own = ["race", "mine", *SMALL, "--agents", "random", "--seeds", "1"]
     assert main(own) == 0
     before = len(list((folder / "build/race/mine/results").iterdir()))
-    if change == "version":
-        monkeypatch.setattr("rrl.studies.table_races.version", lambda name: 99)
+    if change == "code":
+        monkeypatch.setattr(table_races, "code", lambda: "of a changed agent")
     elif change == "table":
         (folder / "mine" / "grid.csv").write_text(GRID.replace("5.5", "5.6"))
     assert main([*own, *([change, "21"] if change.startswith("-") else [])]) == 0

@@ -208,16 +208,16 @@ def test_the_best_radius_is_that_of_the_best_setting_and_none_if_no_run_arrives(
     assert found.loc["served_5", "theory"] == theory_radius(0.05, 0.07)
 
 
-def test_small_grids_do_not_count_for_the_agreement():
+def test_small_grids_and_places_without_a_forecast_do_not_count_for_the_agreement():
     places = pd.DataFrame(
         {
-            "cells": [300, 400, 500, 600, 16, 16],
+            "cells": [300, 400, 500, 600, 16, 16, 700],
             "column": "served_10",
-            "factor": [1.0, 2.0, 3.0, 4.0, 0.1, 99.0],
-            "predicted": [1.0, 3.0, 4.0, 9.0, 50.0, 0.1],
-            "roughness": [0.4, 0.3, 0.2, 0.1, 0.1, 0.1],
+            "factor": [1.0, 2.0, 3.0, 4.0, 0.1, 99.0, 9.0],
+            "predicted": [1.0, 3.0, 4.0, 9.0, 50.0, 0.1, np.nan],
+            "roughness": [0.4, 0.3, 0.2, 0.1, 0.1, 0.1, 0.9],
             "noise": 0.1,
-            "within_10": [0.1, 0.2, 0.2, 0.3, 0.5, 0.5],
+            "within_10": [0.1, 0.2, 0.2, 0.3, 0.5, 0.5, 0.9],
         }
     )
     (said,) = _about_places(places)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 import psutil
 import pytest
+from clients import dropped_interrupt
 
 from rrl.publishing.manifest import read_manifest, record
 from rrl.publishing.reproduce import main
@@ -218,13 +217,11 @@ def test_an_interrupted_run_stops_its_kernel_and_leaves_nothing_half_written(tmp
 
 
 def test_an_interrupt_that_python_drops_ends_a_run_before_its_next_notebook(tmp_path, monkeypatch):
-    """As one that comes while an object is finalised."""
     entered = []
 
     def dropping(*_):
         entered.append(1)
-        with suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+        dropped_interrupt()
 
     monkeypatch.setattr("rrl.publishing.reproduce.execute", lambda *_: SEEN)
     monkeypatch.setattr("rrl.publishing.manifest.record", dropping)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -196,12 +194,3 @@ def test_what_is_no_request_is_refused_before_it_is_sent(monkeypatch):
         assert head.startswith(b"HTTP/1.1 %d " % code)
         assert list(json.loads(body)) == ["error"]
     assert ask(port)[0] == 200
-
-
-def test_a_server_without_rest_loads_nothing_of_it():
-    parts = ("http.server", "rrl.serving.rest", "tensorflow")
-    program = (
-        f"import sys, rrl.serving.local_server; print([m for m in {parts} if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -6,22 +6,38 @@ import json
 import shutil
 import zipfile
 from contextlib import nullcontext, suppress
+from itertools import product
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
 
 from rrl.rivals import agents
-from rrl.studies import behaviour, results, sweeps
-from rrl.studies.horizons import RadiusRace, learning_surface, race_radii
+from rrl.studies import behaviour, results, sweep_store, sweeps
+from rrl.studies.ablation import ablation_settings
+from rrl.studies.horizons import (
+    ADAPTIVE,
+    HORIZONS,
+    RACED,
+    RADII,
+    SEEDS,
+    RadiusRace,
+    learning_surface,
+    race_radii,
+)
+from rrl.studies.map_factors import CELL
+from rrl.studies.outcomes import name_of
+from rrl.studies.problems import with_truth
+from rrl.studies.race import race
+from rrl.studies.region_map import place_name, whole_plan
 from rrl.studies.settings import Setting, cross
 from rrl.studies.sweep_store import Store, read_arrays, run_name
 from rrl.studies.sweeps import Sweep
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.support.provenance import Version, known
 
-DATA = Path(__file__).parent.parent / "data"
 AGENTS = {"rrl": 7, "random": 3, "heuristic": 2}
 SETTINGS = cross([("keyword-threads", 900.0), ("keyword-threads", 450.0)], AGENTS, 12)
 
@@ -33,9 +49,33 @@ def test_no_behaviour_has_changed_under_its_version():
 
 
 def test_all_stored_results_are_of_the_present_versions():
-    sweep = Sweep((), data=DATA)
+    sweep = Sweep(())
     late = results.outdated(sweep)
     assert not late, f"{len(late)} of other versions, such as {next(iter(late))}: `make results`"
+
+
+def test_the_stored_tables_have_the_runs_that_are_planned():
+    """Their keys are versions only, so another plan alone outdates no table."""
+
+    def there(name, file, *columns):
+        table = results.read_table(name, file, "data")
+        return set(table[list(columns)].itertuples(index=False, name=None))
+
+    raced = {
+        (name_of(one.problem).removesuffix("/s"), one.agent, one.first_seed + number)
+        for one in ablation_settings()
+        for number in range(one.seeds)
+    }
+    assert there("ablation", "runs", "problem", "agent", "seed") == raced
+    names = [*(f"radius {radius:g}" for radius in RADII), ADAPTIVE]
+    radii = set(product(RACED, names, range(SEEDS), HORIZONS))
+    assert there("horizons", "runs", "surface", "agent", "seed", "horizon") == radii
+    plan = whole_plan("data")
+    assert there("region-map", "tuning", *CELL, "agent", "setting") == set(plan.tried)
+    judged = set(product(plan.judging.kinds, plan.judging.seeds))
+    assert there("region-map", "runs", "surface", "seed") == judged
+    placed = {(place_name(*place),) for place in plan.places}
+    assert there("region-map", "places", "place") == placed
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +88,7 @@ def _this_machine(monkeypatch):
 def stored(tmp_path_factory):
     """A folder of data with the stored results of all settings."""
     place = tmp_path_factory.mktemp("stored")
-    shutil.copytree(DATA / "keyword-threads", place / "data" / "keyword-threads")
+    shutil.copytree("data/keyword-threads", place / "data" / "keyword-threads")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RRL_RESULTS", "store")
         sweep = Sweep(SETTINGS, data=place / "data", build=place / "build", workers=1)
@@ -363,11 +403,11 @@ def test_a_stopped_table_goes_on_where_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "SEEDS", 2)
     monkeypatch.setattr(results, "HORIZONS", (10, 40))
     monkeypatch.setattr(results, "RADII", (0.0, 2.0))
-    sweep, folder = Sweep((), data=DATA, build=tmp_path, workers=1), tmp_path / "table"
+    sweep, folder = Sweep((), build=tmp_path, workers=1), tmp_path / "table"
     write = results.tables()["horizons"].write
     write(folder, sweep)
     tables = {name: pd.read_csv(folder / f"{name}.csv") for name in RadiusRace._fields}
-    pool = {"pool": learning_surface("pool", DATA)}
+    pool = {"pool": learning_surface("pool")}
     whole = race_radii(pool, range(2), (10, 40), (0.0, 2.0))
     assert whole.radii.groupby("seed")["episode"].first().tolist() == [0, 0]
     for name, table in tables.items():
@@ -382,3 +422,83 @@ def test_a_stopped_table_goes_on_where_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "HORIZONS", (10, 20))
     write(folder, sweep)
     assert set(pd.read_csv(folder / "runs.csv")["horizon"]) == {10, 20}, "other horizons are raced"
+
+
+# --- The sweep that computes them -----------------------------------------------------------------
+
+TWO = SETTINGS[:2]  # agents on one problem
+
+
+def run(folder, settings=TWO):
+    return Sweep(settings, build=folder, costs=True, workers=1).run()
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    return folder, run(folder)
+
+
+def test_a_sweep_is_the_races_it_consists_of(alone):
+    runs = alone[1][TWO[0]]
+    straight = race(with_truth("keyword-threads", 900.0), agents.AGENTS["rrl"], range(7), 12)
+    assert np.array_equal(runs.chosen, straight.chosen)
+    assert np.array_equal(runs.recommended, straight.recommended)
+    assert np.array_equal(runs.costs, straight.costs.astype(np.float32))
+    assert Sweep(TWO, build=alone[0]).run()[TWO[0]].costs is None
+    (later,) = run(alone[0], settings=[TWO[0]._replace(first_seed=4, seeds=2)]).values()
+    assert np.array_equal(later.chosen, runs.chosen[4:6])
+
+
+@pytest.mark.long
+def test_a_dask_cluster_gives_what_one_worker_gives(alone, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="dask[distributed] is not installed")
+    options = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+    with (
+        distributed.Client(n_workers=2, **options),
+        joblib.parallel_config(backend="dask"),
+    ):
+        found = run(tmp_path)
+    assert list(found) == list(alone[1])
+    for setting, runs in found.items():
+        for name in ("chosen", "recommended", "costs"):
+            assert np.array_equal(getattr(runs, name), getattr(alone[1][setting], name))
+
+
+def keys(data="data"):
+    sweep = Sweep(TWO, data=data, build="unused")
+    return [task.file for task in sweep.tasks(TWO[0])]
+
+
+def test_a_change_of_data_code_or_versions_is_a_new_piece(tmp_path, monkeypatch):
+    before = keys()
+    assert keys() == before
+    shutil.copytree("data/keyword-threads", tmp_path / "keyword-threads")
+    assert keys(tmp_path) == before
+    episodes = tmp_path / "keyword-threads" / "episodes.csv"
+    lines = episodes.read_text().splitlines(keepends=True)
+    episodes.write_text("".join(lines[:-1]))
+    assert not set(keys(tmp_path)) & set(before)
+    for module, name, value in (
+        (sweep_store, "label", "other"),
+        (sweep_store, "locked", {"numpy": ["0"]}),
+        (sweeps, "installed", {"numpy": "0"}),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, lambda *_, value=value: value)
+            assert not set(keys()) & set(before)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"agent": "rll"}, "unknown agent 'rll': use one of"),
+        ({"load": ("Posson", 1.0)}, "unknown workload"),
+        ({"load": ("Bursts", 1.0)}, "workload \\('Bursts', 1.0\\)"),
+        ({"seeds": 0}, "at least 1 seed"),
+        ({"objective": "p99,9"}, "unknown objective"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused_before_anything_runs(change, words):
+    with pytest.raises(ValueError, match=words):
+        Sweep([TWO[0]._replace(**change)])

@@ -246,3 +246,4 @@ def test_a_folder_with_too_long_a_path_is_refused_before_anything_serves(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ("long" * 25)))
     assert main(arguments(model, tmp_path, *FEW, port=port)) == 2
     assert "too long for a socket, or with %?#; set XDG_STATE_HOME" in capsys.readouterr().err
+    assert not list(tmp_path.glob("long*/rrl/ports/*"))

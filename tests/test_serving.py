@@ -13,12 +13,14 @@ import grpc
 import numpy as np
 import psutil
 import pytest
+from clients import LIMIT_S
 from half_plus import build_half_plus
 from probe import most_at_once
 from test_own_model import promise
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
+from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, predict_request
@@ -26,6 +28,7 @@ from rrl.serving.servable import LoadedModel
 from rrl.serving.settings import usable_cpus
 from rrl.support.errors import DataError, ServerError, UnstableError, UsageError
 from rrl.tuning.episode import MEMORY
+from rrl.tuning.watch import Watch
 
 X = {"x": np.array([[1.0, 2.0]], dtype=np.float32)}
 
@@ -204,6 +207,7 @@ class TestLiveServer:
     SPACE = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
 
     def test_measures_and_restarts_only_when_the_configuration_changes(self, model):
+        """Or when the server was killed while it was paused."""
         rng = np.random.default_rng(0)
         arrivals = np.linspace(0, 0.2, 10)
         fixed = {"flag:--grpc_max_threads": 8, "env:RRL_TEST": "a b'c", "cpus": 1}
@@ -214,8 +218,14 @@ class TestLiveServer:
             assert psutil.Process(pid).environ()["RRL_TEST"] == "a b'c"
             live.measure({"inter_op": 1, "batch_threads": 0}, arrivals, rng)
             assert live._server.process.pid == pid
-            live.measure({"inter_op": 2, "batch_threads": 2}, arrivals, rng)
+            other = {"inter_op": 2, "batch_threads": 2}
+            live.measure(other, arrivals, rng)
             assert live._server.process.pid != pid
+            live.pause()
+            os.kill(live._server.process.pid, signal.SIGKILL)  # as if it took too much memory
+            assert wait_until(lambda: not live._server.alive, LIMIT_S)
+            watch = Watch(late_s=LIMIT_S, allowance=1000, usual=0.02)
+            assert live.measure(other, arrivals, rng, watch=watch).ok.all()
         assert first.ok.all()
         assert (
             64 * 2**20 < first.info[MEMORY] < psutil.virtual_memory().total

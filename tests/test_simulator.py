@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -34,8 +33,7 @@ from rrl.workloads.workload import Poisson
 
 PLAIN = Model("plain", item=0.01, parallel=0.8, sync=0.001, overhead=0.002, variation=0.3)
 FOUR = Machine("four cores", cores=4, spin=0.1)
-DATA = Path(__file__).parent.parent / "data"
-SMALLEST = DATA / "inception_v3-threads"
+SMALLEST = "data/inception_v3-threads"
 NOTHING = pd.DataFrame({"means_s": [[1.0]]})
 
 
@@ -179,6 +177,13 @@ def test_the_timeout_is_in_microseconds():
     assert late - at_once == pytest.approx(0.005)
 
 
+def test_whole_numbers_may_be_floats():
+    """As in a column of a table that had a gap."""
+    of_ints, of_floats = (simulated(batch_threads=own) for own in ((1, 2), (1.0, 2.0)))
+    one, other = (served(s, np.zeros(9), batch_threads=2).latency for s in (of_ints, of_floats))
+    np.testing.assert_array_equal(one, other)
+
+
 def test_a_full_queue_answers_unavailable_at_once():
     server = simulated(PLAIN, {"batch_threads": 1}, max_enqueued_batches=(1, 50))
     full = served(server, np.zeros(10), max_enqueued_batches=1)
@@ -195,8 +200,9 @@ def test_a_full_queue_answers_unavailable_at_once():
         (lambda: Machine("m", cores=2, spin=2.0), "spin 2.0"),
         (lambda: Machine("m", cores=2, wake=float("nan")), "wake nan"),
         (lambda: SimulatedServer(paper_cpu(2), PLAIN, FOUR, {"nosuch": 1}), "no knob 'nosuch'"),
-        (lambda: simulated(max_batch_size=(0, 1)), "max_batch_size 0: .* at least 1"),
-        (lambda: simulated(intra_op=("auto", 1)), "intra_op 'auto': it must be a number"),
+        (lambda: simulated(max_batch_size=(0, 1)), "max_batch_size 0: .* 1 or more"),
+        (lambda: simulated(intra_op=("auto", 1)), "intra_op 'auto': it must be a whole number"),
+        (lambda: simulated(batch_threads=(1, 1.5)), "batch_threads 1.5: it must be a whole number"),
         (
             lambda: SimulatedServer(paper_cpu(2), PLAIN, FOUR, {"inter_op": 1}),
             "'inter_op' is a knob of the space",
@@ -322,7 +328,7 @@ def test_the_testbeds_have_what_was_fitted(inception):
     carried = {name: getattr(INCEPTION_V3, name) for name in compared}
     # Each start is further away than this tolerance, so a fit that stays there fails.
     assert {name: found[name] for name in compared} == pytest.approx(carried, rel=0.14)
-    batching, item = read_profile(DATA / "mobilenet_v2-batching"), START["item"]
+    batching, item = read_profile("data/mobilenet_v2-batching"), START["item"]
     start = replace(MOBILENET_V2, item=item, fixed=item / 10)
     found = fit_cells(twin(batching, start, TWO_CORES), cell_table(batching), ("item", "fixed"))
     assert found["item"] == pytest.approx(MOBILENET_V2.item, rel=0.05)

@@ -36,7 +36,7 @@ class Knob:
     values : sequence of int, float or str
         The values it may take, each once.
     positions : sequence of float, optional
-        The coordinate of each value, in any unit; 0, 1, 2, ... if not given.
+        The coordinate of each value, in the unit of a region's radius; 0, 1, 2, ... if not given.
 
     Attributes
     ----------

@@ -93,7 +93,7 @@ class WholeSpace(Region):
 
     def candidates(self, table: QTable) -> Ints:
         """See :meth:`Region.candidates`: at first the middle, then what was updated last."""
-        begins = table.near is None and table.episodes <= 1
+        begins = table.near is None and len(table.measured) <= 1
         if begins and not table.visits[table.space.middle].any():
             return table.space.middle
         return table.last
@@ -118,7 +118,7 @@ WINDOW = 30  # blocks that the model remembers
 ONSET = 20.0  # episodes that delay the fall of the theoretical radius
 AMPLITUDE = 0.1  # by how much, in log cost, a radius may differ from what the prior says
 SLOPE = 0.3  # of the prior: cost of a radius that is off, per squared difference of log(1 + r)
-WIDTH, AGEING = 0.5, 1.0  # length scales of the model, in log(1 + radius) and in log(age)
+WIDTH, AGEING = 0.5, 1.0  # length scales of the model, in log(1 + radius) and log(age + ONSET)
 LEAST_ERROR = 0.01  # least standard error of an observation
 CANDIDATES = 41  # radii that are compared
 
@@ -147,7 +147,7 @@ class RadiusSelection:
     is a choice made here:
 
     * What is observed: the mean, over a block of episodes, of ``log(cost / best known cost)``.
-    * The model: a Gaussian process over ``log(1 + radius)`` and ``log(age)``, so that an
+    * The model: a Gaussian process over ``log(1 + radius)`` and ``log(age + ONSET)``, so that an
       observation counts less as the run grows older; a window of the latest blocks is kept.
     * Its prior mean is lowest at the radius that theory recommends, ``t^(-1 / (d + 2))`` times a
       starting radius in d dimensions; the data correct it.

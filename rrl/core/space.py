@@ -20,6 +20,7 @@ from rrl.core.knob import Configuration, Knob, Value, column, coordinates
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 MOST = 10**8  # combinations of a whole grid: the positions of more need several gigabytes
 ROUNDING = 1e-9  # relative slack: a configuration at the radius is in the ball
@@ -289,7 +290,7 @@ class ConfigSpace:
         return np.stack([rank[indices] for rank, indices in columns], axis=1).astype(np.int32)
 
     @cached_property
-    def _unordered(self) -> NDArray[np.bool_]:
+    def _unordered(self) -> Bools:
         return np.array([knob.categorical for knob in self.knobs])
 
     def steps(self, index: int) -> Ints:

@@ -58,7 +58,8 @@ class Job:
         Late or failed requests that trials may have besides the default's own, see
         :mod:`rrl.tuning.guard`.
     about : mapping
-        What else must be the same when the run continues: the model, the server and the machine.
+        What else must be the same when the run continues: the model, the server, the machine, and
+        the fraction of the clients' requests that goes to a trial.
     patience : int
         The tuning ends early when the agent `rrl-gp` has kept its best this many episodes in a row
         under a steady load: no trial is worth its price any more. With 0 it never does.

@@ -228,6 +228,7 @@ class Run:
                     f"another version ({error}); restore the file, or {OTHER_VERSION}"
                 ) from error
         self.guard.budget = self.job.budget
+        self.guard.serves = self.guard.default  # whatever served when the run was stopped
 
     def begin(self, server: Server, others: OtherWork | None = None) -> None:
         """Ask this server from now on; the journal notes what `others` do on the machine."""
@@ -261,9 +262,7 @@ class Run:
             self._advance(learning=False)
             any_new, words = True, []
             for name, one in self.rounds[-1].measured.items():
-                words.append(
-                    f"{name} {ended_words(one.part, job.requests) or amount(job, one.cost)}"
-                )
+                words.append(f"{name} {ended_words(one.part) or amount(job, one.cost)}")
             LOG.info(f"round {len(self.rounds)}/{job.rounds}: {', '.join(words)}")
         if any_new:
             LOG.info(f"the comparison ends: {why}")

@@ -92,8 +92,8 @@ def add_model_options(group: Any) -> None:
     group.add_argument(
         "--sample",
         type=Path,
-        help="requests to send: .json or TFRecord (default: the model's own warm-up requests, or "
-        "random values)",
+        help="requests to send to your own model: .json or TFRecord (default: its warm-up "
+        "requests, or random values)",
     )
     group.add_argument(
         "--knob",

@@ -130,23 +130,18 @@ def _loads(text: str) -> tuple[float, ...]:
         raise ArgumentTypeError(f"{text!r}: write requests/s as 50,100") from None
 
 
-_CALLS = ("sample", "signature")
-
-
 def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
     """Return the plan, and what the recording needs to serve one's own model."""
     known = options.model in MODELS
     if options.model in PLANS:
-        names = ("knob", "rates", "requests", "passes", "seed")
-        refuse(options, (*names, *_CALLS), "on a named plan: name a model for your own plan")
+        names = ("knob", "rates", "requests", "passes", "seed", "sample", "signature")
+        refuse(options, names, "on a named plan: name a model for your own plan")
         return PLANS[options.model], {}
     if not known and not Path(options.model).exists():
         raise UsageError(
             f"unknown plan or model {options.model!r}; known: {', '.join((*PLANS, *MODELS))}; "
             "or give a SavedModel's base path"
         )
-    if known:
-        refuse(options, _CALLS, "with a known model, which has its own requests")
     requests, largest, _ = read_requests(options)
     knobs, fixed = read_knobs(options, largest)
     if not knobs:

@@ -129,7 +129,7 @@ def progress(job: Job, steps: Sequence[GuardedStep], left: str) -> str:
 
 def _outcome(job: Job, step: GuardedStep) -> str:
     """Say how an episode went."""
-    if ended := ended_words(step.part, job.requests):
+    if ended := ended_words(step.part):
         return ended
     episode = step.episode
     late = f", {100 * SLOViolations(job.slo.target_s)(episode):.0f} % late" if job.slo else ""
@@ -138,20 +138,20 @@ def _outcome(job: Job, step: GuardedStep) -> str:
     return f"mean {1e3 * mean_s:.1f} ms, p99 {1e3 * p99_s:.1f} ms{late}{failed}"
 
 
-def ended_words(part: Part, planned: int) -> str:
+def ended_words(part: Part) -> str:
     """Say how a trial crashed or was stopped, if it did not end as planned.
+
+    The requests of other clients count, too, so there may be more than an episode has.
 
     Examples
     --------
-    >>> ended_words(Part({"threads": 2}, requests=9, bad=5, ended="aborted", why="worse"), 60)
-    'stopped after 9 of 60 requests: 5 late or failed'
+    >>> ended_words(Part({"threads": 2}, requests=9, bad=5, ended="aborted", why="worse"))
+    'stopped after 9 requests: 5 late or failed'
     """
     if part.ended == "crashed":
         return f"crashed ({part.why})"
     no_more = ", and the budget allows no more" * (part.why == "budget")
-    words = (
-        f"stopped after {part.requests} of {planned} requests: {part.bad} late or failed{no_more}"
-    )
+    words = f"stopped after {part.requests} requests: {part.bad} late or failed{no_more}"
     return words if part.ended else ""
 
 
@@ -250,9 +250,7 @@ def _harm_lines(job: Job, result: dict[str, Any]) -> list[str]:
         f"{harm['default_bad']} of {harm['default_requests']} with the default"
     ]
     ended = [Part(**part) for part in harm["ended"]]
-    return lines + [
-        f"  {in_words(part.configuration)} {ended_words(part, job.requests)}" for part in ended
-    ]
+    return lines + [f"  {in_words(part.configuration)} {ended_words(part)}" for part in ended]
 
 
 def check_result(result: dict[str, Any]) -> None:

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rrl.operating.options import checksum
+from rrl.operating.options import checksum, refuse
 from rrl.serving import models
 from rrl.serving.launcher import LOCAL, find_executable, kind_of
-from rrl.serving.sample import WARMUP, Inputs, Needed, fit, random_inputs, read_sample
+from rrl.serving.sample import WARMUP, Inputs, fit, random_inputs, read_sample
 from rrl.serving.saved_model import FILE, newest_version, saved_inputs
 from rrl.support.errors import DataError
 from rrl.support.machine import describe_machine
@@ -96,19 +96,19 @@ def read_requests(options: Namespace) -> Requests:
     LastingError
         If the model has no such signature, or a request does not fit it.
     UsageError
-        If random values would be of no use, because an input is a text.
+        If random values would be of no use, because an input is a text. A known model takes no
+        other requests than its own.
     """
-    known, sample, note = options.model in models.MODELS, options.sample, ""
-    if known and sample is None:  # its random request is made when the model is, in seconds
+    if options.model in models.MODELS:  # its random request is made when the model is, in seconds
+        refuse(options, ("sample", "signature"), "with a known model, which has its own requests")
         return Requests([], 1, "")
-    needed: Needed = {}
-    if not known:
-        _, newest = newest_version(model_path(options.model))
-        if not any(newest.iterdir()):
-            raise DataError(f"{newest}: this version of the model is empty; export it again")
-        needed = saved_inputs(newest, options.signature)
-        if sample is None and (newest / WARMUP).exists():
-            sample = newest / WARMUP
+    sample, note = options.sample, ""
+    _, newest = newest_version(model_path(options.model))
+    if not any(newest.iterdir()):
+        raise DataError(f"{newest}: this version of the model is empty; export it again")
+    needed = saved_inputs(newest, options.signature)
+    if sample is None and (newest / WARMUP).exists():
+        sample = newest / WARMUP
     inputs: list[Inputs]
     if sample is None:
         made = random_inputs(needed, np.random.default_rng([options.seed, 4]))
@@ -118,9 +118,8 @@ def read_requests(options: Namespace) -> Requests:
         raise DataError(f"{sample}: a folder; give a file with a request")
     else:
         inputs = read_sample(sample, options.signature)
-    if needed:
-        for request in inputs:
-            fit(request, needed)
+    for request in inputs:
+        fit(request, needed)
     sizes = [np.shape(array)[:1] for request in inputs for array in request.values()]
     if (0,) in sizes:
         raise DataError(f"{sample}: a request without an example; give at least one row")

@@ -52,26 +52,25 @@ def open_server(
         return
     door = Door(options.port, options.rest_port, options.bind, options.max_request * 2**20)
     given |= {"door": door, "traffic": options.traffic, "canary": options.canary}
-    with HandoverServer(base, space, **given) as server:
-        try:
-            server.keep(job.default)
-            kept = server.configure(job.default)
-        except BaseException:
-            if server.serves:  # what an earlier run has left, or the default since a moment ago
-                with undisturbed():
-                    _leave(server)
-            raise
-        try:
-            LOG.warning(f"clients may use {door} during the tuning and afterwards{_reach(door)}")
-            if kept.exposed:
-                LOG.warning(kept.exposed)
-            if isinstance(job.workload, ClientTraffic):
-                job.workload.traffic = server.traffic
-                LOG.warning(f"waiting for requests at {server.address}")
-                server.wait_for_requests(20)
-            yield server
-        finally:
-            leave_running(server)
+    server = HandoverServer(base, space, **given)  # no `with`: clients use it, however this ends
+    try:
+        server.keep(job.default)
+        kept = server.configure(job.default)
+    except BaseException:
+        with undisturbed(), suppress(ServerError):  # that nothing serves is not why this failed
+            _leave(server)  # what an earlier run has left, or the default since a moment ago
+        raise
+    try:
+        LOG.warning(f"clients may use {door} during the tuning and afterwards{_reach(door)}")
+        if kept.exposed:
+            LOG.warning(kept.exposed)
+        if isinstance(job.workload, ClientTraffic):
+            job.workload.traffic = server.traffic
+            LOG.warning(f"waiting for requests at {server.address}")
+            server.wait_for_requests(20)
+        yield server
+    finally:
+        leave_running(server)
 
 
 def _reach(door: Door) -> str:
@@ -99,8 +98,7 @@ class InTurns:
         self._found.append((configuration, server := one[1]))
         try:
             if one[0] == configuration:
-                with suppress(ServerError):  # if it has died, another one starts
-                    server.resume()  # it is warm like one that has just started
+                server.resume()  # it is warm like one that has just started
             return server.measure(configuration, *arguments, **options)
         finally:
             server.pause()

@@ -176,7 +176,8 @@ def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     if options.dry_run:
         return job, folder
     measured = about(options) | this_machine()  # last, as it may build the model
-    return replace(job, about=measured), folder
+    canary = options.canary if options.traffic else None  # the load of a trial
+    return replace(job, about={**measured, "canary": canary}), folder
 
 
 def _stop(options: Namespace) -> int:

@@ -26,7 +26,10 @@ FINALS = (0.9, 2.0)  # ends of the axis of the finals
 
 
 def plot_knob(profile: Profile, knob: str, at: Configuration, ax: Axes) -> Axes:
-    """Plot the mean latency against one knob, one line per load; other knobs stay at `at`."""
+    """Plot the mean latency against one knob, one line per load; other knobs stay at `at`.
+
+    Bars are standard errors over the episodes.
+    """
     summary = profile.summary()
     for name in profile.knobs:
         if name != knob:

@@ -28,8 +28,9 @@ KNOB_LABELS = {
     "max_batch_size": "max batch size",
     "batch_timeout_micros": "batch timeout (ms)",
 }
-#: Colour, marker and line of each agent. Those that figures draw together differ in all three, so
-#: that a grey print and a reader who cannot tell colours apart lose nothing. Relatives share a hue.
+#: Colour, marker and line of each agent. Agents that a legend tells apart differ in two or three of
+#: these, so a grey print and a reader who cannot tell colours apart lose nothing. Relatives share a
+#: hue.
 AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "rrl-gp": ("C0", "o", "-"),
     "rrl": ("C2", "s", "--"),

@@ -148,6 +148,11 @@ class Envoy:
             why = next((line for line in lines if "rror" in line), "it does not answer")
             raise ServerError(f"{self.door}: Envoy did not start: {why.strip()}")
 
+    def check(self) -> None:
+        """Raise ServerError if it has ended."""
+        if not self.process.alive:
+            raise ServerError(f"{self.door}: Envoy has ended; see {self.folder}/envoy.log")
+
     def point(self, which: str, server: ModelServer) -> None:
         """Say where the server `KEPT` or `TRIAL` is now, and wait until that holds.
 
@@ -188,8 +193,10 @@ class Envoy:
 
         wait_until(lambda: taken() or not self.process.alive, _APPLY_S)
         if not taken():
-            what = "does not take a change" if self.process.alive else "has ended"
-            raise ServerError(f"{self.door}: Envoy {what}; see {self.folder}/envoy.log")
+            self.check()
+            raise ServerError(
+                f"{self.door}: Envoy does not take a change; see {self.folder}/envoy.log"
+            )
 
     def _ask(self, path: str, method: str = "GET") -> str | None:
         """Ask at the admin socket; None if there is no answer, or no good one."""

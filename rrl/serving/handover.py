@@ -26,7 +26,7 @@ from rrl.serving.client_traffic import LOG_LATE_S, Call, ObservedTraffic, Others
 from rrl.serving.envoy import Envoy
 from rrl.serving.envoy_config import KEPT, TRIAL, Door
 from rrl.serving.lasting import wait_until
-from rrl.serving.launcher import LOCAL, ModelServer, find_executable, free_port, kind_of
+from rrl.serving.launcher import LOCAL, ModelServer, find_executable, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
 from rrl.serving.service import (
@@ -105,7 +105,7 @@ class HandoverServer(LiveServer):
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
-        self._kind = kind_of(find_executable(options.get("executable")))
+        self._program = find_executable(options.get("executable"))
         self._of_others, self._canary = traffic, canary
         self.door = door or Door(free_port())
         self._folder = port_folder(self.door.port)
@@ -178,10 +178,11 @@ class HandoverServer(LiveServer):
         Raises
         ------
         ServerError
-            If it does not serve.
+            If it does not serve. Then Envoy and all servers are stopped.
         """
         kept = self._kept_server
         if kept is None or not self.serves:
+            self.close()
             raise ServerError(f"nothing serves at {self.door}")
         if self._leave():
             os.close(self._alone)
@@ -229,8 +230,8 @@ class HandoverServer(LiveServer):
         An earlier process may have started it otherwise, or, a local one, with an older version.
         """
         old = found.kind == LOCAL and self._version not in (None, found.version)
-        own = found.configuration, found.kind, found.rest_port is None
-        return not old and own == (wanted, self._kind, self.door.rest_port is None)
+        own = found.configuration, found.program, found.rest_port is None
+        return not old and own == (wanted, self._program, self.door.rest_port is None)
 
     def _keep_running(self, wanted: Configuration) -> None:
         """See that the kept server runs a configuration, and that Envoy runs before it."""
@@ -418,7 +419,8 @@ class HandoverServer(LiveServer):
         others = OthersRequests(self.traffic, self._route)
         try:
             if self._of_others:
-                episode = others.wait(len(arrivals), watch, self._timeout_s, server.check)
+                check = partial(self._check, server)
+                episode = others.wait(len(arrivals), watch, self._timeout_s, check)
             else:
                 episode = self._fire_beside(others, server, arrivals, watch)
         except ServerError as error:
@@ -457,4 +459,9 @@ class HandoverServer(LiveServer):
         """Wait for requests of others, see :meth:`OthersRequests.wait`."""
         assert self._server is not None
         others = OthersRequests(self.traffic, self._route)
-        others.wait(count, None, self._timeout_s, self._server.check)
+        others.wait(count, None, self._timeout_s, partial(self._check, self._server))
+
+    def _check(self, server: ModelServer) -> None:
+        """Raise ServerError if a server has ended, or Envoy, without which no request comes."""
+        server.check()
+        self._envoy.check()

@@ -46,7 +46,7 @@ LONGEST_SOCKET = 103  # bytes; Linux allows 107 in a socket's path, other system
 NOT_IN_SOCKETS = "%?#"  # gRPC reads the path as a URI
 PREFIX = "s-"  # of the folder of a server that lasts
 
-_NOTED = ("folder", "model", "version", "name", "configuration", "kind", "log", "rest_port")
+_NOTED = ("folder", "model", "version", "name", "configuration", "program", "log", "rest_port")
 _PATHS = ("folder", "model", "log")
 
 _COMPLAINTS = {
@@ -127,8 +127,8 @@ class ModelServer:
         The server's log.
     version : int
         The newest version of the model when this object was made.
-    kind : str
-        `LOCAL` or `BINARY`.
+    program : list of str
+        The command of `find_executable` that starts it, without flags.
     process : subprocess.Popen, Forked, Lasting or None
         None before the start.
 
@@ -145,7 +145,7 @@ class ModelServer:
     version: int
     name: str
     configuration: dict[str, Any]
-    kind: str
+    program: list[str]
     log: Path
     rest_port: int | None
     process: subprocess.Popen[bytes] | Forked | Lasting | None = None
@@ -168,8 +168,8 @@ class ModelServer:
         self.configuration = {name: plain(value) for name, value in given}
         self.model = Path(os.path.abspath(model_path))  # a link may lead elsewhere later
         self.name = self.model.resolve().name
-        found = find_executable(executable)
-        self.kind, self.rest_port = kind_of(found), free_port() if rest else None
+        self.program = find_executable(executable)
+        self.rest_port = free_port() if rest else None
         self.version, _ = newest_version(self.model)
         cpus_of(self.configuration)  # more than there are cannot be bound to
         if lasting is None:
@@ -191,7 +191,7 @@ class ModelServer:
         if parameters:
             write_atomically(batching, parameters)
         self.command = [
-            *found,
+            *self.program,
             "--port=0",
             f"--grpc_socket_path={self.folder / SOCKET}",
             *([f"--rest_api_port={self.rest_port}"] if rest else []),
@@ -223,6 +223,11 @@ class ModelServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def kind(self) -> str:
+        """Which executable it is: `LOCAL` or `BINARY`."""
+        return kind_of(self.program)
 
     @property
     def rest_address(self) -> str | None:

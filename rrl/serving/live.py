@@ -142,7 +142,7 @@ class LiveServer:
             If the model's folder has another newest version.
         """
         wanted = {**self._fixed, **configuration}
-        if self._server:
+        if self._server and self._server.alive:  # it may have been killed while it was paused
             self._server.resume()
             self._check_version()
             if self._server.configuration == wanted:

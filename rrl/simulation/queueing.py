@@ -29,11 +29,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from rrl.core.space import Floats, Ints
-
-Bools = NDArray[np.bool_]
+from rrl.core.space import Bools, Floats, Ints
 
 NO_LIMIT = int(np.iinfo(np.int64).max)
 

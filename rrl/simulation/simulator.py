@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
-from rrl.core.space import ConfigSpace, Floats
+from rrl.core.space import Bools, ConfigSpace, Floats
 from rrl.simulation.queueing import serve_grid
 from rrl.simulation.service_model import BatchSpeed, Machine, Model, lognormal
 from rrl.tuning.constrained import most_cpus
@@ -53,8 +53,8 @@ class SimulatedServer:
     Raises
     ------
     ValueError
-        If a knob is unknown or given twice, a value is text or too low, or there are fewer cores
-        than `cpus`.
+        If a knob is unknown or given twice, a value is no whole number or too low, or there are
+        fewer cores than `cpus`.
 
     Examples
     --------
@@ -85,8 +85,8 @@ class SimulatedServer:
         own = ((knob.name, value) for knob in self.space.knobs for value in knob.values)
         for name, value in (*own, *self.fixed.items()):  # the kernel checks nothing
             least = LEAST.get(name, 0)
-            if isinstance(value, str) or value < least:
-                raise ValueError(f"{name} {value!r}: it must be a number that is at least {least}")
+            if isinstance(value, str) or value < least or value % 1:
+                raise ValueError(f"{name} {value!r}: it must be a whole number, {least} or more")
         if (most := most_cpus(self.space) or self.fixed.get(CPUS, 0)) > self.machine.cores:
             raise ValueError(f"{CPUS}={most}: {self.machine.name} has {self.machine.cores:g} cores")
 
@@ -126,7 +126,7 @@ class SimulatedServer:
         arrivals: ArrayLike,
         rng: np.random.Generator,
         indices: ArrayLike | None = None,
-    ) -> tuple[Floats, NDArray[np.bool_]]:
+    ) -> tuple[Floats, Bools]:
         """Serve the same requests, with the same random numbers, under many configurations.
 
         Parameters
@@ -182,7 +182,7 @@ class SimulatedServer:
         dispatch = np.where(off, 0.0, self.model.dispatch)
         largest, slots = knob["max_batch_size"], np.minimum(inter, threads)
         capacity = knob["max_enqueued_batches"] * largest
-        limits = np.stack((largest, slots, threads, capacity, handlers), axis=1)
+        limits = np.stack((largest, slots, threads, capacity, handlers), axis=1).astype(np.int64)
         work = np.tile(self.model.batch_work(int(largest.max())), (size, 1))
         overhead = self.model.overhead + self.machine.wake * (intra >= np.maximum(automatic, 2))
         speeds = BatchSpeed(self.model, self.machine, inter, intra, cores)

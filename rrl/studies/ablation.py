@@ -1,8 +1,8 @@
 """The ablation: what the size of the region, and what the agent assumes, are worth.
 
-Each agent differs in one part from the reference of its family, the recommended `rrl-gp` or the
-paper's `rrl`. All meet the same arrivals. :func:`make_ablation` races them as a
-:class:`rrl.studies.sweeps.Sweep`, so it can be stopped and run again.
+Each agent but `random` and `zooming` differs in one part from the reference of its family, the
+recommended `rrl-gp` or the paper's `rrl`. All meet the same arrivals. :func:`make_ablation` races
+them as a :class:`rrl.studies.sweeps.Sweep`, so it can be stopped and run again.
 :func:`rrl.studies.outcomes.duels` compares each reference with the others of its family.
 """
 

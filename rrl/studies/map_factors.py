@@ -312,7 +312,7 @@ def _about_places(at_places: pd.DataFrame) -> list[str]:
     Grids below `LARGE_GRID` configurations do not count. Another sentence is about the one number,
     measured beforehand, that alone would have foretold the factors best.
     """
-    known = at_places[(at_places["cells"] >= LARGE_GRID) & at_places["factor"].notna()]
+    known = at_places[at_places["cells"] >= LARGE_GRID].dropna(subset=["factor", "predicted"])
     said = []
     for measure, column in zip(MEASURES, MIDDLE, strict=True):
         of = known[known["column"] == column]

@@ -47,7 +47,8 @@ JUDGES = tuple(
     PACKAGE / f"{name}.py"
     for name in (
         *("studies/registration", "studies/claims", "studies/claim_tables", "studies/other_half"),
-        *("studies/map_claims", "studies/side_by_side"),
+        *("studies/map_claims", "studies/map_factors", "studies/side_by_side"),
+        *("studies/race", "studies/scenario", "studies/similarity_error"),
         *("recording/large_grid", "recording/profile", "recording/replay", "recording/truth"),
         *("support/aggregates", "support/intervals"),
     )

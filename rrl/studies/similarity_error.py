@@ -73,7 +73,7 @@ def typical_difference(space: ConfigSpace, cost: Floats, radius: float) -> float
 
 
 def error_again(scenario: Scenario, rng: np.random.Generator) -> float:
-    """Return the error of measuring a configuration again; no estimate can be expected to err less.
+    """Return the error of measuring a configuration again; no copy can be expected to err less.
 
     Each configuration is measured in one episode, and compared with the truth.
 

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from rrl.core.space import from_table
 from rrl.rivals.agents import maker
+from rrl.studies.behaviour import code
 from rrl.studies.days import Arrays
 from rrl.studies.outcomes import measures, medians
 from rrl.studies.problems import SurfaceServer, surface
@@ -25,7 +26,6 @@ from rrl.studies.race import race
 from rrl.studies.scenario import Scenario
 from rrl.studies.sweeps import Sweep, Task
 from rrl.support.errors import DataError
-from rrl.support.provenance import version
 
 KEYS = ["table", "agent", "seed"]
 MEASURED = ("first_within_5", "stays_within_5", "simple_regret", "mean_cost", "mean_cost_100")
@@ -87,8 +87,8 @@ def race_tables(
     seeds : sequence of int
     episodes : int
     build : path, optional
-        The runs are kept below this folder, as the pieces of a :class:`rrl.Sweep` are, and are not
-        repeated.
+        The runs are kept below this folder, as the pieces of a :class:`rrl.Sweep` are. While the
+        code stays the same, they are not repeated.
     jobs : int, optional
         The number of processes. The results do not depend on it.
     progress : bool, optional
@@ -137,8 +137,7 @@ def race_tables(
 def _task(where: Scenario, agent: str, seed: int, episodes: int) -> Task:
     assert isinstance(where.server, SurfaceServer)
     table = hashlib.sha256(where.space.fingerprint.encode() + where.cost.tobytes()).hexdigest()
-    versions = [version(name) for name in (f"agent {agent}", "judge loop", "judge measures")]
-    about = "table", table, where.server.noise, agent, versions, seed, episodes
+    about = "table", table, where.server.noise, agent, code(), seed, episodes
     return Task(about, _run, (where, agent, seed, episodes))
 
 

@@ -11,15 +11,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rrl.core.space import Floats
+from rrl.core.space import Bools, Floats
 from rrl.theory import bounds, exploration_price
 from rrl.theory.cover import exact_cover_tail, exact_mean_cover
 from rrl.theory.mdp import MDP, blur, greedy_loss, mean_field, random_mdps, solve
 from rrl.theory.qlearning import region_learning
 
-Mask = NDArray[np.bool_]
 SLACK = 1e-8  # relative; linear systems and alternating sums have rounding errors
 
 
@@ -35,7 +33,7 @@ class Check(NamedTuple):
     allowed: float = 0.0
 
     @property
-    def violated(self) -> NDArray[np.bool_]:
+    def violated(self) -> Bools:
         """Whether an observation exceeds the bound by more than rounding, per instance."""
         return self.observed > self.bound + SLACK * (1 + np.abs(self.bound))
 
@@ -104,7 +102,7 @@ def _worst(observed: Floats, bound: Floats) -> tuple[float, float]:
     return observed[worst], bound[worst]
 
 
-def _with_hardest(rng: np.random.Generator, count: int) -> tuple[MDP, Mask, Floats]:
+def _with_hardest(rng: np.random.Generator, count: int) -> tuple[MDP, Bools, Floats]:
     """Draw random processes, regions and weights; 1 in 100 comes from :func:`bounds.hardest`."""
     mdp, near = random_mdps(rng, count, states=2, actions=4)
     weights = mean_field(near, rng.dirichlet(np.full(4, 0.3), count) + 1e-9)
@@ -173,7 +171,7 @@ def explored(rng: np.random.Generator, count: int) -> Iterator[Check]:
 
 
 def region_means(
-    cost: Floats, near: Mask, steps: Floats | int, sigma: Floats | float, rng: np.random.Generator
+    cost: Floats, near: Bools, steps: Floats | int, sigma: Floats | float, rng: np.random.Generator
 ) -> Floats:
     """Return the mean of all noisy measurements in each region, after uniform independent visits.
 

@@ -9,17 +9,14 @@ norm. The proofs are in ``notebooks/04_theory_bound.ipynb``.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from rrl.core.space import Floats
-
-Mask = NDArray[np.bool_]
-
+from rrl.core.space import Bools, Floats, Ints
 
 # --- Speed (theorem 1) -------------------------------------------------------------------------
 
 
-def smallest_region(near: Mask) -> NDArray[np.int64]:
+def smallest_region(near: Bools) -> Ints:
     """Return K, the number of cells in the smallest region: shape (...).
 
     Examples
@@ -134,7 +131,7 @@ def error_after(
 # --- Price (theorems 2 to 4) -------------------------------------------------------------------
 
 
-def variation(values: Floats, near: Mask) -> Floats:
+def variation(values: Floats, near: Bools) -> Floats:
     """Return eps, the largest difference between a cell and another in its region: shape (...).
 
     Parameters

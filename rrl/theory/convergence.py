@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from rrl.core.exploration import Boltzmann
 from rrl.core.knob import Knob
 from rrl.core.rrl import RRL
-from rrl.core.space import ConfigSpace, Floats
+from rrl.core.space import Bools, ConfigSpace, Floats, Ints
 from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.episode import Server
 from rrl.tuning.loop import learning_steps
@@ -62,7 +62,7 @@ class Curves:
     typical: Floats
     greedy: Floats
     deployed: Floats
-    chosen: NDArray[np.int64]
+    chosen: Ints
 
 
 def watch_table(
@@ -127,7 +127,7 @@ def watch_table(
     return Curves(worst, typical, greedy / lowest - 1, deployed / lowest - 1, chosen)
 
 
-def cover_ends(near: NDArray[np.bool_], chosen: NDArray[np.int64]) -> list[int]:
+def cover_ends(near: Bools, chosen: Ints) -> list[int]:
     """Return the episodes at which a cover of the space ended; episodes count from 1.
 
     Examples

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from rrl.core.space import ConfigSpace, Floats
+from rrl.core.space import Bools, ConfigSpace, Floats, Ints
 
-Mask = NDArray[np.bool_]
 LARGEST_EXACT = 16  # cells; the exact formulas sum over all their subsets
 
 
-def neighbours(space: ConfigSpace, radius: float) -> Mask:
+def neighbours(space: ConfigSpace, radius: float) -> Bools:
     """Return which configurations share a region: the balls of the space, as shape (n, n).
 
     Examples
@@ -48,7 +47,7 @@ def harmonic_mean_cover(n: int) -> float:
     return float(n * (1 / np.arange(1, n + 1)).sum())
 
 
-def hit_probabilities(near: Mask, visiting: ArrayLike) -> tuple[Floats, Floats]:
+def hit_probabilities(near: Bools, visiting: ArrayLike) -> tuple[Floats, Floats]:
     """Return the inclusion-exclusion sign of every set of cells, and the probability to hit it.
 
     Parameters
@@ -79,7 +78,7 @@ def hit_probabilities(near: Mask, visiting: ArrayLike) -> tuple[Floats, Floats]:
     return np.where(subsets.sum(axis=1) % 2, 1.0, -1.0), hits
 
 
-def exact_mean_cover(near: Mask, visiting: ArrayLike) -> Floats:
+def exact_mean_cover(near: Bools, visiting: ArrayLike) -> Floats:
     """Return the mean cover time (steps) of independent visits: shape (...).
 
     It is the sum over all sets of cells U of ``(-1)^(|U|+1) / P(a step updates some cell of U)``.
@@ -93,7 +92,7 @@ def exact_mean_cover(near: Mask, visiting: ArrayLike) -> Floats:
     return (signs / hits).sum(axis=-1)
 
 
-def exact_cover_tail(near: Mask, visiting: ArrayLike, steps: ArrayLike) -> Floats:
+def exact_cover_tail(near: Bools, visiting: ArrayLike, steps: ArrayLike) -> Floats:
     """Return the probability that a cover takes more than `steps` (shape (...)) independent steps.
 
     Examples
@@ -106,7 +105,7 @@ def exact_cover_tail(near: Mask, visiting: ArrayLike, steps: ArrayLike) -> Float
     return (signs * missed).sum(axis=-1)
 
 
-def cover_times(near: Mask, runs: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def cover_times(near: Bools, runs: int, rng: np.random.Generator) -> Ints:
     """Simulate cover times (steps) under uniform visits: shape (runs,).
 
     Raises
@@ -127,9 +126,7 @@ def cover_times(near: Mask, runs: int, rng: np.random.Generator) -> NDArray[np.i
 
 
 @njit(cache=True)
-def _cover_times(
-    members: NDArray[np.int64], ends: NDArray[np.int64], runs: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def _cover_times(members: Ints, ends: Ints, runs: int, rng: np.random.Generator) -> Ints:
     n, times = len(ends) - 1, np.zeros(runs, dtype=np.int64)
     for run in range(runs):
         seen, missing = np.zeros(n, dtype=np.bool_), n

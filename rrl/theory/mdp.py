@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from rrl.core.space import Floats, Ints
+from rrl.core.space import Bools, Floats, Ints
 
-Mask = NDArray[np.bool_]
 TOLERANCE = 1e-12
 
 
@@ -144,7 +143,7 @@ def blur(mdp: MDP, weights: Floats) -> MDP:
     return MDP(cost, weights @ mdp.transition, mdp.gamma)
 
 
-def mean_field(near: Mask, visiting: ArrayLike = 1.0) -> Floats:
+def mean_field(near: Bools, visiting: ArrayLike = 1.0) -> Floats:
     """Return M: each visited action's mean weight in the updates of a cell, under random visits.
 
     Parameters
@@ -187,7 +186,7 @@ def greedy_loss(mdp: MDP, q: Floats) -> Floats:
 
 def random_mdps(
     rng: np.random.Generator, count: int, states: int = 3, actions: int = 6
-) -> tuple[MDP, Mask]:
+) -> tuple[MDP, Bools]:
     """Draw processes with regions; their costs are smooth to rough, their discounts low to high.
 
     The actions lie at random in one to three dimensions, and the radius is random. A cost is a

@@ -10,12 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from rrl.core.space import Floats, Ints
+from rrl.core.space import Bools, Floats, Ints
 from rrl.theory.mdp import MDP
-
-Mask = NDArray[np.bool_]
 
 
 class Learning(NamedTuple):
@@ -58,7 +55,7 @@ def _walk(cumulative: Floats, actions: Ints, uniform: Floats, state: int) -> Int
 
 def region_learning(
     mdp: MDP,
-    near: Mask,
+    near: Bools,
     path: Ints,
     start: Floats,
     *,
@@ -104,7 +101,7 @@ def _learn(
     values: Floats,
     cost: Floats,
     transition: Floats,
-    near: Mask,
+    near: Bools,
     truth: Floats,
     path: Ints,
     gamma: float,

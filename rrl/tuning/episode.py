@@ -13,10 +13,10 @@ from enum import IntEnum
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from rrl.core.knob import Configuration
-from rrl.core.space import ConfigSpace, Floats, Ints
+from rrl.core.space import Bools, ConfigSpace, Floats, Ints
 from rrl.support.errors import GeneratorError, ServerError
 from rrl.tuning.watch import Watch
 
@@ -146,12 +146,12 @@ class Episode:
         return len(self.arrivals)
 
     @property
-    def ok(self) -> NDArray[np.bool_]:
+    def ok(self) -> Bools:
         """Whether each request was answered, shape (n,)."""
         return self.status == Status.OK.value
 
     @property
-    def failed(self) -> NDArray[np.bool_]:
+    def failed(self) -> Bools:
         """Whether each request failed, shape (n,).
 
         A request that was open when a watch stopped the episode was cancelled by the one who sent

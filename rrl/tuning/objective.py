@@ -34,14 +34,19 @@ class Objective(Protocol):
 def charged_latency(episode: Episode) -> Floats:
     """Return the latency of each request in seconds, shape (n,).
 
-    A failed request counts `FAILURE_S` seconds or more.
+    A failed request counts `FAILURE_S` seconds or more. If an episode was stopped because the
+    budget was used up, the requests that were cancelled then say nothing about the configuration.
+    They are left out, unless no request was answered.
 
     Examples
     --------
     >>> charged_latency(Episode({}, [0.0, 0.1], [0.02, 0.001], [0, 14]))
     array([ 0.02, 10.  ])
     """
-    return np.where(episode.ok, episode.latency, np.maximum(episode.latency, FAILURE_S))
+    charged = np.where(episode.ok, episode.latency, np.maximum(episode.latency, FAILURE_S))
+    if episode.info.get("aborted") == "budget" and episode.ok.any():
+        return charged[episode.ok | episode.failed]
+    return charged
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,8 @@ class Percentile:
 
     def __call__(self, episode: Episode) -> float:
         """Return the cost of an episode."""
-        charged = charged_latency(episode)
-        return float(np.percentile(charged, self.q, method="inverted_cdf"))
+        q = self.q * (1 - 1e-12)  # 99.9 % of 1000 would be rounded to a little more than 999
+        return float(np.percentile(charged_latency(episode), q, method="inverted_cdf"))
 
     def interval(self, episode: Episode, effect: float = 1.0) -> tuple[float, float]:
         """Return a distribution-free 95 % interval of the percentile, in seconds.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rrl.core.knob import Knob, Value
-from rrl.core.space import ConfigSpace
+from rrl.core.space import Bools, ConfigSpace
 
 THREADS = ("inter_op", "intra_op", "batch_threads")
 CPUS = "cpus"
@@ -125,11 +124,11 @@ def effective_space(knobs: Mapping[str, Sequence[Value]], cores: int | None = No
     index = dict(zip(whole.names, whole.value_indices.T, strict=True))
     everywhere = np.ones(len(whole), dtype=bool)
 
-    def has(name: str, value: int) -> NDArray[np.bool_]:
+    def has(name: str, value: int) -> Bools:
         """Return where a knob has a value; this is nowhere if the knob is absent."""
         return np.array(knobs[name])[index[name]] == value if name in knobs else ~everywhere
 
-    def first(name: str) -> NDArray[np.bool_]:
+    def first(name: str) -> Bools:
         """Return where a knob has its first value; this is everywhere if the knob is absent."""
         return index[name] == 0 if name in knobs else everywhere
 

@@ -10,9 +10,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rrl.core.space import Floats
+from rrl.core.space import Bools, Floats
 
 ALARM = math.log(1000)
 """The evidence that stops an episode: the probability ratio of the test is then 1000."""
@@ -68,7 +67,7 @@ class Watch:
         ratios = math.log(many / self.usual), math.log((1 - many) / (1 - self.usual))
         return bad * ratios[0] + good * ratios[1]
 
-    def at(self, now_s: float, due: Floats, done: Floats, failed: NDArray[np.bool_]) -> str:
+    def at(self, now_s: float, due: Floats, done: Floats, failed: Bools) -> str:
         """Return why an episode stops at a time, see :meth:`stops`, by the requests until then.
 
         Parameters
