@@ -67,7 +67,7 @@ SIMULATED = {
 }
 RECORDED = (
     *("mobilenet_v2-threads", "mobilenet_v2-busy", "inception_v3-threads"),
-    *("mobilenet_v2-batching", "keyword-threads", "mobilenet_v2-joint-279"),
+    *("mobilenet_v2-batching", "keyword-threads", "mobilenet_v2-joint-279", "keyword-joint"),
 )
 
 
