@@ -140,6 +140,10 @@ def test_a_missed_slo_is_five(capsys, tmp_path, monkeypatch):
     out, err = capsys.readouterr()
     assert "SLO mean<1ms: missed by the default configuration" in out
     assert "use a larger --budget" in err
+    assert main([*arguments, "--budget", "9999"]) == 5
+    out, err = capsys.readouterr()
+    assert out.count("SLO mean<1ms: missed by the ") == 2
+    assert "lower the load, add cores" in err
 
 
 def test_a_trace_that_is_too_short_says_what_to_do(tmp_path, monkeypatch, capsys):

@@ -32,7 +32,7 @@ class Objective(Protocol):
 
 
 def charged_latency(episode: Episode) -> Floats:
-    """Return the latency of each request in seconds, shape (n,).
+    """Return the latencies that count in a cost, in seconds, one for each request.
 
     A failed request counts `FAILURE_S` seconds or more. If an episode was stopped because the
     budget was used up, the requests that were cancelled then say nothing about the configuration.
