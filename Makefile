@@ -87,7 +87,7 @@ results: env ## Renew the stored results of other versions, and store new ones
 versions: env ## Give what behaves otherwise than its version says the next version
 	@$(ENV_PYTHON) -m rrl.studies.results versions
 
-verify-all: env ## Compute all stored results and tables again, and compare (hours; resumable)
+verify-all: env ## Compute all stored results and the map again, and compare (hours; resumable)
 	@$(call alone,reproduce,$(ENV_PYTHON) -m rrl.studies.results verify --all)
 
 verify: committed env ## Run the notebooks, then compare all figures with what is committed
@@ -106,14 +106,14 @@ measured: | env
 	    touch build/measured/$$name.done; } || exit; done
 
 student: env ## Write the student edition, without answers, to build/student/
-	@$(ENV_PYTHON) -m rrl.publishing.course
+	@$(ENV_PYTHON) -m rrl.publishing student
 
 pages: env ## Write the results in README.md and the gallery in figures/ anew, from figures/
-	@$(ENV_PYTHON) -m rrl.publishing.pages
+	@$(ENV_PYTHON) -m rrl.publishing pages
 
 site: env ## Write the executed notebooks as a web site, which needs no network, to build/site/
 	@$(ENV_PYTHON) -c "import myst_nb, sphinx_book_theme" 2>/dev/null || $(PIP) install -e '.[site]'
-	@$(ENV_PYTHON) -m rrl.publishing.site
+	@$(ENV_PYTHON) -m rrl.publishing site
 
 lab: env ## Open the notebooks in JupyterLab on 127.0.0.1
 	@$(ENV_PYTHON) -m jupyterlab --ip=127.0.0.1 --LabApp.news_url=None \
@@ -168,10 +168,8 @@ compare-figures: committed
 
 SWEEPING = $(shell grep -lE "import .*\bSweep\b" notebooks/[0-9]*.ipynb)
 
-# Old results go last: if this is stopped, they are still there, and `check-results` names them.
 store-results: | env
 	@RRL_RESULTS=store $(RUN) $(SWEEPING) --jobs 1 --out build/storing -p figures ../build/storing
-	@$(ENV_PYTHON) -m rrl.studies.results remove
 
 # The model starts in a second, so the run takes under a minute.
 live: | env

@@ -23,7 +23,7 @@ stable or misses the goal, 130 interrupted
 
 
 def _parser() -> Parser:
-    from rrl.operating import profiling, racing, replay, tune  # Ctrl-C here ends with one line, too
+    from rrl.operating import profiling, racing, tune  # Ctrl-C here ends with one line, too
 
     parser = Parser(
         prog="rrl",
@@ -35,7 +35,7 @@ def _parser() -> Parser:
     version = installed(["region-rl"]).get("region-rl", "(not installed)")
     parser.add_argument("--version", action="version", version=f"rrl {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (tune, replay, racing, profiling):
+    for module in (tune, racing, profiling):
         module.add_parsers(commands)
     return parser
 

@@ -29,7 +29,7 @@ def queues() -> None:
     for n in (10_000, 1_000_000, 100_000_000):  # the largest run needs 3.3 GiB
         rng = np.random.default_rng(0)
         arrivals, work = Poisson(2.8).arrivals(n, rng), rng.exponential(1.0, n)
-        mean = (simulate_queue(arrivals, work, **FOUR).departure - arrivals).mean()
+        mean = (simulate_queue(arrivals, work, **FOUR)[0] - arrivals).mean()
         seconds = median_seconds(lambda a=arrivals, w=work: simulate_queue(a, w, **FOUR), 3)
         print(f"{n:11,} requests: {1e9 * seconds / n:5.1f} ns each, mean {mean:.3f} s ({MEAN})")
         if n == 1_000_000:

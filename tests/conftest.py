@@ -22,15 +22,12 @@ from probe import build_probe
 
 import rrl.publishing.parameters  # noqa: F401 (it makes the import of nbformat quick)
 from rrl.serving.launcher import BINARY, LOCAL
-from rrl.serving.quiet import SET_BY_TENSORFLOW
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # figures need no display
 # TensorFlow without Keras, also in the processes that tests start: half of its import time.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 # The matrices of the tests are small: more threads would only wait for one another.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# One process forks the servers of all tests, although pytest gives this another value in each.
-SET_BY_TENSORFLOW.add("PYTEST_CURRENT_TEST")
 # A shell starts background jobs deaf to Ctrl-C, and children inherit that; the tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # by nohup; still ignored, but not inherited

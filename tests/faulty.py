@@ -1,4 +1,4 @@
-"""Run `rrl` with a fault at its n-th write, rename or process start: `faulty.py KIND N ARGUMENTS`.
+"""Run `rrl` with a fault at its n-th write or rename: `faulty.py KIND N ARGUMENTS`.
 
 KIND is "kill" (SIGKILL, and a write that has reached the disk by half), "full" (no space is left
 from there on) or "count" (no fault). Only writes to files in the folder of `--out` count. The
@@ -12,7 +12,6 @@ import errno
 import io
 import os
 import signal
-import subprocess
 import sys
 
 kind, at, disk = "count", 0, "/nowhere"
@@ -41,13 +40,6 @@ def faulty_replace(*paths, replace=os.replace, **options):
     return replace(*paths, **options)
 
 
-class FaultyPopen(subprocess.Popen):
-    def __init__(self, *arguments, **options):
-        if kind != "full" and due():  # a full disk does not prevent a process
-            fail()
-        super().__init__(*arguments, **options)
-
-
 class FaultyFile(io.FileIO):
     def write(self, data):
         if due():
@@ -68,8 +60,7 @@ if __name__ == "__main__":
 
     kind, at = sys.argv[1], int(sys.argv[2])
     disk = os.path.realpath(sys.argv[sys.argv.index("--out") + 1])
-    os.replace, subprocess.Popen = faulty_replace, FaultyPopen
-    os.rename = faulty_replace
+    os.replace = os.rename = faulty_replace
     builtins.open = io.open = faulty_open
     code = main(sys.argv[3:])
     if count := os.environ.get("FAULTY_COUNT"):

@@ -11,7 +11,7 @@ import pytest
 
 from rrl.cli import main
 from rrl.operating.journal import JOURNAL
-from rrl.operating.table import read_table
+from rrl.operating.racing import read_table
 
 ROOT = Path(__file__).parent.parent
 SHORT = ["--episodes", "3", "--requests", "10", "--rounds", "3", "--agent", "rrl"]
@@ -108,9 +108,9 @@ def test_an_incomplete_profile_or_none_is_not_replayed(folder, message, capsys, 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b,cost\n1,x,3\n2,,4\n", "line 3: b is '', so a value is missing"),
-        ("a,cost\n1,3\nNA,4\n2,5\n", "line 3: a is 'NA', so a value is missing"),
-        ("a,cost\n1,3\nInfinity,4\n2,5\n", "line 3: a is 'Infinity', so a value is missing"),
+        ("a,b,cost\n1,x,3\n2,,4\n", "line 3: b is '': a value is missing"),
+        ("a,cost\n1,3\nNA,4\n2,5\n", "line 3: a is 'NA': a value is missing"),
+        ("a,cost\n1,3\nInfinity,4\n2,5\n", "line 3: a is 'Infinity': a value is missing"),
         ("\n\na,cost\n1,3\n2,x\n", "line 5: cost is 'x'"),
         ("a,cost\n1,3\n2,NA\n", "line 3: cost is 'NA': it must be a number from 0"),
         ("a,cost\n1,3\n2,-0.1\n", "line 3: cost is '-0.1'"),
@@ -145,12 +145,12 @@ def test_a_bad_table_is_one_line(text, message, tmp_path, capsys):
         ("a,cost\nNA,3\nfast,4\n1,5\n", ["NA", "fast", "1"]),  # text among texts
         ("a,cost\n1,3\n1_000,4\n", ["1", "1_000"]),  # numbers for Python only
         ("a,cost\n1,3\n\uff12,4\n", ["1", "\uff12"]),
-        ("a,cost\n-1,3\n1.0,4\n9007199254740991,5\n", [-1, 1.0, 2**53 - 1]),
-        ("a,cost\n9007199254740992,3\n-9007199254740993,4\n", [2.0**53, -(2.0**53)]),
+        ("a,cost\n-1,3\n9007199254740993,4\n", [-1, 2**53 + 1]),
+        ("a,cost\n-1,3\n1.5,4\n", [-1.0, 1.5]),
     ],
 )
 def test_a_table_is_read(text, values, tmp_path):
     table = tmp_path / "mine.csv"
     table.write_bytes(text.encode())
-    read = read_table(table, "cost")[0]["a"]
+    read = read_table(table, "cost")["a"].tolist()
     assert list(map(repr, read)) == list(map(repr, values))  # whole numbers, numbers or text

@@ -51,7 +51,7 @@ TestAnnealing = contract(Annealing)
 TestQLearning = contract(QLearning)
 TestDeepQNetwork = contract(DeepQNetwork)
 TestZooming = contract(Zooming, tuple(SPACES))
-TestGPEI = contract(GPEI)
+TestGPEI = contract(GPEI, ("single", *HARD))
 TestOptuna = contract(optuna_, ("single", *HARD), episodes=4)
 
 
@@ -390,7 +390,7 @@ NAMES = [name for family in FAMILIES.values() for name in family]
 
 
 def test_every_exchanged_part_is_in_the_ablation_and_no_agent_for_users():
-    assert set(ABLATED) <= set(NAMES) <= set(HOME | ABLATED)
+    assert set(ABLATED) - {"rrl-radius-0", "rrl-radius-4"} <= set(NAMES) <= set(HOME | ABLATED)
     assert not set(ABLATED) & set(AGENTS)
 
 
@@ -408,7 +408,8 @@ def test_no_two_agents_behave_alike():
 
 
 def test_the_ablation_has_a_row_per_run_on_seeds_of_its_own(tmp_path):
-    settings = ablation_settings(["made-binary"], ["random", "zooming"], 2)
+    few = [s for s in ablation_settings(2) if s.agent in ("random", "zooming")]
+    settings = [setting for setting in few if setting.testbed == "made-binary"]
     runs = ablation_runs(Sweep(settings, build=tmp_path, workers=1))
     assert runs["agent"].tolist() == ["random"] * 2 + ["zooming"] * 2
     assert set(runs["problem"]) == {"made-binary"}

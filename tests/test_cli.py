@@ -56,14 +56,13 @@ def test_a_replay_has_a_report_and_only_the_same_run_goes_on(tmp_path, capsys, m
 
     code, line = said([*arguments[:1], "cpu10", *arguments[2:]], capsys)
     assert code == 2
-    assert "is of a run of 'testbed cpu2', not 'testbed cpu10': give the same" in line
+    assert "is of a run of 'testbed cpu2', not 'testbed cpu10': continue it" in line
     monkeypatch.setattr("rrl.operating.job.version", lambda name: version(name) + 1)
     code, line = said(arguments, capsys)
-    assert code == 3
+    assert code == 2
     now = version("agent rrl")
-    refusal = f"is of version '{now}' of the agent, and this rrl has version {now + 1}: finish that"
-    assert refusal in line
-    assert "or begin a new run in another folder" in line
+    assert f"with agent_version {now}, not {now + 1}: continue it with the same options of" in line
+    assert "the same version of rrl, or choose another folder" in line
 
 
 READER = """
@@ -139,7 +138,7 @@ def test_a_missed_slo_is_five(capsys, tmp_path, monkeypatch):
     assert main(arguments) == 5
     out, err = capsys.readouterr()
     assert "SLO mean<1ms: missed by the default configuration" in out
-    assert "use a larger --budget" in err
+    assert "is used up (--budget)" in err
     assert main([*arguments, "--budget", "9999"]) == 5
     out, err = capsys.readouterr()
     assert out.count("SLO mean<1ms: missed by the ") == 2

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from clients import dropped_interrupt
 
-from rrl.serving import client_traffic, handover
-from rrl.serving.client_traffic import NoTrafficError, ObservedTraffic, OthersRequests
+from rrl.serving import client_traffic
+from rrl.serving.client_traffic import ClientTraffic, NoTrafficError, OthersRequests
 from rrl.serving.handover import HandoverServer
 from rrl.serving.lasting import wait_until
 from rrl.support.errors import GeneratorError, ServerError, interrupt_by_signals
@@ -22,7 +22,7 @@ class Clients:
     """Clients of a trial that do one thing whenever its server is looked at."""
 
     def __init__(self, *actions):
-        self.traffic, self.actions = ObservedTraffic(), list(actions)
+        self.traffic, self.actions = ClientTraffic(), list(actions)
 
     def check(self):
         if self.actions:
@@ -122,28 +122,6 @@ def test_what_a_trial_that_died_had_of_others_counts_as_lost(dies):
     assert error.value.lost == 2
 
 
-def test_a_begun_answer_of_a_bad_trial_is_not_waited_for_while_others_wait_there(monkeypatch):
-    monkeypatch.setattr(handover, "HOLD_S", 0.0)
-    clients, done = Clients(), []
-    send("a", "b")(clients)
-
-    class Trial:
-        address, rest_address, alive = "unix:/trial", None, True
-
-        def pause(self):
-            tell("a", 1e6, http=200, host="/trial")(clients)
-            tell("b", 1e6)(clients)
-
-        def resume(self):
-            done.append("a")
-            answer("a")(clients)
-
-    server = HandoverServer.__new__(HandoverServer)
-    server.traffic = clients.traffic
-    server._let_finish(Trial())
-    assert done == []
-
-
 def test_a_request_whose_end_was_lost_is_not_open(monkeypatch):
     monkeypatch.setattr(client_traffic, "LOST_S", 0.05)
     clients = Clients()
@@ -177,7 +155,7 @@ def test_the_rate_is_that_of_the_last_seconds(monkeypatch):
     clients = Clients()
     send("a", "b")(clients)
     answer("a", "b")(clients)
-    assert wait_until(lambda: clients.traffic.rate_per_s() == 0, 10.0)
+    assert wait_until(lambda: clients.traffic.rate == 0, 10.0)
 
 
 def test_an_interrupt_that_python_drops_ends_the_wait_for_clients():
@@ -195,4 +173,4 @@ def test_silent_clients_are_nobodys_fault(monkeypatch):
     send("b", route=KEPT)(busy)
     answer("b")(busy)  # clients do send, but the kept server gets it
     assert len(busy.wait(1, timeout_s=0.02).latency) == 1
-    assert np.isfinite(busy.traffic.rate_per_s())
+    assert np.isfinite(busy.traffic.rate)

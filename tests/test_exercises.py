@@ -62,25 +62,14 @@ def cells(name):
     return {cell.id: cell for cell in read(ROOT / "notebooks" / f"{name}.ipynb").cells}
 
 
-EACH = [
-    (path.stem, cell.id)
-    for path in NOTEBOOKS
-    for cell in cells(path.stem).values()
-    if "exercise" in tags(cell)
-]
+def checked(name):
+    """Return pairs: each exercise of a notebook, and its check."""
+    found = [cell for cell in cells(name).values() if tags(cell) & {"exercise", "check"}]
+    return zip(found[::2], found[1::2], strict=True)
 
 
-@cache
-def checks(name):
-    """Return the check of each exercise of a notebook."""
-    found, last = {}, ""
-    for cell in cells(name).values():
-        if "exercise" in tags(cell):
-            last = cell.id
-        elif "check" in tags(cell):
-            assert last not in found, f"{name}, {last}: two checks"
-            found[last] = cell.source
-    return found
+CHECKS = {(p.stem, one.id): check.source for p in NOTEBOOKS for one, check in checked(p.stem)}
+each = pytest.mark.parametrize(("name", "exercise"), CHECKS)
 
 
 @cache
@@ -123,13 +112,13 @@ def attempt(name, exercise, source):
         exec(cells(name)[given].source if given in cells(name) else given, space)
     linecache.cache["answer"] = (len(source), None, source.splitlines(keepends=True), "answer")
     exec(compile(source, "answer", "exec"), space)
-    exec(compile(checks(name)[exercise], "check", "exec"), space)
+    exec(compile(CHECKS[name, exercise], "check", "exec"), space)
 
 
 def mistakes(name, exercise):
     """Return the known mistakes of an exercise: its check, the wrong answers, and the reason."""
     found = []
-    nodes = [n for n in ast.parse(checks(name)[exercise]).body if isinstance(n, ast.ImportFrom)]
+    nodes = [n for n in ast.parse(CHECKS[name, exercise]).body if isinstance(n, ast.ImportFrom)]
     for module, one in ((node.module, one.name) for node in nodes for one in node.names):
         check = getattr(import_module(module), one)
         if isinstance(check, judging.Function):
@@ -143,19 +132,21 @@ def mistakes(name, exercise):
 
 
 def test_answers_are_those_of_exercises():
-    assert {(name, exercise) for name in ANSWERS for exercise in ANSWERS[name]} <= set(EACH)
+    assert {(name, exercise) for name in ANSWERS for exercise in ANSWERS[name]} <= set(CHECKS)
 
 
-@pytest.mark.parametrize(("name", "exercise"), EACH)
-def test_the_right_answer_passes_and_an_empty_one_asks_for_code(name, exercise, capsys):
+@each
+def test_right_answers_pass_in_any_form_and_an_empty_one_asks_for_code(name, exercise, capsys):
     source = cells(name)[exercise].source
-    attempt(name, exercise, source)
-    assert "right" in capsys.readouterr().out
+    others = [e["right"] for e in ANSWERS.get(name, {}).get(exercise, ()) if "right" in e]
+    for right in (source, *(fill(source, answer) for answer in others)):
+        attempt(name, exercise, right)
+        assert "right" in capsys.readouterr().out
     with pytest.raises(NotImplementedError, match="waits for your code"):
         attempt(name, exercise, course.blank(source, exercise))
 
 
-@pytest.mark.parametrize(("name", "exercise"), EACH)
+@each
 def test_each_mistake_gets_its_reason(name, exercise):
     """A known mistake must not be taken for another one, and any other answer is explained, too."""
     known = mistakes(name, exercise)
@@ -189,7 +180,7 @@ def odd_answers(source):
             yield [answer if i == number else None for i in range(len(found))], reason
 
 
-@pytest.mark.parametrize(("name", "exercise"), EACH)
+@each
 def test_an_odd_answer_gets_a_reason_and_no_bare_exception(name, exercise):
     source = cells(name)[exercise].source
     for answer, part in odd_answers(source):
@@ -201,30 +192,14 @@ def test_an_odd_answer_gets_a_reason_and_no_bare_exception(name, exercise):
         assert " at 0x" not in reason, "an address in memory says nothing"
 
 
-@pytest.mark.parametrize(("name", "exercise"), EACH)
+@each
 def test_a_check_gives_the_notebook_no_name_but_its_own(name, exercise):
     """A check had once taken the name of an array that a later cell counts."""
-    parsed = ast.parse(checks(name)[exercise]).body
+    parsed = ast.parse(CHECKS[name, exercise]).body
     assert all(isinstance(node, ast.ImportFrom | ast.Expr) for node in parsed)
     imported = [node for node in parsed if isinstance(node, ast.ImportFrom)]
     names = (one.asname or one.name for node in imported for one in node.names)
     assert all(name.startswith("check_") for name in names)
-
-
-#: Right answers in another form than the notebook's: a notebook, an exercise, and the answer.
-ALSO_RIGHT = [
-    (name, exercise, entry["right"])
-    for name, exercises in ANSWERS.items()
-    for exercise, entries in exercises.items()
-    for entry in entries
-    if "right" in entry
-]
-
-
-@pytest.mark.parametrize(("name", "exercise", "answer"), ALSO_RIGHT)
-def test_a_right_answer_in_another_form_passes(name, exercise, answer, capsys):
-    attempt(name, exercise, fill(cells(name)[exercise].source, answer))
-    assert "right" in capsys.readouterr().out
 
 
 # --- The parts of a check ----------------------------------------------------------------------

@@ -154,7 +154,7 @@ def test_a_result_without_room_is_printed_and_spares_the_old_one(tmp_path, capsy
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
 
 
-# --- a fault at a write, a rename or a process start ---------------------------------------------
+# --- a fault at a write or a rename ---------------------------------------------------------------
 
 SHORT = [*SIMULATED, "--requests", "20", "--episodes", "12", "--rounds", "2"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,11 +14,11 @@ from test_agent import contract
 from test_notebooks import NOTEBOOKS, read
 
 from rrl import cli, parse_objective
-from rrl.operating import profiling, racing, replay, tune
-from rrl.operating.knob_options import each_once, setting
+from rrl.operating import profiling, racing, tune
+from rrl.publishing.__main__ import main
 from rrl.publishing.manifest import read_manifest
-from rrl.publishing.pages import CAPTIONS, PICTURES, gallery
-from rrl.publishing.results import insert, results
+from rrl.publishing.pages import CAPTIONS, GALLERY, PICTURES
+from rrl.publishing.results import insert
 from rrl.tuning.slo import parse_slo
 
 ROOT = Path(__file__).parent.parent
@@ -29,15 +30,20 @@ PAGES = [
 ] + [ROOT / "rrl/studies/README.md", *NOTEBOOKS]
 
 
-def test_the_results_of_the_readme_are_those_of_the_tables():
+def test_the_command_writes_the_readme_and_the_gallery_as_they_are(tmp_path, monkeypatch):
     """If it fails after the figures changed: ``make pages``."""
-    assert insert(README, results(ROOT / "figures")) == README
+    for folder in ("figures", "notebooks"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    (tmp_path / "README.md").write_text(insert(README, "old"), encoding="utf-8")
+    (tmp_path / GALLERY).write_text("old")
+    monkeypatch.chdir(tmp_path)
+    assert main(["pages"]) == 0
+    for page in ("README.md", GALLERY):
+        assert (tmp_path / page).read_bytes() == (ROOT / page).read_bytes()
 
 
 def test_the_gallery_has_every_file_of_the_manifest_and_no_other():
-    """If it fails after the figures changed: ``make pages``."""
-    text = (ROOT / "figures" / "README.md").read_text()
-    assert text == gallery(ROOT)
+    text = (ROOT / GALLERY).read_text(encoding="utf-8")
     linked = set(re.findall(r"\]\(([^/)]+)\)", text))
     files = {Path(name).name for name in read_manifest(ROOT)["files"]}
     assert linked == {name for name in files if not name.endswith(".pdf")}
@@ -122,14 +128,13 @@ def help_text(command, capsys):
 def accepted(command, monkeypatch):
     """The options of a command, after the readers of its values have accepted them, too."""
     read = []
-    runs = {tune: "_tune", replay: "_replay", racing: "_race", profiling: "_profile"}
-    for module, name in runs.items():
+    runs = ((tune, "_tune"), (tune, "_replay"), (racing, "_race"), (profiling, "_profile"))
+    for module, name in runs:
         monkeypatch.setattr(module, name, lambda options: read.append(options) or 0)
     words = shlex.split(command.replace("\\\n", " "), comments=True)
     assert cli.main(words[1:]) == 0, command
     (options,) = read
-    knobs = each_once(getattr(options, "knob", []))
-    setting(getattr(options, "default", None) or [])
+    knobs = dict(getattr(options, "knob", []))
     if getattr(options, "slo", None):
         parse_slo(options.slo)
     if getattr(options, "objective", None):

@@ -14,27 +14,28 @@ from test_operate import Killed, Mortal, operate
 from rrl import ConfigSpace, Knob, MeanLatency, Poisson
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
+from rrl.operating.operate import open_run
 from rrl.rivals.agents import AGENTS
 from rrl.support.errors import ServerError, UsageError
-from rrl.tuning.episode import Episode, Status, check_arrivals, measure_valid, watched
-from rrl.tuning.guard import Guard, guarded_step
+from rrl.tuning.episode import Episode, Status, check_arrivals, watched
+from rrl.tuning.guard import LEAST, Guard, Part, guarded_step
 from rrl.tuning.loop import draw_run
 from rrl.tuning.mean_bound import lower_mean
 from rrl.tuning.slo import parse_slo
-from rrl.tuning.watch import Watch
+from rrl.workloads.workload import estimate_rate
 
 SPACE = ConfigSpace([Knob("threads", range(1, 7)), Knob("batch", (1, 2, 4, 8))])
 DEFAULT = {"threads": 3, "batch": 1}
 LATE_S = 0.1
+TRIAL = {"threads": 1, "batch": 1}
 QUICK = ("rrl-gp", "random", "coordinate-descent")
 
 
 def guarded(server, agent, guard, episodes, rng, requests=50):
     """Learn under a guard at 40 requests a second."""
     load, by_episode, server_rng = draw_run(Poisson(40.0), episodes, requests, rng)
-    for number, arrivals in enumerate(by_episode):
-        what = server, agent, number, load, arrivals, server_rng, MeanLatency()
-        step = guarded_step(*what, guard)
+    for arrivals in by_episode:
+        step = guarded_step(server, agent, load, arrivals, server_rng, MeanLatency(), guard)
         yield step
         load = step.next_load
 
@@ -94,7 +95,7 @@ class Hostile(Acting):
 def learn(seed, agent, budget, episodes=60, fraction=0.05):
     """Run an agent under a guard; return the guard, and the largest excess over the promise."""
     server, rng = Hostile(seed, fraction), np.random.default_rng([seed, 1])
-    guard = Guard(SPACE, DEFAULT, budget, LATE_S)
+    guard = Guard(DEFAULT, budget, LATE_S)
     tuner = AGENTS[agent](SPACE, np.random.default_rng([seed, 0]))
     excess = -np.inf
     for _ in guarded(server, tuner, guard, episodes, rng):
@@ -149,7 +150,7 @@ FAILING = [
 
 @pytest.mark.parametrize(("act", "said"), FAILING)
 def test_a_default_that_fails_is_the_servers_fault(act, said):
-    guard = Guard(SPACE, DEFAULT, 100, LATE_S)
+    guard = Guard(DEFAULT, 100, LATE_S)
     run = guarded(Acting(act), Scripted([DEFAULT]), guard, 5, np.random.default_rng(1))
     with pytest.raises(ServerError, match=said):
         next(run)
@@ -160,8 +161,8 @@ def test_a_late_generator_shuns_nobody_and_ends_the_run():
         usual = configuration == DEFAULT
         return taking(0.01 if usual else 60.0, valid=usual)(configuration, *rest)
 
-    guard = Guard(SPACE, DEFAULT, 10_000, LATE_S)
-    agent = Scripted([DEFAULT, {"threads": 1, "batch": 1}])
+    guard = Guard(DEFAULT, 10_000, LATE_S)
+    agent = Scripted([DEFAULT, TRIAL])
     with pytest.raises(ServerError, match="the load generator itself was late"):
         list(guarded(Acting(act), agent, guard, 5, np.random.default_rng(1)))
     assert not [part for part in guard.parts if part.charge is not None]
@@ -176,7 +177,7 @@ def test_the_default_serves_what_a_bad_trial_left_and_the_trial_never_returns(en
             raise ServerError("it died", lost=3)
         return taking(60.0 if configuration == bad else 0.01)(configuration, *rest)
 
-    guard = Guard(SPACE, DEFAULT, 10_000, LATE_S)
+    guard = Guard(DEFAULT, 10_000, LATE_S)
     agent = Scripted([DEFAULT, bad], best=bad)
     done = list(guarded(Acting(act), agent, guard, 3, np.random.default_rng(1)))
     trial, rest = guard.parts[1:3]
@@ -185,7 +186,25 @@ def test_the_default_serves_what_a_bad_trial_left_and_the_trial_never_returns(en
     assert trial.bad + rest.requests >= 50
     assert [step.recommended for step in done] == [bad, DEFAULT, DEFAULT]
     assert done[2].configuration == DEFAULT
-    assert agent.told[-2] == (bad, guard.charge(bad))
+    assert agent.told[1:-1] == [(bad, guard.charge(bad))] * 2  # when it ran, and when asked for
+
+
+def test_an_agent_is_told_nothing_of_a_default_that_it_cannot_choose():
+    """Until its first trial it knows nothing, and the default is recommended."""
+    outside, agent = {"threads": 9, "batch": 1}, AGENTS["random"](SPACE, np.random.default_rng(1))
+    guard = Guard(outside, 10_000, LATE_S)
+    run = guarded(Acting(taking(0.01)), agent, guard, 3, np.random.default_rng(1))
+    first, second, _ = run
+    assert first.configuration == first.recommended == outside
+    assert second.configuration == second.recommended == second.asked
+
+
+def test_an_agent_is_shown_the_load_of_the_requests_that_came():
+    """Clients send twice as fast as was planned."""
+    server = Acting(lambda configuration, arrivals, _: taking(0.01)(configuration, arrivals / 2, _))
+    guard, rng = Guard(DEFAULT, 9, LATE_S), np.random.default_rng(1)
+    first, second = guarded(server, Scripted([DEFAULT]), guard, 2, rng)
+    assert second.load == first.next_load == estimate_rate(first.episode.arrivals)
 
 
 # --- a run that is stopped and continued ----------------------------------------------------------
@@ -230,6 +249,37 @@ def test_more_episodes_and_rounds_may_be_asked_for_later(tmp_path, whole):
     for few, message in (("episodes", "has 40 episodes: give --ep"), ("rounds", "has 5 rounds: g")):
         with pytest.raises(UsageError, match=message):
             operate(replace(more, **{few: 4}), Hostile(0), tmp_path)
+
+
+def test_without_a_budget_the_default_is_compared_with_itself(tmp_path):
+    job = guarded_job()
+    with open_run(job, tmp_path) as run:
+        run.begin(Hostile(0))
+        run.learn()
+    assert run.steps[-1].recommended != DEFAULT
+    compared = operate(replace(job, budget=0), Hostile(0), tmp_path)
+    result = compared.result()
+    assert compared.second == result["recommended"] == DEFAULT
+    assert result["harm"]["trial_bad"] == run.guard.summary()["trial_bad"]
+
+
+def odd(configuration, arrivals, rng):
+    """Others send requests, too, and the generator is often late; trials die now and then."""
+    n, info = len(arrivals), {"others": (rng.uniform(0.0, 0.15, 3), rng.choice([0, 14], 3))}
+    if configuration != DEFAULT and rng.random() < 0.2:
+        raise ServerError("it died", lost=2)
+    what = rng.uniform(0.01, 0.05, n), np.zeros(n, dtype=int)
+    return Episode(configuration, arrivals, *what, valid=rng.random() < 0.7, info=info)
+
+
+def test_all_that_a_server_has_answered_comes_again(tmp_path):
+    job = guarded_job(episodes=15)
+    run = operate(job, Acting(odd), tmp_path)
+    again = operate(job, Mortal(Acting(odd), 0), tmp_path)  # nothing is left to measure
+    assert again.guard.parts == run.guard.parts
+    assert again.result() == run.result()
+    assert {part.ended for part in run.guard.parts} == {"", "crashed"}
+    assert not all(part.whole for part in run.guard.parts)
 
 
 class Clients:
@@ -309,8 +359,8 @@ def test_a_round_that_the_budget_stops_is_the_last_one_and_shows_nothing(tmp_pat
 
 
 @settings(max_examples=30)
-@given(st.integers(0, 1000), st.integers(1, 40))
-def test_invalid_episodes_use_up_the_allowance(seed, allowance):
+@given(st.integers(0, 1000), st.integers(LEAST, 40))
+def test_invalid_episodes_use_up_the_allowance(seed, budget):
     """The generator is too late twice, and some requests are bad each time."""
     rng, calls = np.random.default_rng(seed), count(1)
 
@@ -318,11 +368,11 @@ def test_invalid_episodes_use_up_the_allowance(seed, allowance):
         latency = np.where(rng.random(50) < 0.3, 60.0, 0.01)
         return Episode(configuration, arrivals, latency, np.zeros(50), valid=next(calls) == 3)
 
-    watch = Watch(LATE_S, allowance, usual=0.9)
-    arrivals = np.cumsum(rng.exponential(0.2, 50))
-    last, dropped = measure_valid(Acting(act), DEFAULT, arrivals, rng, watch)
-    assert sum(one.bad(LATE_S) for one in (*dropped, last)) <= allowance
-    assert len(dropped) == 2 if last.valid else last.info["aborted"] == "budget"
+    guard, arrivals = Guard(DEFAULT, budget, LATE_S), np.cumsum(rng.exponential(0.2, 50))
+    part, episode, _ = guard.measure(Acting(act), TRIAL, arrivals, rng, MeanLatency())
+    assert sum(one.bad for one in guard.parts) == budget - guard.allowance <= budget
+    assert len(guard.parts) == 3 if episode.valid else part.why == "budget"
+    assert [one.whole for one in guard.parts[:-1]] == [False] * (len(guard.parts) - 1)
 
 
 def die(*_):
@@ -339,13 +389,30 @@ def test_a_crash_leaves_no_bad_request_uncounted(crash, bad):
     """Two late requests of an invalid episode, then those of a crash and of other clients."""
     acts = [taking(60.0, valid=False), crash]
     server = Acting(lambda *what: acts.pop(0)(*what))
-    guard, trial = Guard(SPACE, DEFAULT, 100, LATE_S), {"threads": 1, "batch": 1}
-    what = trial, np.arange(2.0), np.random.default_rng(0), MeanLatency()
-    part = guard.measure(server, *what).part
-    assert (part.ended, part.bad) == ("crashed", 2 + bad)
+    guard = Guard(DEFAULT, 100, LATE_S)
+    guard.measure(server, TRIAL, np.arange(2.0), np.random.default_rng(0), MeanLatency())
+    assert [(part.ended, part.bad) for part in guard.parts] == [("", 2), ("crashed", bad)]
 
 
 # --- the parts ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("part", "kept"),
+    [
+        (Part(TRIAL, 100, 2), True),
+        (Part(TRIAL, 100, 3), False),
+        (Part(TRIAL, 100, 0, whole=False), False),
+        (Part(TRIAL, 9, 0, "aborted", "budget"), False),
+        (Part(TRIAL, 100, 0, "aborted", "worse", charge=1.0), False),
+        (Part({"threads": 2, "batch": 1}, 100, 0), False),
+    ],
+)
+def test_only_what_did_well_in_a_whole_episode_is_sound(part, kept):
+    """The rest of an episode says nothing about the default, either."""
+    rest = Part(DEFAULT, 50, 50, whole=False)
+    guard = Guard(DEFAULT, 1000, LATE_S, [Part(DEFAULT, 100, 2), rest, part])
+    assert guard.sound(TRIAL) == (TRIAL if kept else DEFAULT)
 
 
 @settings(max_examples=60)

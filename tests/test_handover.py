@@ -11,8 +11,6 @@ import shlex
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 from argparse import Namespace
@@ -22,7 +20,6 @@ from dataclasses import replace
 
 import grpc
 import numpy as np
-import psutil
 import pytest
 from clients import LIMIT_S, by_rest, clients
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
@@ -32,18 +29,17 @@ from test_service import in_a_trial
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving import handover
-from rrl.serving.client_traffic import OthersRequests
-from rrl.serving.envoy import envoy_process
-from rrl.serving.envoy_config import KEPT, Door
+from rrl.serving.client_traffic import ClientTraffic, OthersRequests
+from rrl.serving.envoy import ENVOY
+from rrl.serving.envoy_config import Door
 from rrl.serving.handover import HandoverServer
-from rrl.serving.lasting import stop, wait_until
-from rrl.serving.launcher import BINARY, LOCAL, LOCAL_COMMAND, free_port, lasting_server, port_error
+from rrl.serving.lasting import Lasting, wait_until
+from rrl.serving.launcher import BINARY, LOCAL, LOCAL_COMMAND, SERVER, free_port, port_error
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, predict_request
 from rrl.serving.service import (
     CURRENT,
     TUNER,
-    end_tuner,
     lock_port,
     noted_server,
     port_folder,
@@ -119,7 +115,7 @@ def test_only_the_loopback_address_is_listened_on_and_grpc_only_by_envoy(kept):
 
 def test_a_configuration_that_cannot_start_never_takes_over(kept, monkeypatch):
     rng = np.random.default_rng(0)
-    running = kept._server
+    running = kept._kept_server
 
     def die(*_, **__):
         raise ServerError("it died")
@@ -136,45 +132,51 @@ def test_a_configuration_that_cannot_start_never_takes_over(kept, monkeypatch):
     assert kept.configure(GOOD) is running
 
 
-def test_a_new_server_whose_hand_over_is_interrupted_is_stopped(kept, monkeypatch):
-    """Envoy has taken the new one already, and takes the old one again."""
-    old, point, new = kept._kept_server, kept._envoy.point, []
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_hand_over_that_is_interrupted_goes_on_with_the_next_call(kept, taken, monkeypatch):
+    """Whether or not Envoy has taken the new server already. Both serve until then."""
+    old, point = kept._kept_server, kept._envoy.point
 
-    def interrupt_after(which, server):
-        point(which, server)
-        if server is not old:
-            new.append(server)
-            raise KeyboardInterrupt
+    def interrupt(*servers):
+        if taken:
+            point(*servers)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(kept._envoy, "point", interrupt_after)
     kept.keep(OTHER)
     with clients(kept.address) as codes:
-        with pytest.raises(KeyboardInterrupt):
-            kept.configure(OTHER)
+        with monkeypatch.context() as patch:
+            patch.setattr(kept._envoy, "point", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                kept.configure(OTHER)
+        new = kept._kept_server
+        assert [server.alive for server in (new, old)] == [True, True]
+        assert noted_server(port_folder(kept.door.port)).folder == old.folder
+        after = len(codes)
+        assert wait_until(lambda: len(codes) > after + 20, LIMIT_S)
+        assert kept.configure(OTHER) is new
+        assert [server.alive for server in (new, old)] == [True, False]
         after = len(codes)
         assert wait_until(lambda: len(codes) > after + 20, LIMIT_S)
     assert set(codes) == {0}
-    assert [server.alive for server in (*new, old)] == [False, True]
-    assert noted_server(port_folder(kept.door.port)).configuration == GOOD
+    assert noted_server(port_folder(kept.door.port)).folder == new.folder
 
 
-def test_a_new_server_in_front_of_which_no_envoy_starts_is_stopped(kept, monkeypatch):
-    """A supervisor, and the next tuner, find the old one."""
-    old = kept._kept_server
-    port = port_folder(kept.door.port)
-    before = set(port.glob("s-*/"))
+def test_a_server_before_which_no_envoy_has_started_is_noted_and_gets_one_next(kept, monkeypatch):
+    """A tuner that is killed meanwhile may leave an Envoy: the next one must know its server."""
 
     def fail(server):
         raise ServerError("Envoy did not start")
 
-    stop(kept._envoy.process)
-    monkeypatch.setattr(kept._envoy, "start", fail)
+    kept._envoy.process.stop()
     kept.keep(OTHER)
-    with pytest.raises(ServerError, match="Envoy did not start"):
-        kept.configure(OTHER)
-    noted = noted_server(port)
-    assert (noted.folder, noted.alive) == (old.folder, True)
-    assert set(port.glob("s-*/")) == before
+    with monkeypatch.context() as patch:
+        patch.setattr(kept._envoy, "start", fail)
+        with pytest.raises(ServerError, match="Envoy did not start"):
+            kept.configure(OTHER)
+    new = kept._kept_server
+    assert noted_server(port_folder(kept.door.port)).folder == new.folder
+    assert kept.configure(OTHER) is new
+    assert list(port_folder(kept.door.port).glob("s-*/")) == [new.folder]
 
 
 @pytest.mark.parametrize(
@@ -228,13 +230,13 @@ def test_a_rest_answer_that_is_cut_counts_as_failed(kept):
     with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
         listening.settimeout(LIMIT_S)
         rest_address = f"127.0.0.1:{listening.getsockname()[1]}"
-        kept._envoy.point(KEPT, Namespace(address=server.address, rest_address=rest_address))
+        kept._envoy.point(Namespace(address=server.address, rest_address=rest_address))
         pool.submit(cut_an_answer, listening)
         assert by_rest(kept.door.rest_port)() != 0
-        kept._envoy.point(KEPT, server)
+        kept._envoy.point(server)
     assert wait_until(lambda: any(c.end < np.inf for c in kept.traffic.since(before)), LIMIT_S)
     (call,) = kept.traffic.since(before)
-    assert call.status != 0
+    assert call.failed
 
 
 # --- a trial beside a configuration that is kept ready --------------------------------------------
@@ -373,7 +375,7 @@ def test_a_trial_serves_its_version_and_pauses_afterwards(kept):
             predict(request, timeout=LIMIT_S)
     assert wait_until(lambda: len(kept.traffic.since(before)) == 2, LIMIT_S)
     assert wait_until(lambda: not kept.traffic.open(), LIMIT_S)
-    assert [call.saved for call in kept.traffic.since(before)] == [False, True]
+    assert [call.failed for call in kept.traffic.since(before)] == [False, True]
     assert not paused(trial)
     kept.configure(GOOD)
     assert wait_until(lambda: paused(trial), LIMIT_S)
@@ -426,14 +428,14 @@ def test_a_kept_server_that_dies_during_a_trial_is_started_again_and_the_trial_s
         assert kept.serves
         episode = kept.measure(OTHER, np.arange(400) / 20, rng, watch=late)
         assert episode.info["aborted"] == "worse"
-        assert kept._server is kept._kept_server
+        assert kept._trial is None
     assert set(codes) == {0}
 
 
 @pytest.mark.long
 def test_an_episode_may_consist_of_the_requests_of_others(model):
     rng = np.random.default_rng(0)
-    options = {"executable": LOCAL, "warmup": 2, "traffic": True, "canary": 0.5}
+    options = {"executable": LOCAL, "warmup": 2, "traffic": ClientTraffic(), "canary": 0.5}
     with HandoverServer(model, SLOW, **options) as server:
         server.keep(GOOD)
         server.configure(GOOD)
@@ -471,24 +473,6 @@ def test_a_tuner_that_is_refused_leaves_a_port_as_it_has_found_it(found, model):
     stop_service(port_folder(port))
 
 
-@pytest.mark.parametrize("hidden", [False, True])
-def test_a_stop_ends_no_process_that_only_has_the_number_of_a_tuner(hidden, tmp_path, monkeypatch):
-    """If the kernel hides which files a process has opened, the number has to do."""
-
-    def refuse(process):
-        raise psutil.AccessDenied(process.pid)
-
-    if hidden:
-        monkeypatch.setattr(psutil.Process, "open_files", refuse)
-    lock = lock_port(tmp_path, 8500)
-    with subprocess.Popen(["cat"], stdin=-1) as other:
-        (tmp_path / TUNER).write_text(str(other.pid))
-        assert end_tuner(tmp_path, grace_s=0.0)
-        other.communicate()
-    os.close(lock)
-    assert (other.returncode == 0) == (not hidden)
-
-
 def test_a_full_disk_is_said_before_anything_serves_and_leaves_no_folder(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -516,7 +500,7 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(
 ):
     """It comes last, because the service of all tests ends here.
 
-    The first one was killed before it had written the file for a supervisor. The third one has
+    The first one was killed in a trial, and while it started another server. The third one has
     another executable, so it hands over, and is interrupted while the old server still answers.
     """
     rng, port = np.random.default_rng(0), kept.door.port
@@ -539,14 +523,14 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(
                 HandoverServer(model, SLOW, **OPTIONS, door=replace(kept.door, max_request=1))
             with pytest.raises(UsageError, match=f"end that with `rrl stop {port}`"):
                 HandoverServer(elsewhere, SLOW, **options)
-            (port_folder(port) / CURRENT).unlink()
             killed = _what_a_killed_tuner_was_starting(port_folder(port))
+            kept._envoy.route(1.0)
             second = HandoverServer(model, SLOW, **options)
-            assert not killed.alive
-            assert (port_folder(port) / CURRENT).read_text() == left.process.script.read_text()
             second.keep(GOOD)
             assert second.configure(GOOD).folder == left.folder
+            assert not in_a_trial(port_folder(port))
             assert second.processes() == running
+            assert not killed.alive
             with monkeypatch.context() as patch:
                 patch.setattr(left, "version", 0)  # before a release
                 assert not second._suits(left, GOOD)
@@ -565,7 +549,7 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(
             assert not left.alive
         assert len(codes) > 10
         assert set(codes) == {0}
-        stop(envoy_process(port_folder(port)))
+        Lasting(port_folder(port), ENVOY).stop()
         with pytest.raises(UsageError, match=f"end that with `rrl stop {port}`"):
             HandoverServer(elsewhere, SLOW, **options)
     finally:
@@ -577,9 +561,7 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(
 def _what_a_killed_tuner_was_starting(folder):
     """A second server in the folder, which nobody has noted as the one that serves."""
     (folder / "s-99").mkdir()
-    server = lasting_server(folder / "s-99")
-    sleeps = [sys.executable, "-SE", "-c", f"import time; time.sleep(600)  # {server.mark}"]
-    server.prepare(sleeps)
-    server.start(folder / "s-99" / "log")
+    server = Lasting(folder / "s-99", SERVER)
+    server.start(["sleep", "600"], folder / "s-99" / "log")
     assert wait_until(lambda: server.alive, LIMIT_S)
     return server

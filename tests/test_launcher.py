@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -22,14 +23,14 @@ from test_serving import X
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.serving import models, preloaded, quiet
+from rrl.serving import models
 from rrl.serving.handover import HandoverServer
-from rrl.serving.lasting import Lasting, stop, wait_until
-from rrl.serving.launcher import BINARY, LOCAL, ModelServer, _spawner
+from rrl.serving.lasting import Lasting, Process, wait_until
+from rrl.serving.launcher import BINARY, LOCAL, ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, LastingError
-from rrl.serving.preloaded import Forked, Preloaded, forget_preloaded, fork_server
-from rrl.serving.service import note_server, noted_server
+from rrl.serving.preloaded import LOCAL_COMMAND, Parent, forget_parents
+from rrl.serving.service import TUNER, lock_port, note_server, noted_server, stop_others
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.machine import exclusive
 from rrl.support.owned_folder import OwnedFolder, remove_abandoned
@@ -50,6 +51,10 @@ def sockets(pid):
     found = psutil.Process(pid).net_connections("tcp")
     listening = [one.laddr for one in found if one.status == psutil.CONN_LISTEN]
     return {(address.removeprefix("::ffff:"), port) for address, port in listening}  # IPv4, mapped
+
+
+def ended(server):
+    return wait_until(lambda: not server.alive, LIMIT_S)
 
 
 # --- Where a server listens ----------------------------------------------------------------------
@@ -122,18 +127,28 @@ def test_an_original_that_goes_on_without_rest_is_refused(model, tmp_path):
 
 
 def test_an_interrupt_while_the_process_starts_leaves_none(model, monkeypatch):
-    spawn, made = ModelServer._spawn, []
+    """A later answer would be a wrong number of a process to the next question."""
 
-    def interrupted(self, environment):
-        os.kill(os.getpid(), signal.SIGINT)
-        made.append(spawn(self, environment))
-        return made[0]
+    def interrupt(*_):
+        raise KeyboardInterrupt
 
-    _spawner.submit(int).result()  # an interrupt must not hit the start of its thread
-    monkeypatch.setattr(ModelServer, "_spawn", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        ModelServer(model, executable=LOCAL).start()
-    assert wait_until(lambda: made and made[0].poll() is not None, LIMIT_S)
+    def interrupt_after(*question):
+        ask(*question)
+        raise KeyboardInterrupt
+
+    ask, late = Parent.ask, ModelServer(model, executable=LOCAL)
+    with monkeypatch.context() as patch:
+        patch.setattr(Parent, "ask", interrupt_after)
+        with pytest.raises(KeyboardInterrupt):
+            late.start()
+    assert not late.alive
+    parent = parent_of(ModelServer(model, executable=LOCAL))
+    with monkeypatch.context() as patch:
+        patch.setattr("multiprocessing.connection.Connection.poll", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ModelServer(model, executable=LOCAL).start()
+    assert wait_until(lambda: not alive(parent), LIMIT_S)  # and so are its servers
+    assert parent_of(ModelServer(model, executable=LOCAL)) != parent
 
 
 @pytest.mark.parametrize("kind", [LiveServer, HandoverServer])
@@ -154,7 +169,7 @@ def test_the_log_of_a_crash_stays(model, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with ModelServer(model, executable=LOCAL) as server:
         os.killpg(server.process.pid, signal.SIGKILL)
-        server.process.wait()
+        assert ended(server)
         with pytest.raises(ServerError, match="ended with status -9") as error:
             server.check()
     del server
@@ -228,9 +243,9 @@ def check_supervision(left, start, version):
         with Client(left.address, "own") as client:
             assert wait_until(lambda: client.available(timeout_s=0.5), LIMIT_S)
             assert version_of(client) == version
-        left.stop()
+        assert stop_others(start.parent, None)
         second.send_signal(signal.SIGCONT)
-        assert second.wait(LIMIT_S) == 1
+        assert second.wait(LIMIT_S) in (1, 2)  # 2: it had not read the script yet
     finally:
         for one in (first, second):
             one.kill()
@@ -271,7 +286,7 @@ def test_a_lasting_server_outlives_what_rrl_removes_and_starts_with_the_newest_v
         assert not paused(left)
         check_supervision(left, folder / "server.sh", version=2)
     finally:
-        left.stop()
+        stop_others(folder, None)
     assert not left.alive
     assert not left.folder.exists()
 
@@ -289,29 +304,38 @@ def test_a_lasting_server_that_does_not_start_is_stopped_and_explained(
         assert (Path(folder) / "rrl-probe-1.log").read_text() == "no memory\n"
 
 
-PARENT = """
-import sys, time
-from pathlib import Path
-from rrl.serving.lasting import Lasting
-folder = Path(sys.argv[1])
-one = Lasting(folder, "one", "a-mark")
-one.prepare([sys.executable, "-SE", "-c", "import time; time.sleep(600)  # a-mark"])
-one.start(folder / "log")
-time.sleep(600)
-"""
+def test_a_lasting_process_is_stopped_with_its_group_and_does_not_run_without_its_number(tmp_path):
+    """A wrapper may have been killed alone. On a full disk, nobody could stop the process.
+
+    The program `timeout` makes a group of its own.
+    """
+    one = Lasting(tmp_path, "one")
+    one.start(["sh", "-c", "timeout 600 sleep 600; exit"], tmp_path / "log")
+    own = psutil.Process(one.pid)
+    wait_until(lambda: "sleep" in [p.name() for p in own.children(recursive=True)], LIMIT_S)
+    os.kill(one.pid, signal.SIGKILL)
+    assert wait_until(lambda: own.status() == psutil.STATUS_ZOMBIE, LIMIT_S)
+    assert Lasting(tmp_path, "one").stop()
+    assert not one.alive
+    one.file.unlink()
+    one.file.symlink_to("/dev/full")
+    one.start(["sleep", "600"], tmp_path / "log")
+    assert wait_until(lambda: not one.alive, LIMIT_S)
+    assert one.status == 1
 
 
-def test_a_process_whose_parent_never_asks_for_its_status_is_stopped(tmp_path):
-    """As in a notebook that has left a server, or in a container."""
-    with subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)]) as parent:
-        try:
-            found = Lasting(tmp_path, "one", "a-mark")
-            assert wait_until(lambda: found.alive, LIMIT_S)
-            stop(found)
-            assert parent.poll() is None
-            assert not found.alive
-        finally:
-            parent.kill()
+def test_no_process_that_only_has_the_number_of_another_one_is_stopped(tmp_path, monkeypatch):
+    """The other one runs on another machine with the same home, or in a container."""
+    monkeypatch.setattr("rrl.serving.lasting.KILLED_S", 0.0)
+    lock = lock_port(tmp_path, 8500)
+    with subprocess.Popen(["cat"], stdin=-1, start_new_session=True) as other:
+        for one in (Process(tmp_path / TUNER, alone=True), Process(tmp_path / TUNER)):
+            one.file.write_text(str(other.pid))
+            with pytest.raises(ServerError, match=r"perhaps on another machine or in a container"):
+                one.stop(grace_s=0.0)
+        other.communicate()
+    os.close(lock)
+    assert other.returncode == 0
 
 
 # --- Locks ---------------------------------------------------------------------------------------
@@ -369,33 +393,28 @@ def test_a_paused_server_does_nothing_until_it_resumes(model, executable):
             server.resume()
             assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
         server.pause()
-        assert server.stop() == 0  # gently, although it was paused
+        server.stop()
+        assert server.process.status == 0  # gently, although it was paused
         server.pause()  # nothing is left to pause, which is no error
         server.resume()
 
 
-# --- Forks of a process that has TensorFlow imported: the same servers, but sooner ----------------
+# --- Servers that end with this process ----------------------------------------------------------
 
 
-def standing_in(folder, text):
-    """The environment of a process that imports this text as TensorFlow, which takes no seconds."""
-    (folder / "tensorflow.py").write_text(text)
-    apis = folder / "tensorflow_serving" / "apis"
-    apis.mkdir(parents=True)
-    for package in (apis.parent, apis):
-        (package / "__init__.py").touch()
-    for module in ("get_model_status_pb2", "predict_pb2"):
-        (apis / f"{module}.py").touch()
-    return {**os.environ, "PYTHONPATH": str(folder)}
+def parent_of(server):
+    """The process that has started a server, which ends at once."""
+    with server:
+        return psutil.Process(server.process.pid).ppid()
 
 
-def test_servers_of_different_threads_come_from_one_process_and_end_alone(model, tmp_path):
+def test_local_servers_are_forked_from_one_process_and_end_alone(model, tmp_path):
     first, second = ModelServer(model, {"inter_op": 1}, logs=tmp_path), ModelServer(model)
     with first as one, second as two:
-        assert isinstance(one.process, Forked)
         parents = {psutil.Process(server.process.pid).ppid() for server in (one, two)}
-        assert len(parents) == 1
-        assert psutil.Process(parents.pop()).num_threads() == 1, "a fork copies one thread only"
+        (parent,) = map(psutil.Process, parents)
+        assert parent.num_threads() == 1, "a fork copies one thread only"
+        assert psutil.Process(one.process.pid).cmdline() == parent.cmdline()
         assert "Running gRPC ModelServer at unix:" in one.log.read_text()
         for server in (one, two):
             with Client(server.address, server.name) as client:
@@ -403,49 +422,58 @@ def test_servers_of_different_threads_come_from_one_process_and_end_alone(model,
             assert os.getsid(server.process.pid) == server.process.pid
         with pytest.raises(ServerError, match="ended with status 255"):
             ModelServer(model, {"flag:--tensorflow_intra_op_parallelism": "x"}).start()
-        with pytest.raises(subprocess.TimeoutExpired):
-            one.process.wait(0.01)
         os.kill(one.process.pid, signal.SIGKILL)
-        assert one.process.wait(LIMIT_S) == -signal.SIGKILL
-        with pytest.raises(ServerError, match="ended with status -9"):
-            one.check()
+        assert ended(one)
+        with ModelServer(model):  # the kernel has forgotten those that have ended
+            assert len(parent.children()) == 2
+        for _ in "12":
+            with pytest.raises(ServerError, match="ended with status -9"):
+                one.check()
         two.check()
-    assert two.process.poll() == 0
+    assert two.process.status == 0
 
 
 @pytest.mark.long
-def test_if_the_process_dies_its_servers_do_and_the_next_starts_as_usual(model):
+def test_if_the_parent_dies_its_servers_do_and_the_next_has_another_one(model):
     server = ModelServer(model).start()
     os.kill(psutil.Process(server.process.pid).ppid(), signal.SIGKILL)
-    assert server.process.wait(LIMIT_S) == -signal.SIGKILL
-    with ModelServer(model) as usual:
-        assert isinstance(usual.process, subprocess.Popen)
-    forget_preloaded()
+    assert ended(server)
+    assert server.process.status == -signal.SIGKILL
+    with ModelServer(model) as another, Client(another.address, another.name) as client:
+        assert client.available(LIMIT_S)
 
 
 @pytest.mark.long
-def test_another_environment_costs_no_running_server_and_leaves_no_process(model, monkeypatch):
-    with ModelServer(model) as running:
+def test_other_variables_cost_no_running_server_and_leave_no_process(model):
+    variables = [{"env:RRL_TEST_OTHER": number} for number in (1, 2, 3)]
+    with ModelServer(model, variables[0]) as running:
         first = psutil.Process(running.process.pid).ppid()
-        monkeypatch.setenv("RRL_TEST_OTHER", "1")
-        with ModelServer(model) as usual:
-            assert isinstance(usual.process, subprocess.Popen)
+        assert parent_of(ModelServer(model, variables[1])) != first
+        assert parent_of(ModelServer(model, variables[0])) == first
+        parent_of(ModelServer(model, variables[1]))
+        parent_of(ModelServer(model, variables[2]))  # a third kind, so the first one is forgotten
         running.check()
+        assert runs_with(running.process.pid, "RRL_TEST_OTHER")[1] == ["1"]
         with Client(running.address, running.name) as client:
             assert client.available(LIMIT_S)
-    with ModelServer(model) as other:
-        assert isinstance(other.process, Forked)
-        assert psutil.Process(other.process.pid).environ()["RRL_TEST_OTHER"] == "1"
-        assert not alive(first)
+    del running
+    assert wait_until(lambda: not alive(first), LIMIT_S)
 
 
-def test_what_tensorflow_sets_needs_no_process_of_its_own(model, monkeypatch):
-    with ModelServer(model) as one:
-        for name in quiet.SET_BY_TENSORFLOW:  # they were not there before the first server
-            monkeypatch.delenv(name)
-        with ModelServer(model) as two:
-            first, second = (psutil.Process(server.process.pid) for server in (one, two))
-            assert first.ppid() == second.ppid()
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """A function that lets the next server import a text as TensorFlow, which takes no seconds."""
+
+    def write(text):
+        (tmp_path / "tensorflow.py").write_text(text)
+
+    (apis := tmp_path / "tensorflow_serving" / "apis").mkdir(parents=True)
+    for name in ("../__init__", "__init__", "get_model_status_pb2", "predict_pb2"):
+        (apis / f"{name}.py").touch()
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    forget_parents()
+    yield write
+    forget_parents()
 
 
 @pytest.mark.parametrize(
@@ -453,36 +481,46 @@ def test_what_tensorflow_sets_needs_no_process_of_its_own(model, monkeypatch):
     [
         "raise ImportError",
         "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()",
-        "import os; os.fork = lambda: os.open('/nowhere', 0)",
     ],
 )
-def test_a_process_that_cannot_import_or_fork_or_has_a_second_thread_forks_nothing(text, tmp_path):
-    environment = standing_in(tmp_path, text)
-    assert fork_server([], os.devnull, environment, []) is None
-    assert preloaded._waiting[0].environment.items() <= environment.items(), "another was asked"
-    forget_preloaded()
+def test_a_server_whose_imports_fail_or_start_a_thread_is_not_forked(text, stand_in, model):
+    """It imports them itself, and its log says what is wrong."""
+    stand_in(text)
+    server = ModelServer(model, executable=LOCAL)
+    with pytest.raises(ServerError, match="ended with status 255"):
+        server.start()
+    assert server.log.read_text().count("\n") == 1
+    parent = psutil.Process(server.process._parent.process.pid)
+    assert parent.cmdline() == [*LOCAL_COMMAND[:2], "rrl.serving.preloaded"]
 
 
-def test_an_interrupted_question_gets_no_later_answer(tmp_path, monkeypatch):
-    """The answer to one question would be a wrong number of a process to the next."""
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    one = Preloaded(standing_in(tmp_path, ""))
-    with monkeypatch.context() as patch:
-        patch.setattr(one._connection, "poll", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            one.fork([], os.devnull, [0])
-    assert one.fork([], os.devnull, [0]) is None
-    one.close()
+def test_a_program_that_cannot_run_is_explained_and_costs_no_other_server(model, tmp_path):
+    (program := tmp_path / "program").write_text("no script, as it has no first line for that")
+    program.chmod(0o755)
+    parents = []
+    for _ in "12":
+        server = ModelServer(model, executable=str(program))
+        with pytest.raises(ServerError, match=r"status 1; .* Exec format error"):
+            server.start()
+        parents.append(server.process._parent.process.pid)
+    assert alive(parents[0])
+    assert len(set(parents)) == 1
 
 
-def test_a_fork_that_ends_at_once_costs_no_running_server(model, tmp_path):
-    with ModelServer(model) as running:
-        parent = psutil.Process(psutil.Process(running.process.pid).ppid())
-        waiting = running.process._parent
-        assert waiting.fork([], str(tmp_path / "nowhere" / "log"), [0]).wait(LIMIT_S) == 1
-        running.check()
-        with ModelServer(model) as another:
-            assert psutil.Process(another.process.pid).ppid() == parent.pid
+def test_a_process_that_ends_while_it_imports_is_explained(stand_in, model):
+    stand_in("import os; os.kill(os.getpid(), 4)")  # as on a processor without some instructions
+    with pytest.raises(ServerError, match=r"has ended: .* -c 'import tensorflow'` works"):
+        ModelServer(model, executable=LOCAL).start()
+
+
+def test_a_server_for_which_there_is_no_room_costs_no_other_one(stand_in, model):
+    stand_in("import os; os.fork = lambda: os.open('/nowhere', 0)")
+    found = set()
+    for _ in "12":
+        with pytest.raises(ServerError, match=r"no process could be started for .*: free some"):
+            ModelServer(model, executable=LOCAL).start()
+        for one in psutil.Process().children():
+            with suppress(psutil.Error):  # one that has just ended
+                if one.environ().get("PYTHONPATH") == os.environ["PYTHONPATH"]:
+                    found.add(one.pid)
+    assert len(found) == 1

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rrl.tuning.episode import Episode, Status
 from rrl.tuning.objective import MeanLatency, Percentile, SLOViolations
-from rrl.tuning.objective_names import parse_objective
+from rrl.tuning.slo import parse_objective
 
 ALL = [MeanLatency(), Percentile(50), Percentile(99), SLOViolations(0.1)]
 latencies = st.lists(st.floats(0, 5), min_size=1, max_size=60)

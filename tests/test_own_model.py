@@ -118,15 +118,21 @@ def write_log(path, log):
     return path
 
 
-def test_the_predict_requests_for_a_warm_up_are_a_sample(tmp_path):
-    """TensorFlow Serving replays requests of other kinds, too."""
+def write_mixed_warmup(version, inputs):
+    """A warm-up file that also has a request which is no Predict request."""
     from tensorflow_serving.apis import prediction_log_pb2
 
-    x = np.array([[1.0, 2.0]], np.float32)
-    records, other = write_warmup(tmp_path, "probe", {"x": x}), prediction_log_pb2.PredictionLog()
+    records, other = write_warmup(version, "probe", inputs), prediction_log_pb2.PredictionLog()
     other.classify_log.request.model_spec.name = "probe"
-    classify = write_log(tmp_path / "classify", other)
+    classify = write_log(version / "classify", other)
     records.write_bytes(classify.read_bytes() + records.read_bytes())
+    return records
+
+
+def test_the_predict_requests_for_a_warm_up_are_a_sample(tmp_path):
+    """TensorFlow Serving replays requests of other kinds, too."""
+    x = np.array([[1.0, 2.0]], np.float32)
+    records = write_mixed_warmup(tmp_path, {"x": x})
     requests = read_sample(records)
     assert [request["x"].tolist() for request in requests] == [x.tolist()] * WARMUPS
     with pytest.raises(DataError, match=r"no request for the signature 'both'.*serving_default"):
@@ -151,7 +157,7 @@ def rest(content):
         (rest({"instances": []}), "at least one"),
         (rest({"instances": [1], "inputs": [1]}), "leave one of them out"),
         (rest({"instances": [{"x": 1}, 2]}), "instance 1 has not the same inputs"),
-        (rest({"inputs": {"x": [{"b64": "?"}]}}), "is not in base 64"),
+        (rest({"inputs": {"x": [{"b64": "?"}]}}), "'x' is not an array: .* base 64"),
         (rest({"inputs": {"x": [b64(b"a"), 1]}}), "'x' is not an array"),
         (rest({"inputs": {"x": [1]}, "signature_name": "both"}), "choose it by --signature"),
     ],

@@ -273,7 +273,7 @@ def test_a_network_tells_the_loads_of_one_table_apart():
         tables, network = Tables(space, np.inf), NetworkSimilarity()
         for load, index in ((10.0, 0), (100.0, 0), (10.0, 1), (100.0, 1), (last, 2)):
             table, cost = tables.at(load), 1.0 if load < 50 else 3.0
-            tables.record(index, cost)
+            table.record(index, cost)
             estimate = network.estimate(table, index, cost, np.arange(3))
         return estimate.costs
 

@@ -64,7 +64,7 @@ def test_conda_gets_the_lock_and_a_python_in_range():
 
 HEAVY = ("tensorflow", "skopt", "sklearn", "gymnasium", "papermill", "matplotlib", "pandas")
 #: What `rrl --help` imports.
-COMMANDS = "rrl.operating.profiling, rrl.operating.racing, rrl.operating.replay, rrl.operating.tune"
+COMMANDS = "rrl.operating.profiling, rrl.operating.racing, rrl.operating.tune"
 LOADS = "rrl.workloads.workload, rrl.workloads.modulated, rrl.workloads.trace"
 
 
@@ -73,7 +73,7 @@ LOADS = "rrl.workloads.workload, rrl.workloads.modulated, rrl.workloads.trace"
     [
         (f"rrl.cli, rrl.publishing.reproduce, {COMMANDS}, {LOADS}", (*HEAVY, "numba", "scipy")),
         ("rrl.core.rrl, rrl.tuning.loop", HEAVY),
-        ("rrl.serving.local_server", ("http.server", "rrl.serving.rest", "tensorflow")),
+        ("rrl.serving.local_server", ("tornado", "rrl.serving.rest", "tensorflow")),
     ],
 )
 def test_an_import_loads_nothing_heavy(modules, unwanted):

@@ -89,15 +89,14 @@ def test_draws_follow_the_probabilities(values, temperature):
 
 
 def test_a_new_load_level_inherits_values_and_finds_their_scale():
-    table, new = QTable(line(3)), QTable(line(3), level=1)
+    tables = Tables(line(3))
+    table = tables.at(10.0)
     for cost in (1.0, 1.0, 1.0):
         measure(table, 0, cost)
     measure(table, 1, 2.0)
-    new.inherit(table)
-    assert new.values.tolist() == table.values.tolist() == [1.0, 2.0, 1.0]
-    assert new.counts.tolist() == [2.0, 1.0, 0.0]
-    assert not len(new.measured)
+    new = tables.at(100.0)
     measure(new, 1, 8.0)  # as expected, but four times as high
+    assert new.counts.tolist() == [2.0, 2.0, 0.0]
     assert new.values.tolist() == pytest.approx([4.0, 8.0, 4.0], rel=0.03)
     measure(new, 0, 4.0)
     measure(new, 0, 12.0)  # the inherited value counts as two measurements
@@ -112,8 +111,7 @@ def entered(loads):
     """Return the tables after an episode at each of some loads."""
     tables = Tables(line(2))
     for load in loads:
-        tables.at(load)
-        tables.record(0, 1.0)
+        tables.at(load).record(0, 1.0)
     return tables
 
 

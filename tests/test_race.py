@@ -11,8 +11,7 @@ from rrl import ConfigSpace, Knob, Phases, tune
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import judge_half, rows_of_half
 from rrl.rivals.agents import AGENTS
-from rrl.studies.horizons import RACED, learning_surface
-from rrl.studies.problems import open_scenario, surface, with_truth
+from rrl.studies.problems import FINE, SURFACES, open_scenario, surface, with_truth
 from rrl.studies.race import Race, race, score
 from rrl.studies.scenario import find_truth
 from rrl.support.errors import DataError
@@ -92,6 +91,6 @@ def test_a_load_that_stays_is_known_as_well_however_short_the_race():
 
 
 def test_the_finer_surface_agrees_where_both_have_a_configuration():
-    coarse, fine = (learning_surface(name) for name in ("wide", RACED[-1]))
+    coarse, fine = (open_scenario(name) for name in (SURFACES[0], FINE))
     assert fine.cost.min() == pytest.approx(coarse.cost.min())
     assert len(fine.space) == 41**3

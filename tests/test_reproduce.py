@@ -25,6 +25,7 @@ PARAMETERS = """episodes = 3  # one line = one parameter
 rate = 10  # requests/s
 live = False
 model = 'small'
+pair = (1, 2)
 folder = str(3)"""
 
 
@@ -69,7 +70,7 @@ def test_a_run_uses_its_parameters_its_own_python_and_the_notebooks_folder(
 ):
     cell = (
         "import os, sys\n"
-        "print(episodes, rate, live, model, 'episodes_left' in globals())\n"
+        "print(episodes, rate, live, model, pair[1] + 1, 'episodes_left' in globals())\n"
         "print(sys.executable, os.getcwd(), sep='\\n')"
     )
     notebook = write(folder / "01 näme.ipynb", cell, "", parameters=PARAMETERS)
@@ -78,12 +79,12 @@ def test_a_run_uses_its_parameters_its_own_python_and_the_notebooks_folder(
     out = folder / "build"
     out.mkdir()
     (out / "01 näme-failed.ipynb").write_text("from an earlier run")
-    given = {"episodes": "7", "model": "größer", "rate": "1e-1", "live": "True"}
+    given = {"episodes": "7", "model": "größer", "rate": "1e-1", "live": "True", "pair": "(3, 4)"}
     args = [word for pair in given.items() for word in ("-p", *pair)]
     assert main([str(notebook), *args, "--out", str(out)]) == 0
 
     copy = out / "01 näme.ipynb"
-    expected = ["7 0.1 True größer False", sys.executable, str(folder)]
+    expected = ["7 0.1 True größer 5 False", sys.executable, str(folder)]
     assert outputs(copy).splitlines() == expected
     assert notebook.read_bytes() == stored
     assert {path.name for path in out.iterdir()} == {copy.name}
@@ -126,7 +127,7 @@ def test_a_failure_names_notebook_and_cell_and_keeps_the_last_good_copy(
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["episode", "5"], "no parameter 'episode'; it has episodes, rate, live, model, folder"),
+        (["episode", "5"], "no parameter 'episode'; it has episodes, rate, live, model, pair"),
         (["episodes", "ten"], "episodes is 'ten', not of the type of 3"),
         (["live", "1"], "live is 1, not of the type of False"),
     ],
@@ -299,18 +300,15 @@ def checkout(tmp_path):
     return root
 
 
-def test_a_notebook_without_files_goes(checkout):
+def test_a_notebook_of_another_name_takes_over_its_files_and_what_nobody_makes_goes(checkout):
     record(checkout, Path("notebooks/2.ipynb"), {}, SEEN)  # 1 has got another name
-    assert set(read_manifest(checkout)["notebooks"]) == {"2"}
-    assert read_manifest(checkout)["files"]["figures/one.csv"]["notebook"] == "2"
-
-
-def test_what_a_notebook_made_goes_with_it(checkout):
-    (checkout / "notebooks" / "1.ipynb").rename(checkout / "notebooks" / "2.ipynb")
-    (checkout / "figures" / "two.csv").touch()
-    record(checkout, Path("notebooks/2.ipynb"), {}, Traffic((), ("figures/two.csv",)))
     manifest = read_manifest(checkout)
-    assert (set(manifest["files"]), set(manifest["notebooks"])) == ({"figures/two.csv"}, {"2"})
+    assert manifest["files"]["figures/one.csv"]["notebook"] == "2"
+    assert set(manifest["notebooks"]) == {"2"}
+    (checkout / "figures" / "two.csv").touch()
+    record(checkout, Path("notebooks/3.ipynb"), {}, Traffic((), ("figures/two.csv",)))
+    manifest = read_manifest(checkout)
+    assert (set(manifest["files"]), set(manifest["notebooks"])) == ({"figures/two.csv"}, {"3"})
     assert not (checkout / "figures" / "one.csv").exists()
 
 

@@ -16,24 +16,12 @@ import pytest
 
 from rrl.rivals import agents
 from rrl.studies import behaviour, results, sweep_store, sweeps
-from rrl.studies.ablation import ablation_settings
-from rrl.studies.horizons import (
-    ADAPTIVE,
-    HORIZONS,
-    RACED,
-    RADII,
-    SEEDS,
-    RadiusRace,
-    learning_surface,
-    race_radii,
-)
 from rrl.studies.map_factors import CELL
-from rrl.studies.outcomes import name_of
 from rrl.studies.problems import with_truth
 from rrl.studies.race import race
 from rrl.studies.region_map import place_name, whole_plan
 from rrl.studies.settings import Setting, cross
-from rrl.studies.sweep_store import Store, read_arrays, run_name
+from rrl.studies.sweep_store import MAP, Store, read_arrays, run_name
 from rrl.studies.sweeps import Sweep
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.support.provenance import Version, known
@@ -54,28 +42,19 @@ def test_all_stored_results_are_of_the_present_versions():
     assert not late, f"{len(late)} of other versions, such as {next(iter(late))}: `make results`"
 
 
-def test_the_stored_tables_have_the_runs_that_are_planned():
-    """Their keys are versions only, so another plan alone outdates no table."""
+def test_the_stored_map_has_the_runs_that_are_planned():
+    """Its key is versions only, so another plan alone does not outdate it."""
 
-    def there(name, file, *columns):
-        table = results.read_table(name, file, "data")
+    def there(name, *columns):
+        table = results.read_map(name)
         return set(table[list(columns)].itertuples(index=False, name=None))
 
-    raced = {
-        (name_of(one.problem).removesuffix("/s"), one.agent, one.first_seed + number)
-        for one in ablation_settings()
-        for number in range(one.seeds)
-    }
-    assert there("ablation", "runs", "problem", "agent", "seed") == raced
-    names = [*(f"radius {radius:g}" for radius in RADII), ADAPTIVE]
-    radii = set(product(RACED, names, range(SEEDS), HORIZONS))
-    assert there("horizons", "runs", "surface", "agent", "seed", "horizon") == radii
     plan = whole_plan("data")
-    assert there("region-map", "tuning", *CELL, "agent", "setting") == set(plan.tried)
+    assert there("tuning", *CELL, "agent", "setting") == set(plan.tried)
     judged = set(product(plan.judging.kinds, plan.judging.seeds))
-    assert there("region-map", "runs", "surface", "seed") == judged
+    assert there("runs", "surface", "seed") == judged
     placed = {(place_name(*place),) for place in plan.places}
-    assert there("region-map", "places", "place") == placed
+    assert there("places", "place") == placed
 
 
 @pytest.fixture(autouse=True)
@@ -99,10 +78,11 @@ def stored(tmp_path_factory):
 
 @pytest.fixture
 def place(stored, tmp_path, monkeypatch):
-    """The same, for one test to change, with nothing under build, and no tables."""
-    monkeypatch.setattr(results, "tables", dict)
+    """The same with a map of one number, for one test to change, with nothing under build."""
+    monkeypatch.setattr(results, "make_map", lambda sweep: {"runs": pd.DataFrame({"cost": [2.0]})})
     monkeypatch.chdir(tmp_path)
     shutil.copytree(stored / "data", tmp_path / "data")
+    results.renew(opened(tmp_path))
     return tmp_path
 
 
@@ -139,12 +119,8 @@ def test_what_is_stored_is_what_would_be_computed_and_only_what_is_not_is(place)
 @pytest.fixture
 def changed_random(monkeypatch):
     """The agent `random` as it is after a change: it has another digest."""
-    real = behaviour.digests
-    monkeypatch.setattr(
-        behaviour,
-        "digests",
-        lambda names: real(names) | {n: "0123456789ab" for n in names if n == "agent random"},
-    )
+    digests = behaviour.digests() | {"agent random": "0123456789ab"}
+    monkeypatch.setattr(behaviour, "digests", lambda: digests)
 
 
 def test_a_result_of_another_behaviour_is_computed_and_said(place, changed_random, capsys):
@@ -182,13 +158,15 @@ def test_nothing_is_drawn_from_results_of_another_behaviour(place, capsys):
         results.renew(opened(place))
     for words in (["verify"], ["verify", "--all"]):  # they are no sample, either
         assert results.main(words) == UnstableError.code
-        assert "2 of 8 stored results are of other versions or missing" in capsys.readouterr().err
+        assert "2 of 9 stored results are of other versions or missing" in capsys.readouterr().err
     assert computed(place) == 0
 
 
 def test_a_new_version_is_given_once_and_its_results_are_renewed(
     place, read, monkeypatch, tmp_path
 ):
+    monkeypatch.setenv("RRL_RESULTS", "store")
+    opened(place, [s for s in SETTINGS if run_name(s) == read], costs=True).run()
     path = tmp_path / "versions.json"
     number = known()["agent random"].number
     old = known() | {"agent random": Version(number, "of-before")}
@@ -199,17 +177,11 @@ def test_a_new_version_is_given_once_and_its_results_are_renewed(
         behaviour.accept(path)
     assert len(results.outdated(opened(place))) == 2
     before = {file: file.read_bytes() for file in (place / "data").rglob("*.npz")}
-    said, pieces = results.renew(opened(place)), computed(place)
-    assert said == "1 results computed, 0 tables renewed"
-    with pytest.raises(UnstableError, match="2 of 8 stored results are of other versions"):
-        results.check(opened(place))  # until the notebooks have stored them
-    monkeypatch.setenv("RRL_RESULTS", "store")
-    opened(place, [s for s in SETTINGS if run_name(s) == read]).run()
-    assert computed(place) == pieces > 0, "the notebook only stores it"
-    assert results.remove(opened(place)) == "1 results of other versions removed"
+    assert results.renew(opened(place)) == "1 results computed, 1 removed"
     after = [*(place / "data").rglob("*.npz")]
+    assert place / "data" / "results" / f"{read}.npz" in after
     assert len(after) == len(before) - 1, "no notebook reads the other"
-    assert all(file.read_bytes() == before[file] for file in after), "the choices are the same"
+    assert all(file.read_bytes() == before[file] for file in after), "the arrays are the same"
     assert results.outdated(opened(place)) == {}
 
 
@@ -235,7 +207,7 @@ def test_a_damaged_result_is_named(place, capsys):
         assert results.main(words) == UnstableError.code
         said = capsys.readouterr()
         assert "is not stored: 1 stored results, such as keyword" in said.out
-        assert "1 of 8 stored results are of other versions or missing" in said.err
+        assert "1 of 9 stored results are of other versions or missing" in said.err
     opened(place).run()
     assert computed(place) > 0
 
@@ -288,17 +260,11 @@ def test_each_commit_has_another_sample_and_all_is_possible(place):
     many = [one for salt in "abcdefghi" for one in results.sample_of(opened(place), salt, 4)]
     seeds = {what.first_seed for _, what in many if isinstance(what, Setting)}
     assert any(seed % sweeps.SEEDS_PER_PIECE for seed in seeds), "any seed may be in a sample"
-    said = results.verify(opened(place), None)
-    assert said == "computed again: 8 of 8 stored results, and the same came out"
-    assert computed(place) == 2 * (2 + 1 + 1) + 2  # seven seeds are two pieces; two truths
-
-
-def test_a_check_computes_again_what_the_sweep_has_on_file(place):
-    """The results were stored from these pieces, so they would say nothing."""
-    opened(place).computed(SETTINGS)
+    opened(place).computed(SETTINGS)  # the results were stored from these pieces: they say nothing
     pieces = computed(place)
     for _ in range(2):
-        results.verify(opened(place), None)
+        said = results.verify(opened(place), None)
+        assert said.startswith("computed again: 8 of 8 stored results and the map of regions, ")
         assert computed(place) == 2 * pieces + 2, "two truths; the second check goes on"
 
 
@@ -330,16 +296,15 @@ def test_results_of_an_agent_that_is_gone_are_told_and_removed(place, monkeypatc
     late = results.outdated(opened(place, ()))
     assert set(late) == {run_name(s) for s in SETTINGS if s.agent == "random"}
     monkeypatch.setattr(results, "changed", dict)
-    assert results.renew(opened(place, ())) == "0 results computed, 0 tables renewed"
-    assert results.remove(opened(place, ())) == "2 results of other versions removed"
+    assert results.renew(opened(place, ())) == "0 results computed, 2 removed"
     assert results.outdated(opened(place, ())) == {}
 
 
 def test_what_another_process_entered_stays_in_the_index(tmp_path):
     one, other = Store(tmp_path), Store(tmp_path)
-    one.enter({"a": (("table", "a"), ("x",))})
-    other.enter({"b": (("table", "b"), ("x",))})
-    one.forget(["a"])
+    one.enter({"a": (SETTINGS[0], ("x",))})
+    other.enter({"b": (SETTINGS[1], ("x",))})
+    one.enter({}, gone=["a"])
     assert set(Store(tmp_path).index) == {"b"}
 
 
@@ -358,70 +323,37 @@ def test_equal_results_give_equal_files(tmp_path):
     assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
 
 
-def test_a_table_is_of_the_present_versions_only_after_it_was_made(tmp_path, monkeypatch):
-    def make(sweep):
-        if stopped:
-            raise KeyboardInterrupt
-        return {"runs": pd.DataFrame({"cost": [2.0]})}
+def test_the_map_is_of_the_present_versions_only_after_it_was_made(place, monkeypatch):
+    def stopped(sweep):
+        raise KeyboardInterrupt
 
-    behaviours = "agent random", "agent heuristic", *results.JUDGE
-    table = results.Table(behaviours, ("pool",), make)
-    monkeypatch.setattr(results, "tables", lambda: {"one": table})
-    sweep = Sweep((), data=tmp_path, build=tmp_path / "build")
-    sweep.store.enter({"tables/one": (("table", "one"), ("agent random 0",))})
-    sweep.store.path("tables/one").mkdir(parents=True)
-    stopped = True
-    with pytest.raises(KeyboardInterrupt):
-        results.renew_table("one", sweep)
-    with pytest.raises(DataError, match=r"not of the present versions \(agent heuristic \d+, "):
-        results.read_table("one", "runs", tmp_path)
-    stopped = False
-    results.renew_table("one", sweep)
-    assert results.read_table("one", "runs", tmp_path)["cost"].tolist() == [2.0]
+    sweep = opened(place)
+    what, key = sweep.store.index[MAP]
+    sweep.store.enter({MAP: (what, ("agent rrl 0", *key[1:]))})
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "make_map", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            results.renew(sweep)
     with pytest.raises(
-        DataError, match=r"other\.csv: not stored; remove its folder, then `make res"
+        DataError, match=r"not of the present versions \(agent rrl \d+\); `make res"
     ):
-        results.read_table("one", "other", tmp_path)
-    shutil.rmtree(sweep.store.path("tables/one"))
+        results.read_map("runs", place / "data")
+    assert results.renew(sweep) == "0 results computed, 0 removed, and the map renewed"
+    assert results.read_map("runs", place / "data")["cost"].tolist() == [2.0]
+    with pytest.raises(DataError, match=r"other\.csv: not stored; remove its folder, then `make r"):
+        results.read_map("other", place / "data")
+    shutil.rmtree(sweep.store.path(MAP))
     with pytest.raises(DataError, match=r"\(is not stored\); `make results` renews it"):
-        results.read_table("one", "runs", tmp_path)
+        results.read_map("runs", place / "data")
 
 
-def test_a_check_of_all_makes_the_tables_again(place, monkeypatch):
-    costs = [2.0, 2.0 * (1 + 1e-9), 2.1]  # when it is made, and at each check
-    table = results.Table((), (), lambda sweep: {"runs": pd.DataFrame({"cost": [costs.pop(0)]})})
-    monkeypatch.setattr(results, "tables", lambda: {"one": table})
-    results.renew_table("one", opened(place))
-    said = "computed again: 8 of 8 stored results and 1 tables, and the same came out"
-    assert results.verify(opened(place), None) == said
-    with pytest.raises(UnstableError, match=r"tables/one/runs\.csv: differs from what"):
-        results.verify(opened(place), None)
-
-
-def test_a_stopped_table_goes_on_where_it_was(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "RACED", ("pool",))
-    monkeypatch.setattr(results, "SEEDS", 2)
-    monkeypatch.setattr(results, "HORIZONS", (10, 40))
-    monkeypatch.setattr(results, "RADII", (0.0, 2.0))
-    sweep, folder = Sweep((), build=tmp_path, workers=1), tmp_path / "table"
-    write = results.tables()["horizons"].write
-    write(folder, sweep)
-    tables = {name: pd.read_csv(folder / f"{name}.csv") for name in RadiusRace._fields}
-    pool = {"pool": learning_surface("pool")}
-    whole = race_radii(pool, range(2), (10, 40), (0.0, 2.0))
-    assert whole.radii.groupby("seed")["episode"].first().tolist() == [0, 0]
-    for name, table in tables.items():
-        assert len(table.merge(getattr(whole, name))) == len(table) == len(getattr(whole, name))
-    lost, kept = sorted(sweep.folder.iterdir())
-    lost.unlink()
-    before = kept.stat().st_mtime_ns
-    write(folder, sweep)
-    assert (lost.exists(), kept.stat().st_mtime_ns) == (True, before), "only the lost one is raced"
-    for name, table in tables.items():
-        pd.testing.assert_frame_equal(pd.read_csv(folder / f"{name}.csv"), table)
-    monkeypatch.setattr(results, "HORIZONS", (10, 20))
-    write(folder, sweep)
-    assert set(pd.read_csv(folder / "runs.csv")["horizon"]) == {10, 20}, "other horizons are raced"
+def test_a_check_of_all_makes_the_map_again(place, monkeypatch):
+    for more, same in ((1e-9, True), (1e-3, False)):
+        made = {"runs": pd.DataFrame({"cost": [2.0 * (1 + more)]})}
+        monkeypatch.setattr(results, "make_map", lambda sweep, made=made: made)
+        differs = pytest.raises(UnstableError, match=r"region-map/runs\.csv: differs from what")
+        with nullcontext() if same else differs:
+            results.verify(opened(place), None)
 
 
 # --- The sweep that computes them -----------------------------------------------------------------

@@ -107,9 +107,11 @@ def test_the_interval_contains_its_centre_and_agrees_with_the_decision(values):
 def test_decision_and_interval_agree_about_zero():
     """So the interval misses the centre as seldom as there is a false verdict."""
     rng = np.random.default_rng(5)
-    for values in rng.normal(0.6, 1.0, (8, 15)):
+    at_zero = np.array([1.4, 0.9, 0.5, 2.1, 1.3, 0.5, 2.7, -0.5, 1.0])  # no other is that low
+    for values in (at_zero, *rng.normal(0.6, 1.0, (8, 15))):
         _, low, high = symmetric_interval(values)
         assert (low > 0 or high < 0) == (decision(values) != 0)
+        assert decision(values - (low - 0.1)) > 0 > decision(values - (high + 0.1))
 
 
 def test_values_that_contradict_one_another_show_nothing():

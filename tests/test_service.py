@@ -18,10 +18,10 @@ from clients import LIMIT_S, alive, clients
 from test_launcher import ODD, ROOT, runs_with
 
 from rrl.cli import main
-from rrl.operating.journal import JOURNAL, Journal
-from rrl.serving.envoy import envoy_process
+from rrl.operating.journal import JOURNAL, open_journal
+from rrl.serving.envoy import ENVOY
 from rrl.serving.envoy_config import ROUTES, TRIAL
-from rrl.serving.lasting import wait_until
+from rrl.serving.lasting import Lasting, wait_until
 from rrl.serving.launcher import LOCAL_COMMAND, free_port, port_error
 from rrl.serving.loadgen import Client
 from rrl.serving.local_server import parse_flags
@@ -142,7 +142,7 @@ def test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends(
                 line_with(process, "episodes of 40 requests")  # it measures from now on
                 assert wait_until(lambda: (out / JOURNAL).read_bytes().count(b"\n") > 1, LIMIT_S)
                 assert wait_until(lambda now=inside: in_a_trial(folder) == now, LIMIT_S)
-                pids |= {envoy_process(folder).pid, noted_server(folder).process.pid}
+                pids |= {Lasting(folder, ENVOY).pid, noted_server(folder).process.pid}
                 own = psutil.Process(process.pid).children(recursive=True)
                 own = [child.pid for child in own if child.pid not in pids]  # these two stay
                 process.send_signal(number)
@@ -167,7 +167,7 @@ def test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends(
         after = len(codes)
         assert wait_until(lambda: len(codes) > after + 20, LIMIT_S)
         assert set(codes) == {0}
-        assert {envoy_process(folder).pid, noted_server(folder).process.pid} == pids
+        assert {Lasting(folder, ENVOY).pid, noted_server(folder).process.pid} == pids
     server = noted_server(folder)
     assert main(["stop", str(port)]) == 0
     assert not port_error(port)
@@ -221,6 +221,7 @@ def test_a_stop_ends_a_run_that_starts_or_waits_for_clients(words, model, tmp_pa
         assert wait_until(lambda: number.exists() and number.read_text(), LIMIT_S)
         if "--traffic" in words:
             line_with(process, "waiting for requests")
+            process.send_signal(signal.SIGSTOP)  # as by Ctrl-Z
         servers = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
         assert main(["stop", str(port)]) == 0
         err = finished(process)
@@ -231,11 +232,11 @@ def test_a_stop_ends_a_run_that_starts_or_waits_for_clients(words, model, tmp_pa
 
 
 def test_a_refused_command_leaves_no_server(model, tmp_path, port, capsys):
-    with Journal(tmp_path, {"seed": 3, "default": {"inter_op": 1}, "fixed": {}}) as journal:
+    with open_journal(tmp_path, {"seed": 3, "default": {"inter_op": 1}, "fixed": {}}) as journal:
         journal.append({"episode": 0})
     assert main(arguments(model, tmp_path, *FEW, port=port)) == 2
     err = capsys.readouterr().err
-    assert "give the same options to continue it" in err
+    assert "continue it with the same options" in err
     assert "stays in service" not in err
     assert [path.name for path in tmp_path.iterdir()] == [JOURNAL]  # no log of a server either
 

@@ -16,7 +16,7 @@ import pytest
 from clients import LIMIT_S
 from half_plus import build_half_plus
 from probe import most_at_once
-from test_own_model import promise
+from test_own_model import promise, write_mixed_warmup
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
@@ -24,6 +24,7 @@ from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, predict_request
+from rrl.serving.models import WARMUPS
 from rrl.serving.servable import LoadedModel
 from rrl.serving.settings import usable_cpus
 from rrl.support.errors import DataError, ServerError, UnstableError, UsageError
@@ -200,7 +201,8 @@ def test_a_signal_that_reaches_any_thread_stops_the_server(model):
     server = ModelServer(model, executable=LOCAL).start()
     other = max(map(int, os.listdir(f"/proc/{server.process.pid}/task")))
     os.kill(other, signal.SIGTERM)
-    assert server.process.wait(600) == 0
+    assert wait_until(lambda: not server.alive, LIMIT_S)
+    assert server.process.status == 0
 
 
 class TestLiveServer:
@@ -254,14 +256,6 @@ class TestLiveServer:
                 live._check_version()
 
 
-def test_a_late_generator_makes_the_episode_invalid():
-    from rrl.serving.volley import as_episode
-
-    latency, status = np.full(4, 0.010), np.zeros(4, int)
-    for slip, valid in ((0.0005, True), (0.005, False)):
-        assert as_episode(np.arange(4.0), latency, status, np.full(4, slip)).valid is valid
-
-
 def test_two_batched_signatures_keep_schedulers_of_their_own(tmp_path):
     """TensorFlow names every scheduler alike; without a scope the second joins the first."""
     base = build_half_plus(tmp_path / "half", 1, 1.0)
@@ -280,5 +274,8 @@ def test_a_process_that_has_used_tensorflow_can_load_a_model(tmp_path):
     import tensorflow as tf
 
     tf.constant(0)
-    model = LoadedModel("half", build_half_plus(tmp_path / "half", 1, 1.0) / "1", None)
-    assert model.run("serving_default", {"x": np.ones(1, np.float32)})["y"] == 1.5
+    version, x = build_half_plus(tmp_path / "half", 1, 1.0) / "1", {"x": np.ones(1, np.float32)}
+    write_mixed_warmup(version, x)
+    model = LoadedModel("half", version, None)
+    assert model.warm_up() == WARMUPS
+    assert model.run("serving_default", x)["y"] == 1.5

@@ -9,7 +9,7 @@ import pytest
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.operating.knob_options import read_default, read_space
+from rrl.operating.options import knob, read_default, read_space
 from rrl.serving.settings import flags, read_batching, usable_cpus
 from rrl.support.errors import UsageError
 
@@ -50,10 +50,10 @@ def test_bad_configurations(configuration, message):
 
 def test_the_default_of_a_flag_or_a_variable_is_its_first_value():
     knobs = ["flag:--new_one=b,a", "env:A=1,0", "cpus=1", "inter_op=1,2"]
-    options = Namespace(knob=knobs, default=[])
+    options = Namespace(knob=[*map(knob, knobs)], default=[])
     space, fixed = read_space(options, 1)
     assert fixed == {"cpus": 1}
-    usual, fixed = read_space(Namespace(knob=["flag:--x=1"]), 1)
+    usual, fixed = read_space(Namespace(knob=[knob("flag:--x=1")]), 1)
     assert (usual.names[0], fixed) == ("inter_op", {"flag:--x": 1})
     default = read_default(options, space)
     assert default == {"flag:--new_one": "b", "env:A": 1, "inter_op": 0}
@@ -63,7 +63,7 @@ def test_the_default_of_a_flag_or_a_variable_is_its_first_value():
 
 def test_a_batch_must_hold_the_largest_request():
     """A sample of 4 examples: no smaller value is a candidate, with a knob for it or without."""
-    knobs = ["batch_threads=0,2", "max_batch_size=1,2,4,8"]
+    knobs = [knob("batch_threads=0,2"), knob("max_batch_size=1,2,4,8")]
     space, _ = read_space(Namespace(knob=knobs), 4)
     assert {c["max_batch_size"] for c in space} == {4, 8}
     threads = space.knobs[space.names.index("batch_threads")]
@@ -71,4 +71,4 @@ def test_a_batch_must_hold_the_largest_request():
     _, fixed = read_space(Namespace(knob=knobs[:1]), 4)
     assert fixed == {"max_batch_size": 4}
     with pytest.raises(ValueError, match=r"max_batch_size 2: .* of 4 examples"):
-        read_space(Namespace(knob=["batch_threads=0,2", "max_batch_size=1,2"]), 4)
+        read_space(Namespace(knob=[knobs[0], ("max_batch_size", (1, 2))]), 4)

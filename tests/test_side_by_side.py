@@ -24,6 +24,7 @@ from rrl.studies.side_by_side import (
 from rrl.support.errors import DataError
 
 DATA = Path(__file__).parent.parent / "data"
+LIVE = yaml.safe_load((DATA / "claims.yaml").read_text(encoding="utf-8"))["live"]
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
@@ -46,25 +47,23 @@ def test_latencies_are_read_in_seconds(tmp_path):
 
 
 def test_the_runs_are_those_that_are_registered():
-    live = yaml.safe_load((DATA / "claims.yaml").read_text(encoding="utf-8"))["live"]
-    descriptions, steps = read_live_runs(DATA / live["recording"])
+    descriptions, steps = read_live_runs(DATA / LIVE["recording"])
     seeds = [one["what"]["seed"] for one in descriptions]
-    assert seeds == [100 + number for number in range(live["runs"])], "none was chosen"
+    assert seeds == [100 + number for number in range(LIVE["runs"])], "none was chosen"
     assert len({one["what"]["workload"] for one in descriptions}) == 1
     whole = steps.loc[steps["ended"].isna(), "latency_s"]
-    assert {len(one) for one in whole} == {live["requests"]}
-    assert all(one["best"]["fixed"] == live["fixed"] for one in descriptions)
+    assert {len(one) for one in whole} == {LIVE["requests"]}
+    assert all(one["best"]["fixed"] == LIVE["fixed"] for one in descriptions)
     counts = steps.groupby("run")["contestant"].value_counts().unstack()
-    assert set(counts) == {live["base"], *live["contestants"]}
-    assert (counts == live["rounds"]).all(axis=None)
+    assert set(counts) == {LIVE["base"], *LIVE["contestants"]}
+    assert (counts == LIVE["rounds"]).all(axis=None)
 
 
 def test_the_fixed_configuration_is_the_one_that_the_recordings_name():
-    live = yaml.safe_load((DATA / "claims.yaml").read_text(encoding="utf-8"))["live"]
     profile = read_profile(DATA / "mobilenet_v2-joint-279")
     halves = product(profile.rates_per_s, (0, 1))
     costs = [judge_half(profile, rate, half).cost for rate, half in halves]
-    assert profile.space[int(np.log(costs).mean(axis=0).argmin())] == live["fixed"]
+    assert profile.space[int(np.log(costs).mean(axis=0).argmin())] == LIVE["fixed"]
 
 
 # --- Several runs together -----------------------------------------------------------------------

@@ -4,73 +4,48 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+import grpc
 import numpy as np
 import pytest
 from clients import LIMIT_S
+from test_data_path import Backend
 
 from rrl.serving.lasting import wait_until
-from rrl.serving.loadgen import Client
+from rrl.serving.loadgen import SYNTHETIC, Client
 from rrl.serving.volley import Volley
 from rrl.tuning.watch import Watch
 
 WATCH = Watch(late_s=LIMIT_S, allowance=1000, usual=0.5)
 
-ECHO = """
-import sys, time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-import grpc
-
-slow = []
-
-def answer(request, context):
-    sent = dict(context.invocation_metadata())
-    if request == b"slow":
-        slow.append(context)
-        while context.is_active():
-            time.sleep(0.01)
-        slow.remove(context)
-    if request in (b"fail", b"open"):
-        details = "no room" if request == b"fail" else str(len(slow))
-        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, details)
-    return request + sent["rrl-synthetic"].encode()
-
-class Echo(grpc.GenericRpcHandler):
-    def service(self, details):
-        if details.method.endswith("Predict"):
-            return grpc.unary_unary_rpc_method_handler(answer)
-
-options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-server = grpc.server(ThreadPoolExecutor(16), handlers=[Echo()], options=options)
-server.add_insecure_port("unix:" + sys.argv[1])
-print(server.add_insecure_port("127.0.0.1:0"), flush=True)
-server.start()
-sys.stdin.read()
-"""
-
 
 def wait_for_open_calls(target, number):
     """Wait until so many calls that end only with their client are open on the server."""
-    with Client(f"127.0.0.1:{target.port}") as other:
-        said = f"RESOURCE_EXHAUSTED: {number}"
-        assert wait_until(lambda: other.fire(b"open", [0.0]).info["failure"] == said, LIMIT_S)
+    assert wait_until(lambda: len(target.slow) == number, LIMIT_S)
 
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory):
-    """A server that answers at once, in a process of its own: its addresses and its output."""
-    socket, pipe = tmp_path_factory.mktemp("target") / "sock", subprocess.PIPE
-    command = [sys.executable, "-c", ECHO, str(socket)]
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
-        process.port = process.stdout.readline().strip()
-        process.socket = f"unix:{socket}"
-        yield process
-        process.kill()
+    """A server that answers at once, or refuses, or waits until its client has left."""
+    server = Backend(tmp_path_factory.mktemp("target") / "sock")
+    server.slow = []
+
+    def answer(request, context):
+        if request == b"slow":
+            server.slow.append(context)
+            while context.is_active():
+                time.sleep(0.01)
+            server.slow.remove(context)
+        if request == b"fail":
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "no room")
+        return request
+
+    server.answer = answer
+    yield server
+    server.stop()
 
 
 @pytest.fixture
@@ -81,7 +56,7 @@ def client(target):
 
 class TestSends:
     def test_both_kinds_of_address_and_payloads_in_turn(self, target):
-        for address in (f"127.0.0.1:{target.port}", target.socket):
+        for address in (f"127.0.0.1:{target.port}", target.address):
             with Client(address) as client:
                 for payloads in ([b"x", b"fail", b"x"], [b"fail", b"x"], [b"fail", b"x"]):
                     episode = client.fire(payloads, np.zeros(6))
@@ -90,6 +65,10 @@ class TestSends:
                     assert len(episode) == len(episode.info["slip_s"]) == 6
                 failed = client.fire(b"fail", np.zeros(2))
                 assert failed.info["failure"] == "RESOURCE_EXHAUSTED: no room"
+        sent = zip(target.methods, target.metadata, strict=True)
+        marks = [SYNTHETIC[0] in data for method, data in sent if method.endswith("/Predict")]
+        assert len(marks) == 40
+        assert all(marks)
 
     def test_deadline(self, client, target):
         episode = client.fire(b"slow", np.zeros(2), timeout_s=0.2)

@@ -38,19 +38,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from scipy.linalg import blas, lapack
 
-from rrl.core.space import Floats, Ints
+from rrl.core.space import Floats
 
 NUGGET = 0.06  # expected sd of the part that no neighbour predicts
 CAP = 2.0  # costs above e^2 times the best are compressed
 PRIOR_SD = 0.7  # of each hyperparameter's logarithm
-BLOCK = 64  # rows of a matrix that are computed together
 SAME = 1e-7  # log likelihoods that differ by less are equal, apart from rounding
 
 
@@ -95,7 +94,7 @@ def expand(compressed: Floats) -> Floats:
 
 
 def correlation(a: Floats, b: Floats, length_scales: Floats) -> Floats:
-    """Return the Matérn correlation (5/2) between points of shape (m, d) and (n, d).
+    """Return the Matérn correlation (5/2) between points of shape (m, d) and (n, d), read-only.
 
     Examples
     --------
@@ -103,62 +102,35 @@ def correlation(a: Floats, b: Floats, length_scales: Floats) -> Floats:
     >>> correlation(x[:1], x, np.array([2.0])).round(2)
     array([[1.  , 0.83, 0.14]])
     """
-    a, b = a / length_scales, b / length_scales
-    result, of_a, of_b = 2 * a @ b.T, (a * a).sum(axis=1), (b * b).sum(axis=1)
-    powers = np.empty((BLOCK, len(b)))
-    for first in range(0, len(a), BLOCK):  # a block stays in the processor's cache
-        rows = result[first : first + BLOCK]
-        power = powers[: len(rows)]
-        _set_distances(rows, of_a[first : first + BLOCK], of_b, power)
-        _set_correlations(rows, np.exp(power, out=power))
+    points = (np.asarray(x, float).tobytes() for x in (a, b, length_scales))
+    return _correlation(len(a), len(b), *points)
+
+
+@lru_cache(maxsize=2)  # among the measured points, and with others
+def _correlation(m: int, n: int, a: bytes, b: bytes, length_scales: bytes) -> Floats:
+    """Return what :func:`correlation` does, or what it was for the same numbers a moment ago.
+
+    While configurations serve that were measured before, the points stay the same: only the noise
+    of their means changes.
+    """
+    scales = np.frombuffer(length_scales)
+    of_a, of_b = (
+        np.frombuffer(x).reshape(size, len(scales)) / scales for x, size in ((a, m), (b, n))
+    )
+    result: Floats = 2 * of_a @ of_b.T
+    _set_correlations(result, (of_a * of_a).sum(axis=1), (of_b * of_b).sum(axis=1))
+    result.flags.writeable = False  # it is shared with the next caller
     return result
 
 
 @njit(cache=True)
-def _set_distances(rows: Floats, of_a: Floats, of_b: Floats, negative: Floats) -> None:
-    """Replace doubled scalar products by scaled distances, and set the negative ones, too."""
+def _set_correlations(products: Floats, of_a: Floats, of_b: Floats) -> None:
+    """Replace doubled scalar products by the correlations; `of_a` and `of_b` are squared norms."""
     for i in range(len(of_a)):
         for j in range(len(of_b)):
-            square = of_a[i] + of_b[j] - rows[i, j]
-            rows[i, j] = math.sqrt(5 * (square if square > 0 else 0.0))
-            negative[i, j] = -rows[i, j]
-
-
-@njit(cache=True)
-def _set_correlations(rows: Floats, powers: Floats) -> None:
-    """Replace scaled distances r by their correlations, given exp(-r)."""
-    for i in range(rows.shape[0]):
-        for j in range(rows.shape[1]):
-            r = rows[i, j]
-            rows[i, j] = (1 + r + r * r / 3) * powers[i, j]
-
-
-class LatestCorrelation:
-    """The correlation, which is computed again only if something differs from the last call.
-
-    Nothing differs while configurations serve that were measured before: the noise of their means
-    changes, the points do not. Correlations among the same points and with others are kept apart.
-
-    Examples
-    --------
-    >>> x, latest = np.array([[0.0], [1.0]]), LatestCorrelation()
-    >>> latest(x, x, np.array([2.0])) is latest(x, x.copy(), np.array([2.0]))
-    True
-    >>> latest(x, x, np.array([2.0])) is latest(x, x, np.array([3.0]))
-    False
-    """
-
-    def __init__(self) -> None:
-        self._kept: dict[bool, tuple[tuple[Floats, Floats, Floats], Floats]] = {}
-
-    def __call__(self, a: Floats, b: Floats, length_scales: Floats) -> Floats:
-        """See :func:`correlation`; the caller must not write into the result."""
-        asked, kind = (a, b, length_scales), len(a) == len(b)
-        before, found = self._kept.get(kind, ((), None))
-        if found is None or not all(map(np.array_equal, asked, before)):
-            found = correlation(*asked)
-            self._kept[kind] = asked, found
-        return found
+            square = max(of_a[i] + of_b[j] - products[i, j], 0.0)  # rounding may take it below 0
+            r = math.sqrt(5 * square)
+            products[i, j] = (1 + r + r * r / 3) * math.exp(-r)
 
 
 class GaussianProcess:
@@ -176,8 +148,6 @@ class GaussianProcess:
     constant : tuple of float, optional
         The mean and the sd of the prior of the constant that the log costs vary around. By default
         the prior is flat.
-    correlated : callable, optional
-        What computes the correlations: :func:`correlation`, or a :class:`LatestCorrelation`.
 
     Examples
     --------
@@ -187,7 +157,7 @@ class GaussianProcess:
     >>> mean, sd = process.posterior(np.array([[1.0], [2.0]]))
     >>> mean.round(2), sd.round(2)
     (array([0.18, 0.5 ]), array([0.54, 0.72]))
-    >>> mean, sd = process.posterior_at_measured(np.arange(2))
+    >>> mean, sd = process.posterior_at_measured()
     >>> mean.round(2), sd.round(2)
     (array([0., 1.]), array([0.01, 0.01]))
     """
@@ -199,9 +169,8 @@ class GaussianProcess:
         variance: Floats,
         hyperparameters: Hyperparameters,
         constant: tuple[float, float] | None = None,
-        correlated: Callable[[Floats, Floats, Floats], Floats] = correlation,
     ) -> None:
-        self.x, self.hyperparameters, self._correlated = x, hyperparameters, correlated
+        self.x, self.hyperparameters = x, hyperparameters
         self._y, self._variance = y, variance
         covariance = self._kernel(x, x)
         covariance[np.diag_indices(len(y))] += variance + hyperparameters.nugget**2
@@ -223,7 +192,7 @@ class GaussianProcess:
     def _kernel(self, a: Floats, b: Floats) -> Floats:
         """Return the covariances k(a, b) that neighbours predict, shape (m, n)."""
         amplitude = self.hyperparameters.amplitude
-        return amplitude**2 * self._correlated(a, b, self.hyperparameters.length_scales)
+        return amplitude**2 * correlation(a, b, self.hyperparameters.length_scales)
 
     def posterior(self, points: Floats) -> tuple[Floats, Floats]:
         """Return posterior mean and sd where nothing was measured.
@@ -237,25 +206,21 @@ class GaussianProcess:
         left = prior - np.einsum("ij,ij->j", explained, explained)
         return mean, np.sqrt(np.maximum(left, 1e-8))
 
-    def posterior_at_measured(self, rows: Ints) -> tuple[Floats, Floats]:
-        """Return posterior mean and sd at some rows of `x`, nugget included.
+    def posterior_at_measured(self) -> tuple[Floats, Floats]:
+        """Return posterior mean and sd, nugget included, at the points that were measured.
 
         Since (K - V) K^-1 = I - V K^-1, the posterior mean is y - V alpha, and the posterior
         variance is the diagonal of V - V K^-1 V. So no correlation has to be computed again.
         """
-        left = self._variance[rows] * (1 - self._variance[rows] * self._precisions[rows])
-        mean = self._y[rows] - self._variance[rows] * self._alpha[rows]
+        precisions = np.einsum("ij,ij->j", self._inverse_factor, self._inverse_factor)  # of K^-1
+        left = self._variance * (1 - self._variance * precisions)
+        mean = self._y - self._variance * self._alpha
         return mean, np.sqrt(np.maximum(left, 1e-8))
 
     @cached_property
     def _inverse_factor(self) -> Floats:
         """L^-1; for many points, a product with it is faster than a solution."""
         return lapack.dtrtri(self._factor, lower=1)[0]
-
-    @cached_property
-    def _precisions(self) -> Floats:
-        """The diagonal of K^-1."""
-        return np.einsum("ij,ij->j", self._inverse_factor, self._inverse_factor)
 
     @property
     def log_likelihood(self) -> float:

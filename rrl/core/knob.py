@@ -70,10 +70,8 @@ class Knob:
         unordered = positions is None and all(isinstance(value, str) for value in values)
         given = range(len(values)) if positions is None else positions
         positions = tuple(float(position) for position in given)
-        object.__setattr__(self, "name", name)  # the class is frozen
-        object.__setattr__(self, "values", values)
-        object.__setattr__(self, "positions", positions)
-        object.__setattr__(self, "categorical", unordered)
+        fields = {"name": name, "values": values, "positions": positions, "categorical": unordered}
+        vars(self).update(fields)  # the class is frozen
         if not name or not isinstance(name, str):
             raise ValueError(f"a knob needs a name, got {name!r}")
         if not values:
@@ -98,6 +96,44 @@ class Knob:
     def _index(self) -> dict[Value, int]:
         return {value: i for i, value in enumerate(self.values)}
 
+    @cached_property
+    def coordinates(self) -> NDArray[np.float64]:
+        """The coordinates of the values, one row each.
+
+        Those of a categorical knob have a column per value, so that any two have distance 1.
+
+        Examples
+        --------
+        >>> Knob("threads", (1, 2, 4)).coordinates.ravel()
+        array([0., 1., 2.])
+        >>> a, b = Knob("policy", ("a", "b")).coordinates
+        >>> round(float(np.linalg.norm(a - b)), 9)
+        1.0
+        """
+        if self.categorical:
+            return np.eye(len(self.values)) / np.sqrt(2)
+        return np.array(self.positions)[:, None]
+
+    @cached_property
+    def scaled(self) -> NDArray[np.float64]:
+        """The coordinates in units of their mean spacing, from 0; those of categories as they are.
+
+        Examples
+        --------
+        >>> Knob("timeout", (0, 10, 40), positions=(0, 10, 40)).scaled.ravel()
+        array([0. , 0.5, 2. ])
+        """
+        if self.categorical:
+            return self.coordinates
+        span = max(self.positions) - min(self.positions)
+        scaled = self.coordinates / (span / max(len(self.values) - 1, 1) or 1.0)
+        return scaled - scaled.min()
+
+    @cached_property
+    def ranks(self) -> NDArray[np.int64]:
+        """The rank of each value, by its position."""
+        return np.argsort(np.argsort(self.positions))
+
     def index(self, value: Value) -> int:
         """Return the index of a value, counted from 0.
 
@@ -117,22 +153,6 @@ class Knob:
             raise ValueError(
                 f"knob {self.name!r} has no value {value!r}: choose one of {list(self.values)}"
             ) from None
-
-
-def coordinates(knob: Knob) -> NDArray[np.float64]:
-    """Return the coordinates of a knob's values, one row each.
-
-    Examples
-    --------
-    >>> coordinates(Knob("threads", (1, 2, 4))).ravel()
-    array([0., 1., 2.])
-    >>> x = coordinates(Knob("policy", ("a", "b")))
-    >>> round(float(np.linalg.norm(x[0] - x[1])), 9)
-    1.0
-    """
-    if knob.categorical:
-        return np.eye(len(knob.values)) / np.sqrt(2)
-    return np.array(knob.positions)[:, None]
 
 
 def column(table: Mapping[str, ArrayLike], name: str) -> list[Value]:

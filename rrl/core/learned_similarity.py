@@ -1,6 +1,6 @@
 """Learned similarity: a Gaussian process tells what all measurements say about a region.
 
-The process (:mod:`rrl.core.gaussian_process`) sees a configuration at its scaled positions, and
+The process (:mod:`rrl.core.gaussian_process`) sees a configuration at its scaled coordinates, and
 :class:`LearnedSimilarity` turns its posterior into estimates.
 """
 
@@ -15,7 +15,6 @@ import numpy as np
 from rrl.core.gaussian_process import (
     GaussianProcess,
     Hyperparameters,
-    LatestCorrelation,
     compress,
     expand,
     fit_hyperparameters,
@@ -47,8 +46,7 @@ def prior_hyperparameters(space: ConfigSpace) -> Hyperparameters:
     lengths = []
     for knob in space.knobs:
         span = 1 if knob.categorical else max(len(knob.values) - 1, 1)
-        columns = len(knob.values) if knob.categorical else 1
-        lengths += [min(max(LENGTH, LEAST * span), MOST * span)] * columns
+        lengths += [min(max(LENGTH, LEAST * span), MOST * span)] * knob.scaled.shape[1]
     return Hyperparameters(np.array([*lengths, LOAD_LENGTH]), 1.0)
 
 
@@ -117,7 +115,6 @@ class LearnedSimilarity(Similarity):
     def __init__(self, elsewhere: tuple[float, float] | None = None) -> None:
         self.elsewhere = elsewhere
         self.hyperparameters: Hyperparameters | None = None
-        self._correlated = LatestCorrelation()
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """See :meth:`rrl.core.similarity.Similarity.estimate`."""
@@ -130,14 +127,13 @@ class LearnedSimilarity(Similarity):
     def predict(self, table: QTable, cells: Ints) -> Estimate:
         """See :meth:`rrl.core.similarity.Similarity.predict`."""
         known = self.hyperparameters or prior_hyperparameters(table.space)
-        process, measured = self._process(table)(known), table.visits[cells] > 0
-        mean, sd = np.empty(len(cells)), np.empty(len(cells))
-        row = {index: row for row, index in enumerate(table.measured.tolist())}
-        rows = np.array([row[index] for index in cells[measured].tolist()], dtype=np.int64)
-        mean[measured], sd[measured] = process.posterior_at_measured(rows)
-        if not measured.all():
-            points = _points(table, cells[~measured])
-            mean[~measured], sd[~measured] = process.posterior(points)
+        process, posterior = self._process(table)(known), np.empty((2, len(table.space)))
+        at_measured = np.stack(process.posterior_at_measured())
+        posterior[:, table.measured] = at_measured[:, : len(table.measured)]
+        others = cells[table.visits[cells] == 0]
+        if len(others):
+            posterior[:, others] = process.posterior(_points(table, others))
+        mean, sd = posterior[:, cells]
         costs = np.exp(np.minimum(expand(mean) + _reference(table), MOST_LOG))
         return Estimate(costs, sd)
 
@@ -150,14 +146,14 @@ class LearnedSimilarity(Similarity):
         x = np.concatenate([_points(one, one.measured) for one in tables])
         y = np.concatenate([compress(log_means(one) - _reference(one)) for one in tables])
         variance = np.concatenate([one.noise**2 / one.visits[one.measured] for one in tables])
-        how = partial(GaussianProcess, constant=self.elsewhere, correlated=self._correlated)
-        return partial(how, x, y, variance)
+        return partial(GaussianProcess, x, y, variance, constant=self.elsewhere)
 
 
 def _points(table: QTable, cells: Ints) -> Floats:
-    """Return where the process sees configurations: their positions, then the log load."""
-    positions = table.space.scaled_positions[cells]
-    return np.column_stack([positions, np.full(len(cells), table.log_load)])
+    """Return where the process sees configurations: their scaled coordinates, the log load."""
+    columns = zip(table.space.knobs, table.space.value_indices[cells].T, strict=True)
+    scaled = [knob.scaled[indices] for knob, indices in columns]
+    return np.column_stack([*scaled, np.full(len(cells), table.log_load)])
 
 
 def _reference(table: QTable) -> float:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numba import njit
 
+from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace, Floats, Ints
 
 SCALED = 8  # first measurements that set the scale of values from another load level
@@ -86,16 +88,20 @@ class QTable:
         Number of the load level.
     log_load : float, optional
         Mean logarithm of the load level's loads, in requests per second.
+    tables : sequence of QTable, optional
+        The tables of all load levels.
 
     Attributes
     ----------
+    last_log_load : float
+        Logarithm of the last load, at which the next measurement is recorded.
+    outlier : bool
+        Whether this load is far from all load levels, so that it does not count for `log_load`.
     loads : int
         Number of loads that `log_load` is the mean of.
-    last_log_load : float
-        Logarithm of the load of the last measurement.
     values, sds : ndarray, shape (n,)
         The expected cost of each configuration, and the sd of that value as a fraction of it. The
-        first measurement sets all values, with an infinite sd.
+        first measurement sets all values, with an infinite sd, unless another load level has some.
     counts : ndarray, shape (n,)
         Number of estimates of each value. A value from another load level counts for at most
         `TRUST` estimates.
@@ -109,8 +115,6 @@ class QTable:
         Number of measurements.
     incumbent : int or None
         The configuration to deploy.
-    near : QTable or None
-        The table of the nearest other load level that contains measurements.
     last : ndarray of int
         The region that was updated last.
     floor : float
@@ -127,10 +131,17 @@ class QTable:
     (array([3., 2., 2.]), array([1, 2]))
     """
 
-    def __init__(self, space: ConfigSpace, level: int = 0, log_load: float = 0.0) -> None:
+    def __init__(
+        self,
+        space: ConfigSpace,
+        level: int = 0,
+        log_load: float = 0.0,
+        tables: Sequence[QTable] = (),
+    ) -> None:
         size = len(space)
-        self.space, self.level = space, level
-        self.log_load, self.loads, self.last_log_load = log_load, 0, log_load
+        self.space, self.level, self.tables = space, level, tables
+        self.log_load, self.loads = log_load, 0
+        self.last_log_load, self.outlier = log_load, False
         self.values, self.sds = np.zeros(size), np.full(size, np.inf)
         self.counts = np.zeros(size)
         self.inherited = np.zeros(size, dtype=np.bool_)
@@ -139,9 +150,14 @@ class QTable:
         self.means, self.squares = np.zeros(size), np.zeros(size)
         self.episodes, self.floor = 0, 0.0
         self.incumbent: int | None = None
-        self.near: QTable | None = None
         self.last, self.measured = np.empty((2, 0), dtype=np.int64)
         self._scatter = 0.0  # sum of the squared deviations, as fractions of the means
+
+    @property
+    def near(self) -> QTable | None:
+        """The table of the nearest other load level with measurements; None if there is none."""
+        others = [table for table in self.tables if table.episodes and table.level != self.level]
+        return _nearest(others, self.log_load)
 
     @property
     def noise(self) -> float:
@@ -152,8 +168,13 @@ class QTable:
 
     def record(self, index: int, cost: float) -> None:
         """Take in the cost that was measured at `index`; :meth:`update` then moves the values."""
-        if not self.episodes and not self.inherited.any():
+        if not self.episodes and self.near is not None:
+            self._inherit(self.near)
+        elif not self.episodes:
             self.values[:] = cost
+        if not self.outlier:
+            self.loads += 1
+            self.log_load += (self.last_log_load - self.log_load) / self.loads
         if cost > 0 and (self.floor == 0 or FLOOR * cost < self.floor / 2):
             self.floor = FLOOR * cost  # a cost less than half of the lowest one lowers it
         if self.inherited[index] and self.counts[index] > 0 and self._scaled < SCALED:
@@ -186,7 +207,7 @@ class QTable:
             setattr(other, name, getattr(self, name).copy())
         return other
 
-    def inherit(self, other: QTable) -> None:
+    def _inherit(self, other: QTable) -> None:
         """Start from the values of another load level; they count for at most `TRUST` estimates.
 
         The first measurements then tell by what factor all costs differ. Only values that no own
@@ -211,32 +232,6 @@ class QTable:
 def _relative(mean: float, squares: float) -> float:
     """The squared deviations of one configuration's costs, as fractions of their mean."""
     return squares / mean / mean if mean > 1e-150 else 0.0
-
-
-def check_load(load: float) -> float:
-    """Return the load, in requests per second, if it is a positive number.
-
-    Examples
-    --------
-    >>> check_load(14)
-    14.0
-    """
-    if not 0 < load < math.inf:
-        raise ValueError(f"load must be a positive number of requests per second, got {load!r}")
-    return float(load)
-
-
-def check_cost(cost: float) -> float:
-    """Return the cost if it is a number from 0 to `HIGHEST`.
-
-    Examples
-    --------
-    >>> check_cost(0)
-    0.0
-    """
-    if not 0 <= float(cost) <= HIGHEST:  # in single precision, HIGHEST is infinite
-        raise ValueError(f"a cost must be a number from 0 to {HIGHEST:g}, got {cost!r}")
-    return float(cost)
 
 
 class Tables(list[QTable]):
@@ -267,8 +262,7 @@ class Tables(list[QTable]):
     >>> from rrl import Knob
     >>> tables = Tables(ConfigSpace([Knob("threads", (1, 2, 4))]))
     >>> for load in (10.0, 11.0, 15.0, 10.0, 15.0, 16.0, 40.0):
-    ...     _ = tables.at(load)
-    ...     tables.record(index=0, cost=1.0)
+    ...     tables.at(load).record(index=0, cost=1.0)
     >>> [round(math.exp(table.log_load), 1) for table in tables]  # 15 counts when it comes again
     [10.3, 16.0, 40.0]
     """
@@ -279,58 +273,40 @@ class Tables(list[QTable]):
             raise ValueError(f"the ratio of load levels must be above 1, got {ratio!r}")
         self.space, self.width = space, math.log(ratio)
         self._current: QTable | None = None  # of the last load
-        self._log_load = 0.0  # of the last load
-        self._outlier = False  # whether the last load is far from all load levels
 
     def at(self, load: float) -> QTable:
         """Return the table of a load (requests per second), which is empty if it begins a level."""
-        self._log_load = math.log(check_load(load))
-        table = _nearest(self, self._log_load)
-        distance = math.inf if table is None else abs(table.log_load - self._log_load)
-        again, self._outlier = self._outlier, distance > self.width
-        if table is None or (self._outlier and (again or distance > 2 * self.width)):
-            table, self._outlier = QTable(self.space, len(self), self._log_load), False
+        log_load = _log(load)
+        table = _nearest(self, log_load)
+        distance = math.inf if table is None else abs(table.log_load - log_load)
+        again = self._current is not None and self._current.outlier
+        outlier = distance > self.width
+        if table is None or (outlier and (again or distance > 2 * self.width)):
+            table, outlier = QTable(self.space, len(self), log_load, self), False
             self.append(table)
-            self._find_nearest()
+        table.last_log_load, table.outlier = log_load, outlier
         self._current = table
         return table
 
-    @property
-    def current(self) -> QTable:
-        """The table of the last load.
+    def told(self, configuration: Configuration, cost: float) -> tuple[QTable, int, float]:
+        """Return the table of the last load, the configuration's index and the cost.
 
         Raises
         ------
         ValueError
-            If there was no load yet.
+            If there was no load yet, the cost is no number from 0 to `HIGHEST`, or the
+            configuration is not in the space.
         """
         if self._current is None:
             raise ValueError("tell comes after ask: the load of this episode is not known")
-        return self._current
-
-    def record(self, index: int, cost: float) -> None:
-        """Let the table of the last load take in the cost that was measured at `index`.
-
-        The load counts for the mean of its load level, unless it is an outlier.
-        """
-        table = self.current
-        table.last_log_load = self._log_load
-        if not self._outlier:
-            table.loads += 1
-            table.log_load += (self._log_load - table.log_load) / table.loads
-        table.record(index, cost)
-        if len(self) > 1:
-            self._find_nearest()
-
-    def _find_nearest(self) -> None:
-        for one in self:
-            others = [table for table in self if table.episodes and table is not one]
-            one.near = _nearest(others, one.log_load)
+        if not 0 <= float(cost) <= HIGHEST:  # in single precision, HIGHEST is infinite
+            raise ValueError(f"a cost must be a number from 0 to {HIGHEST:g}, got {cost!r}")
+        return self._current, self.space.index(configuration), float(cost)
 
     def nearest(self, load: float) -> QTable | None:
         """Return the table with measurements whose load level is nearest; None if there is none."""
         measured = [table for table in self if table.episodes]
-        return _nearest(measured, math.log(check_load(load)))
+        return _nearest(measured, _log(load))
 
     def deployed(self, load: float) -> int:
         """Return the configuration to deploy: the incumbent of the nearest load level.
@@ -346,7 +322,12 @@ class Tables(list[QTable]):
         return table.incumbent
 
 
+def _log(load: float) -> float:
+    """Return the logarithm of a load (requests per second) if that is a positive number."""
+    if not 0 < load < math.inf:
+        raise ValueError(f"load must be a positive number of requests per second, got {load!r}")
+    return math.log(load)
+
+
 def _nearest(tables: list[QTable], log_load: float) -> QTable | None:
-    if len(tables) < 2:  # as in most runs
-        return tables[0] if tables else None
-    return min(tables, key=lambda table: abs(table.log_load - log_load))
+    return min(tables, key=lambda table: abs(table.log_load - log_load), default=None)

@@ -8,14 +8,8 @@ is a part that can be exchanged:
 3. *Exploration*: which one serves next?
 
 Each load level has a table (:class:`~rrl.core.qtable.QTable`): the expected cost of every
-configuration, and how sure that is. Where the load has changed, the table first takes in
-what the nearest other load level says; :meth:`RRL.ask` does this with a copy.
-
-:meth:`RRL.ask` only chooses: *load* -> the table of its load level -> the region's candidates ->
-the exploration's choice. It moves the generator and remembers the load. It writes no value.
-
-:meth:`RRL.tell` learns: *cost* -> the table records it -> the region around the measurement -> the
-similarity's estimates -> the update of the region -> the configuration to deploy.
+configuration, and how sure that is. :meth:`RRL.tell` learns. :meth:`RRL.ask` only chooses: it moves
+the generator and remembers the load, and it writes no value.
 
 :class:`RRL` is the paper's method with our settings. :func:`adaptive` selects the radius of the
 region by Bayesian optimisation, and :func:`released` takes the settings of the released code. Our
@@ -32,7 +26,7 @@ from numba import njit
 
 from rrl.core.exploration import Boltzmann, Exploration
 from rrl.core.knob import Configuration
-from rrl.core.qtable import QTable, Tables, check_cost
+from rrl.core.qtable import QTable, Tables
 from rrl.core.region import FixedRadius, Region, SelectedRadius
 from rrl.core.similarity import Copy, NetworkSimilarity, Similarity
 from rrl.core.space import ConfigSpace, Floats, Ints
@@ -141,11 +135,10 @@ class RRL:
 
     def tell(self, configuration: Configuration, cost: float) -> None:
         """See :meth:`rrl.core.agent.Agent.tell`."""
-        table = self.tables.current
-        cost, index = check_cost(cost), self.space.index(configuration)
+        table, index, cost = self.tables.told(configuration, cost)
         if table.level != self._last_level:
             self._catch_up(table)
-        self.tables.record(index, cost)
+        table.record(index, cost)
         cells = self.region.around(table, index)
         estimate = self.similarity.estimate(table, index, cost, cells)
         table.update(cells, *estimate, self.learning_rate, self.average)
@@ -160,14 +153,10 @@ class RRL:
     def _catch_up(self, table: QTable) -> None:
         """Let a table take in what the nearest other load level says, after another was told.
 
-        A load level without measurements starts from the values of the nearest one. Otherwise the
-        similarity predicts the configurations that may be tried, or if all may be, those that were
-        measured.
+        The similarity predicts the configurations that may be tried, or if all may be, those that
+        were measured.
         """
-        if table.near is None:
-            return
-        if not table.episodes:
-            table.inherit(table.near)
+        if table.near is None or not table.episodes:
             return
         cells = self.region.candidates(table)
         cells = table.measured if cells is None else cells

@@ -16,7 +16,7 @@ from math import prod
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.knob import Configuration, Knob, Value, column, coordinates
+from rrl.core.knob import Configuration, Knob, Value, column
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -212,32 +212,9 @@ class ConfigSpace:
         A categorical knob has one column per value instead: any two of its values have distance 1.
         """
         columns = zip(self.knobs, self.value_indices.T, strict=True)
-        table = np.concatenate([coordinates(knob)[indices] for knob, indices in columns], axis=1)
+        table = np.concatenate([knob.coordinates[indices] for knob, indices in columns], axis=1)
         table.flags.writeable = False
         return table
-
-    @cached_property
-    def scaled_positions(self) -> Floats:
-        """The positions in units of each knob's mean spacing, from 0.
-
-        A categorical knob has one column per value, so that any two values have distance 1.
-
-        Examples
-        --------
-        >>> knobs = Knob("timeout", (0, 10, 40), positions=(0, 10, 40)), Knob("fixed", (7,))
-        >>> ConfigSpace(knobs).scaled_positions[1:]
-        array([[0.5, 0. ],
-               [2. , 0. ]])
-        """
-        columns = []
-        for knob, indices in zip(self.knobs, self.value_indices.T, strict=True):
-            places = coordinates(knob)
-            if not knob.categorical:
-                span = max(knob.positions) - min(knob.positions)
-                places = places / (span / max(len(knob.values) - 1, 1) or 1.0)
-                places -= places.min()
-            columns.append(places[indices])
-        return np.concatenate(columns, axis=1)
 
     def distances(self, index: int) -> Floats:
         """Euclidean distance from one configuration to each, shape (n,)."""
@@ -282,17 +259,6 @@ class ConfigSpace:
 
     # --- steps along the knobs --------------------------------------------------------------------
 
-    @cached_property
-    def ranks(self) -> NDArray[np.int32]:
-        """Rank of the value of each knob, by position, for each configuration; shape (n, d)."""
-        ranks = [np.argsort(np.argsort(knob.positions)) for knob in self.knobs]
-        columns = zip(ranks, self.value_indices.T, strict=True)
-        return np.stack([rank[indices] for rank, indices in columns], axis=1).astype(np.int32)
-
-    @cached_property
-    def _unordered(self) -> Bools:
-        return np.array([knob.categorical for knob in self.knobs])
-
     def steps(self, index: int) -> Ints:
         """Return the number of steps from one configuration to each, shape (n,).
 
@@ -305,10 +271,11 @@ class ConfigSpace:
         >>> space.steps(0).tolist()
         [0, 1, 1, 1, 2, 2, 2, 3, 3]
         """
-        away = np.abs(self.ranks - self.ranks[index])
-        if self._unordered.any():
-            away[:, self._unordered] = away[:, self._unordered] > 0
-        return away.sum(axis=1, dtype=np.int64)
+        away = np.zeros(len(self), dtype=np.int64)
+        for knob, indices in zip(self.knobs, self.value_indices.T, strict=True):
+            steps = np.abs(knob.ranks - knob.ranks[indices[index]])
+            away += (np.minimum(steps, 1) if knob.categorical else steps)[indices]
+        return away
 
     @cached_property
     def middle(self) -> Ints:
@@ -323,9 +290,11 @@ class ConfigSpace:
         >>> [space[index] for index in space.middle]
         [{'inter_op': 2, 'intra_op': 2, 'batch_threads': 2}]
         """
-        last = np.array(self.shape) - 1.0
-        away = self.ranks / np.maximum(last, 1) - 0.5 * (last > 0)
-        squared = (away[:, ~self._unordered] ** 2).sum(axis=1)
+        squared = np.zeros(len(self))
+        for knob, indices in zip(self.knobs, self.value_indices.T, strict=True):
+            last = len(knob.values) - 1
+            if last and not knob.categorical:
+                squared += ((knob.ranks / last - 0.5) ** 2)[indices]
         return np.flatnonzero(squared <= squared.min() + ROUNDING)
 
 

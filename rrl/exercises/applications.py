@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rrl.exercises.judging import Function, ask, kind_of, require
+from rrl.exercises.judging import Function, ask, kind_of, numbers, require
 from rrl.studies.goals import front
 
 TARGET_S, CPUS = 0.08, 10
@@ -45,44 +45,38 @@ def _cost(answer: Callable[..., Any], cpus: int, p99: float, target: float) -> f
     return float(got)
 
 
-def _undominated(better: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a wrong front: `better(x, a, y, b)` says when one configuration excludes another."""
-
-    def front_of(cpus: Any, latency: Any) -> Any:
-        x, y = np.asarray(cpus, dtype=float), np.asarray(latency, dtype=float)
-        return ~better(x[None], x[:, None], y[None], y[:, None]).any(axis=1)
-
-    return front_of
-
-
-#: Which configurations are on the Pareto front of CPUs and latency.
-check_worth_having = Function(
-    front,
-    [
-        ([1, 2, 3], [5, 6, 2]),
-        ([1, 1], [5, 4]),
-        ([1, 2], [5, 5]),
-        ([2, 2], [3, 3]),
-        ([3, 1, 2, 2, 4], [1, 9, 4, 6, 1]),
-    ],
-    (
-        _undominated(lambda x, a, y, b: (x < a) & (y < b)),
-        "a configuration that is equal in one number and better in the other is better, too",
-    ),
-    (
-        _undominated(lambda x, a, y, b: (x <= a) & (y <= b) & ~np.eye(x.shape[1], dtype=bool)),
-        "two equal configurations are both on the front: one number has to be smaller",
-    ),
-    (_undominated(lambda x, a, y, b: (x <= a) & (y < b)), "as fast with fewer CPUs is better, too"),
-    (
-        _undominated(lambda x, a, y, b: (x < a) & (y <= b)),
-        "of two with equal CPUs, the faster one is better, too",
-    ),
-    (
-        lambda c, s: np.flatnonzero(front(c, s)),
-        "those are positions: return one true or false per configuration",
-    ),
+#: CPUs and latencies of configurations, of which some are on the Pareto front.
+FRONTS = (
+    ([1, 2, 3], [5, 6, 2]),
+    ([1, 1], [5, 4]),
+    ([1, 2], [5, 5]),
+    ([2, 2], [3, 3]),
+    ([3, 1, 2, 2, 4], [1, 9, 4, 6, 1]),
 )
+
+
+def check_worth_having(answer: Callable[..., Any]) -> None:
+    """Check which configurations are on the Pareto front of CPUs and latency."""
+    for cpus, latency in FRONTS:
+        found, wanted = ask(answer, cpus, latency), front(cpus, latency)
+        array, call = numbers(found), f"worth_having({cpus}, {latency})"
+        require(
+            array is not None and array.shape == wanted.shape and set(array) <= {0, 1},
+            f"{call} is {kind_of(found)}: return true or false for each configuration",
+        )
+        for number, (on_front, said) in enumerate(zip(wanted, found, strict=True)):
+            pair = f"{call}: ({cpus[number]}, {latency[number]})"
+            require(
+                on_front or not said,
+                f"{pair} is not on the front, because another pair is better: lower or equal in "
+                "both numbers, and lower in one",
+            )
+            require(
+                said or not on_front,
+                f"{pair} is on the front, because no other pair is lower or equal in both numbers "
+                "and lower in one",
+            )
+    print("worth_having: right")
 
 
 #: The mean latency of an episode with the requests that arrived during its restart.
@@ -126,14 +120,17 @@ def _pays(end_of_learning: Callable[..., float]) -> Callable[..., float | None]:
     return episodes
 
 
-#: The smallest number of episodes after which learning has paid.
+_first_paid = _pays(lambda d, n, t, e: n + int(n * (t - d) // (d - e)) + 1)
+
+#: The smallest number of first episodes that together cost less than with the default.
 check_episodes_to_pay = Function(
-    _pays(lambda d, n, t, e: n + int(n * (t - d) // (d - e)) + 1),
+    _first_paid,
     [
         (20.0, 10, 50.0, 15.0),
         (20.0, 10, 50.0, 20.0),
         (20.0, 10, 50.0, 25.0),
         (20.0, 10, 19.0, 15.0),
+        (20.0, 10, 19.0, 25.0),
         (20.0, 3, 24.0, 13.0),
         (20.0, 5, 20.0, 10.0),
     ],
@@ -156,6 +153,10 @@ check_episodes_to_pay = Function(
     (
         lambda d, n, t, e: None if e >= d else n + int(n * (t - d) // (d - e)) + 1,
         "trials that are better than the default pay from the first one on",
+    ),
+    (
+        lambda d, n, t, e: None if e >= d else _first_paid(d, n, t, e),
+        "the first episodes may cost less although the later ones do not: look at `trial` first",
     ),
     (
         lambda d, n, t, e: 1 if t < d else n + int(abs(n * (t - d) // (d - e or 1))) + 1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from itertools import product
 from typing import Any
 
 import gymnasium
@@ -29,52 +29,30 @@ check_times_less_likely = Function(
 )
 
 
-def _within(distance: Callable[[Any], Any]) -> Callable[..., Any]:
-    """Return a region by another distance, made of the differences of the positions."""
-    return lambda s, i, r: np.flatnonzero(distance(s.positions - s.positions[i]) <= r)
-
-
-def _as_indices(answer: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the answer, which must not return an array of floats."""
-
-    @wraps(answer)
-    def run(space: ConfigSpace, index: int, radius: float) -> Any:
-        found = answer(space, index, radius)
-        whole = not isinstance(found, np.ndarray) or not found.size or found.dtype.kind != "f"
-        require(whole, "return whole numbers: numbers with a decimal point cannot be indices")
-        return found
-
-    return run
-
-
 _GRID = ConfigSpace([Knob(name, (1, 2, 3, 4, 5)) for name in ("inter", "intra", "batch")])
 
-#: The indices of all configurations within a radius of one.
-check_region = Function(
-    ConfigSpace.ball,
-    [(_GRID, i, r) for i in (0, 62, 124) for r in (1.0, 0.0, 1.5, 3.0)],
-    (
-        lambda s, i, r: s.distances(i) <= r,
-        "that is true or false for each configuration; np.flatnonzero gives the indices",
-    ),
-    (
-        lambda s, i, r: np.nonzero(s.distances(i) <= r),
-        "np.where and np.nonzero return a tuple: its first entry, [0], is the array",
-    ),
-    (
-        lambda s, i, r: np.flatnonzero(s.distances(i) < r),
-        "a distance of at most the radius belongs to the region: use <=",
-    ),
-    (
-        _within(lambda x: np.abs(x).max(axis=1)),
-        "the largest difference of a knob is not the distance: use all knobs",
-    ),
-    (
-        _within(lambda x: np.abs(x).sum(axis=1)),
-        "the sum of the differences is not the distance: take the root of the sum of squares",
-    ),
-    run=_as_indices,
-)
+
+def check_region(answer: Callable[..., Any]) -> None:
+    """Check the indices of all configurations within a radius of one."""
+    for index, radius in product((0, 62, 124), (1.0, 0.0, 1.5, 3.0)):
+        found = ask(answer, _GRID, index, radius)
+        pair = "np.where and np.nonzero return a tuple: its first entry, [0], is the array"
+        array, kind = numbers(found), f"region() returns {kind_of(found)}"
+        require(array is None or array.ndim < 2 or not isinstance(found, tuple), pair)
+        listed = array is not None and array.ndim == 1 and array.dtype != bool
+        require(listed, f"{kind}; np.flatnonzero gives the indices of what is true")
+        whole = "return whole numbers: numbers with a decimal point cannot be indices"
+        require(not np.size(found) or np.asarray(found).dtype.kind in "iu", whole)
+        wanted, away = set(_GRID.ball(index, radius).tolist()), _GRID.distances(index)
+        for number in sorted(wanted ^ {*np.asarray(found).tolist()}):
+            require(0 <= number < len(_GRID), f"{number} is no index of the grid")
+            word = "belongs" if number in wanted else "does not belong"
+            raise WrongAnswer(
+                f"{number} {word} to the region of {index} with a radius of {radius:g}: it is "
+                f"{away[number]:.3g} away (the root of the sum of squares)"
+            )
+        require(same(found, sorted(wanted)), "the indices are not sorted, or one is there twice")
+    print("region: right")
 
 
 def _normal(weights: Any) -> Any:

@@ -28,34 +28,31 @@ check_by_hand = Values(
 # --- Updates in place --------------------------------------------------------------------------
 
 
-def _after(update: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that updates a table by several costs, and returns the table."""
+def _table_after(update: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that updates a table and returns it, as updates return nothing."""
 
     @wraps(update)
-    def run(values: Floats, counts: Floats, where: Any, costs: list[float], *rest: float) -> Any:
-        for cost in costs:
-            returned = update(values, counts, where, cost, *rest)
-            if isgenerator(returned):  # it has not run yet
-                return returned
-        return values, counts
+    def run(values: Floats, counts: Floats, *arguments: Any) -> Any:
+        returned = update(values, counts, *arguments)
+        return returned if isgenerator(returned) else (values, counts)  # it has not run yet
 
     return run
 
 
-def _inside(n: Floats, region: Any) -> Floats:
-    return np.isin(np.arange(len(n)), region).astype(float)
+def _inside(region: Any) -> Floats:
+    return np.isin(np.arange(4), region).astype(float)
 
 
-def _near(n: Floats, distances: Floats, length: float) -> Floats:
+def _near(distances: Floats, length: float) -> Floats:
     return np.exp(-distances / length)
 
 
-def _everywhere(n: Floats, *where: Any) -> Floats:
-    return np.ones(len(n))
+def _everywhere(*where: Any) -> Floats:
+    return np.ones(4)
 
 
-def _nowhere(n: Floats, *where: Any) -> Floats:
-    return np.zeros(len(n))
+def _nowhere(*where: Any) -> Floats:
+    return np.zeros(4)
 
 
 def _gain(n: Floats, g: float, weight: Floats) -> Floats:
@@ -65,10 +62,9 @@ def _gain(n: Floats, g: float, weight: Floats) -> Floats:
 def _update(
     weight: Callable[..., Floats],
     counted: Callable[..., Floats],
-    gain: Callable[..., Any] = _gain,
-    first: bool = True,
+    gain: Callable[..., Floats] = _gain,
 ) -> Callable[..., None]:
-    """Return an update that is made of these parts.
+    """Return an update of four values that is made of these parts.
 
     Parameters
     ----------
@@ -77,23 +73,22 @@ def _update(
     counted : callable
         By how much each count grows.
     gain : callable
-        The fraction of its way to the cost that each value moves, by the counts, the learning rate
-        and the weights.
-    first : bool
-        Whether the counts grow before the values move.
+        The fraction of its way to the cost that each value moves, by the new counts, the learning
+        rate and the weights.
     """
 
     def update(
         values: Floats, counts: Floats, where: Any, cost: float, g: float, *length: float
     ) -> None:
-        weights, more = weight(counts, where, *length), counted(counts, where, *length)
-        if first:
-            counts += more
+        weights = weight(where, *length)
+        counts += counted(where, *length)
         values += np.where(weights > 0, gain(counts, g, weights), 0) * (cost - values)
-        if not first:
-            counts += more
 
     return update
+
+
+def _too_early(n: Floats, g: float, weight: Floats) -> Floats:
+    return _gain(n - 1, g, weight)
 
 
 _REGION, _MIXED = np.array([1, 2]), np.array([9.0, 9.0, 1.0, 9.0])
@@ -102,10 +97,10 @@ _REGION, _MIXED = np.array([1, 2]), np.array([9.0, 9.0, 1.0, 9.0])
 check_update_region = Function(
     _update(_inside, _inside),
     [
-        (np.full(4, 9.0), np.full(4, 7.0), _REGION, [5.0], 0.25),
-        (np.full(4, 9.0), np.zeros(4), _REGION, [5.0, 7.0], 0.25),
-        (_MIXED, np.zeros(4), _REGION, [5.0] * 20 + [9.0], 0.25),
-        (_MIXED, np.array([7.0, 1.0, 7.0, 7.0]), _REGION, [5.0], 0.25),
+        (np.full(4, 9.0), np.full(4, 7.0), _REGION, 5.0, 0.25),
+        (np.full(4, 9.0), np.zeros(4), _REGION, 5.0, 0.25),
+        (_MIXED, np.full(4, 20.0), _REGION, 5.0, 0.25),
+        (_MIXED, np.array([7.0, 1.0, 7.0, 7.0]), _REGION, 5.0, 0.25),
     ],
     (
         _update(_nowhere, _nowhere),
@@ -131,11 +126,11 @@ check_update_region = Function(
         "early estimates count no more than late ones: use max(learning rate, 1 / n)",
     ),
     (
-        _update(_inside, _inside, first=False),
+        _update(_inside, _inside, _too_early),
         "1 / n was computed before the count grew: add one to the counts first",
     ),
     hint="Index every array with `region`, and use np.maximum, not max.",
-    run=_after,
+    run=_table_after,
 )
 
 
@@ -145,10 +140,10 @@ _FAR = np.array([0.0, 1.0, 2.0, 50.0])
 check_update_weighted = Function(
     _update(_near, _everywhere),
     [
-        (np.full(4, 9.0), np.full(4, 7.0), _FAR, [5.0], 0.25, 2.0),
-        (np.full(4, 9.0), np.zeros(4), _FAR, [5.0], 0.25, 2.0),
-        (np.array([9.0, 8.0, 1.0, 3.0]), np.zeros(4), _FAR, [5.0, 7.0, 9.0], 0.25, 0.5),
-        (np.full(4, 9.0), np.full(4, 40.0), _FAR, [5.0], 0.05, 2.0),
+        (np.full(4, 9.0), np.full(4, 7.0), _FAR, 5.0, 0.25, 2.0),
+        (np.full(4, 9.0), np.zeros(4), _FAR, 5.0, 0.25, 2.0),
+        (np.array([9.0, 8.0, 1.0, 3.0]), np.ones(4), _FAR, 7.0, 0.25, 0.5),
+        (np.full(4, 9.0), np.full(4, 40.0), _FAR, 5.0, 0.05, 2.0),
     ],
     (
         _update(_nowhere, _nowhere),
@@ -164,7 +159,7 @@ check_update_weighted = Function(
         "the distance does not count: multiply the fraction by exp(-d / length)",
     ),
     (
-        _update(lambda n, d, length: np.exp(-d), _everywhere),
+        _update(lambda d, length: np.exp(-d), _everywhere),
         "`length` does not count: divide the distance by it",
     ),
     (
@@ -176,7 +171,7 @@ check_update_weighted = Function(
         "with many estimates the fraction falls below the learning rate: take the larger one",
     ),
     (
-        _update(_near, _everywhere, first=False),
+        _update(_near, _everywhere, _too_early),
         "1 / n was computed before the counts grew: add one to the counts first",
     ),
     (
@@ -185,5 +180,5 @@ check_update_weighted = Function(
         "multiply by exp(-d / length) after the maximum",
     ),
     hint="Use np.maximum, not max.",
-    run=_after,
+    run=_table_after,
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from rrl.core.space import Floats
 from rrl.exercises.bound import line_regions
-from rrl.exercises.judging import Function, Values
+from rrl.exercises.judging import Function, Values, ask, kind_of, require, same
 from rrl.theory.mdp import mean_field
 
 #: Half the mean squared differences of the log costs 0, 1 and 3 on a line.
@@ -32,55 +33,38 @@ check_variogram = Values(
 )
 
 
-def _errors(copied: Sequence[float], mean: Sequence[float], largest: float = 30.0) -> pd.DataFrame:
-    """Return made errors: at each distance three, whose median is the one given."""
-    rows = [
-        (estimator, distance, error * factor)
-        for estimator, errors in (("copy", copied), ("global mean", mean))
-        for distance, error in enumerate(errors, 1)
-        for factor in ((0.9, 1.0, largest) if estimator == "copy" else (0.9, 1.0, 1.1))
-    ]
-    return pd.DataFrame(rows, columns=["estimator", "distance", "error"]).sample(
-        frac=1, random_state=1
-    )
-
-
-def _wins(table: pd.DataFrame, how: str = "median") -> pd.Series:
-    middle = table.groupby(["estimator", "distance"])["error"].agg(how)
-    return middle["copy"] < middle["global mean"]
-
-
-def _useful(wins: pd.Series) -> int:
-    return int(wins.index[wins.cummin()].max()) if wins.iloc[0] else 0
-
-
-def _at_most(table: pd.DataFrame) -> int:
-    middle = table.groupby(["estimator", "distance"])["error"].median()
-    return _useful(middle["copy"] <= middle["global mean"])
-
-
-_COPIES = ((1, 2, 9), (9, 1, 1), (1, 9, 1), (1, 1, 1), (1, 5, 1), (9, 9, 9))
-
-#: Up to which distance a copy is better than the global mean.
-check_useful_radius = Function(
-    lambda t: _useful(_wins(t)),
-    [
-        *((_errors(copied, (5, 5, 5)),) for copied in _COPIES),
-        (_errors((1, 2, 9), (5, 5, 5), 1.2),),
-    ],
-    (
-        lambda t: int(max(_wins(t).index[_wins(t)], default=0)),
-        "a copy has to be better at every smaller distance, too: stop at the first loss",
-    ),
-    (lambda t: int(_wins(t).sum()), "that counts the distances won: stop at the first loss"),
-    (lambda t: _useful(_wins(t, "mean")), "that compares mean errors: compare the medians"),
-    (_at_most, "an equal error is not below that of the global mean: use <"),
-    (
-        lambda t: int((~_wins(t)).idxmax()) if (~_wins(t)).any() else 0,
-        "that is the first distance that is lost: the one before it is the last one won",
-    ),
-    hint="The columns are `estimator`, `distance` and `error`; group by the first two.",
-)
+def check_useful_radius(answer: Callable[..., Any]) -> None:
+    """Check up to which distance the median error of a copy is below that of the global mean."""
+    hint = "The columns are `estimator`, `distance` and `error`; group by the first two."
+    near, far = (1, 2, 3), (1, 3, 4)
+    for copied, distances, right in (
+        ((1, 2, 9), near, 2),
+        ((9, 1, 1), near, 0),
+        ((1, 9, 1), near, 1),
+        ((1, 1, 1), near, 3),
+        ((1, 5, 1), near, 1),
+        ((9, 9, 9), near, 0),
+        ((1, 2, 9), far, 3),
+    ):
+        rows = [
+            (estimator, distance, factor * error)
+            for estimator, errors, factors in (
+                ("copy", copied, (0.9, 1, 30)),  # in each distance one error is far off
+                ("global mean", (5, 5, 5), (0.9, 1, 1.1)),
+            )
+            for distance, error in zip(distances, errors, strict=True)
+            for factor in factors
+        ]
+        table = pd.DataFrame(rows, columns=["estimator", "distance", "error"])
+        got = ask(answer, table.sample(frac=1, random_state=1), hint=hint)
+        kind = kind_of(got)
+        require(kind == "a number", f"useful_radius() returns {kind}, not a number")
+        require(
+            same(got, right),
+            f"the median errors of a copy are {copied} at the distances {distances}, and that of "
+            f"the global mean is 5 everywhere: useful_radius() returns {float(got):g}, not {right}",
+        )
+    print("useful_radius: right")
 
 
 def _sums(costs: Floats, radius: float) -> Floats:

@@ -15,13 +15,12 @@ import numpy as np
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
+from rrl.rivals.agents import home
 from rrl.support.errors import UsageError
 from rrl.support.provenance import version
-from rrl.tuning.constrained import Constrained, most_cpus
 from rrl.tuning.objective import MeanLatency, Objective
-from rrl.tuning.objective_names import parse_objective
 from rrl.tuning.presets import CPUS
-from rrl.tuning.slo import SLO, parse_slo
+from rrl.tuning.slo import SLO, Constrained, most_cpus, parse_objective, parse_slo
 from rrl.workloads.trace import Trace, read_trace
 from rrl.workloads.workload import Poisson, Workload
 
@@ -66,7 +65,7 @@ class Job:
 
     Raises
     ------
-    UsageError
+    ValueError
         If the default lacks a knob, or the agent's name is unknown.
     """
 
@@ -92,10 +91,7 @@ class Job:
                 f"the default has the knobs {', '.join(self.default)}; give a value for each of: "
                 f"{', '.join(self.space.names)}"
             )
-        from rrl.rivals.agents import AGENTS
-
-        if self.agent not in AGENTS:
-            raise UsageError(f"unknown agent {self.agent!r}; known: {', '.join(AGENTS)}")
+        home(self.agent)
 
     @property
     def may_settle(self) -> bool:

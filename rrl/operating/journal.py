@@ -1,33 +1,38 @@
-"""The journal of a tuning run: it stores all measurements, so a run can stop at any moment.
+"""The journal of a tuning run: it stores what a server answers, so a run can stop at any moment.
 
 The journal is a folder with a file `journal.jsonl` that grows by one line of JSON per episode. Each
 line is on disk before the run continues. The first line holds the settings of the run. Nothing else
-is saved: the same loop with the same answers reaches the same state (:mod:`rrl.operating.operate`),
-and a line from which another cost follows is refused.
+is saved: the same loop with the same answers reaches the same state (:mod:`rrl.operating.operate`).
+In that loop, a :class:`TapedServer` answers from the journal until it ends, and then the real
+server does. Whatever follows from the answers, such as costs, choices and the state of the guard,
+is computed again, and a line from which something else follows is refused.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rrl.support.errors import DataError, RRLError, UsageError, shown
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
+from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.files import append, open_alone, remove_leftovers, write_atomically
+from rrl.tuning.episode import MEMORY, Episode, Server
+from rrl.tuning.watch import Watch
 
 Record = dict[str, Any]
 """A line of a journal."""
 
 JOURNAL = "journal.jsonl"
-SCHEMA = 10
-VERSIONS = {"journal": "journals", "agent_version": "the agent"}
-"""Settings that a version of rrl has, and no option."""
-OTHER_VERSION = (
-    "finish that run with the version of rrl that began it, or begin a new run in another folder"
-)
-"""What to do with a journal that this version cannot continue."""
+SCHEMA = 11
 
 
 def read_records(path: Path, content: bytes) -> tuple[list[Record], int]:
@@ -67,8 +72,22 @@ def _record(line: bytes) -> Record | None:
     return record if isinstance(record, dict) else None
 
 
+@dataclass(frozen=True)
 class Journal:
-    """An append-only file of records that one process at a time may write; a context manager.
+    """A file of records, and those that it has; :func:`open_journal` opens it."""
+
+    path: Path
+    records: list[Record]
+
+    def append(self, record: Record) -> None:
+        """Add a record; when this returns, it is on disk."""
+        append(self.path, _line(record))
+        self.records.append(record)
+
+
+@contextmanager
+def open_journal(folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> Iterator[Journal]:
+    """Open the journal of a folder for the block; meanwhile, no other process may use it.
 
     Parameters
     ----------
@@ -81,86 +100,131 @@ class Journal:
     Raises
     ------
     UsageError
-        If another process uses the folder, or if the journal has measurements with other settings.
+        If another process uses the folder, or if the journal has measurements with other settings,
+        or of another version of rrl.
     DataError
-        If a line is damaged, the file is a link, or another version of rrl wrote it.
+        If a line is damaged, or the file is a link.
 
     Examples
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with Journal(folder, {"seed": 1}) as journal:
+    ...     with open_journal(folder, {"seed": 1}) as journal:
     ...         journal.append({"episode": 0, "cost": 0.1})
-    ...     with Journal(folder, {"seed": 1}) as journal:
+    ...     with open_journal(folder, {"seed": 1}) as journal:
     ...         journal.records
     [{'episode': 0, 'cost': 0.1}]
     """
+    path = Path(folder) / JOURNAL
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = open_alone(path.parent)
+    try:
+        remove_leftovers(path.parent)
+        records = _continued(path, {"journal": SCHEMA, **settings})
+        os.fsync(lock)  # so that a new file survives a power loss
+        yield Journal(path, records)
+    finally:
+        os.close(lock)
 
-    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
-        self.path = Path(folder) / JOURNAL
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = open_alone(self.path.parent)
-        try:
-            self.records = self._open({"journal": SCHEMA, **settings})
-        except BaseException:
-            self.close()
-            raise
 
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let another process continue the journal."""
-        os.close(self._lock)
-
-    def _open(self, header: Record) -> list[Record]:
-        """Return the records of the file; begin it if nothing was measured with other settings."""
-        remove_leftovers(self.path.parent)
-        if self.path.is_symlink():
-            raise DataError(f"{self.path}: it is a link; remove it, or choose another folder")
-        content = self.path.read_bytes() if self.path.exists() else b""
-        records, whole = read_records(self.path, content)
-        error = _difference(self.path, records[0], json.loads(_line(header))) if records else None
-        if error and len(records) > 1:
-            raise error
-        if error or not records:
-            write_atomically(self.path, _line(header))
-            os.fsync(self._lock)  # so that a new file survives a power loss
-            return []
-        os.truncate(self.path, whole)
-        return records[1:]
-
-    def append(self, record: Record) -> None:
-        """Add a record; when this returns, it is on disk."""
-        append(self.path, _line(record))
-        self.records.append(record)
+def _continued(path: Path, header: Record) -> list[Record]:
+    """Return the records of a file; begin it if nothing was measured with other settings."""
+    if path.is_symlink():
+        raise DataError(f"{path}: it is a link; remove it, or choose another folder")
+    content = path.read_bytes() if path.exists() else b""
+    records, whole = read_records(path, content)
+    error = _difference(path, records[0], json.loads(_line(header))) if records else None
+    if error and len(records) > 1:
+        raise error
+    if error or not records:
+        write_atomically(path, _line(header))
+        return []
+    os.truncate(path, whole)
+    return records[1:]
 
 
 def _line(record: Record) -> str:
-    return json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n"
+    how: dict[str, Any] = {"allow_nan": False, "default": np.ndarray.tolist}
+    return json.dumps(record, separators=(",", ":"), **how) + "\n"
 
 
-def _difference(path: Path, old: Record, new: Record) -> RRLError | None:
+def _difference(path: Path, old: Record, new: Record) -> UsageError | None:
     """Return why a run cannot continue the stored one, in one line that says what to do."""
     changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
     if not changed:
         return None
     name = changed[0]  # it says why the others differ
-    if name in VERSIONS:
-        return DataError(
-            f"{path} is of version {shown(str(old.get(name)))} of {VERSIONS[name]}, and this rrl "
-            f"has version {new.get(name)}: {OTHER_VERSION}"
-        )
     of = "of" if name == "what" else f"with {name}"
+    was, wanted = ("by default" if x.get(name) is None else repr(x[name]) for x in (old, new))
     return UsageError(
-        f"{path} is of a run {of} {_value(old, name)}, not {_value(new, name)}: "
-        "give the same options to continue it, or choose another folder by --out"
+        f"{path} is of a run {of} {was}, not {wanted}: continue it with the same options of the "
+        "same version of rrl, or choose another folder by --out"
     )
 
 
-def _value(settings: Record, name: str) -> str:
-    value = settings.get(name)
-    return "by default" if value is None else repr(value)
+# --- the answers of a server ----------------------------------------------------------------------
+
+REPORTED = (MEMORY, "aborted", "failure", "others")
+"""The entries of an episode's `info` that a journal stores."""
+
+
+class TapedServer:
+    """A server that plays a tape until it ends, and then notes there what another one answers.
+
+    An answer is an episode without its configuration, which who asks knows, or an error.
+
+    Parameters
+    ----------
+    space : ConfigSpace
+    server : Server or None
+        It is needed when the tape has ended.
+    tape : sequence of dict
+        The answers to play.
+
+    Attributes
+    ----------
+    answers : list of dict
+        All answers so far, played or new.
+    """
+
+    def __init__(
+        self, space: ConfigSpace, server: Server | None, tape: Sequence[dict[str, Any]]
+    ) -> None:
+        self.space, self._server, self._left = space, server, iter(tape)
+        self.answers: list[dict[str, Any]] = []
+
+    def measure(
+        self,
+        configuration: Configuration,
+        arrivals: ArrayLike,
+        rng: np.random.Generator,
+        *,
+        watch: Watch | None = None,
+    ) -> Episode:
+        """Return the next episode of the tape, or measure one.
+
+        Raises
+        ------
+        ServerError
+            If the server fails, or the tape says that it has failed.
+        ValueError, TypeError, LookupError
+            If the tape has something else than an answer, or nobody can measure what it lacks.
+        """
+        answer = next(self._left, None)
+        if answer is not None:
+            self.answers.append(answer)
+            if "error" in answer:
+                raise ServerError(str(answer["error"]), lost=int(answer["lost"]))
+            return Episode(configuration, **answer)
+        if self._server is None:
+            raise ValueError("there is no such measurement")
+        more = {} if watch is None else {"watch": watch}
+        try:
+            episode = self._server.measure(configuration, arrivals, rng, **more)
+        except ServerError as error:
+            self.answers.append({"error": str(error), "lost": error.lost})
+            raise
+        new = {name: getattr(episode, name) for name in ("arrivals", "latency", "status")}
+        new["info"] = {name: episode.info[name] for name in REPORTED if name in episode.info}
+        self.answers.append(new | {"valid": bool(episode.valid)})
+        return episode

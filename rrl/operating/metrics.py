@@ -27,8 +27,7 @@ class TuningMetrics(Collector):
     Examples
     --------
     >>> from prometheus_client import generate_latest
-    >>> from rrl import ConfigSpace, Knob
-    >>> guard = Guard(ConfigSpace([Knob("threads", (1, 2))]), {"threads": 2}, budget=10)
+    >>> guard = Guard({"threads": 2}, budget=10)
     >>> registry = CollectorRegistry()
     >>> registry.register(TuningMetrics(guard))
     >>> lines = generate_latest(registry).decode().splitlines()

@@ -2,9 +2,9 @@
 
 :func:`carry_out` is the list of these phases, and a :class:`Run` has what they measure. Every
 episode is in the journal before the next one begins. So the same command continues where the last
-one was stopped: the same loop runs again, and its server plays the answers of the journal
-(:mod:`rrl.operating.tape`) before it asks a real one. What the run draws itself, it draws again:
-each episode has a generator of its own, whatever a server has drawn before.
+one was stopped: the same loop runs again, and its server plays the answers of the journal before it
+asks a real one. What the run draws itself, it draws again: each episode has a generator of its own,
+whatever a server has drawn before.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
 from rrl.operating.job import Job
-from rrl.operating.journal import OTHER_VERSION, Journal, Record
+from rrl.operating.journal import Journal, Record, TapedServer, open_journal
 from rrl.operating.log import LOG
 from rrl.operating.report import (
     amount,
@@ -39,16 +39,14 @@ from rrl.operating.report import (
     report,
     write,
 )
-from rrl.operating.tape import TapedServer
-from rrl.operating.verdict import Round, judge_costs, summarise
+from rrl.operating.verdict import NAMES, Round, costs_of, judge_costs, summarise
 from rrl.recording.other_work import OtherWork, busy_line
+from rrl.rivals.agents import maker
 from rrl.support.errors import DataError, ServerError, UsageError, check_interrupt
-from rrl.tuning.comparison import draw_rounds
-from rrl.tuning.defaults import guess_cores, nearest
+from rrl.tuning.defaults import nearest
 from rrl.tuning.episode import Server
 from rrl.tuning.guard import USUAL_EPISODES, Guard, GuardedStep, guarded_step
-from rrl.tuning.loop import draw_run
-from rrl.tuning.presets import THREADS
+from rrl.tuning.loop import draw_rounds, draw_run
 from rrl.workloads.trace import Trace
 from rrl.workloads.workload import Poisson, Times
 
@@ -81,8 +79,8 @@ def carry_out(
             raise KeyboardInterrupt(
                 f"interrupted; all finished episodes are in {folder}: the same command continues"
             ) from None
-        if isinstance(error, ServerError):  # what it says of a full disk is of no help
-            raise no_room(folder) or error from None
+        if isinstance(error, ServerError):
+            check_room(folder)  # what a server says of a full disk is of no help
         raise
     result = run.result()
     if keep is not None:
@@ -97,19 +95,13 @@ def carry_out(
     return 0
 
 
-def no_room(folder: Path) -> OSError | None:
-    """Return an error if there is no room for a run's files, or for those of a server.
-
-    Examples
-    --------
-    >>> no_room(Path.cwd())
-    """
+def check_room(folder: Path) -> None:
+    """Raise OSError if there is no room for a run's files, or for those of a server."""
     for place in (folder, Path(tempfile.gettempdir())):
         while not place.exists():
             place = place.parent
         if shutil.disk_usage(place).free < ROOM_BYTES:
-            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
-    return None
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
 
 
 @contextmanager
@@ -121,7 +113,7 @@ def open_run(job: Job, folder: str | os.PathLike[str]) -> Iterator[Run]:
     UsageError, DataError
         If the job cannot continue it.
     """
-    with Journal(folder, job.settings()) as journal:
+    with open_journal(folder, job.settings()) as journal:
         for name, most in (("episode", job.episodes), ("round", job.rounds)):
             numbers = [record.get(name) for record in journal.records]
             known = 1 + max((n for n in numbers if isinstance(n, int)), default=-1)
@@ -136,17 +128,8 @@ def open_run(job: Job, folder: str | os.PathLike[str]) -> Iterator[Run]:
 
 
 def make_agent(job: Job) -> Agent:
-    """Make a job's agent by its name; `rrl-gp` begins at or near the default.
-
-    Automatic threads that are not on the grid are a thread per core.
-    """
-    from rrl.rivals.agents import maker
-
-    settings: dict[str, Any] = {}
-    if job.agent == "rrl-gp":
-        automatic = [k.name for k in job.space.knobs if k.name in THREADS and 0 not in k.values]
-        cores = {name: guess_cores(job.space) for name in automatic if not job.default[name]}
-        settings["start"] = nearest(job.space, {**job.default, **cores})
+    """Make a job's agent by its name; `rrl-gp` begins at or near the default."""
+    settings = {"start": nearest(job.space, job.default)} if job.agent == "rrl-gp" else {}
     return maker(job.agent, **settings)(job.space, job.rng(0))
 
 
@@ -173,14 +156,18 @@ class Run:
     rounds : list of Round
         The rounds of the comparison since the last episode of the tuning. Earlier ones compared an
         earlier recommendation.
+    second : configuration
+        The one that these rounds compare with the default: the recommendation if the guard admitted
+        it before the first round, and otherwise the default itself.
     """
 
     def __init__(self, job: Job, journal: Journal) -> None:
         self.job, self.journal = job, journal
         late_s = job.slo.target_s if job.slo else None
-        self.guard = Guard(job.space, job.default, job.budget, late_s)
+        self.guard = Guard(job.default, job.budget, late_s)
         self.steps: list[GuardedStep] = []
         self.rounds: list[Round] = []
+        self.second = job.default
         self._agent = make_agent(job)
         self._server: Server | None = None
         self._others: OtherWork | None = None
@@ -192,22 +179,13 @@ class Run:
         best = self.steps[-1].recommended if self.steps else self.job.default
         return self.guard.sound(best)
 
-    @property
-    def second(self) -> Configuration:
-        """The configuration that is compared with the default.
-
-        It is the recommendation if the guard admits it before the first round, and otherwise the
-        default itself.
-        """
-        if self.rounds:
-            return dict(self.rounds[0].measured["recommended"].part.configuration)
-        recommended = self.steps[-1].recommended
-        return recommended if self.guard.admits(recommended) else dict(self.job.default)
-
     def result(self) -> dict[str, Any]:
-        """Return the result of a finished run, see :func:`rrl.operating.verdict.summarise`."""
+        """Return the result of a finished run, see :func:`rrl.operating.verdict.summarise`.
+
+        ``ends`` says why there are no more rounds, and ``busy`` how often others used the machine.
+        """
         found = summarise(self.job, self.steps, self.rounds, self.guard)
-        return found | {"busy": busy_line(self.journal.records)}
+        return found | {"ends": self._why_no_round(), "busy": busy_line(self.journal.records)}
 
     # --- the phases -------------------------------------------------------------------------------
 
@@ -225,7 +203,8 @@ class Run:
             except Exception as error:  # of a file that anybody may have written
                 raise DataError(
                     f"{self.journal.path}, line {number}: it is no measurement of this run, or of "
-                    f"another version ({error}); restore the file, or {OTHER_VERSION}"
+                    f"another version of rrl ({error}); restore the file, continue the run with "
+                    "that version, or choose another folder by --out"
                 ) from error
         self.guard.budget = self.job.budget
         self.guard.serves = self.guard.default  # whatever served when the run was stopped
@@ -261,7 +240,7 @@ class Run:
         while (why := self._why_no_round()) is None:
             self._advance(learning=False)
             any_new, words = True, []
-            for name, one in self.rounds[-1].measured.items():
+            for name, one in self.rounds[-1].items():
                 words.append(f"{name} {ended_words(one.part) or amount(job, one.cost)}")
             LOG.info(f"round {len(self.rounds)}/{job.rounds}: {', '.join(words)}")
         if any_new:
@@ -275,15 +254,16 @@ class Run:
         """
         job, guard, rounds = self.job, self.guard, self.rounds
         if len(rounds) >= job.rounds:
-            return f"all {job.rounds} rounds are measured"
+            return f"all {job.rounds} rounds are measured (--rounds)"
         if not rounds:
             return None
         if job.slo is None:
-            if judge_costs([one.costs for one in rounds])["verdict"] in ("better", "worse"):
+            if judge_costs(costs_of(rounds))["verdict"] in ("better", "worse"):
                 return "the answer is clear: no more rounds are needed"
             if self.second == dict(job.default):
                 return "the default is recommended, and no SLO is to be judged"
-        more = rounds[-1].whole or self.journal.records[-1]["budget"] < job.budget
+        whole = not rounds[-1]["recommended"].part.ended
+        more = whole or self.journal.records[-1]["budget"] < job.budget
         if more and guard.admits(self.second):
             return None
         if guard.charge(self.second) is None:
@@ -330,7 +310,7 @@ class Run:
         job, number = self.job, len(self.steps)
         load = self.steps[-1].next_load if number else old.get("load_per_s") or self._drawn[0]
         due = np.array(old["due_s"], dtype=float) if "due_s" in old else next(self._drawn[1])
-        what = server, self._agent, number, load, due, job.rng(3, number), job.objective
+        what = server, self._agent, load, due, job.rng(3, number), job.objective
         step = guarded_step(*what, self.guard)
         self.steps.append(step)
         self.rounds = []
@@ -347,14 +327,17 @@ class Run:
     def _round(self, server: Server) -> Record:
         """Measure the default and the second configuration; return their line."""
         job, guard, number = self.job, self.guard, len(self.rounds)
-        pairs = {"default": job.default, "recommended": self.second}
         if number == 0:
+            best = self.steps[-1].recommended
+            self.second = best if guard.admits(best) else dict(job.default)
             drawn = job.workload, job.rounds, job.requests, job.rng(2)
-            self._turns = draw_rounds(list(pairs), *drawn)
+            self._turns = draw_rounds(list(NAMES), *drawn)
+        pairs = {"default": job.default, "recommended": self.second}
         arrivals, seed, order = next(self._turns)
         done = {}
         for name in order:
             rng = np.random.default_rng(seed)
             done[name] = guard.measure(server, pairs[name], arrivals, rng, job.objective)
-        self.rounds.append(Round({name: done[name] for name in pairs}))
-        return {"round": number, "costs": self.rounds[-1].costs}
+        self.rounds.append({name: done[name] for name in pairs})
+        (costs,) = costs_of(self.rounds[-1:])
+        return {"round": number, "recommended": self.second, "costs": costs}

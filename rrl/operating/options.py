@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import csv
 import ipaddress
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
+from rrl.core.knob import Configuration, Value
+from rrl.core.space import ConfigSpace
 from rrl.serving.client_traffic import MOST_CALLS
+from rrl.serving.settings import (
+    ENV,
+    FLAG,
+    checked,
+    cpus_of,
+    is_process_knob,
+    read_value,
+    usable_cpus,
+)
 from rrl.support.errors import UsageError
+from rrl.support.machine import available_cpus
 from rrl.support.number_options import COUNT, SEED, above_zero, whole
+from rrl.tuning.defaults import SERVER_DEFAULTS
+from rrl.tuning.presets import CPUS, paper_cpu, serving_knob
 
 PATIENCE = 15
 """Episodes in a row in which no trial was worth its price, after which the tuning ends.
@@ -21,6 +36,12 @@ in at most 1 % of the runs at the recorded loads (the study is in commit f7d51a8
 """
 
 MANY = whole(2, 10**6)
+
+T = TypeVar("T")
+_THREADS = ("inter_op", "intra_op", "batch_threads", "grpc_max_threads")
+_BATCHES = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
+LIMITS = dict.fromkeys(_THREADS, (0, 4096)) | {"max_batch_size": (1, 2**31 - 1), CPUS: (1, 4096)}
+"""The least and the largest value of knobs; more threads than that are a mistake."""
 
 DATA = Path("data")
 """The folder in which a profile is known by its name."""
@@ -65,21 +86,35 @@ def checksum(path: Path) -> str:
     return f"crc32 {crc32(path.read_bytes()):08x}"
 
 
-def add_server_options(group: Any) -> None:
-    """Add the options for the program that is started, and for how the model is called."""
-    group.add_argument(
+def add_model_options(parser: Any, more: Any) -> None:
+    """Add the options for what is sent and changed, and to a group those for the program."""
+    parser.add_argument(
+        "--sample",
+        type=Path,
+        help="requests to send to your own model: .json or TFRecord (default: its warm-up "
+        "requests, or random values)",
+    )
+    parser.add_argument(
+        "--knob",
+        type=knob,
+        action="append",
+        default=[],
+        metavar="NAME=VALUES",
+        help="a knob with its values, such as inter_op=1,2,4; repeatable",
+    )
+    more.add_argument(
         "--executable",
         help="tensorflow_model_server to use, or 'local' (default: the one on the PATH, or else "
         "the local one)",
     )
-    group.add_argument(
+    more.add_argument(
         "--start-timeout",
         type=above_zero,
         default=120.0,
         metavar="S",
         help="seconds until a server that was started must be available (default 120)",
     )
-    group.add_argument(
+    more.add_argument(
         "--signature",
         default="serving_default",
         metavar="NAME",
@@ -87,53 +122,36 @@ def add_server_options(group: Any) -> None:
     )
 
 
-def add_model_options(group: Any) -> None:
-    """Add the options for the requests to send, and for what may be changed."""
-    group.add_argument(
-        "--sample",
-        type=Path,
-        help="requests to send to your own model: .json or TFRecord (default: its warm-up "
-        "requests, or random values)",
-    )
-    group.add_argument(
-        "--knob",
-        action="append",
-        default=[],
-        metavar="NAME=VALUES",
-        help="a knob with its values, such as inter_op=1,2,4; repeatable",
-    )
+def add_run_options(parser: ArgumentParser) -> Any:
+    """Add the options that `rrl tune` and `rrl replay` have in common, most of them to a group.
 
-
-def add_goal_options(group: Any) -> None:
-    """Add the two options that say under which load which latency is wanted."""
-    group.add_argument("--rate", type=float, help="Poisson arrivals, requests/s")
-    group.add_argument("--slo", help="the service-level objective to meet, such as p99<50ms")
-
-
-def add_run_options(parser: ArgumentParser, group: Any) -> None:
-    """Add the other options that `rrl tune` and `rrl replay` have in common to a group."""
+    The group of the further options is returned.
+    """
     parser.set_defaults(parser=parser)  # it knows the defaults
-    group.add_argument("--trace", type=Path, help="recorded arrivals: a file of timestamps")
-    group.add_argument(
+    parser.add_argument("--rate", type=float, help="Poisson arrivals, requests/s")
+    parser.add_argument("--slo", help="the service-level objective to meet, such as p99<50ms")
+    more = parser.add_argument_group("further options")
+    more.add_argument("--trace", type=Path, help="recorded arrivals: a file of timestamps")
+    more.add_argument(
         "--objective",
         help="the cost to minimise (default: the SLO's, or mean); see the end of this help",
     )
-    group.add_argument(
+    more.add_argument(
         "--agent",
         default="rrl-gp",
         help="the agent: rrl-gp (default), rrl, rrl-adaptive (see rrl.AGENTS)",
     )
-    group.add_argument("--episodes", type=COUNT, default=60, help="episodes of tuning (default 60)")
-    group.add_argument(
+    more.add_argument("--episodes", type=COUNT, default=60, help="episodes of tuning (default 60)")
+    more.add_argument(
         "--requests", type=MANY, default=100, help="requests per episode (default 100)"
     )
-    group.add_argument(
+    more.add_argument(
         "--rounds",
         type=MANY,
         default=15,
         help="rounds of comparison, fewer if the answer is clear and there is no SLO (default 15)",
     )
-    group.add_argument(
+    more.add_argument(
         "--patience",
         type=whole(0, 10**6),
         default=PATIENCE,
@@ -141,22 +159,147 @@ def add_run_options(parser: ArgumentParser, group: Any) -> None:
         help="end the tuning when no trial was worth its price for N episodes in a row, under a "
         f"steady --rate and with --agent rrl-gp (default {PATIENCE}; 0: never)",
     )
-    group.add_argument(
+    more.add_argument(
         "--budget",
         type=whole(0, 10**9),
         metavar="N",
         help="late or failed requests that trials may cause (default: 5 %% of the requests of the "
         "tuning); with any budget, bad trials are stopped",
     )
-    group.add_argument("--seed", type=SEED, default=0, help="seed of all randomness (default 0)")
-    group.add_argument(
+    more.add_argument("--seed", type=SEED, default=0, help="seed of all randomness (default 0)")
+    more.add_argument(
         "--default",
+        type=setting,
         action="append",
         default=[],
         metavar="NAME=VALUE",
         help="a value of the configuration to compare with (default: the server's own default)",
     )
-    group.add_argument(
+    more.add_argument(
         "--out", type=Path, help="folder of journal and result (default: build/tune/NAME)"
     )
-    group.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    more.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    return more
+
+
+# --- knobs ----------------------------------------------------------------------------------------
+
+
+def _words(text: str, form: str) -> tuple[str, list[str]]:
+    """Read a name and its values; `form` is what a mistake is told of them."""
+    name, _, values = text.partition("=")
+    try:
+        words = next(csv.reader([values], strict=True), [])
+    except csv.Error:
+        words = []
+    if not words or not all(words):
+        raise ArgumentTypeError(
+            f"{text!r}: write it as {name}={form}; no value is empty, and one with a comma is in "
+            'double quotes: "0,1"'
+        )
+    return name, words
+
+
+def knob(text: str) -> tuple[str, tuple[Value, ...]]:
+    """Read an option that is a knob; the values of a flag or a variable may also be text.
+
+    Examples
+    --------
+    >>> knob("inter_op=1,2")
+    ('inter_op', (1, 2))
+    >>> knob('env:CPUS="0,1","2,3"')
+    ('env:CPUS', ('0,1', '2,3'))
+    """
+    name, words = _words(text, "VALUE,VALUE")
+    if name.startswith((FLAG, ENV)):
+        return name, tuple(map(read_value, words))
+    try:
+        return name, tuple(map(whole(*LIMITS.get(name, (0, 2**31 - 1))), words))
+    except ArgumentTypeError as error:
+        raise ArgumentTypeError(f"{text!r}: {error}") from None
+
+
+def setting(text: str) -> tuple[str, Value]:
+    """Read an option that is the one value of a knob.
+
+    Examples
+    --------
+    >>> setting("threads=2"), setting("mode=fast"), setting('env:CPUS="0,1"')
+    (('threads', 2), ('mode', 'fast'), ('env:CPUS', '0,1'))
+    """
+    name, words = _words(text, "VALUE")
+    if len(words) > 1:
+        raise ArgumentTypeError(f"{text!r}: a default has one value of each knob")
+    return name, read_value(words[0])
+
+
+def each_once(option: str, pairs: Sequence[tuple[str, T]]) -> dict[str, T]:
+    """Return what is given for each name; raise UsageError if a name is given twice."""
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"{option} {twice[0]}= is given twice; give it once")
+    return dict(pairs)
+
+
+def read_knobs(
+    options: Namespace, largest: int
+) -> tuple[dict[str, tuple[Value, ...]], dict[str, Value]]:
+    """Return the knobs that are given with several values, and those with one, which are fixed.
+
+    A batch must hold the largest request (`largest` examples), or the server refuses it. So smaller
+    values of `max_batch_size` are left out.
+
+    Raises
+    ------
+    UsageError
+        If a knob is given twice, or has no effect because batching is off everywhere, or a server
+        that is started here lacks a knob, or the number of CPUs.
+    """
+    knobs = each_once("--knob", options.knob)
+    idle = [name for name in _BATCHES if name in knobs]
+    if idle and not max(knobs.get("batch_threads", (0,))):
+        raise UsageError(
+            f"{idle[0]} has no effect while batching is off: add --knob batch_threads="
+        )
+    checked({name: values[0] for name, values in knobs.items()})
+    if (port := f"{FLAG}--rest_api_port") in knobs:
+        raise UsageError(f"{port.removeprefix(FLAG)}: two servers may run at once; use --rest-port")
+    for count in knobs.get(CPUS, ()):
+        cpus_of({CPUS: count})
+    sizes = knobs.get("max_batch_size", (largest,) if largest > 1 else ())
+    if sizes:
+        knobs["max_batch_size"] = tuple(size for size in sizes if int(size) >= largest)
+        if not knobs["max_batch_size"]:
+            raise UsageError(
+                f"max_batch_size {max(sizes)}: the sample has a request of {largest} examples, "
+                "which a server with smaller batches refuses; give a larger value"
+            )
+    several = {name: values for name, values in knobs.items() if len(values) > 1}
+    return several, {name: values[0] for name, values in knobs.items() if name not in several}
+
+
+def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configuration]:
+    """Return the space to tune, and the knobs that have one value and are fixed.
+
+    Flags, environment variables and CPUs that are fixed leave the usual knobs to tune.
+    """
+    knobs, fixed = read_knobs(options, largest)
+    if knobs:
+        free = [serving_knob(name, values) for name, values in knobs.items()]
+        return ConfigSpace(free, cores=available_cpus()), fixed
+    if not all(is_process_knob(name) for name in fixed if name != "max_batch_size"):
+        raise UsageError("each --knob has only one value: there is nothing to tune")
+    return paper_cpu(min(available_cpus(), 8)), fixed
+
+
+def read_default(options: Namespace, space: ConfigSpace) -> Configuration:
+    """Return the default to compare with: the user's choice, or the server's own.
+
+    The default of the CPUs is all of them, and that of a flag or an environment variable its first
+    value.
+    """
+    if options.default:
+        return each_once("--default", options.default)
+    own = {**SERVER_DEFAULTS, CPUS: len(usable_cpus())}
+    first = {knob.name: knob.values[0] for knob in space.knobs if is_process_knob(knob.name)}
+    return {name: {**first, **own}.get(name, 0) for name in space.names}

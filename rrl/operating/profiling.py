@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rrl.operating.knob_options import read_knobs
 from rrl.operating.log import LOG
-from rrl.operating.options import DATA, add_model_options, add_server_options, refuse
+from rrl.operating.options import DATA, add_model_options, read_knobs, refuse
 from rrl.operating.report import duration
 from rrl.operating.requests import about, model_path, read_requests
 from rrl.recording.other_work import busy_line
@@ -52,8 +51,7 @@ def add_parsers(commands: Any) -> None:
         "model", metavar="MODEL", help="a known model, a SavedModel's base path, or a named plan"
     )
     profile.add_argument("--out", type=Path, help="folder (default: data/ and the name of MODEL)")
-    add_model_options(profile)
-    add_server_options(profile)
+    add_model_options(profile, profile)
     profile.add_argument("--rates", type=_loads, help="loads in requests/s, such as 20,60")
     profile.add_argument(
         "--requests", type=COUNT, default=100, help="requests per episode (default 100)"
@@ -142,7 +140,7 @@ def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
             f"unknown plan or model {options.model!r}; known: {', '.join((*PLANS, *MODELS))}; "
             "or give a SavedModel's base path"
         )
-    requests, largest, _ = read_requests(options)
+    requests, largest = read_requests(options)
     knobs, fixed = read_knobs(options, largest)
     if not knobs:
         raise UsageError("give the grid, at least one knob with two values: --knob inter_op=1,2")

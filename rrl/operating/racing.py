@@ -1,4 +1,4 @@
-"""`rrl race`: compare agents on every table of a folder, with tables of your own."""
+"""`rrl race`: compare agents on every table of a folder, with tables that somebody made."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from argparse import Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrl.operating.table import read_table
-from rrl.support.errors import DataError, UsageError, interrupt_by_signals
-from rrl.support.files import open_alone
+from rrl.rivals.agents import home
+from rrl.support.errors import DataError, UsageError, interrupt_by_signals, shown
+from rrl.support.files import open_alone, read_cells
 from rrl.support.machine import available_cpus
 from rrl.support.number_options import COUNT, number
 
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 AGENTS = "rrl-gp,rrl,rrl-adaptive,coordinate-descent,q-learning,random"
 RUNS, FIGURE = "runs.csv", "mean_cost"
+
+MISSING = (
+    *("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "-", "?"),
+    *("inf", "-inf", "infinity", "-infinity"),
+)
+"""Cells of a column of numbers that mean "not known", in lower case."""
+
+MOST = 1e100
+"""The largest number of a table; sums of larger ones would not be finite."""
 
 _EXAMPLES = """examples:
   the folder mine/ has a file per table, with a column cost and a column per knob:
@@ -70,7 +79,6 @@ def add_parsers(commands: Any) -> None:
 def _race(options: Namespace) -> int:
     from rrl.plotting.experiments import plot_table_races
     from rrl.plotting.shared import save
-    from rrl.rivals.agents import home
     from rrl.studies.outcomes import write_csv
     from rrl.studies.table_races import over_lowest, race_tables, table_medians
 
@@ -113,7 +121,8 @@ def _tables(options: Namespace) -> list[Scenario]:
         raise UsageError(f"no folder {options.folder}; give a folder of .csv files")
     found = []
     for path in sorted(options.folder.glob("[!.]*.csv")):
-        table, knobs = read_table(path, options.cost)
+        table = read_table(path, options.cost)
+        knobs = table.columns.drop(options.cost).tolist()
         where = table_scenario(path.stem, table, knobs, options.cost, options.noise)
         if not where.optimum:
             raise DataError(f"{path}: its lowest cost is 0, so no ratio exists; correct that row")
@@ -137,3 +146,101 @@ def _report(table: pd.DataFrame, over: pd.DataFrame, episodes: int) -> str:
     medians = columns.to_string(index=False, formatters=forms, **how)
     title = "mean cost over that of the cheapest agent of the table: geometric mean and highest"
     return f"medians over the seeds\n{medians}\n\n{title}\n{over.to_string(**how)}"
+
+
+# --- a table --------------------------------------------------------------------------------------
+
+
+def read_table(path: Path, cost: str) -> pd.DataFrame:
+    r"""Read a CSV file of measurements: a column of costs, and a column for each knob.
+
+    A column of numbers becomes numbers. A column with any other text becomes text, also where a
+    cell is a number. In such a column "NA" is a value like the others. In a column of numbers it is
+    a missing value, and an empty cell is a missing value in every column.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        UTF-8 text with a header. Lines end with LF or CRLF, and blank lines are ignored.
+    cost : str
+        Name of the cost column. Costs are numbers from 0 to `MOST`.
+
+    Returns
+    -------
+    DataFrame
+        Its index has the numbers of the lines.
+
+    Raises
+    ------
+    DataError
+        If the file is not such a table, or has one configuration only. The message names the line
+        and the value.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "mine.csv")
+    ...     _ = path.write_text("threads,mode,p99\n1,NA,0.3\n2,fast,0.2\n")
+    ...     read_table(path, "p99").to_dict("list")
+    {'threads': [1, 2], 'mode': ['NA', 'fast'], 'p99': [0.3, 0.2]}
+    """
+    cells = _cells(path)
+    if cost not in cells:
+        raise DataError(
+            f"{path}: no column {cost!r}, it has {', '.join(cells)}; separate the columns by "
+            "commas, and name yours with --cost"
+        )
+    knobs = {name: _values(path, cells[name]) for name in cells if name != cost}
+    if not knobs:
+        raise DataError(f"{path}: it has the cost only; it needs a column for each knob")
+    table = cells.assign(**knobs)
+    if len(table.drop_duplicates([*knobs])) < 2:
+        raise DataError(f"{path}: it has one configuration only, so there is nothing to choose")
+    costs = _numbers(cells[cost])
+    remedy = f"it must be a number from 0 to {MOST:g}, with a point for decimals"
+    _refuse(path, cells[cost][~(costs >= 0)], remedy)
+    return table.assign(**{cost: costs})
+
+
+def _cells(path: Path) -> pd.DataFrame:
+    """Return the cells of a table by the names of their columns; the index has their lines."""
+    import pandas as pd
+
+    try:
+        cells = read_cells(path)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{path}: no table of comma-separated values ({error})") from None
+    if len(cells) < 2:
+        raise DataError(f"{path}: no table of comma-separated values; give a header and its rows")
+    header = cells.iloc[0].tolist()
+    for name in header:
+        if not name or header.count(name) > 1:
+            which = f"more than one column is {name!r}" if name else "a column has no name"
+            raise DataError(f"{path}: {which}; rename it, or remove it")
+    return cells.iloc[1:].set_axis(header, axis=1)
+
+
+def _numbers(cells: pd.Series) -> pd.Series:
+    """Return the numbers of a column; NaN where a cell is none, or is beyond `MOST`."""
+    import pandas as pd
+
+    numbers = pd.to_numeric(cells, errors="coerce")
+    return numbers.where(numbers.abs() <= MOST)
+
+
+def _values(path: Path, cells: pd.Series) -> pd.Series:
+    """Return the values of a knob: all numbers or all text."""
+    numbers = _numbers(cells)
+    other = cells[numbers.isna()]
+    missing = other.str.lower().isin(MISSING)
+    if not missing.all() or len(other) == len(cells):  # a column of text
+        missing = other == ""
+    _refuse(path, other[missing], "a value is missing; fill it in, or remove the line")
+    return cells if len(other) else numbers
+
+
+def _refuse(path: Path, cells: pd.Series, why: str) -> None:
+    """Raise DataError about the first of some cells."""
+    for line, text in cells.items():
+        raise DataError(f"{path}, line {line}: {cells.name} is {shown(text)}: {why}")

@@ -13,13 +13,13 @@ import numpy as np
 from rrl.core.knob import Configuration
 from rrl.operating.job import Job
 from rrl.operating.sequential import FEWEST
-from rrl.serving.settings import environment_of, flags, prefix
+from rrl.serving.settings import flags, prefix
 from rrl.support.errors import UnstableError, UsageError
 from rrl.support.files import write_atomically
-from rrl.tuning.constrained import Constrained
 from rrl.tuning.guard import LATE, USUAL_EPISODES, GuardedStep, Part
 from rrl.tuning.objective import MeanLatency, Percentile, SLOViolations, charged_latency
 from rrl.tuning.presets import in_words
+from rrl.tuning.slo import Constrained
 
 BATCHING = "batching.txt"
 """The batching file of the configuration to deploy."""
@@ -60,19 +60,6 @@ def in_ms(seconds: float) -> str:
     return f"{round(1e3 * seconds, 1):g} ms"
 
 
-def interval_words(ends: Mapping[str, float | None]) -> str:
-    """Format the ends of an interval for people to read.
-
-    Examples
-    --------
-    >>> interval_words({"low": 0.711, "high": 0.9}), interval_words({"low": None, "high": None})
-    ('95 % interval 0.71 to 0.90', 'too few rounds for an interval')
-    """
-    if ends["low"] is None or ends["high"] is None:
-        return "too few rounds for an interval"
-    return f"95 % interval {ends['low']:.2f} to {ends['high']:.2f}"
-
-
 # --- before a run, and during it ------------------------------------------------------------------
 
 
@@ -85,7 +72,7 @@ def load_words(job: Job) -> str:
     return f"{words}: {duration(count * job.requests / rate)} of load"
 
 
-def plan_lines(job: Job, note: str) -> list[str]:
+def plan_lines(job: Job) -> list[str]:
     """Say what a job may do to a service, for `--dry-run`."""
     tried = [one for one in job.space if one != dict(job.default)]
     lines = ["dry run: nothing was started or changed"]
@@ -105,7 +92,7 @@ def plan_lines(job: Job, note: str) -> list[str]:
         f"late ({late}) or failed: trials add at most {job.budget} requests to those of the "
         "default alone (95 % sure)"
     )
-    return [*lines, note] if note else lines
+    return lines
 
 
 def progress(job: Job, steps: Sequence[GuardedStep], left: str) -> str:
@@ -161,16 +148,16 @@ def ended_words(part: Part) -> str:
 def deployment(deploy: Configuration, folder: Path, command: Sequence[str] = ()) -> dict[str, Any]:
     """Return how a server is started with a configuration, with the batching file in a folder.
 
-    The dictionary has ``flags``, ``batching`` (the content of the file `BATCHING`), ``environment``
-    and, if there is a `command` that starts such a server without flags, ``start``: a line for a
-    shell. It is empty if `tensorflow_model_server` has not all of the knobs, or cannot have their
-    values.
+    The dictionary has ``flags``, ``batching`` (the content of the file `BATCHING`) and, if there is
+    a `command` that starts such a server without flags, ``start``: a line for a shell, also with
+    environment variables. It is empty if `tensorflow_model_server` has not all of the knobs, or
+    cannot have their values.
     """
     try:
         line, batching = flags(deploy, folder / BATCHING)
     except UsageError:
         return {}
-    found = {"flags": line, "batching": batching, "environment": environment_of(deploy)}
+    found = {"flags": line, "batching": batching}
     start = {"start": shlex.join([*prefix(deploy), *command, *line])} if command else {}
     return found | start
 
@@ -197,7 +184,10 @@ def report(job: Job, result: dict[str, Any], folder: Path) -> str:
                 f"({1e3 * slo['value_s']:.1f} ms, 95 % interval {1e3 * slo['low_s']:.1f} to {high})"
             )
     if result["verdict"] == "no difference shown":
-        lines.append(f"  the gain is not certain: keep the default, or {_longer(result)}")
+        lines.append(
+            f"  the gain is not certain: keep the default, or run longer: {result['ends']}, and a "
+            f"verdict needs {FEWEST} rounds or more"
+        )
     if result["verdict"] == "stopped":
         lines.append("  the recommendation did too badly in the comparison: keep the default")
     if memory := result["memory_bytes"]:
@@ -226,16 +216,11 @@ def _gain(job: Job, result: dict[str, Any]) -> str:
     lost = f"; {result['lost']} more lost" if result["lost"] else ""
     gain = f"  {result['objective']} {ours} against {theirs} by default ({measured}{lost})"
     if ratio:
-        gain += f"; ratio within a round: median {ratio['median']:.2f} ({interval_words(ratio)})"
+        interval = "too few rounds for an interval"
+        if ratio["low"] is not None and ratio["high"] is not None:
+            interval = f"95 % interval {ratio['low']:.2f} to {ratio['high']:.2f}"
+        gain += f"; ratio within a round: median {ratio['median']:.2f} ({interval})"
     return f"{gain}; {result['verdict']}"
-
-
-def _longer(result: dict[str, Any]) -> str:
-    """Say which options let the comparison show a difference."""
-    all_measured = result["rounds"] + result["lost"] >= result["planned"]
-    options = ["more --rounds"] * (all_measured or result["admits_more"])
-    options += ["a larger --budget"] * (not result["admits_more"])
-    return f"use {' and '.join(options)} (a verdict needs {FEWEST} rounds or more)"
 
 
 def _harm_lines(job: Job, result: dict[str, Any]) -> list[str]:
@@ -259,7 +244,7 @@ def check_result(result: dict[str, Any]) -> None:
     if both and (slo := both[both["by"]])["word"] == "missed":
         remedy, ours = "lower the load, add cores, or tune more knobs", both["recommended"]
         if result["verdict"] == "no difference shown" and (ours or {}).get("word") != "missed":
-            remedy = f"{_longer(result)}: the recommended configuration may meet it"
+            remedy = f"run longer, as the recommended one may meet it: {result['ends']}"
         raise UnstableError(
             f"SLO {slo['slo']} missed: {1e3 * slo['value_s']:.1f} ms with the {both['by']} "
             f"configuration at {result['load_per_s']:.0f}/s; {remedy}"

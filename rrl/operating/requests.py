@@ -8,25 +8,17 @@ import subprocess
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from rrl.operating.log import LOG
 from rrl.operating.options import checksum, refuse
 from rrl.serving import models
 from rrl.serving.launcher import LOCAL, find_executable, kind_of
 from rrl.serving.sample import WARMUP, Inputs, fit, random_inputs, read_sample
 from rrl.serving.saved_model import FILE, newest_version, saved_inputs
 from rrl.support.errors import DataError
-from rrl.support.machine import describe_machine
-
-
-class Requests(NamedTuple):
-    """The requests of a run, the examples in the largest one, and a line about random values."""
-
-    inputs: list[Inputs]
-    largest: int
-    note: str
 
 
 def about(options: Namespace) -> dict[str, Any]:
@@ -38,21 +30,6 @@ def about(options: Namespace) -> dict[str, Any]:
         "server": server_version(find_executable(options.executable)),
         "signature": options.signature,
         "sample": sample and f"{sample.name} ({checksum(sample)})",
-    }
-
-
-def this_machine() -> dict[str, str]:
-    """Return the machine, because a run that continues must not mix the latencies of two.
-
-    Examples
-    --------
-    >>> list(this_machine())
-    ['machine', 'packages']
-    """
-    here = describe_machine()
-    return {
-        "machine": f"{here['processor']}, {here['cpus']} CPUs, {here['system']}",
-        "packages": ", ".join(f"{name} {number}" for name, number in here["versions"].items()),
     }
 
 
@@ -83,8 +60,11 @@ def model_path(model: str) -> Path:
     return Path(model)
 
 
-def read_requests(options: Namespace) -> Requests:
-    """Return the requests to send: the given ones, the model's warm-up requests, or random ones.
+def read_requests(options: Namespace) -> tuple[list[Inputs], int]:
+    """Return the requests to send, and the examples in the largest one.
+
+    They are the given ones, or else the model's warm-up requests, or else random ones: a line says
+    so.
 
     A SavedModel says which inputs its signature has. So a request that does not fit is refused
     before a server starts.
@@ -99,10 +79,10 @@ def read_requests(options: Namespace) -> Requests:
         If random values would be of no use, because an input is a text. A known model takes no
         other requests than its own.
     """
-    if options.model in models.MODELS:  # its random request is made when the model is, in seconds
+    if options.model in models.MODELS:  # the server makes a random one, when it has the model
         refuse(options, ("sample", "signature"), "with a known model, which has its own requests")
-        return Requests([], 1, "")
-    sample, note = options.sample, ""
+        return [], 1
+    sample = options.sample
     _, newest = newest_version(model_path(options.model))
     if not any(newest.iterdir()):
         raise DataError(f"{newest}: this version of the model is empty; export it again")
@@ -113,7 +93,8 @@ def read_requests(options: Namespace) -> Requests:
     if sample is None:
         made = random_inputs(needed, np.random.default_rng([options.seed, 4]))
         shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in made.items())
-        inputs, note = [made], f"no --sample: the requests have random values of {shapes}"
+        inputs = [made]
+        LOG.info(f"no --sample: the requests have random values of {shapes}")
     elif sample.is_dir():
         raise DataError(f"{sample}: a folder; give a file with a request")
     else:
@@ -123,7 +104,7 @@ def read_requests(options: Namespace) -> Requests:
     sizes = [np.shape(array)[:1] for request in inputs for array in request.values()]
     if (0,) in sizes:
         raise DataError(f"{sample}: a request without an example; give at least one row")
-    return Requests(inputs, max((size[0] for size in sizes if size), default=1), note)
+    return inputs, max((size[0] for size in sizes if size), default=1)
 
 
 # --- what is measured -----------------------------------------------------------------------------

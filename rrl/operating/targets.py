@@ -6,7 +6,6 @@ At a port, a service goes on when the run ends.
 from __future__ import annotations
 
 import ipaddress
-import signal
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,7 +23,6 @@ from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
 from rrl.serving.live import LiveServer
 from rrl.serving.sample import Inputs
-from rrl.serving.saved_model import random_request
 from rrl.support.errors import RRLError, ServerError
 from rrl.tuning.episode import Episode, Server
 from rrl.tuning.presets import in_words
@@ -39,7 +37,7 @@ def open_server(
     """Open the server of a run; at a port, it goes on at the end with the configuration to keep."""
     base, space = model_path(options.model), with_default(job)
     given: dict[str, Any] = {
-        "inputs": requests or [random_request(base, job.rng(4), options.signature)],
+        "inputs": requests,
         "executable": options.executable,
         "fixed": job.fixed,
         "signature": options.signature,
@@ -51,21 +49,21 @@ def open_server(
             yield InTurns(one, two)
         return
     door = Door(options.port, options.rest_port, options.bind, options.max_request * 2**20)
-    given |= {"door": door, "traffic": options.traffic, "canary": options.canary}
+    traffic = job.workload if isinstance(job.workload, ClientTraffic) else None
+    given |= {"door": door, "traffic": traffic, "canary": options.canary}
     server = HandoverServer(base, space, **given)  # no `with`: clients use it, however this ends
     try:
         server.keep(job.default)
         kept = server.configure(job.default)
     except BaseException:
-        with undisturbed(), suppress(ServerError):  # that nothing serves is not why this failed
+        with suppress(ServerError):  # that nothing serves is not why this failed
             _leave(server)  # what an earlier run has left, or the default since a moment ago
         raise
     try:
         LOG.warning(f"clients may use {door} during the tuning and afterwards{_reach(door)}")
         if kept.exposed:
             LOG.warning(kept.exposed)
-        if isinstance(job.workload, ClientTraffic):
-            job.workload.traffic = server.traffic
+        if traffic is not None:
             LOG.warning(f"waiting for requests at {server.address}")
             server.wait_for_requests(20)
         yield server
@@ -128,14 +126,13 @@ def leave_running(server: HandoverServer) -> None:
         If nothing serves.
     """
     interrupted = None
-    with undisturbed():
-        try:
-            server.return_to_kept()
-        except KeyboardInterrupt as error:
-            interrupted = error
-        except (RRLError, OSError) as error:
-            LOG.warning(f"the configuration to keep cannot take over: {error}")
-        _leave(server)
+    try:
+        server.return_to_kept()
+    except KeyboardInterrupt as error:
+        interrupted = error
+    except (RRLError, OSError) as error:
+        LOG.warning(f"the configuration to keep cannot take over: {error}")
+    _leave(server)
     if interrupted:
         raise interrupted
 
@@ -148,23 +145,6 @@ def _leave(server: HandoverServer) -> None:
         f"{left.log}; end it with: rrl stop {server.door.port}"
     )
     LOG.warning("if that server ends, only a supervisor starts it again (the page for operators)")
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Ignore SIGTERM and SIGHUP in the block, which is the end of a run; Ctrl-C interrupts it.
-
-    A supervisor that stops this process, or a terminal that is closed after Ctrl-C, does not know
-    that a service is between two states. Who presses Ctrl-C can read what happens.
-    """
-    heard = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
-    # Not SIG_IGN, which the processes that start here would inherit.
-    before = {number: signal.signal(number, lambda *_: None) for number in heard}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 # --- the command that starts such a server -------------------------------------------------------

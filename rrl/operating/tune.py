@@ -1,4 +1,7 @@
-"""`rrl tune` tunes a model server under load; `rrl stop` ends the service that it has left."""
+"""`rrl tune` tunes a server under load, `rrl replay` on recorded or simulated measurements.
+
+`rrl stop` ends the service that a tuning has left.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,31 @@ from pathlib import Path
 from typing import Any
 
 from rrl.operating.job import OBJECTIVES, Job, read_job, read_load
-from rrl.operating.knob_options import read_default, read_space
 from rrl.operating.log import LOG
-from rrl.operating.operate import carry_out, no_room, open_run
+from rrl.operating.operate import carry_out, check_room, open_run
 from rrl.operating.options import (
-    add_goal_options,
+    DATA,
     add_model_options,
     add_run_options,
-    add_server_options,
+    checksum,
+    each_once,
     ip_address,
+    read_default,
+    read_space,
     refuse_without_effect,
 )
 from rrl.operating.report import plan_lines
-from rrl.operating.requests import Requests, about, read_requests, this_machine
+from rrl.operating.requests import about, read_requests
+from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
+from rrl.recording.replay import RecordedServer
 from rrl.serving.client_traffic import ClientTraffic
 from rrl.serving.launcher import find_executable
 from rrl.serving.settings import flags, prefix
-from rrl.support.errors import UsageError, interrupt_by_signals
+from rrl.support.errors import DataError, UsageError, interrupt_by_signals
+from rrl.support.machine import describe_machine
 from rrl.support.number_options import fraction, whole
+from rrl.tuning.defaults import serving_default
+from rrl.tuning.episode import Server
 from rrl.tuning.presets import in_words
 
 _EXAMPLES = """examples:
@@ -51,6 +61,20 @@ up to 8 each. rrl/operating/README.md is the page for operators.
 """
 
 
+_REHEARSALS = """examples:
+  a recorded profile under data/, at one of its loads:
+    rrl replay mobilenet_v2-threads --rate 115 --slo "p99<60ms"
+  a simulated server:
+    rrl replay cpu10 --rate 14 --episodes 300
+  the fewest CPUs of a simulated server that keep an SLO:
+    rrl replay cpu10-cores --rate 8 --objective "cpus with p99<900ms" --episodes 200
+
+--rate is one of the loads of a profile, by default the middle one. The same command gives the same
+files, even if it was stopped and continued.
+
+"""
+
+
 def add_parsers(commands: Any) -> None:
     """Add the subcommands; the six options that most runs need come first."""
     tune = commands.add_parser(
@@ -63,8 +87,8 @@ def add_parsers(commands: Any) -> None:
         formatter_class=RawDescriptionHelpFormatter,
     )
     tune.add_argument("model", metavar="MODEL", help="a known model, or a SavedModel's base path")
-    add_goal_options(tune)
-    add_model_options(tune)
+    more = add_run_options(tune)
+    add_model_options(tune, more)
     tune.add_argument(
         "--port",
         type=whole(1, 65535),
@@ -75,11 +99,19 @@ def add_parsers(commands: Any) -> None:
         action="store_true",
         help="say what may be tried, how often, how long, and at which risk; start nothing",
     )
-    more = tune.add_argument_group("further options")
     _add_service_options(more)
-    add_server_options(more)
-    add_run_options(tune, more)
     tune.set_defaults(run=_tune)
+    replay = commands.add_parser(
+        "replay",
+        usage="rrl replay SOURCE [options]",
+        help="tune on a recorded profile or a simulated server",
+        description="Tune on measurements that exist already, by the rules of `rrl tune`.",
+        epilog=_REHEARSALS + OBJECTIVES,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    replay.add_argument("source", help="a profile's folder, or its name in data/; or a testbed")
+    add_run_options(replay)
+    replay.set_defaults(run=_replay)
     stop = commands.add_parser(
         "stop",
         help="end the service that `rrl tune --port` has left at a port",
@@ -140,27 +172,27 @@ def _tune(options: Namespace) -> int:
 
     interrupt_by_signals()  # now: servers start before the first episode
     refuse_without_effect(options)
-    requests = read_requests(options)
-    job, folder = _job(options, requests)
+    requests, largest = read_requests(options)
+    job, folder = _job(options, largest)
     if options.dry_run:
-        print("\n".join(plan_lines(job, requests.note)))
+        print("\n".join(plan_lines(job)))
         return 0
+    job = replace(job, about=_measured(options))  # not before, as it may build the model
     with ExitStack() as stack:
-        for note in filter(None, (own_server(options), requests.note)):
+        if note := own_server(options):
             LOG.info(note)
-        if full := no_room(folder):
-            raise full
+        check_room(folder)
         run = stack.enter_context(open_run(job, folder))
         if options.metrics_port:
             stack.enter_context(metrics_at(options.metrics_port, run.guard))
         LOG.info(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
-        server = stack.enter_context(open_server(options, job, folder, requests.inputs))
+        server = stack.enter_context(open_server(options, job, folder, requests))
         return carry_out(run, server, command_here(options), options.keep_best)
 
 
-def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
-    """Return the job and its folder."""
-    space, fixed = read_space(options, requests.largest)
+def _job(options: Namespace, largest: int) -> tuple[Job, Path]:
+    """Return the job and its folder; the largest request has so many examples."""
+    space, fixed = read_space(options, largest)
     load = ClientTraffic() if options.traffic else read_load(options)
     default = read_default(options, space)
     job, folder = read_job(options, options.model, options.model, space, default, load, fixed)
@@ -173,11 +205,55 @@ def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     find_executable(options.executable)
     flags({**fixed, **job.default}, Path("batching.txt"))
     prefix({**fixed, **job.default})
-    if options.dry_run:
-        return job, folder
-    measured = about(options) | this_machine()  # last, as it may build the model
-    canary = options.canary if options.traffic else None  # the load of a trial
-    return replace(job, about={**measured, "canary": canary}), folder
+    return job, folder
+
+
+def _measured(options: Namespace) -> dict[str, Any]:
+    """Return what must be the same when a run continues, besides the settings of the job."""
+    here = describe_machine()  # a run that continues must not mix the latencies of two machines
+    return {
+        **about(options),
+        "machine": f"{here['processor']}, {here['cpus']} CPUs, {here['system']}",
+        "packages": ", ".join(f"{name} {number}" for name, number in here["versions"].items()),
+        "canary": options.canary if options.traffic else None,  # the load of a trial
+    }
+
+
+def _replay(options: Namespace) -> int:
+    server, what = _open(options)
+    default = each_once("--default", options.default) or serving_default(server.space)
+    server.space.index(default)
+    load = read_load(options)
+    job, folder = read_job(options, what, options.source, server.space, default, load)
+    interrupt_by_signals()
+    with open_run(job, folder) as run:
+        return carry_out(run, server)
+
+
+def _open(options: Namespace) -> tuple[Server, str]:
+    """Return the server of a source, and its name; a profile knows a rate if none is given."""
+    from rrl.simulation.testbeds import TESTBEDS, testbed  # it compiles loops
+
+    path = Path(options.source)
+    if options.source in TESTBEDS:
+        return testbed(options.source), f"testbed {options.source}"
+    folder = next((f for f in (path, DATA / path) if f.is_dir()), None)
+    if folder is None:
+        profiles = sorted(f.parent.name for f in DATA.glob("*/profile.json"))
+        raise UsageError(
+            f"unknown source {options.source!r}; known: {', '.join([*TESTBEDS, *profiles])}, "
+            "or give a profile's folder (for CSV files, use `rrl race FOLDER`)"
+        )
+    profile = read_profile(folder)
+    if not profile.description["complete"]:
+        raise DataError(
+            f"{folder / DESCRIPTION}: the recording is not complete; finish it with `rrl profile`"
+        )
+    rates = profile.rates_per_s
+    if options.trace is None and options.rate is None:
+        options.rate = rates[len(rates) // 2]
+    what = f"profile {folder.name} ({checksum(folder / EPISODES)})"
+    return RecordedServer(profile, options.rate), what
 
 
 def _stop(options: Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from rrl.core.knob import Configuration
 from rrl.operating.job import Job
 from rrl.operating.sequential import symmetric_interval
-from rrl.tuning.episode import MEMORY, Episode
+from rrl.tuning.episode import MEMORY
 from rrl.tuning.guard import Guard, GuardedStep, Measured
 from rrl.tuning.slo import join
 from rrl.workloads.workload import Poisson
@@ -23,25 +23,17 @@ NAMES = ("default", "recommended")
 """The two that are compared."""
 
 
-@dataclass(frozen=True)
-class Round:
-    """A round of the comparison: one measurement of each configuration, by `NAMES`."""
+Round = Mapping[str, Measured]
+"""A round of the comparison: one measurement of each configuration, by `NAMES`."""
 
-    measured: Mapping[str, Measured]
 
-    @property
-    def costs(self) -> dict[str, float]:
-        """The cost of each of the two.
+def costs_of(rounds: Sequence[Round]) -> list[dict[str, float]]:
+    """Return the costs of each round.
 
-        If the recommendation was stopped by the watch, or crashed, its cost is missing: the latency
-        of its other requests is not known.
-        """
-        return {name: one.cost for name, one in self.measured.items() if not one.part.ended}
-
-    @property
-    def whole(self) -> bool:
-        """Whether both have a cost."""
-        return len(self.costs) == len(NAMES)
+    If the recommendation was stopped by the watch, or crashed, its cost is missing: the latency of
+    its other requests is not known.
+    """
+    return [{n: one.cost for n, one in two.items() if not one.part.ended} for two in rounds]
 
 
 def judge_costs(costs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
@@ -93,36 +85,25 @@ def judge_slo(
     """Judge a configuration by the job's SLO; None without one, or if nothing is known.
 
     All its requests in the comparison count, and those of a round are one episode, because they
-    meet the same arrivals. A request that was open when a trial was stopped counts with the time
-    until then. So the SLO is never met if a trial was ended: that request may be late. The episodes
-    of the default in the tuning count, too, if they had the same load.
+    meet the same arrivals. The episodes of the default in the tuning count, too, if they had the
+    same load. A trial that was ended early does not count, as nobody knows what became of its open
+    requests, and then the SLO is never met: these may be late.
     """
     if job.slo is None:
         return None
     served, ended = [], False
     for one in rounds:
-        own = [it for it in one.measured.values() if it.part.configuration == configuration]
-        ended |= any(it.part.ended for it in own)
-        if known := [episode for it in own if (episode := _known(it))]:
-            served.append(join(known))
+        own = [it for it in one.values() if it.part.configuration == configuration]
+        if any(it.part.ended for it in own):
+            ended = True
+        elif own:
+            served.append(join([it.episode for it in own]))
     if configuration == dict(job.default) and isinstance(job.workload, Poisson):
         served += [one.episode for one in steps if one.configuration == configuration]
     if not served:
         return None
     found = job.slo.judge(served)
     return found | {"word": "undecided"} if ended and found["word"] == "met" else found
-
-
-def _known(measured: Measured) -> Episode | None:
-    """Return the requests of what was measured as an episode; None after a crash.
-
-    If the watch stopped it, the latencies are lower limits.
-    """
-    one, ended = measured.episode, measured.part.ended
-    if ended == "crashed" or not one.valid:
-        return None
-    status = np.zeros(len(one), dtype=np.int64) if ended else one.status
-    return Episode({}, one.arrivals, one.latency, status)
 
 
 def summarise(
@@ -136,29 +117,27 @@ def summarise(
         ``ratio`` and ``verdict`` are those of :func:`judge_costs`. The verdict is "the default" if
         the recommendation is the default, and "stopped" if it was stopped as too bad, or crashed.
         ``cost`` has the median cost of each of the two in whole rounds, or is None without any.
-        ``rounds`` is the number of whole rounds, and ``lost`` that of the others; ``planned`` says
-        how many there may be. ``admits_more`` says whether the guard admits another round with this
-        budget. ``deploy`` is the configuration to deploy: the recommended one if it is shown to be
-        better, and otherwise the default. ``slo`` has what :func:`judge_slo` says of each of the
-        two; ``by`` names the one to deploy. ``memory_bytes`` is the median memory of the server
-        with each of the two, or None if it is not known. ``harm`` is what the guard says of all
-        requests, and which trials ``ended`` early.
+        ``rounds`` is the number of whole rounds, and ``lost`` that of the others. ``deploy`` is the
+        configuration to deploy: the recommended one if it is shown to be better, and otherwise the
+        default. ``slo`` has what :func:`judge_slo` says of each of the two; ``by`` names the one to
+        deploy. ``memory_bytes`` is the median memory of the server with each of the two, or None if
+        it is not known. ``harm`` is what the guard says of all requests, and which trials ``ended``
+        early.
     """
-    whole = [one.costs for one in rounds if one.whole]
-    recommended = dict(rounds[0].measured["recommended"].part.configuration)
+    costs = costs_of(rounds)
+    whole = [one for one in costs if len(one) == len(NAMES)]
+    recommended = dict(rounds[0]["recommended"].part.configuration)
     result = {
         **job.settings(),
         "load_per_s": float(np.mean([step.load for step in steps])),
         "recommended": recommended,
-        **judge_costs([one.costs for one in rounds]),
+        **judge_costs(costs),
         "cost": {n: float(np.median([one[n] for one in whole])) for n in NAMES} if whole else None,
         "slo": None,
         MEMORY: _memory(rounds),
         "episodes": len(steps),
         "rounds": len(whole),
         "lost": len(rounds) - len(whole),
-        "planned": job.rounds,
-        "admits_more": rounds[-1].whole and guard.admits(recommended),
         "harm": {**guard.summary(), "ended": [asdict(p) for p in guard.parts if p.ended]},
     }
     if recommended == dict(job.default):
@@ -176,7 +155,7 @@ def summarise(
 def _memory(rounds: Sequence[Round]) -> dict[str, int] | None:
     """Return the median memory (bytes) of each of the two; None if it is unknown."""
     used: dict[str, list[Any]] = {
-        name: [one.measured[name].episode.info.get(MEMORY) for one in rounds] for name in NAMES
+        name: [one[name].episode.info.get(MEMORY) for one in rounds] for name in NAMES
     }
     if any(None in values for values in used.values()):
         return None

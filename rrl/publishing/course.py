@@ -1,4 +1,4 @@
-"""The student edition of the notebooks: ``python -m rrl.publishing.course`` (``make student``).
+"""The student edition of the notebooks, which ``make student`` writes.
 
 An exercise is a code cell tagged ``exercise``. The lines between ``### BEGIN SOLUTION`` and
 ``### END SOLUTION`` are the answer. Students get a placeholder instead, which asks for their code
@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rrl.publishing.parameters import read_notebook, tags
-from rrl.support.errors import DataError, Parser, UsageError, command
+from rrl.support.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-OUT = Path("build/student")
+EDITION = Path("build/student")
 BESIDE = (
     "data/**/*",
     "figures/*.csv",
@@ -150,18 +149,3 @@ def write_edition(root: Path, out: Path) -> int:
     for name, edition in editions.items():
         nbformat.write(edition, out / "notebooks" / name)
     return len(editions)
-
-
-@command
-def main(argv: Sequence[str] | None = None) -> None:
-    """Write the student edition of the checkout in the working folder."""
-    parser = Parser(
-        prog="python -m rrl.publishing.course", description="Write the student edition."
-    )
-    parser.parse_args(argv)
-    count = write_edition(Path(), OUT)
-    print(f"{count} notebooks without answers in {OUT / 'notebooks'}; hand out {OUT}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

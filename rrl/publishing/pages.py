@@ -1,4 +1,4 @@
-"""The pages about the figures: ``python -m rrl.publishing.pages`` (``make pages``) writes them.
+"""The pages about the figures, which ``make pages`` writes.
 
 ``README.md`` gets its results (:mod:`rrl.publishing.results`). ``figures/README.md`` is a gallery:
 every figure and table that the manifest names, with its caption from ``notebooks/captions.yaml``
@@ -7,13 +7,11 @@ and a link to the notebook that makes it.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from rrl.publishing.manifest import read_manifest
 from rrl.publishing.results import PAGE, insert, results
-from rrl.support.errors import DataError, Parser, command
+from rrl.support.errors import DataError
 from rrl.support.files import write_atomically
 
 CAPTIONS = Path("notebooks/captions.yaml")
@@ -61,18 +59,10 @@ def gallery(root: Path) -> str:
     return "\n".join(lines)
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> None:
-    """Write both pages of the checkout in the working folder, and print their paths."""
-    parser = Parser(
-        prog="python -m rrl.publishing.pages", description="Write README.md and the gallery."
-    )
-    parser.parse_args(argv)
-    front = insert(PAGE.read_text(encoding="utf-8"), results(Path("figures")))
-    for page, text in ((PAGE, front), (GALLERY, gallery(Path()))):
+def write_pages(root: Path) -> list[Path]:
+    """Write both pages of a checkout, and return their paths."""
+    front = insert((root / PAGE).read_text(encoding="utf-8"), results(root / "figures"))
+    pages = {root / PAGE: front, root / GALLERY: gallery(root)}
+    for page, text in pages.items():
         write_atomically(page, text)
-        print(page)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return list(pages)

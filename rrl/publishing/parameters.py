@@ -61,8 +61,12 @@ def defaults(notebook: Path) -> dict[str, Any]:
 
 
 def literal(source: ast.expr | str, otherwise: Any) -> Any:
-    """Return the value of a literal; `otherwise` if `source` is none."""
+    """Return the value of a literal; `otherwise` if `source` is none.
+
+    A tuple becomes a list, because papermill would write it into the notebook as a text.
+    """
     try:
-        return ast.literal_eval(source)
+        value = ast.literal_eval(source)
     except (ValueError, SyntaxError):
         return otherwise
+    return list(value) if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""The course as a static site: ``python -m rrl.publishing.site`` (``make site``).
+"""The course as a static site, which ``make site`` writes.
 
 Sphinx, MyST-NB and the Sphinx Book Theme write it from the executed notebooks and from the pages
 beside them. ``conf.py`` contains Sphinx's settings, and ``index.md`` is the first page.
@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
-from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from rrl.publishing.course import copy_files, originals, write_edition
 from rrl.publishing.parameters import read_notebook, tags
-from rrl.support.errors import DataError, Parser, command
+from rrl.support.errors import DataError
 
-EXECUTED, OUT = Path("build/notebooks"), Path("build/site")
+EXECUTED, SITE = Path("build/notebooks"), Path("build/site")
 ZIP = "student-edition"
 READ = (
     "README.md",
@@ -110,17 +108,3 @@ def write_site(root: Path, out: Path) -> Path:
     if build_main([*options, "-d", f"{source}/.doctrees", str(source), str(out)]):
         raise DataError("the site has defects, which are listed above")
     return out / "index.html"
-
-
-@command
-def main(argv: Sequence[str] | None = None) -> None:
-    """Write the site of the checkout in the working folder, and print where it begins."""
-    parser = Parser(
-        prog="python -m rrl.publishing.site", description="Write the course as a static site."
-    )
-    parser.parse_args(argv)
-    print(f"open {write_site(Path(), OUT)}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

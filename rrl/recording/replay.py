@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -125,30 +126,18 @@ class NoisyReplay(RecordedServer):
     replayed half (:func:`residuals`). Levels and residuals leave out what all episodes of a pass
     share. The requests of an episode keep their proportions.
 
-    Parameters
-    ----------
-    profile, rate_per_s, half
-        See :class:`RecordedServer`.
-
-    Raises
-    ------
-    DataError
-        If this load was not recorded.
+    The parameters are those of :class:`RecordedServer`.
     """
 
-    def __init__(
-        self,
-        profile: Profile | str | os.PathLike[str],
-        rate_per_s: float | None = None,
-        half: int | None = None,
-    ) -> None:
-        super().__init__(profile, rate_per_s, half)
-        self._residuals, self._levels = list[Floats](), list[Floats]()
+    @cached_property
+    def _noise(self) -> list[tuple[Floats, Floats]]:
+        """The residuals and the levels of each recorded load."""
+        found = []
         for rate in range(len(self._rates)):
             rows = {index: rows for (index, at), rows in self._rows.items() if at == rate}
             logs = _without_passes(self.profile, rows)
-            self._residuals.append(residuals(logs))
-            self._levels.append(shrunken_levels(self.space, logs))
+            found.append((residuals(logs), shrunken_levels(self.space, logs)))
+        return found
 
     def measure(
         self,
@@ -160,14 +149,14 @@ class NoisyReplay(RecordedServer):
     ) -> Episode:
         """Draw an episode of `configuration` at the load of `arrivals` (s), and its residual."""
         drawn = super().measure(configuration, arrivals, rng)
-        rate = self.nearest_rate(drawn.arrivals)
-        level = self._levels[rate][self.space.index(configuration)]
-        mean_s = np.exp(level + rng.choice(self._residuals[rate]))
+        away, levels = self._noise[self.nearest_rate(drawn.arrivals)]
+        mean_s = np.exp(levels[self.space.index(configuration)] + rng.choice(away))
         return watched(replace(drawn, latency=mean_s * drawn.latency), watch)
 
     def best(self, rate_per_s: float) -> int:
         """Return the index of the configuration with the lowest level at a recorded load."""
-        return int(np.nanargmin(self._levels[self.profile.rates_per_s.index(rate_per_s)]))
+        _, levels = self._noise[self.profile.rates_per_s.index(rate_per_s)]
+        return int(np.nanargmin(levels))
 
     def _episode(self, row: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return a row's latencies as multiples of their mean, and its statuses."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rrl.core.knob import coordinates
 from rrl.core.space import ConfigSpace, Floats
 
 
@@ -27,7 +26,7 @@ def unit_cube(space: ConfigSpace) -> Floats:
     columns = [np.empty((len(space), 0))]
     for knob, indices in zip(space.knobs, space.value_indices.T, strict=True):
         if len(knob.values) > 1:
-            own = coordinates(knob)
+            own = knob.coordinates
             if not knob.categorical:
                 own = (own - own.min()) / np.ptp(own)
             columns.append(own[indices])
@@ -53,7 +52,8 @@ class Neighbours:
 
     def ranks(self, index: int) -> list[int]:
         """Rank of the value of each knob, by position."""
-        return self.space.ranks[index].tolist()
+        row = self.space.value_indices[index].tolist()
+        return [knob.ranks.item(i) for knob, i in zip(self.space.knobs, row, strict=True)]
 
     def at(self, ranks: list[int]) -> int | None:
         """Return the configuration with these ranks; None if there is none."""
@@ -69,7 +69,7 @@ class Neighbours:
         if found is not None:
             return found
         wanted = [
-            coordinates(knob)[knob.index(values[r])]
+            knob.coordinates[knob.index(values[r])]
             for knob, values, r in zip(self.space.knobs, self._values, ranks, strict=True)
         ]
         away = self.space.positions - np.concatenate(wanted)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rrl.core.knob import Configuration
-from rrl.core.qtable import QTable, Tables, check_cost
+from rrl.core.qtable import QTable, Tables
 from rrl.core.rrl import deploy
 from rrl.core.space import ConfigSpace
 from rrl.tuning.defaults import serving_default
@@ -101,10 +101,9 @@ class Searcher:
 
     def tell(self, configuration: Configuration, cost: float) -> None:
         """See :meth:`rrl.core.agent.Agent.tell`."""
-        table = self.tables.current
-        cost, index = check_cost(cost), self.space.index(configuration)
+        table, index, cost = self.tables.told(configuration, cost)
         search = self.searches[table.level]
-        self.tables.record(index, cost)
+        table.record(index, cost)
         if index in search.todo:
             search.todo.remove(index)
         self.learn(search, index, cost)

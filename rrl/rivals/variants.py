@@ -125,10 +125,12 @@ ABLATED: dict[str, Callable[..., RRL]] = {
     "rrl-gp-no-middle": exchanged(recommended, region=lambda *_: WithoutMiddle()),
     "rrl-gp-reach-1": exchanged(recommended, region=lambda *_: Within(1)),
     "rrl-gp-reach-3": exchanged(recommended, region=lambda *_: Within(3)),
+    "rrl-radius-0": exchanged(RRL, region=lambda *_: FixedRadius(0.0)),
     "rrl-radius-2": exchanged(RRL, region=lambda *_: FixedRadius(2.0)),
+    "rrl-radius-4": exchanged(RRL, region=lambda *_: FixedRadius(4.0)),
     # nothing is learned about the radius, or it is drawn anew for each block, or all is learned
     "rrl-schedule": _selecting(ScheduledSelection),
     "rrl-random-radius": exchanged(RRL, region=_random_radius),
     "rrl-adaptive-flat-prior": _selecting(FlatSelection),
 }
-"""Agents of which one part is another one, for :mod:`rrl.studies.ablation` only."""
+"""Agents with one other part, for :mod:`rrl.studies.ablation` and the race of radii only."""

@@ -1,4 +1,4 @@
-"""The requests of other clients: seen in the log of Envoy, as an episode, and as a workload.
+"""The requests of other clients: seen in the log of Envoy, as a workload, and as an episode.
 
 Envoy writes a line when a request arrives, two lines a second while it is open, and one when it
 ends. So a request that hangs is known while it hangs. ``tests/bench_serving.py`` measures how late
@@ -13,7 +13,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -56,11 +56,9 @@ class Call:
         ``"trial"`` if the server on trial got the request first, otherwise ``"kept"``.
     end : float
         When it was answered or failed, in the same seconds; infinite while it is open.
-    status : int
-        The gRPC status code that the client sees. A failure of REST is UNKNOWN.
-    saved : bool
-        Whether it had to be sent to the kept server, too, because the trial refused it, lost it or
-        held it for too long.
+    failed : bool
+        Whether the client got no good answer, or got it only because the request was also sent to
+        the kept server: the trial refused it, lost it or held it for too long.
     seen : float
         When Envoy last wrote a line while it was open, in the same seconds.
     by : str
@@ -70,28 +68,19 @@ class Call:
     arrival: float
     route: str
     end: float = math.inf
-    status: int = 0
-    saved: bool = False
+    failed: bool = False
     seen: float = -math.inf
     by: str = ""
 
 
-class ObservedTraffic:
-    """The requests of others at a port.
+class ClientTraffic:
+    """The requests of others at a port; a workload whose times are known only afterwards.
 
-    Only the last `MOST_CALLS` requests stay in memory.
-
-    Parameters
-    ----------
-    log : pathlib.Path, optional
-        The log of Envoy. Lines that are there already belong to earlier times. Without a log, no
-        request is seen.
-    new_log : callable, optional
-        It makes Envoy begin another file, after this one was renamed.
+    Before `follow`, none is seen. Only the last `MOST_CALLS` requests stay in memory.
 
     Examples
     --------
-    >>> traffic = ObservedTraffic()
+    >>> traffic = ClientTraffic()
     >>> traffic.note({"type": "DownstreamStart", "id": 7, "start_s": time.time(), "route": "kept"})
     >>> len(traffic.open()), len(traffic.since())
     (1, 1)
@@ -102,24 +91,30 @@ class ObservedTraffic:
     (0, 0.02)
     """
 
-    def __init__(
-        self,
-        log: Path | None = None,
-        new_log: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._log, self._new_log = log, new_log
+    def __init__(self) -> None:
+        self._log: Path | None = None
         self._calls: deque[Call] = deque(maxlen=MOST_CALLS)  # in the order of their arrival
         self._open: dict[Any, Call] = {}
         self._began = time.monotonic()
         self._mark = 0
         self._file: IO[bytes] | None = None
-        self._rest, self._renamed = b"", False
-        if log is not None and log.exists():  # what nobody has read may be long
-            self._file = log.open("rb")
-            self._rename()
-            self._file.seek(0, os.SEEK_END)
-        else:  # a tuner that was killed in `_rename` may have left Envoy with a removed file
-            new_log()
+        self._rest = b""
+
+    def __repr__(self) -> str:
+        return "ClientTraffic()"
+
+    def follow(self, log: Path, new_log: Callable[[], None]) -> None:
+        """See the requests from now on.
+
+        Parameters
+        ----------
+        log : pathlib.Path
+            The log of Envoy. Lines that are there already belong to earlier times.
+        new_log : callable
+            It makes Envoy begin another file, after this one was removed.
+        """
+        self._log, self._new_log, self._began = log, new_log, time.monotonic()
+        self._renew(log)  # what nobody has read may be long, or Envoy have a removed file
 
     @property
     def mark(self) -> int:
@@ -141,17 +136,18 @@ class ObservedTraffic:
         lately = time.monotonic() - LOST_S
         return [call for call in self._open.values() if max(call.arrival, call.seen) > lately]
 
-    def rate_per_s(self) -> float:
-        """Return how many requests per second came in during the last `_RATE_OVER_S` seconds."""
+    @property
+    def rate(self) -> float:
+        """Requests per second during the last `_RATE_OVER_S` seconds."""
         self._read()
         now = time.monotonic()
         first = max(now - _RATE_OVER_S, self._began)
         count = sum(call.arrival >= first for call in self._calls)
         return count / max(now - first, 1e-9)
 
-    def forget_open(self) -> None:
-        """Forget the open requests: Envoy has ended, and nothing is known of them any more."""
-        self._open.clear()
+    def arrivals(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return n times at the present rate; the server replaces them by the real ones."""
+        return np.arange(n) / max(self.rate, 1e-3)
 
     def close(self) -> None:
         """Close the log: from now on, no new request is seen."""
@@ -178,34 +174,30 @@ class ObservedTraffic:
             microseconds = line.get("seconds_us")
             if microseconds is None:  # the client did not get a whole answer
                 microseconds = 1000 * line["milliseconds"]
-            known.status = _status(line)
-            known.saved = known.route == TRIAL and (line.get("attempts") or 1) > 1
+            repeated = known.route == TRIAL and (line.get("attempts") or 1) > 1
+            known.failed = repeated or not _answered(line)
             known.end = known.arrival + 1e-6 * float(microseconds)
 
     def _read(self) -> None:
-        """Read what is new in the log."""
+        """Read what is new in the log, and in the one before it that was removed meanwhile."""
         if self._log is None:
             return
-        if self._file is None:
-            if not self._log.exists():
-                return
+        there = self._log.exists()  # so Envoy writes no more to the one before
+        if self._file is not None:
+            self._take(self._file)
+            if there and not os.fstat(self._file.fileno()).st_nlink:
+                self._file.close()
+                self._file = None
+        if there and self._file is None:
             self._file = self._log.open("rb")
-        self._take(self._file)
-        if self._renamed and self._log.exists():  # now Envoy writes to the new one
             self._take(self._file)
-            self._file.close()
-            self._file, self._renamed = self._log.open("rb"), False
-            self._take(self._file)
-        elif not self._renamed and self._file.tell() > RENEW_BYTES:
-            self._rename()
+        elif there and self._file is not None and self._file.tell() > RENEW_BYTES:
+            self._renew(self._log)
 
-    def _rename(self) -> None:
-        assert self._log is not None
-        old = self._log.with_suffix(".old")
-        self._log.replace(old)
-        old.unlink()  # the open file stays readable
+    def _renew(self, log: Path) -> None:
+        """Remove the log, and let Envoy begin another one; who reads the old one can go on."""
+        log.unlink(missing_ok=True)
         self._new_log()
-        self._renamed = True
 
     def _take(self, file: IO[bytes]) -> None:
         *lines, self._rest = (self._rest + file.read()).split(b"\n")
@@ -216,14 +208,14 @@ class ObservedTraffic:
                 continue
 
 
-def _status(line: dict[str, Any]) -> int:
-    """Return the gRPC status code of a request that has ended."""
-    if not line["http"]:  # the client did not wait for the answer
-        return int(Status.CANCELLED.value)
+def _answered(line: dict[str, Any]) -> bool:
+    """Return whether the client of a request that has ended got a good answer."""
+    if not line["http"]:  # the client did not wait for it
+        return False
     if str(line["content"]).startswith("application/grpc"):
-        return int(line["grpc"])
+        return line["grpc"] == 0
     whole = line.get("seconds_us") is not None  # what is cut has a good HTTP status, too
-    return 0 if whole and line["http"] < _HTTP_ERROR else int(Status.UNKNOWN.value)
+    return whole and line["http"] < _HTTP_ERROR
 
 
 # --- an episode of them ---------------------------------------------------------------------------
@@ -236,7 +228,7 @@ class NoTrafficError(GeneratorError, LastingError):
 class OthersRequests:
     """What other clients send from now on, as far as one server, `route`, gets it first."""
 
-    def __init__(self, traffic: ObservedTraffic, route: str) -> None:
+    def __init__(self, traffic: ClientTraffic, route: str) -> None:
         self._traffic, self._route = traffic, route
         self._mark, self._start = traffic.mark, time.monotonic()
 
@@ -287,7 +279,7 @@ class OthersRequests:
             if reason or (len(due) >= count and over.all()):
                 break
             quiet = len(due) < count and now - max(due, default=0.0) > QUIET_S
-            if quiet and not self._traffic.rate_per_s():
+            if quiet and not self._traffic.rate:
                 raise NoTrafficError(
                     f"no client sent a request for {QUIET_S:.0f} s: send some, or give --rate"
                 )
@@ -296,14 +288,12 @@ class OthersRequests:
         first = len(due) if reason else count
         lost = failed | (np.isinf(done) & (np.arange(len(due)) < first))
         status = np.where(lost, Status.UNAVAILABLE.value, 0)
-        return as_episode(
-            due[:first] - due[0] if first else due,
-            latency[:first],
-            status[:first],
-            slip=np.zeros(first),
-            aborted=reason,
-            others=None if first == len(due) else (latency[first:], status[first:]),
-        )
+        arrivals = due[:first] - due[0] if first else due
+        none = np.zeros(first)
+        episode = as_episode(arrivals, latency[:first], status[:first], none, aborted=reason)
+        if reason:
+            return episode
+        return replace(episode, info={**episode.info, "others": (latency[first:], status[first:])})
 
     def _seen(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
         """Return arrivals and answers in seconds from the start, and failures, by arrival.
@@ -311,31 +301,9 @@ class OthersRequests:
         An answer that is not known yet is infinite.
         """
         new = [
-            (call.arrival - self._start, call.end - self._start, call.status != 0 or call.saved)
+            (call.arrival - self._start, call.end - self._start, call.failed)
             for call in self._traffic.since(self._mark)
             if call.route == self._route and call.arrival >= self._start
         ]
         due, done, failed = np.array(sorted(new)).reshape(-1, 3).T
         return due, done, failed.astype(bool)
-
-
-# --- a workload of them ---------------------------------------------------------------------------
-
-
-class ClientTraffic:
-    """A workload of the requests that clients send; their times are known only afterwards."""
-
-    def __init__(self) -> None:
-        self.traffic = ObservedTraffic()  # until the port is open
-
-    def __repr__(self) -> str:
-        return "ClientTraffic()"
-
-    @property
-    def rate(self) -> float:
-        """Requests per second during the last ten seconds."""
-        return self.traffic.rate_per_s()
-
-    def arrivals(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Return n times at the present rate; the server replaces them by the real ones."""
-        return np.arange(n) / max(self.rate, 1e-3)

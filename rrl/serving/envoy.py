@@ -17,6 +17,7 @@ from pathlib import Path
 from rrl.serving.envoy_config import (
     ACCESS_LOG,
     ADMIN,
+    CLUSTERS,
     KEPT,
     ROUTES,
     TRIAL,
@@ -25,7 +26,7 @@ from rrl.serving.envoy_config import (
     endpoints,
     routes,
 )
-from rrl.serving.lasting import Lasting, stop, wait_until
+from rrl.serving.lasting import Lasting, wait_until
 from rrl.serving.launcher import ModelServer, port_error
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import write_atomically
@@ -60,11 +61,6 @@ def find_envoy() -> str:
     return found
 
 
-def envoy_process(folder: Path) -> Lasting:
-    """Return the process of the Envoy of a folder, whether or not it runs."""
-    return Lasting(folder, ENVOY, str(folder / BOOTSTRAP))
-
-
 class Envoy:
     """An Envoy, which may run already; its folder has all that another process needs to go on.
 
@@ -78,14 +74,12 @@ class Envoy:
     Attributes
     ----------
     log : pathlib.Path
-        Its log of requests, see :class:`rrl.serving.client_traffic.ObservedTraffic`.
+        Its log of requests, see :class:`rrl.serving.client_traffic.ClientTraffic`.
     """
 
     def __init__(self, folder: Path, door: Door) -> None:
         self.folder, self.log = folder, folder / ACCESS_LOG
-        self.process, self.door = envoy_process(folder), door
-        nowhere: tuple[str | None, str | None] = (None, None)
-        self._at = {KEPT: nowhere, TRIAL: nowhere}  # for gRPC, and for REST
+        self.process, self.door = Lasting(folder, ENVOY), door
 
     def check_free(self) -> None:
         """Check that it can start: an ``envoy`` is there, and nobody listens where it would.
@@ -123,11 +117,9 @@ class Envoy:
         UsageError
             If there is no ``envoy``.
         ServerError
-            If a port is taken, or it does not start.
+            If it does not start.
         """
-        self.check_free()
-        self._at[KEPT] = kept.address, kept.rest_address
-        self._write_servers()
+        self._write_servers(kept, None)
         self._write(ROUTES, routes(_next()))
         self._write(BOOTSTRAP, bootstrap(self.door, self.folder))
         (self.folder / ADMIN).unlink(missing_ok=True)
@@ -138,14 +130,14 @@ class Envoy:
         ]  # fmt: skip
         # Beyond the limit, a write fails and nothing else happens.
         limit = f"trap '' XFSZ; ulimit -f {MOST_LOG // 512}"
-        self.process.prepare(command, limit)
         log = self.folder / "envoy.log"
-        self.process.start(log)
+        self.process.start(command, log, limit)
         wait_until(lambda: self._ready() or not self.process.alive, _START_S)
         if not self._ready():
-            stop(self.process)
+            self.process.stop()
             lines = log.read_text(errors="replace").split("\n")
-            why = next((line for line in lines if "rror" in line), "it does not answer")
+            words = ("rror", "not found")  # of Envoy, and of the shell that starts it
+            why = next((one for one in lines if any(w in one for w in words)), "it does not answer")
             raise ServerError(f"{self.door}: Envoy did not start: {why.strip()}")
 
     def check(self) -> None:
@@ -153,13 +145,13 @@ class Envoy:
         if not self.process.alive:
             raise ServerError(f"{self.door}: Envoy has ended; see {self.folder}/envoy.log")
 
-    def point(self, which: str, server: ModelServer) -> None:
-        """Say where the server `KEPT` or `TRIAL` is now, and wait until that holds.
+    def point(self, kept: ModelServer, trial: ModelServer | None = None) -> None:
+        """Say where the servers are now, and wait until that holds.
 
-        Calls that the former server has not answered yet stay with it.
+        Calls that a former server has not answered yet stay with it.
         """
-        self._at[which] = server.address, server.rest_address
-        for cluster, version in self._write_servers().items():
+        version = self._write_servers(kept, trial)
+        for cluster in CLUSTERS:
             self._wait_for(f"cluster.{cluster}.version_text", version)
 
     def route(self, trial: float | None = None, hang_s: float = 60.0) -> None:
@@ -172,14 +164,15 @@ class Envoy:
         """Let it open its log of requests anew, after the file was renamed."""
         self._ask("/reopen_logs", "POST")
 
-    def _write_servers(self) -> dict[str, int]:
-        """Write where the servers of each cluster are; return the numbers of these files."""
-        versions = {}
-        for end, kept, trial in zip(("", "-rest"), self._at[KEPT], self._at[TRIAL], strict=True):
-            for cluster, servers in ((f"{KEPT}{end}", [kept]), (f"{TRIAL}{end}", [trial, kept])):
-                versions[cluster] = version = _next()
-                self._write(f"{cluster}.json", endpoints(cluster, servers, version))
-        return versions
+    def _write_servers(self, kept: ModelServer, trial: ModelServer | None) -> int:
+        """Write where the servers of each cluster are; return the number of these files."""
+        version = _next()
+        for name, servers in ((KEPT, [kept]), (TRIAL, [trial, kept])):
+            by_grpc = [one.address if one else None for one in servers]
+            by_rest = [one.rest_address if one else None for one in servers]
+            for cluster, addresses in ((name, by_grpc), (f"{name}-rest", by_rest)):
+                self._write(f"{cluster}.json", endpoints(cluster, addresses, version))
+        return version
 
     def _write(self, name: str, content: dict[str, object]) -> None:
         write_atomically(self.folder / name, json.dumps(content))

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
-from rrl.serving.client_traffic import LOG_LATE_S, Call, ObservedTraffic, OthersRequests
+from rrl.serving.client_traffic import LOG_LATE_S, Call, ClientTraffic, OthersRequests
 from rrl.serving.envoy import Envoy
 from rrl.serving.envoy_config import KEPT, TRIAL, Door
 from rrl.serving.lasting import wait_until
@@ -33,6 +33,7 @@ from rrl.serving.service import (
     lock_port,
     note_server,
     noted_server,
+    other_servers,
     port_folder,
     stop_others,
     stop_service,
@@ -43,12 +44,6 @@ from rrl.tuning.episode import Episode
 from rrl.tuning.watch import Watch
 
 DRAIN_S = 60.0  # seconds: the longest wait for the last answers of a server
-HOLD_S = 3.0
-"""The longest wait for answers that a bad trial has begun while other calls wait there, in seconds.
-
-The kept server gets those only when the trial has ended.
-"""
-
 HANGS = 4.0
 """A trial that takes longer than so many times the limit for late requests hangs."""
 
@@ -69,16 +64,16 @@ class HandoverServer(LiveServer):
     door : Door, optional
         Where clients come in, see :class:`rrl.serving.envoy_config.Door`. By default, it is a free
         port of 127.0.0.1, for gRPC.
-    traffic : bool, optional
-        Whether episodes consist of the requests of other clients. Then no other load is sent, and
-        an episode has one request for each arrival that `measure` gets.
+    traffic : ClientTraffic, optional
+        If it is given, episodes consist of the requests of other clients. Then no other load is
+        sent, and an episode has one request for each arrival that `measure` gets.
     canary : float, optional
         Fraction of these requests that goes to a configuration on trial, above 0 and at most 1. The
         kept configuration gets the others.
 
     Attributes
     ----------
-    traffic : ObservedTraffic
+    traffic : ClientTraffic
         The requests of others. Calls with the metadata key of `rrl.serving.loadgen.SYNTHETIC` are
         rrl's own, and are not among them.
 
@@ -100,18 +95,20 @@ class HandoverServer(LiveServer):
         self,
         *arguments: Any,
         door: Door | None = None,
-        traffic: bool = False,
+        traffic: ClientTraffic | None = None,
         canary: float = 1.0,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self._program = find_executable(options.get("executable"))
-        self._of_others, self._canary = traffic, canary
+        self.traffic = traffic or ClientTraffic()
+        self._of_others, self._canary = traffic is not None, canary
         self.door = door or Door(free_port())
         self._folder = port_folder(self.door.port)
         self._envoy = Envoy(self._folder, self.door)
         self._kept: Configuration | None = None
         self._kept_server: ModelServer | None = None
+        self._settled = False  # whether Envoy and the note name it, and no other one lasts
         self._trial: ModelServer | None = None
         self._route = KEPT  # where predictions go: to TRIAL until Envoy has taken that back
         self._hang_s = self._timeout_s
@@ -119,13 +116,13 @@ class HandoverServer(LiveServer):
         self._alone = lock_port(self._folder, self.door.port)
         try:
             self._find()
-            self.traffic = ObservedTraffic(self._envoy.log, self._envoy.new_log)
+            self.traffic.follow(self._envoy.log, self._envoy.new_log)
         except BaseException:
             unlock_port(self._folder, self._alone)
             raise
 
     def _find(self) -> None:
-        """Take over what an earlier process has left at the port, or see that the port is free."""
+        """See what an earlier process has left at the port, or that the port is free."""
         left, opened = noted_server(self._folder), self._envoy.process.alive
         kept = left if left is not None and left.alive else None
         if opened:
@@ -135,17 +132,12 @@ class HandoverServer(LiveServer):
         model = None if left is None else left.model
         if (opened or kept) and (not model or model.resolve() != Path(self._model_path).resolve()):
             raise UsageError(
-                f"{self.door} serves {model}; end that with `rrl stop {self.door.port}`, or choose "
-                "another port"
+                f"{self.door} serves {model or 'an unknown model'}; end that with "
+                f"`rrl stop {self.door.port}`, or choose another port"
             )
-        if opened:
-            self._envoy.route()  # a tuner that was killed may have left a trial there
-            if kept:
-                self._envoy.point(KEPT, kept)
-        if kept:
-            note_server(self._folder, kept)  # a tuner may have been killed between the two files
         self._kept_server = kept
-        stop_others(self._folder, kept)
+        if opened:
+            self._route = TRIAL  # a tuner that was killed may have left a trial there
 
     @property
     def address(self) -> str:
@@ -159,8 +151,8 @@ class HandoverServer(LiveServer):
 
     def processes(self) -> list[int]:
         """Return the numbers of the processes that outlive this one: Envoy and the kept server."""
-        kept = self._kept_server and self._kept_server.process
-        return [pid for pid in (self._envoy.process.pid, kept and kept.pid) if pid]
+        kept = self._kept_server and self._kept_server.process.pid
+        return [pid for pid in (self._envoy.process.pid, kept) if pid]
 
     def keep(self, configuration: Configuration) -> None:
         """Keep a configuration running beside every trial, so that it takes over at once."""
@@ -184,18 +176,19 @@ class HandoverServer(LiveServer):
         if kept is None or not self.serves:
             self.close()
             raise ServerError(f"nothing serves at {self.door}")
+        with suppress(ServerError, OSError):  # then any that it replaces goes on, too
+            self._settle(drain=False)
         if self._leave():
             os.close(self._alone)
         return kept
 
     def _leave(self) -> bool:
-        """End the trial; return False if this was done before."""
+        """End the trial and the connections; return False if an earlier call has done that."""
         first, self._left = not self._left, True
         if first:
             with suppress(ServerError, OSError):  # Envoy may have ended, or the disk be full
                 self._end_trial()
             self._stop_trial()
-            self._server = None
             self.traffic.close()
             super().close()  # the connections
         return first
@@ -214,15 +207,11 @@ class HandoverServer(LiveServer):
         wanted = {**self._fixed, **configuration}
         self._check_version()
         kept = wanted if self._kept is None else self._kept
-        self._keep_running(kept)
-        if wanted == kept:
-            self._end_trial()
-            self._server = self._kept_server
-        else:
-            self._begin_trial(wanted)
-            self._server = self._trial
-        assert self._server is not None
-        return self._server
+        running = self._keep_running(kept)
+        if wanted != kept:
+            return self._begin_trial(wanted, running)
+        self._end_trial()
+        return running
 
     def _suits(self, found: ModelServer, wanted: Configuration) -> bool:
         """Return whether a kept server is like one that would start now for a configuration.
@@ -233,58 +222,44 @@ class HandoverServer(LiveServer):
         own = found.configuration, found.program, found.rest_port is None
         return not old and own == (wanted, self._program, self.door.rest_port is None)
 
-    def _keep_running(self, wanted: Configuration) -> None:
+    def _keep_running(self, wanted: Configuration) -> ModelServer:
         """See that the kept server runs a configuration, and that Envoy runs before it."""
-        old = self._kept_server if self._kept_server and self._kept_server.alive else None
-        new = old
-        if new is None or not self._suits(new, wanted):
-            if old is not None:  # otherwise the trial, if there is one, is all that serves
+        kept = self._kept_server if self._kept_server and self._kept_server.alive else None
+        if kept is None or not self._suits(kept, wanted):
+            if kept is not None:  # otherwise the trial, if there is one, is all that serves
                 self._end_trial()
                 self._stop_trial()
-            new = self._start(wanted, lasting=self._folder)
-        try:
-            if not self._envoy.process.alive:
-                self._open(new)
-            elif new is not old:
-                self._envoy.point(KEPT, new)
-                note_server(self._folder, new)
-        except BaseException:
-            if new is not old:
-                self._take_back(new, old)
-            raise
-        # The new one serves from now on, even if an interrupt ends the wait for the old one.
-        before, self._kept_server = self._kept_server, new
-        if before is not None and before is not new:
-            self._retire(before)
+            self._settled = False
+            self._kept_server = kept = self._start(wanted, lasting=self._folder)
+        if not self._envoy.process.alive:
+            self._route = KEPT  # a trial that runs gets no calls
+            note_server(self._folder, kept)  # this process may be killed when Envoy runs
+            self._envoy.start(kept)
+        self._settle()
         if self._client is None:
-            self._client = Client(self.address, new.name, self._signature)
+            self._client = Client(self.address, kept.name, self._signature)
         self._prepare(self._client)
+        return kept
 
-    def _take_back(self, new: ModelServer, old: ModelServer | None) -> None:
-        """Let the old kept server, if it runs, go on, and stop the one that did not take over.
+    def _settle(self, *, drain: bool = True) -> None:
+        """Let Envoy and the note name the kept server, and end all others that last.
 
-        If Envoy does not take that, both go on: nobody knows which of them the clients reach.
+        If that fails or is interrupted, both go on, and the next call of this does it.
+
+        Parameters
+        ----------
+        drain : bool
+            Whether the others first answer what they have.
         """
-        with suppress(ServerError, OSError):  # the error that has led here says why
-            if old is not None:
-                if self._envoy.process.alive:
-                    self._envoy.point(KEPT, old)
-                note_server(self._folder, old)
-            self._retire(new)
-
-    def _retire(self, server: ModelServer) -> None:
-        """Stop a server that is not kept any more, when it has answered what it has."""
-        try:
-            self._drain(KEPT)
-        finally:
-            server.stop()
-
-    def _open(self, kept: ModelServer) -> None:
-        """Start Envoy in front of a kept server."""
-        self.traffic.forget_open()
-        self._server, self._route = None, KEPT  # a trial that runs gets no calls
+        kept = self._kept_server
+        if self._settled or kept is None:
+            return
+        self._envoy.point(kept, self._trial)
         note_server(self._folder, kept)
-        self._envoy.start(kept)
+        if drain and other_servers(self._folder, kept):
+            self._drain(KEPT)
+        stop_others(self._folder, kept)
+        self._settled = True
 
     def _start(self, wanted: Configuration, **more: Any) -> ModelServer:
         """Start a server that is warm, for Envoy."""
@@ -293,21 +268,17 @@ class HandoverServer(LiveServer):
         client.close()
         return server
 
-    def _begin_trial(self, wanted: Configuration) -> None:
-        """Start a configuration beside the kept one, and send it its part of the predictions."""
-        trial = self._trial
-        if trial is not None and not (trial.alive and trial.configuration == wanted):
+    def _begin_trial(self, wanted: Configuration, kept: ModelServer) -> ModelServer:
+        """Let a configuration run beside the kept one, with its part of the predictions."""
+        if self._trial and not (self._trial.alive and self._trial.configuration == wanted):
             self._end_trial()
             self._stop_trial()
-            trial = None
-        if trial is None:
-            trial = self._trial = self._start(wanted)
-        elif self._server is trial:
-            return
+        trial = self._trial = self._trial or self._start(wanted)
         trial.resume()
-        self._envoy.point(TRIAL, trial)
+        self._envoy.point(kept, trial)
         self._route = TRIAL
         self._envoy.route(self._canary, self._hang_s)
+        return trial
 
     def _end_trial(self) -> None:
         """Send all predictions to the kept server, and let the trial answer those that it has.
@@ -317,13 +288,12 @@ class HandoverServer(LiveServer):
         if self._route == KEPT:
             return
         self._route_to_kept()
-        self._drain(TRIAL)
         if self._trial is not None:
+            self._drain(TRIAL)
             self._trial.pause()
 
     def _route_to_kept(self) -> None:
         """Send all predictions to the kept server from now on."""
-        self._server = self._kept_server
         self._envoy.route()
         self._route = KEPT
 
@@ -359,17 +329,16 @@ class HandoverServer(LiveServer):
             self._stop_trial(grace_s=0.0)  # the sooner its calls are sent again
         elif self._kept_server is not None and self._envoy.process.alive:  # else Envoy is to blame
             self._kept_server.stop()
-            self._kept_server = self._server = None
 
     def _let_finish(self, trial: ModelServer) -> None:
         """Let the trial, which gets no new calls, finish the answers that it has begun.
 
         An answer that was cut could not be sent again. A paused trial begins no other one, and then
         the log says which have begun. If there are any, the trial goes on until they have ended, at
-        most for `HOLD_S` while other calls wait there, and for `DRAIN_S` otherwise.
+        most for `DRAIN_S`. Envoy sends the other calls again when they have waited too long.
         """
         own = trial.address.removeprefix("unix:"), trial.rest_address
-        first = time.monotonic()
+        latest = time.monotonic() + DRAIN_S
 
         def calls() -> list[Call]:
             return [call for call in self.traffic.open() if call.route == TRIAL]
@@ -385,8 +354,7 @@ class HandoverServer(LiveServer):
             time.sleep(LOG_LATE_S)
             paused = time.monotonic()
             wait_until(known, 20 * LOG_LATE_S)  # a full disk has no log
-            longest_s = DRAIN_S if all(call.by for call in calls()) else HOLD_S
-            left_s = first + longest_s - time.monotonic()
+            left_s = latest - time.monotonic()
             if left_s < 0 or not begun():
                 return
             trial.resume()
@@ -457,9 +425,9 @@ class HandoverServer(LiveServer):
 
     def wait_for_requests(self, count: int) -> None:
         """Wait for requests of others, see :meth:`OthersRequests.wait`."""
-        assert self._server is not None
+        assert self._kept_server is not None
         others = OthersRequests(self.traffic, self._route)
-        others.wait(count, None, self._timeout_s, partial(self._check, self._server))
+        others.wait(count, None, self._timeout_s, partial(self._check, self._kept_server))
 
     def _check(self, server: ModelServer) -> None:
         """Raise ServerError if a server has ended, or Envoy, without which no request comes."""

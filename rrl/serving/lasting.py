@@ -1,12 +1,12 @@
-"""A process that outlives the one that started it, and how a later one finds or starts it again.
+"""A process that keeps a file locked while it runs, and one that outlives who has started it.
 
-It is started by a script, which notes the number of the process and then becomes it. A supervisor
-may run the same script: it waits until the process has ended, and then takes its place.
+The kernel releases the lock when the process ends, however that ends. So any other process knows
+whether it runs. The file has the number of the process, and no other one is taken for it.
 """
 
 from __future__ import annotations
 
-import math
+import fcntl
 import os
 import shlex
 import signal
@@ -15,125 +15,167 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
+from rrl.support.errors import ServerError
 from rrl.support.files import write_atomically
 
-_left: list[subprocess.Popen[bytes]] = []  # Python warns about a process that runs and is forgotten
+KILLED_S = 60.0  # in which the kernel ends a process
+
+_started: list[subprocess.Popen[bytes]] = []  # Python warns about one that runs and is forgotten
 
 
-class Lasting:
-    """A process that a script has started, perhaps for another process than this one.
+class Process:
+    """A process that has locked a file with its number, perhaps for another process than this one.
+
+    Parameters
+    ----------
+    file : pathlib.Path
+    alone : bool
+        Whether signals go to this process only, and not to the group that it leads.
+    """
+
+    def __init__(self, file: Path, *, alone: bool = False) -> None:
+        self.file, self._alone = file, alone
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs; it may be paused."""
+        try:
+            with self.file.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+        return False
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the process; None if it does not run on this machine."""
+        with suppress(OSError, ValueError):  # it has just ended, or just begun
+            pid = int(self.file.read_text()) if self.alive else None
+            # Machines may share a home: elsewhere, another process has the number.
+            return pid if pid and _may_have_opened(pid, self.file) else None
+        return None
+
+    @property
+    def status(self) -> int | None:
+        """The exit status of a process that has ended; None if nobody here can know it."""
+        return None
+
+    def send(self, number: int) -> None:
+        """Send a signal to the process, and to the group and the session that it leads."""
+        pid = self.pid
+        for other in psutil.pids() if pid and not self._alone else [pid]:
+            with suppress(ProcessLookupError, PermissionError):  # it has ended, or is of others
+                if other and pid in (other, os.getpgid(other), os.getsid(other)):
+                    os.kill(other, number)
+
+    def stop(self, grace_s: float = 10.0) -> bool:
+        """End the process, which may be paused, at last by SIGKILL; return whether it ran.
+
+        Raises
+        ------
+        ServerError
+            If it does not end.
+        """
+        ran = self.alive
+        for number, seconds in ((signal.SIGTERM, grace_s), (signal.SIGKILL, KILLED_S)):
+            self.send(number)
+            self.send(signal.SIGCONT)  # a paused process gets the other signal only then
+            if wait_until(lambda: not self.alive, seconds):
+                return ran
+        raise ServerError(
+            f"{self.file}: a process keeps it locked and does not end, perhaps on another machine "
+            "or in a container; end it there"
+        )
+
+
+class Lasting(Process):
+    """A process that a script starts and that outlives who runs the script.
+
+    A supervisor may run the same script: it waits until the process has ended, and then takes its
+    place.
 
     Parameters
     ----------
     folder, name : pathlib.Path, str
-        Place and name of the script, and of a file with the number of the process.
-    mark : str
-        A word of the command line that no other process has.
+        Place and name of the script, and of the file with the number of the process.
     """
 
-    def __init__(self, folder: Path, name: str, mark: str) -> None:
-        self.script, self.noted = folder / f"{name}.sh", folder / f"{name}.pid"
-        self.mark = mark
+    def __init__(self, folder: Path, name: str) -> None:
+        super().__init__(folder / f"{name}.pid")
+        self.script = folder / f"{name}.sh"
         self._child: subprocess.Popen[bytes] | None = None
-        self._last: psutil.Process | None = None  # of another parent, as it was seen last
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, or the script that has been started here."""
+        return self._runs_here() is not None or super().alive
 
     @property
     def pid(self) -> int | None:
         """The number of the process; None if it does not run."""
-        if self._child is not None and self._child.poll() is None:
-            return self._child.pid
-        with suppress(OSError, ValueError, psutil.Error):
-            process = psutil.Process(int(self.noted.read_text()))
-            ended = process.status() == psutil.STATUS_ZOMBIE
-            if not ended and any(self.mark in word for word in process.cmdline()):
-                self._last = process
-                return process.pid
-        return None
+        return self._runs_here() or super().pid
 
     @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self.pid is not None
+    def status(self) -> int | None:
+        """The exit status of a process that was started here and has ended."""
+        return self._child.returncode if self._child else None
 
-    def poll(self) -> int | None:
-        """Return the exit status; None while it runs. Only a child has a status other than 0."""
-        if self.alive:
-            return None
-        return (self._child and self._child.returncode) or 0
+    def _runs_here(self) -> int | None:
+        child = self._child
+        return child.pid if child is not None and child.poll() is None else None
 
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end, or raise :class:`subprocess.TimeoutExpired`; return the status."""
-        if self._child is not None and self._last is None:
-            return self._child.wait(timeout)
+    def start(self, command: Sequence[str], log: Path, *before: str) -> None:
+        """Write the script and run it, with its output in a file.
 
-        if not wait_until(self._has_ended, math.inf if timeout is None else timeout):
-            raise subprocess.TimeoutExpired(self.mark, timeout or 0.0)
-        return self.poll() or 0
-
-    def _has_ended(self) -> bool:
-        """Return whether what was seen last has ended; another parent may never ask for its status.
-
-        While a process ends, it has no command line any more. Its first thread may end before the
-        others.
+        The script takes the lock, runs the lines `before`, and becomes `command`.
         """
-        last = self._last
-        with suppress(psutil.Error):
-            if last is not None and last.is_running():
-                return last.status() == psutil.STATUS_ZOMBIE and last.num_threads() == 1
-        return True
-
-    def prepare(self, command: Sequence[str], *before: str) -> None:
-        """Write the script: it runs the lines `before`, and then becomes `command`.
-
-        The command must have the mark of the process in one of its words.
-        """
-        noted, folder = shlex.quote(str(self.noted)), shlex.quote(str(self.noted.parent))
-        runs = f'grep -qsF -e {shlex.quote(self.mark)} "/proc/$(cat {noted})/cmdline"'
+        noted = shlex.quote(str(self.file))
         lines = [
             "# Waits for the process that runs, and then takes its place: for a supervisor.",
-            f"while [ -e {noted} ] && {runs}; do sleep 1; done",
-            f"[ -d {folder} ] || exit 1",  # who stops the process for good removes it
-            f"echo $$ > {noted}",
+            f"exec <>{noted}",  # a command may close other files, but keeps its standard input
+            "until flock -n 0; do [ $? = 1 ] || exit 1; sleep 1; done",
+            f"[ {noted} -ef /dev/stdin ] || exit 1",  # who stops it for good removes the file
+            f"echo $$ >{noted} || exit 1",  # the disk may be full
             *before,
             f"exec {shlex.join(command)}",
         ]
         write_atomically(self.script, "\n".join(lines) + "\n")
-
-    def start(self, log: Path, environment: Mapping[str, str] | None = None) -> None:
-        """Run the script, with its output in a file; by default in this process's environment."""
-        self._last = None
         with log.open("wb") as output:
-            self._child = subprocess.Popen(
-                ["/bin/sh", str(self.script)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,  # Ctrl-C and a closed terminal do not reach it
-            )
-        _left.append(self._child)
+            self._child = start_apart(["/bin/sh", str(self.script)], subprocess.DEVNULL, output)
 
 
-def send(process: Any, number: int) -> None:
-    """Send a signal to a process, of any of the three kinds here, and its group, if it runs."""
-    if process.poll() is None:
-        with suppress(ProcessLookupError, TypeError):  # it has just ended, and has no number
-            leads = os.getpgid(process.pid) == process.pid
-            (os.killpg if leads else os.kill)(process.pid, number)
+def _may_have_opened(pid: int, file: Path) -> bool:
+    """Return whether a process has a file open; True if it has ended, or nobody may know."""
+    with suppress(OSError):  # the kernel hides the open files of some processes
+        opened = list(Path(f"/proc/{pid}/fd").iterdir())  # none if nobody has asked for its status
+        return not opened or any(one.exists() and one.samefile(file) for one in opened)
+    return True
 
 
-def stop(process: Any, grace_s: float = 10.0) -> int:
-    """End a process, which may be paused, and its group, at last by SIGKILL; return the status."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        send(process, number)
-        send(process, signal.SIGCONT)  # a paused process gets the other signal only then
-        with suppress(subprocess.TimeoutExpired):
-            return int(process.wait(grace_s))
-    return int(process.wait())
+def start_apart(
+    command: Sequence[str],
+    stdin: IO[Any] | int,
+    output: IO[bytes] | int,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a process that Ctrl-C and a closed terminal do not reach, and that may be forgotten."""
+    _started[:] = [one for one in _started if one.poll() is None]
+    process = subprocess.Popen(
+        command,
+        stdin=stdin,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        start_new_session=True,
+    )
+    _started.append(process)
+    return process
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:

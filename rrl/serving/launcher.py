@@ -10,12 +10,9 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -27,37 +24,31 @@ from urllib.parse import quote
 import psutil
 
 from rrl.core.knob import Configuration, plain
-from rrl.serving.lasting import Lasting, send, stop, wait_until
+from rrl.serving.lasting import Lasting, wait_until
 from rrl.serving.loadgen import Client, LastingError
-from rrl.serving.preloaded import Forked, fork_server
+from rrl.serving.preloaded import ENVIRONMENT, LOCAL_COMMAND, Child
 from rrl.serving.saved_model import newest_version
 from rrl.serving.settings import cpus_of, environment_of, flags, prefix
-from rrl.serving.tied import tied_command
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import write_atomically
 from rrl.support.owned_folder import OwnedFolder, places
 
 BINARY = "tensorflow_model_server"
 LOCAL = "local"
-LOCAL_COMMAND = [sys.executable, "-m", "rrl.serving.local_server"]
 START_TIMEOUT_S = 120.0
 SOCKET = "sock"  # short, as is the name of its folder
 LONGEST_SOCKET = 103  # bytes; Linux allows 107 in a socket's path, other systems fewer
 NOT_IN_SOCKETS = "%?#"  # gRPC reads the path as a URI
 PREFIX = "s-"  # of the folder of a server that lasts
+SERVER = "server"  # the name of its process in there
 
 _NOTED = ("folder", "model", "version", "name", "configuration", "program", "log", "rest_port")
-_PATHS = ("folder", "model", "log")
 
 _COMPLAINTS = {
     "unknown argument": "ignored a flag it does not know",
     "failed to start http server": "serves no REST; run it again, or leave --rest-port out",
 }
 """What the original logs when it goes on without something that it was asked for."""
-
-# The kernel ties a parent-death signal to the *thread* that forked, so all children are started
-# from one thread that lives as long as the process.
-_spawner = ThreadPoolExecutor(1, thread_name_prefix="rrl-spawner")
 
 
 def find_executable(executable: str | None = None) -> list[str]:
@@ -115,7 +106,8 @@ class ModelServer:
         Seconds allowed until the model reports AVAILABLE.
     lasting : path, optional
         A folder that stays, if the server is to outlive this process. The server gets a folder in
-        it for the script that starts it, its socket and its batching parameters.
+        it for the script that starts it, its socket and its batching parameters, which
+        :func:`rrl.serving.service.stop_others` removes.
 
     Attributes
     ----------
@@ -129,8 +121,7 @@ class ModelServer:
         The newest version of the model when this object was made.
     program : list of str
         The command of `find_executable` that starts it, without flags.
-    process : subprocess.Popen, Forked, Lasting or None
-        None before the start.
+    process : Child or Lasting
 
     Raises
     ------
@@ -148,7 +139,7 @@ class ModelServer:
     program: list[str]
     log: Path
     rest_port: int | None
-    process: subprocess.Popen[bytes] | Forked | Lasting | None = None
+    process: Child | Lasting
 
     def __init__(
         self,
@@ -163,7 +154,7 @@ class ModelServer:
     ) -> None:
         if not start_timeout_s > 0:
             raise UsageError(f"start timeout {start_timeout_s} s: give a number above 0")
-        self._timeout_s, self._log_stays, self._lasts = start_timeout_s, bool(logs), bool(lasting)
+        self._timeout_s, self._log_stays = start_timeout_s, bool(logs)
         given = (configuration or {}).items()
         self.configuration = {name: plain(value) for name, value in given}
         self.model = Path(os.path.abspath(model_path))  # a link may lead elsewhere later
@@ -176,6 +167,7 @@ class ModelServer:
             usual, short = places()[0], places()[-1]
             self._own = OwnedFolder("server", usual if fits(usual / "rrl-server-") else short)
             self.folder = self._own.path
+            self.process = Child(self.folder / f"{SERVER}.lock")
             self.log = new_log(Path(logs), self.name) if logs else self.folder / "server.log"
         else:
             if not fits(lasting.absolute() / PREFIX):
@@ -185,6 +177,7 @@ class ModelServer:
                 )
             lasting.mkdir(parents=True, exist_ok=True)
             self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=lasting.absolute()))
+            self.process = Lasting(self.folder, SERVER)
             self.log = new_log(Path(logs or lasting), self.name)
         batching = self.folder / "batching.txt"
         own, parameters = flags(self.configuration, batching)
@@ -207,16 +200,16 @@ class ModelServer:
         """Return the lasting server of which another process has made a note, see `note`."""
         server = cls.__new__(cls)
         vars(server).update({name: note[name] for name in _NOTED})
-        server.folder, server.model, server.log = map(Path, (note[name] for name in _PATHS))
+        for name in ("folder", "model", "log"):
+            setattr(server, name, Path(note[name]))
         server.address = f"unix:{server.folder / SOCKET}"
-        server.process = lasting_server(server.folder)
-        server._log_stays = server._lasts = True
+        server.process = Lasting(server.folder, SERVER)
+        server._log_stays = True
         return server
 
     def note(self) -> dict[str, Any]:
-        """Return what `found` needs, as plain data."""
-        about = {name: getattr(self, name) for name in _NOTED}
-        return about | {name: str(about[name]) for name in _PATHS}
+        """Return what `found` needs, which may be written as JSON with paths as text."""
+        return {name: getattr(self, name) for name in _NOTED}
 
     def __enter__(self) -> Self:
         return self.start()
@@ -254,45 +247,19 @@ class ModelServer:
             time was not enough, it is a LastingError, since another start would take as long.
         """
         self.log.touch(mode=0o600)  # it is private, wherever it is moved
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
-        given_up = threading.Event()
-
-        def spawn() -> None:
-            self.process = self._spawn(environment)
-            if given_up.is_set():  # an interrupt did not wait for it
-                self.stop()
-
         try:
-            if self._lasts:
-                self.process = lasting_server(self.folder)
-                self.process.prepare([*prefix(self.configuration), *self.command])
-                self.process.start(self.log, environment)
+            if isinstance(self.process, Lasting):
+                words = (f"{name}={value}" for name, value in ENVIRONMENT.items())
+                command = ["env", *words, *prefix(self.configuration), *self.command]
+                self.process.start(command, self.log)
             else:
-                _spawner.submit(spawn).result()
+                cpus, variables = cpus_of(self.configuration), environment_of(self.configuration)
+                self.process.start(self.command, self.log, cpus=cpus, variables=variables)
             self._wait_until_available()
         except BaseException:
-            given_up.set()
             self.stop()
             raise
         return self
-
-    def _spawn(self, environment: dict[str, str]) -> subprocess.Popen[bytes] | Forked:
-        """Start the process so that the kernel kills it when this one ends."""
-        if self.kind == LOCAL:
-            arguments = self.command[len(LOCAL_COMMAND) :]
-            own = environment | environment_of(self.configuration)
-            forked = fork_server(arguments, str(self.log), own, cpus_of(self.configuration))
-            if forked:
-                return forked
-        with self.log.open("wb") as log:
-            return subprocess.Popen(
-                tied_command([*prefix(self.configuration), *self.command]),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,  # Ctrl-C reaches the tuner, which then stops the server
-            )
 
     def _wait_until_available(self) -> None:
         with Client(self.address, self.name) as client:
@@ -333,15 +300,14 @@ class ModelServer:
     @property
     def alive(self) -> bool:
         """Whether the process runs; it may be paused."""
-        return self.process is not None and self.process.poll() is None
+        return self.process.alive
 
     def check(self) -> None:
         """Raise ServerError if the process has ended."""
         if not self.alive:
-            code = self.process and self.process.poll()
-            raise ServerError(
-                f"server of {self.name!r} ended with status {code}; {self._kept_log()}"
-            )
+            status = self.process.status
+            known = "" if status is None else f" with status {status}"
+            raise ServerError(f"server of {self.name!r} ended{known}; {self._kept_log()}")
 
     def memory_bytes(self) -> int | None:
         """Return the memory of the process in bytes; None if it is not running.
@@ -350,8 +316,8 @@ class ModelServer:
         parts of them than one that was started as usual.
         """
         with suppress(psutil.Error):
-            if self.process is not None and self.process.pid:
-                used = psutil.Process(self.process.pid).memory_info()
+            if pid := self.process.pid:
+                used = psutil.Process(pid).memory_info()
                 return int(used.rss - used.shared)
         return None
 
@@ -360,21 +326,16 @@ class ModelServer:
 
         A process that has ended is not an error. A server that lasts has clients, so it goes on.
         """
-        if not self._lasts:
-            send(self.process, signal.SIGSTOP)
+        if isinstance(self.process, Child):
+            self.process.send(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let a paused process group continue."""
-        send(self.process, signal.SIGCONT)
+        self.process.send(signal.SIGCONT)
 
-    def stop(self, grace_s: float = 10.0) -> int | None:
-        """Stop the whole process group, which may be paused, and return the exit status."""
-        if self.process is None:
-            return None
-        status = stop(self.process, grace_s)
-        if self._lasts:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        return status
+    def stop(self, grace_s: float = 10.0) -> None:
+        """Stop the whole process group, which may be paused."""
+        self.process.stop(grace_s)
 
     def _log_lines(self) -> list[str]:
         return self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
@@ -387,11 +348,6 @@ class ModelServer:
             self.log, self._log_stays = kept, True
         lines = [line for line in self._log_lines() if line.strip()]
         return f"the log is {self.log}: {lines[-1] if lines else '(empty log)'}"
-
-
-def lasting_server(folder: Path) -> Lasting:
-    """Return the process of the lasting server of a folder, whose mark is its socket."""
-    return Lasting(folder, "server", str(folder / SOCKET))
 
 
 def new_log(folder: Path, name: str) -> Path:
@@ -425,17 +381,15 @@ def fits(folder: Path) -> bool:
 
 def free_port() -> int:
     """Return a loopback port that is free at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
 
 def port_error(port: int, host: str = "127.0.0.1") -> str:
     """Return why nothing can listen at a port of an address; empty if the port is free."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return error.strerror or str(error)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        return (error.strerror or str(error)).partition(" (while ")[0]
     return ""

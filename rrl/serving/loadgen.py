@@ -48,9 +48,7 @@ def predict_request(
     from tensorflow import make_tensor_proto
     from tensorflow_serving.apis import predict_pb2
 
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = model
-    request.model_spec.signature_name = signature
+    request = predict_pb2.PredictRequest(model_spec={"name": model, "signature_name": signature})
     for name, array in inputs.items():
         request.inputs[name].CopyFrom(make_tensor_proto(array))
     return request
@@ -84,8 +82,7 @@ class Client:
         self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
-        self._named = get_model_status_pb2.GetModelStatusRequest()
-        self._named.model_spec.name = model
+        self._named = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": model})
         self._on_bytes = self._channel.unary_unary(_METHOD)  # a payload is serialised once
 
     def __enter__(self) -> Client:
@@ -158,11 +155,9 @@ class Client:
         Episode
             The configuration is left out.
         """
-        import grpc
-
         # The server may have been restarted: no request waits for a connection, or fails without.
-        with suppress(grpc.RpcError):
-            self._models.GetModelStatus(self._named, timeout=_CONNECT_S, wait_for_ready=True)
+        with suppress(ServerError):
+            self.available(_CONNECT_S)
         due = np.asarray(arrivals, dtype=float)
         turns = [payload] if isinstance(payload, bytes) else payload
 

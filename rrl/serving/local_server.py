@@ -16,9 +16,9 @@ the original are intended:
 - batching parameters that no knob has stop the start-up;
 - a request beyond `--grpc_max_threads` waits for a thread (the original refuses it with
   RESOURCE_EXHAUSTED, "Server Threadpool Exhausted");
-- a REST request has at most 2 GiB, neither compressed nor in chunks;
-- numbers in REST answers have the fewest digits that give the same value back, and a REST body that
-  does not fit is refused in words of our own.
+- a REST request has at most 2 GiB, and is not compressed;
+- numbers in REST answers have the fewest digits that give the same value back;
+- inputs that do not fit the signature are refused in words of our own.
 
 For all that is not here, such as Classify, several models or TLS, use `tensorflow_model_server`.
 """
@@ -39,7 +39,7 @@ from typing import Any, NoReturn
 from rrl.serving.loadgen import UNLIMITED
 from rrl.serving.quiet import load_tensorflow
 from rrl.serving.saved_model import newest_version
-from rrl.serving.servable import LOOPBACK, LoadedModel, log, reason
+from rrl.serving.servable import LOOPBACK, LoadedModel, log, problem
 from rrl.serving.settings import read_batching, usable_cpus
 from rrl.support.number_options import whole
 
@@ -101,10 +101,10 @@ def start(flags: argparse.Namespace, model: LoadedModel) -> Any:
     from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
     class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
-        Predict = staticmethod(_on_grpc(model.answer))
+        Predict = staticmethod(_on_grpc(model, model.predict))
 
     class Models(model_service_pb2_grpc.ModelServiceServicer):
-        GetModelStatus = staticmethod(_on_grpc(model.status))
+        GetModelStatus = staticmethod(_on_grpc(model, lambda _: model.status()))
 
     # Handler threads block while their request waits for a batch, as in TF Serving.
     workers = ThreadPoolExecutor(flags.grpc_max_threads)
@@ -126,18 +126,19 @@ def start(flags: argparse.Namespace, model: LoadedModel) -> Any:
     return server
 
 
-def _on_grpc(answer: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    """Turn errors into gRPC errors."""
+def _on_grpc(model: LoadedModel, answer: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    """Check which model a request is for, and turn errors into gRPC errors."""
     import grpc
-    import tensorflow as tf
 
     codes = {code.value[0]: code for code in grpc.StatusCode}
 
     def call(request: Any, context: Any) -> Any:
         try:
+            model.check(request.model_spec)
             return answer(request)
-        except tf.errors.OpError as error:
-            context.abort(codes[error.error_code], reason(error.message))
+        except Exception as error:
+            code, message = problem(error)
+            context.abort(codes[code], message)
 
     return call
 
@@ -159,9 +160,9 @@ def start_all(flags: argparse.Namespace) -> Any:
         log(f"Warmed up with {model.warm_up()} requests")
     log(f"Version {model.version} of {model.name} is available")
     if flags.rest_api_port:  # before gRPC, whose first answer says that the server has started
-        from rrl.serving.rest import Rest, serve_rest
+        from rrl.serving.rest import serve_rest
 
-        serve_rest(Rest(model), flags.rest_api_port, flags.grpc_max_threads)
+        serve_rest(model, flags.rest_api_port, flags.grpc_max_threads)
         log(f"Exporting HTTP/REST API at:{LOOPBACK}:{flags.rest_api_port} ...")
     return start(flags, model)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,10 @@ WARMUPS = 3  # requests in the file for the warm-up
 SEED = 0  # of the weights and of these requests
 
 
-def _mobilenet_v2(keras: Any) -> Any:
-    return _image_classifier(keras, keras.applications.MobileNetV2, 224)
-
-
-def _inception_v3(keras: Any) -> Any:
-    return _image_classifier(keras, keras.applications.InceptionV3, 299)
-
-
-def _image_classifier(keras: Any, architecture: Callable[..., Any], side: int) -> Any:
+def _image_classifier(architecture: str, side: int, keras: Any) -> Any:
     pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
-    network = architecture(weights=None, input_shape=(side, side, 3))
+    network = getattr(keras.applications, architecture)(weights=None, input_shape=(side, side, 3))
     return keras.Model(pixels, network(scaled, training=False))
 
 
@@ -62,8 +55,8 @@ def _keyword(keras: Any) -> Any:
 
 
 MODELS: dict[str, Callable[[Any], Any]] = {
-    "mobilenet_v2": _mobilenet_v2,  # camera
-    "inception_v3": _inception_v3,  # the paper's model
+    "mobilenet_v2": partial(_image_classifier, "MobileNetV2", 224),  # camera
+    "inception_v3": partial(_image_classifier, "InceptionV3", 299),  # the paper's model
     "keyword": _keyword,  # microphone
 }
 """Known models by name."""
@@ -124,8 +117,8 @@ def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]]) -> 
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
-    log = prediction_log_pb2.PredictionLog()
-    log.predict_log.request.CopyFrom(predict_request(inputs, model=model))
+    predict = {"request": predict_request(inputs, model=model)}
+    log = prediction_log_pb2.PredictionLog(predict_log=predict)
     path = version / WARMUP
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:

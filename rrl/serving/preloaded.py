@@ -1,17 +1,23 @@
-"""Start local servers from a process that has imported TensorFlow already: seconds sooner.
+"""The parent of servers that end with this process; it may have imported TensorFlow already.
 
-Thread counts belong to a process, so each change of them needs another one. Most of its start is
-the import of TensorFlow. Here one process imports it once. Then it only forks, and each child is a
-server. Between two questions of its owner it sleeps.
+Nobody stops a server when the process that needs it is killed. So servers are children of a process
+in between. It ends when the other end of its standard input is closed, which the kernel does, and
+the kernel then kills its children.
+
+Thread counts belong to a process, so each change of them needs another server. Most of the start of
+a local server is the import of TensorFlow. The parent of local servers imports it once. Then it
+only forks, and each child is a server, seconds sooner. Between two questions it sleeps.
 
 A fork copies only the thread that calls it. So it is safe only while there is no other one.
 TensorFlow starts its threads with the first session, and gRPC with the first server or channel. If
-an import has started one all the same, the process ends, and servers are started as usual.
+an import fails or has started a thread all the same, the parent begins anew without the import, and
+its children are servers that import TensorFlow themselves.
 """
 
 from __future__ import annotations
 
-import atexit
+import ctypes
+import fcntl
 import os
 import signal
 import socket
@@ -19,60 +25,51 @@ import subprocess
 import sys
 import threading
 import traceback
-import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from multiprocessing import connection
+from pathlib import Path
 from typing import Any, NoReturn
 
-from rrl.serving.quiet import SET_BY_TENSORFLOW
-from rrl.serving.tied import tie, tied_command
+from rrl.serving.lasting import Process, start_apart
+from rrl.support.errors import ServerError
+
+LOCAL_COMMAND = [sys.executable, "-m", "rrl.serving.local_server"]
+ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
+"""Environment variables of all servers."""
 
 LONGEST_S = 120.0  # that the imports may take
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # else NumPy starts threads, which serving never uses
+_PRELOADED = "preloaded"
+_PR_SET_PDEATHSIG = 1
 
 
-class Preloaded:
-    """A process that waits, with TensorFlow imported, to fork servers.
-
-    It ends with this process. The kernel then kills its servers.
+class Parent:
+    """A process that starts servers. It ends with this process, and its servers with it.
 
     Parameters
     ----------
-    environment : mapping of str to str
-        All environment variables of the servers.
+    local : bool
+        Whether the servers are local ones, for which it imports TensorFlow.
+    variables : mapping of str to str
+        Environment variables of the servers beside those of this process.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self.environment = environment
+    def __init__(self, local: bool, variables: Mapping[str, str]) -> None:
         ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "rrl.serving.preloaded", *([_PRELOADED] if local else [])]
+        more = _ONE_THREAD if local else {}
+        environment = {**os.environ, **ENVIRONMENT, **more, **variables}
         with theirs:
-            self.process = subprocess.Popen(
-                tied_command([sys.executable, "-m", "rrl.serving.preloaded"]),
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={**environment, **_ONE_THREAD},
-                start_new_session=True,
-            )
+            self.process = start_apart(command, theirs.fileno(), subprocess.DEVNULL, environment)
         self._connection = connection.Connection(ours.detach())
         self._one_question = threading.Lock()
-        self._forked: list[Forked] = []
-        atexit.register(self.close)
 
     @property
-    def idle(self) -> bool:
-        """Whether none of its servers runs any more."""
-        self._forked = [server for server in self._forked if server.poll() is None]
-        return not self._forked
-
-    def close(self) -> None:
-        """End the process, and with it all of its servers."""
-        atexit.unregister(self.close)
-        self._connection.close()
-        self.process.kill()
-        with suppress(KeyboardInterrupt):  # a second one, at the end of the interpreter
-            self.process.wait()
+    def answers(self) -> bool:
+        """Whether it can be asked."""
+        return not self._connection.closed and self.process.poll() is None
 
     def ask(self, question: Any) -> int | None:
         """Ask what :func:`main` answers; the answer is None if the process has ended."""
@@ -83,152 +80,161 @@ class Preloaded:
                     return self._connection.recv()
                 raise TimeoutError
             except BaseException:  # an answer that came later would be to another question
-                self._connection.close()
+                self._connection.close()  # this ends the process, and with it all of its servers
                 raise
         return None
 
-    def fork(self, arguments: Sequence[str], log: str, cpus: Sequence[int]) -> Forked | None:
-        """Fork a local server; return None if this process cannot do it.
+
+@lru_cache(maxsize=2)  # two servers may need different variables; a parent takes up to 190 MB
+def _parent_for(local: bool, variables: frozenset[tuple[str, str]]) -> Parent:
+    return Parent(local, dict(variables))
+
+
+forget_parents = _parent_for.cache_clear
+"""Let each process that waits to start servers end when its servers are forgotten, too."""
+
+os.register_at_fork(after_in_child=forget_parents)  # they are the parent's
+
+
+class Child(Process):
+    """A server that ends with this process, as the child of a :class:`Parent`."""
+
+    _number: int | None = None
+    _parent: Parent | None = None
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, or minus the signal that ended it; None if it has not been started."""
+        if self._parent is None:
+            return None
+        status = self._parent.ask(self._number)
+        return -signal.SIGKILL if status is None else status  # as the parent
+
+    def start(
+        self,
+        command: Sequence[str],
+        log: Path,
+        *,
+        cpus: Sequence[int],
+        variables: Mapping[str, str],
+    ) -> None:
+        """Start the server; it leads a group of its own.
 
         Parameters
         ----------
-        arguments : sequence of str
-            See ``python -m rrl.serving.local_server --help``.
-        log : str
-            The file of the server's log, which exists.
+        command : sequence of str
+            What starts it. One that begins with `LOCAL_COMMAND` is forked.
+        log : pathlib.Path
+            The file of its log, which exists.
         cpus : sequence of int
-            The CPUs that the server may use, as `taskset` would set them.
-        """
-        if pid := self.ask((arguments, log, cpus)):
-            with suppress(ProcessLookupError):  # this process was killed meanwhile
-                self._forked.append(Forked(pid, self))
-                return self._forked[-1]
-        return None
-
-
-class Forked:
-    """A forked server: the part of :class:`subprocess.Popen` that a server's owner needs.
-
-    Attributes
-    ----------
-    pid : int
-        The process, which leads a group of its own.
-    returncode : int or None
-        As of :class:`subprocess.Popen`: the exit status, or minus the signal that ended it.
-    """
-
-    def __init__(self, pid: int, parent: Preloaded) -> None:
-        self.pid, self._parent = pid, parent
-        self._end, self._one_asks = os.pidfd_open(pid), threading.Lock()
-        weakref.finalize(self, os.close, self._end)
-        self.returncode: int | None = None
-
-    def poll(self) -> int | None:
-        """Return the exit status; None while the server runs."""
-        with suppress(subprocess.TimeoutExpired):
-            return self.wait(0.0)
-        return None
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait until the server has ended, at most for `timeout` seconds; return its status.
+            The CPUs that it may use, as `taskset` would set them.
+        variables : mapping of str to str
+            Its environment variables beside those that this process had when a server with the same
+            ones was started first.
 
         Raises
         ------
-        subprocess.TimeoutExpired
-            If it still runs then.
+        ServerError
+            If there is no room for it, or the process that would start it has ended.
         """
-        if self.returncode is None:
-            if not connection.wait([self._end], timeout):
-                raise subprocess.TimeoutExpired("rrl.serving.local_server", timeout or 0.0)
-            with self._one_asks:
-                if self.returncode is None:
-                    status = self._parent.ask(self.pid)
-                    self.returncode = -signal.SIGKILL if status is None else status  # as its parent
-        return self.returncode
+        local = list(command[: len(LOCAL_COMMAND)]) == LOCAL_COMMAND
+        kind = local, frozenset(variables.items())
+        if not _parent_for(*kind).answers:
+            forget_parents()
+        parent = _parent_for(*kind)
+        self.file.write_bytes(b"")
+        number = parent.ask((list(command), str(self.file), str(log), list(cpus)))
+        if number is None:
+            raise ServerError(
+                "the process that starts servers has ended: free some memory, or see whether "
+                f"`{sys.executable} -c 'import tensorflow'` works"
+            )
+        if not number:
+            raise ServerError(f"no process could be started for {command[0]}: free some memory")
+        self._number, self._parent = number, parent
 
 
-_waiting: list[Preloaded] = []  # one at most
+def main() -> None:
+    """Import what a local server needs, or nothing; then answer until the other end is closed.
 
-os.register_at_fork(after_in_child=_waiting.clear)  # it is the parent's
-
-
-def fork_server(
-    arguments: Sequence[str], log: str, environment: Mapping[str, str], cpus: Sequence[int]
-) -> Forked | None:
-    """Fork a local server, for `cpus`, from a process with this environment, kept for others.
-
-    Call it from one thread that lives as long as this process: the kernel ties the other process to
-    the thread. The result is None where servers cannot be forked; then start one as usual.
-
-    A process takes 190 MB, so only one waits. Another environment needs another process, which
-    takes its place. But the servers of a process die with it. So while it has any, a server with
-    another environment is not forked.
+    The command, files and CPUs of a server are answered by its number, and 0 means that there is no
+    room for it. The number of a server that has ended is answered by its exit status.
     """
-    try:
-        os.close(os.pidfd_open(os.getpid()))
-    except (AttributeError, OSError):  # an older kernel, or a sandbox
-        return None
-    own = environment.keys() - SET_BY_TENSORFLOW  # the process sets these itself
-    environment = {name: environment[name] for name in own}
-    if _waiting and _waiting[0].environment != environment and _waiting[0].idle:
-        forget_preloaded()
-    if not _waiting:
-        _waiting.append(Preloaded(environment))
-    (one,) = _waiting
-    return one.fork(arguments, log, cpus) if one.environment == environment else None
-
-
-def forget_preloaded() -> None:
-    """End the process that waits to fork servers, and the servers that it has forked."""
-    while _waiting:
-        _waiting.pop().close()
-
-
-def main() -> int:
-    """Import what a local server needs, then answer until the other end is closed.
-
-    The arguments, log and CPUs of a server are answered by its number, and 0 means that there is no
-    room for it. The number of a server that has ended is answered by its exit status, once.
-    """
-    from rrl.serving import local_server
-
-    local_server.preload()
-    owner, here = connection.Connection(sys.stdin.fileno()), os.getpid()
-    if len(os.listdir("/proc/self/task")) > 1:
-        return 1
-    with suppress(OSError, EOFError):
+    if _PRELOADED in sys.argv and not _preload():
+        os.execv(sys.executable, [sys.executable, "-m", "rrl.serving.preloaded"])
+    owner = connection.Connection(sys.stdin.fileno())
+    with suppress(EOFError, ConnectionError):
         while True:
             question = owner.recv()
-            if isinstance(question, int):
-                _, status = os.waitpid(question, 0)
-                owner.send(os.waitstatus_to_exitcode(status))
-                continue
-            try:
-                pid = os.fork()
-            except OSError:  # no memory: servers that run must not suffer
-                pid = -1
-            if not pid:
-                arguments, log, cpus = question
-                _serve(arguments, log, cpus, here)
-            owner.send(max(pid, 0))
+            owner.send(_status(question) if isinstance(question, int) else _fork(*question))
     os._exit(0)  # at once: TensorFlow needs a second for it otherwise
 
 
-def _serve(arguments: Sequence[str], log: str, cpus: Sequence[int], parent: int) -> NoReturn:
+def _preload() -> bool:
+    """Import what a local server needs; return whether this process may fork servers then."""
+    from rrl.serving import local_server
+
+    with suppress(Exception):  # a server that imports it, too, says why
+        local_server.preload()
+        return len(os.listdir("/proc/self/task")) == 1
+    return False
+
+
+_statuses: dict[int, int] = {}  # of the servers that have ended, by their numbers
+
+
+def _status(child: int) -> int:
+    """Return the exit status of a server that has ended."""
+    if child not in _statuses:
+        _statuses[child] = os.waitpid(child, 0)[1]
+    return os.waitstatus_to_exitcode(_statuses[child])
+
+
+def _forget_ended() -> None:
+    """Let the kernel forget all servers that have ended: their numbers are few."""
+    with suppress(ChildProcessError):  # there is no server
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            _statuses.update([ended])
+
+
+def _fork(command: list[str], file: str, log: str, cpus: list[int]) -> int:
+    """Start a server; return its number, or 0 if there is no room: those that run must not suffer.
+
+    A fork copies the lock, too, so the file is locked until the server ends.
+    """
+    parent = os.getpid()
+    _forget_ended()
+    try:
+        with Path(file).open("r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if pid := os.fork():
+                _statuses.pop(pid, None)  # that of an earlier one
+                return pid
+            _become(command, lock.fileno(), log, cpus, parent)
+    except OSError:
+        return 0
+
+
+def _become(command: list[str], lock: int, log: str, cpus: list[int], parent: int) -> NoReturn:
     """Be a server: of its own session, on its CPUs, tied to its parent, with its output in the log.
 
     TensorFlow counts the CPUs when it opens the first session, so after this.
     """
-    from rrl.serving import local_server
-
     try:
+        os.write(lock, str(os.getpid()).encode())
         os.setsid()
-        tie(parent)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # which was the way to the owner
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # which died before the call
+            os._exit(1)
+        os.dup2(lock, 0)  # which was the way to the owner
         for output in (1, 2):
             os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), output)
         os.sched_setaffinity(0, cpus)
-        local_server.serve(arguments)
+        if _PRELOADED not in sys.argv:
+            os.execvp(command[0], command)
+        from rrl.serving import local_server
+
+        local_server.serve(command[len(LOCAL_COMMAND) :])
     except BaseException:  # nothing may reach the loop of the parent
         traceback.print_exc()
     finally:
@@ -236,4 +242,4 @@ def _serve(arguments: Sequence[str], log: str, cpus: Sequence[int], parent: int)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

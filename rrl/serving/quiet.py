@@ -8,9 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SET_BY_TENSORFLOW: set[str] = set()
-"""Environment variables that exist only since TensorFlow was imported here."""
-
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -42,7 +39,5 @@ def load_tensorflow() -> None:
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         logging.getLogger("tensorflow").setLevel(logging.WARNING)
-        before = set(os.environ)
         with quiet():
             import tensorflow  # noqa: F401
-        SET_BY_TENSORFLOW.update(os.environ.keys() - before)

@@ -16,11 +16,25 @@ from numpy.typing import NDArray
 UNNAMED = ""
 """The name of an input that the request does not name, because the model has only one."""
 
-_NESTED = (list, dict)
+
+def decoded(value: dict[str, Any]) -> Any:
+    """Return the bytes of ``{"b64": "..."}``, and any other JSON object as it is.
+
+    It is an `object_hook` of :func:`json.loads`.
+
+    Examples
+    --------
+    >>> decoded({"b64": "aGk="}), decoded({"x": 1}), decoded({"b64": "?"})
+    (b'hi', {'x': 1}, {'b64': '?'})
+    """
+    if value.keys() == {"b64"}:
+        with suppress(ValueError):
+            return base64.b64decode(str(value["b64"]), validate=True)
+    return value
 
 
 def request_inputs(document: Any) -> dict[str, NDArray[Any]]:
-    """Return the values of each input of a request, the batch first.
+    """Return the values of each input of a request that was read with `decoded`, the batch first.
 
     Text and bytes become arrays of objects, because other NumPy arrays lose zero bytes at the end.
 
@@ -38,7 +52,7 @@ def request_inputs(document: Any) -> dict[str, NDArray[Any]]:
     >>> request_inputs({"instances": [{"x": [1, 2], "k": 3}, {"x": [4, 5], "k": 6}]})
     {'x': array([[1, 2],
            [4, 5]]), 'k': array([3, 6])}
-    >>> request_inputs({"inputs": {"b64": "aGk="}})
+    >>> request_inputs({"inputs": b"hi"})
     {'': array(b'hi', dtype=object)}
     """
     forms = document.keys() & {"instances", "inputs"} if isinstance(document, dict) else set()
@@ -46,7 +60,7 @@ def request_inputs(document: Any) -> dict[str, NDArray[Any]]:
         raise ValueError('write {"instances": [...]} or {"inputs": {"NAME": [...]}}')
     if len(forms) > 1:
         raise ValueError("it has instances and inputs; leave one of them out")
-    inputs = _decoded(document[forms.pop()])
+    inputs = document[forms.pop()]
     if "instances" in document:
         inputs = _columns(inputs)
     if not isinstance(inputs, dict):
@@ -81,13 +95,13 @@ def response(outputs: Mapping[str, Any], by_row: bool) -> dict[str, Any]:
         sizes = {array.shape[:1] for array in arrays.values()}
         if len(sizes) != 1 or () in sizes:
             raise ValueError("the outputs have no common batch size; send inputs, not instances")
-    alone = next(iter(values.values())) if len(values) == 1 else None
-    if not by_row:
-        return {"outputs": values if alone is None else alone}
-    if alone is not None:
-        return {"predictions": alone}
-    rows = zip(*values.values(), strict=True)
-    return {"predictions": [dict(zip(values, row, strict=True)) for row in rows]}
+    answer: Any = values
+    if len(values) == 1:
+        (answer,) = values.values()
+    elif by_row:
+        rows = zip(*values.values(), strict=True)
+        answer = [dict(zip(values, row, strict=True)) for row in rows]
+    return {"predictions" if by_row else "outputs": answer}
 
 
 def _columns(rows: Any) -> Any:
@@ -104,20 +118,6 @@ def _columns(rows: Any) -> Any:
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def _decoded(value: Any) -> Any:
-    """Return a JSON value with bytes in place of what is written in base 64."""
-    if isinstance(value, list):
-        return [_decoded(one) if isinstance(one, _NESTED) else one for one in value]
-    if not isinstance(value, dict):
-        return value
-    if value.keys() != {"b64"}:
-        return {name: _decoded(one) for name, one in value.items()}
-    try:
-        return base64.b64decode(str(value["b64"]), validate=True)
-    except ValueError:
-        raise ValueError(f"{str(value)[:50]} is not in base 64") from None
-
-
 def _array(name: str, values: Any) -> NDArray[Any]:
     with suppress(ValueError):  # of rows that differ in length
         array = np.asarray(values)
@@ -128,7 +128,7 @@ def _array(name: str, values: Any) -> NDArray[Any]:
         return array
     raise ValueError(
         f"{repr(name) if name else 'the input'} is not an array: it needs rows of one length, of "
-        "numbers, or of texts and b64"
+        "numbers, or of texts and b64 (in base 64)"
     )
 
 

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from rrl.serving.loadgen import SIGNATURE, LastingError
 from rrl.serving.quiet import load_tensorflow, quiet
-from rrl.serving.rest_json import UNNAMED, request_inputs
+from rrl.serving.rest_json import UNNAMED, decoded, request_inputs
 from rrl.support.errors import DataError, UsageError, shown
 from rrl.support.files import read_json
 
 Inputs = Mapping[str, Any]
 """One request: for each input name, an array whose first axis is the batch."""
 
-Needed = dict[str, tuple[str, tuple[int, ...]]]
-"""Type and shape of each input of a signature by its name; a size that is not known is -1."""
+Needed = Mapping[str, Any]
+"""The `tf.TensorSpec` of each input of a signature by its name."""
 
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 """The file in a version folder whose requests TensorFlow Serving replays at start-up."""
@@ -69,7 +69,7 @@ def read_sample(path: str | os.PathLike[str], signature: str = SIGNATURE) -> lis
 
 
 def _read_json(path: Path, signature: str) -> list[Inputs]:
-    content = read_json(path)
+    content = read_json(path, decoded)
     named = content.get("signature_name", signature) if isinstance(content, dict) else signature
     if named != signature:
         raise DataError(
@@ -80,7 +80,7 @@ def _read_json(path: Path, signature: str) -> list[Inputs]:
         content = {"inputs": content}
     try:
         return [request_inputs(content)]
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path}: {error}") from None
 
 
@@ -91,8 +91,7 @@ def _read_records(path: Path, signature: str) -> list[Inputs]:
 
     path.stat()  # its own FileNotFoundError is clearer than TensorFlow's
     try:
-        logs = read_logs(path)
-        requests = [log.predict_log.request for log in logs if log.HasField("predict_log")]
+        requests = predict_requests(path)
         named = [(request.model_spec.signature_name or SIGNATURE, request) for request in requests]
         if named and not (requests := [request for name, request in named if name == signature]):
             raise DataError(
@@ -110,14 +109,15 @@ def _read_records(path: Path, signature: str) -> list[Inputs]:
         ) from None
 
 
-def read_logs(path: Path) -> list[Any]:
-    """Return the `PredictionLog` records of a TFRecord file."""
+def predict_requests(path: Path) -> list[Any]:
+    """Return the Predict requests among the `PredictionLog` records of a TFRecord file."""
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
     with quiet():  # it is deprecated, but it needs no eager runtime
         records = list(tf.compat.v1.io.tf_record_iterator(str(path)))
-    return [prediction_log_pb2.PredictionLog.FromString(record) for record in records]
+    logs = [prediction_log_pb2.PredictionLog.FromString(record) for record in records]
+    return [log.predict_log.request for log in logs if log.HasField("predict_log")]
 
 
 def to_array(tensor: Any) -> NDArray[Any]:
@@ -181,15 +181,15 @@ def random_inputs(signature: Needed, rng: np.random.Generator) -> dict[str, NDAr
 
     Examples
     --------
-    >>> inputs = random_inputs({"x": ("uint8", (-1, 4))}, np.random.default_rng(0))
-    >>> inputs["x"].shape, inputs["x"].dtype.name
-    ((1, 4), 'uint8')
-    >>> set(random_inputs({"x": ("bool", (99,))}, np.random.default_rng(0))["x"].tolist())
-    {False, True}
+    >>> import tensorflow as tf
+    >>> needed = {"x": tf.TensorSpec([None, 4], "uint8"), "y": tf.TensorSpec([99], "bool")}
+    >>> inputs = random_inputs(needed, np.random.default_rng(0))
+    >>> inputs["x"].shape, inputs["x"].dtype.name, set(inputs["y"].tolist())
+    ((1, 4), 'uint8', {False, True})
     """
     inputs = {}
-    for name, (dtype, shape) in signature.items():
-        size = tuple(max(1, s) for s in shape)
+    for name, spec in signature.items():
+        dtype, size = spec.dtype.name, tuple(size or 1 for size in spec.shape)
         if dtype == "string":
             raise UsageError(f"input {name!r} is a string: give a request with --sample")
         if dtype in ("uint8", "int8", "uint16", "int16"):
@@ -202,10 +202,17 @@ def random_inputs(signature: Needed, rng: np.random.Generator) -> dict[str, NDAr
     return inputs
 
 
-def fit(request: Inputs, signature: Needed) -> dict[str, NDArray[Any]]:
+def fit(request: Inputs, signature: Needed, *, exact: bool = False) -> dict[str, NDArray[Any]]:
     """Return a request with the types that a signature needs.
 
     Numbers are converted. A float may be rounded to a shorter float, but not to an integer.
+
+    Parameters
+    ----------
+    request : mapping of str to array_like
+    signature : Needed
+    exact : bool
+        Whether the types must be right already, so that nothing is converted.
 
     Raises
     ------
@@ -214,37 +221,41 @@ def fit(request: Inputs, signature: Needed) -> dict[str, NDArray[Any]]:
 
     Examples
     --------
-    >>> fit({"x": [[1, 2]]}, {"x": ("float32", (-1, 2))})
+    >>> import tensorflow as tf
+    >>> fit({"x": [[1, 2]]}, {"x": tf.TensorSpec([None, 2], "float32")})
     {'x': array([[1., 2.]], dtype=float32)}
     """
-    wanted = ", ".join(f"{name} {dtype} {shape}" for name, (dtype, shape) in signature.items())
+    needs = (f"{name} {spec.dtype.name} {spec.shape}" for name, spec in signature.items())
     if request.keys() == {UNNAMED} and len(signature) == 1:
         request = dict.fromkeys(signature, request[UNNAMED])
     if request.keys() != signature.keys():
         raise LastingError(
-            f"the sample has the inputs {', '.join(sorted(request)) or '(no names)'}; the model "
-            f"needs: {wanted}"
+            f"the request has the inputs {', '.join(sorted(request)) or '(no names)'}; the model "
+            f"needs: {', '.join(needs)}"
         )
     fitted = {}
-    for name, (dtype, shape) in signature.items():
+    for name, spec in signature.items():
         given = np.asarray(request[name])
-        sizes = zip(shape, given.shape, strict=False)
-        fits = len(given.shape) == len(shape) and all(want in (-1, have) for want, have in sizes)
-        if not fits or (array := _convert(given, dtype)) is None:
+        array = _convert(given, np.dtype(spec.dtype.as_numpy_dtype), exact)
+        if array is None or not spec.shape.is_compatible_with(given.shape):
             raise LastingError(
-                f"the sample's {name!r} is {given.dtype} {given.shape}; the model needs: {wanted}"
+                f"the request's {name!r} is {given.dtype} {given.shape}; the model needs: "
+                f"{', '.join(needs)}"
             )
         fitted[name] = array
     return fitted
 
 
-def _convert(given: NDArray[Any], dtype: str) -> NDArray[Any] | None:
+def _convert(given: NDArray[Any], wanted: np.dtype[Any], exact: bool) -> NDArray[Any] | None:
     """Convert an array to another type; None if the kinds differ or a number would change."""
-    if dtype == "string":
-        return given.astype(object) if given.dtype.kind in "SUO" else None
+    if given.dtype == wanted:
+        return given
+    if exact:
+        return None
+    if wanted.kind == "O":
+        return given.astype(object) if given.dtype.kind in "SU" else None
     if given.dtype.kind not in "biuf":
         return None
-    wanted = np.dtype(dtype)
     with np.errstate(invalid="ignore", over="ignore"):  # the test below finds bad values
         array = given.astype(wanted)
     floats = wanted.kind == "f"  # a number that is not finite may be meant, as NaN for "missing"

@@ -14,7 +14,7 @@ from rrl.serving.sample import Needed, random_inputs
 from rrl.support.errors import DataError
 
 FILE = "saved_model.pb"
-INTERNAL = "__"  # names of signatures that TensorFlow adds begin with it
+INTERNAL = "__"  # so begin the names of operations that TensorFlow adds to the signatures
 
 
 def newest_version(base: Path) -> tuple[int, Path]:
@@ -63,30 +63,31 @@ def saved_inputs(version: Path, signature: str) -> Needed:
         raise LastingError(
             f"{version.parent}: the model has no signature {signature!r}; {named if own else none}"
         )
+    for name, info in sorted(found[signature].inputs.items()):
+        if not _can_be_sent(info):
+            raise DataError(
+                f"{path}: input {name!r} of {signature!r} has an unknown number of axes, or a type "
+                "that cannot be sent; export the model with another signature"
+            )
+    return needed_inputs(found[signature])
+
+
+def _can_be_sent(info: Any) -> bool:
+    import tensorflow as tf
+
     try:
-        return needed_inputs(found[signature])
-    except ValueError as error:
-        raise DataError(
-            f"{path}: input {error} of {signature!r} has an unknown number of axes, or a type that "
-            "cannot be sent; export the model with another signature"
-        ) from None
+        kind = np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype).kind
+    except (KeyError, TypeError):  # such as a resource handle
+        return False
+    return kind != "V" and not info.tensor_shape.unknown_rank  # V: such as a quantised number
 
 
 def needed_inputs(signature: Any) -> Needed:
-    """Return the inputs of a SignatureDef; ValueError names one that no request can have."""
+    """Return the inputs of a SignatureDef, in the order of their names."""
     import tensorflow as tf
 
-    needed = {}
-    for name, info in sorted(signature.inputs.items()):
-        try:
-            dtype = tf.as_dtype(info.dtype)
-            special = np.dtype(dtype.as_numpy_dtype).kind == "V"  # such as a quantised number
-        except (KeyError, TypeError):  # such as a resource handle
-            special = True
-        if special or info.tensor_shape.unknown_rank:
-            raise ValueError(repr(name))
-        needed[name] = dtype.name, tuple(dim.size for dim in info.tensor_shape.dim)
-    return needed
+    inputs = sorted(signature.inputs.items())
+    return {name: tf.TensorSpec(info.tensor_shape, info.dtype) for name, info in inputs}
 
 
 def random_request(

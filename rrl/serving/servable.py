@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rrl.serving.loadgen import SIGNATURE
-from rrl.serving.sample import WARMUP, read_logs, to_array
+from rrl.serving.loadgen import SIGNATURE, LastingError
+from rrl.serving.sample import WARMUP, Inputs, fit, predict_requests, to_array
+from rrl.serving.saved_model import INTERNAL, needed_inputs
 from rrl.serving.settings import usable_cpus
 from rrl.tuning.defaults import SERVER_DEFAULTS
+from rrl.tuning.episode import Status
 
 LOOPBACK = "127.0.0.1"  # where the server listens
-INIT_SIGNATURE = "__saved_model_init_op"  # an operation that loading runs, not a function
 
 
-def refused(message: str, kind: str = "InvalidArgument") -> Exception:
-    """Return TensorFlow's error of a kind, with the line that the client gets.
+def problem(error: Exception) -> tuple[int, str]:
+    r"""Return the gRPC status code and the line with which a request is refused.
+
+    Of a message and traceback of TensorFlow, it is the line that says what went wrong.
 
     Examples
     --------
-    >>> error = refused("no such model", "NotFound")
-    >>> error.error_code, error.message
-    (5, 'no such model')
+    >>> problem(ValueError("no numbers"))
+    (3, 'no numbers')
+    >>> import tensorflow as tf
+    >>> words = "Graph execution error:\n\nDetected at node x\nToo large\n\t [[x]] [Op:f]"
+    >>> problem(tf.errors.UnavailableError(None, None, words))
+    (14, 'Too large')
     """
-    import tensorflow as tf
-
-    error: Exception = getattr(tf.errors, f"{kind}Error")(None, None, message)
-    return error
+    bad = isinstance(error, (ValueError, TypeError, RecursionError, LastingError))
+    code = Status.INVALID_ARGUMENT if bad else getattr(error, "error_code", None)
+    if code is None:  # a defect here
+        log(repr(error))
+        code = Status.INTERNAL
+    message = str(getattr(error, "message", error))
+    return int(code), message.split("\n\t [[")[0].rstrip().split("\n")[-1]
 
 
 def log(message: str) -> None:
@@ -71,7 +80,8 @@ def batched(
 class LoadedModel:
     """One loaded version of a model: its signatures, ready to run, and what clients learn of it.
 
-    What it refuses, it refuses by tf.errors.OpError, with TF Serving's codes and messages.
+    What it refuses, it refuses by an exception, of which `problem` gives the code and the message.
+    The codes are TF Serving's own.
 
     Parameters
     ----------
@@ -101,84 +111,77 @@ class LoadedModel:
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         with self._session.graph.as_default():
             meta = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], str(path))
-            self.signature_defs = dict(meta.signature_def)
-            self.signature_defs.pop(INIT_SIGNATURE, None)
             self._calls = {
                 key: self._callable(key, signature, batching)
-                for key, signature in self.signature_defs.items()
+                for key, signature in meta.signature_def.items()
+                if not key.startswith(INTERNAL)
             }
 
     def _callable(
         self, key: str, signature: Any, batching: Mapping[str, int] | None
-    ) -> Callable[..., list[Any]]:
-        """Return a function from a signature's inputs to its outputs, both sorted by name."""
-        find = self._session.graph.get_tensor_by_name
-        inputs = [find(signature.inputs[name].name) for name in sorted(signature.inputs)]
-        outputs = [find(signature.outputs[name].name) for name in sorted(signature.outputs)]
+    ) -> Callable[[Inputs, bool], dict[str, Any]]:
+        """Return a function from a signature's inputs to its outputs, see `run`."""
+        find, needed = self._session.graph.get_tensor_by_name, needed_inputs(signature)
+        inputs = [find(signature.inputs[name].name) for name in needed]
+        names = sorted(signature.outputs)
+        outputs = [find(signature.outputs[name].name) for name in names]
         if batching is not None and inputs:
             outputs = batched(inputs, outputs, batching, key)
-        return self._session.make_callable(outputs, feed_list=inputs)
+        call = self._session.make_callable(outputs, feed_list=inputs)
+
+        def run(given: Inputs, exact: bool) -> dict[str, Any]:
+            return dict(zip(names, call(*fit(given, needed, exact=exact).values()), strict=True))
+
+        return run
 
     def warm_up(self) -> int:
-        """Replay TF Serving's warm-up file if there is one; return its number of requests.
+        """Replay the Predict requests of TF Serving's warm-up file, if there is one; count them.
 
         A request in it may name another model, as in the original.
 
         Raises
         ------
-        tf.errors.OpError
-            If one of them is no Predict request (UNIMPLEMENTED), or fails.
+        tf.errors.OpError, ValueError, TypeError, LastingError
+            If one of them fails.
         """
         file = self.path / WARMUP
-        logs = read_logs(file) if file.exists() else []
-        for entry in logs:
-            kind = entry.WhichOneof("log_type")
-            if kind != "predict_log":
-                raise refused(f"Unsupported log_type for warmup: {kind}", "Unimplemented")
-            self.predict(entry.predict_log.request)
-        return len(logs)
+        requests = predict_requests(file) if file.exists() else []
+        for request in requests:
+            self.predict(request)
+        return len(requests)
 
     def check(self, spec: Any) -> None:
         """Check that a ModelSpec asks for this model and version.
 
         Raises
         ------
-        tf.errors.OpError
-            If it names no model or a label (INVALID_ARGUMENT), or another model or version
-            (NOT_FOUND).
+        ValueError
+            If it names no model, or a label.
+        tf.errors.NotFoundError
+            If it names another model or version.
         """
+        import tensorflow as tf
+
         choice = spec.WhichOneof("version_choice")
         if not spec.name:
-            raise refused("ModelSpec has no name specified.")
+            raise ValueError("ModelSpec has no name specified.")
         if choice == "version_label":
-            raise refused(f"Unrecognized servable version label: {spec.version_label}")
+            raise ValueError(f"Unrecognized servable version label: {spec.version_label}")
         version = spec.version.value if choice == "version" else None
         if spec.name != self.name or version not in (None, self.version):
             wanted = f"Latest({spec.name})"
             if version is not None:
                 wanted = f"Specific({spec.name}, {version})"
-            raise refused(f"Servable not found for request: {wanted}", "NotFound")
+            message = f"Servable not found for request: {wanted}"
+            raise tf.errors.NotFoundError(None, None, message)
 
-    def status(self, request: Any) -> Any:
-        """Answer a GetModelStatusRequest: this version is AVAILABLE, and there is no other."""
+    def status(self) -> Any:
+        """Return a GetModelStatusResponse: this version is AVAILABLE, and there is no other."""
         from tensorflow_serving.apis import get_model_status_pb2
 
-        spec = _spec(request)
-        if spec.name != self.name:
-            raise refused(f"Could not find any versions of model {spec.name}", "NotFound")
-        if spec.HasField("version") and spec.version.value != self.version:
-            words = f"Could not find version {spec.version.value} of model {spec.name}"
-            raise refused(words, "NotFound")
         no_error = {"error_code": 0, "error_message": ""}  # REST shows it, too
-        own = get_model_status_pb2.ModelVersionStatus(
-            version=self.version, state="AVAILABLE", status=no_error
-        )
+        own = {"version": self.version, "state": "AVAILABLE", "status": no_error}
         return get_model_status_pb2.GetModelStatusResponse(model_version_status=[own])
-
-    def answer(self, request: Any) -> Any:
-        """Answer the PredictRequest of a client, which must ask for this model and version."""
-        self.check(_spec(request))
-        return self.predict(request)
 
     def predict(self, request: Any) -> Any:
         """Run a PredictRequest, whichever model it names."""
@@ -186,67 +189,39 @@ class LoadedModel:
         from tensorflow_serving.apis import predict_pb2
 
         key = request.model_spec.signature_name or SIGNATURE
-        if key not in self.signature_defs:
-            raise refused(f'Serving signature key "{key}" not found.', "FailedPrecondition")
-        outputs = self.run(key, self._inputs(request, self.signature_defs[key]))
-        response = predict_pb2.PredictResponse()
-        response.model_spec.name = self.name
-        response.model_spec.signature_name = key
-        response.model_spec.version.value = self.version
+        given = {name: to_array(tensor) for name, tensor in request.inputs.items()}
+        outputs = self.run(key, given, exact=True)
+        spec = {"name": self.name, "signature_name": key, "version": {"value": self.version}}
+        response = predict_pb2.PredictResponse(model_spec=spec)
         for name in request.output_filter or outputs:
             if name not in outputs:
-                raise refused(
+                raise ValueError(
                     f"output tensor alias not found in signature: {name} "
-                    f"Outputs expected to be in the set {_listed(outputs)}."
+                    f"Outputs expected to be in the set {{{','.join(outputs)}}}."
                 )
             response.outputs[name].CopyFrom(tf.make_tensor_proto(outputs[name]))
         return response
 
-    def run(self, key: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Run a signature on arrays that fit it; return its outputs by name."""
-        values = self._calls[key](*(inputs[name] for name in sorted(inputs)))
-        return dict(zip(sorted(self.signature_defs[key].outputs), values, strict=True))
+    def run(self, key: str, given: Inputs, *, exact: bool = False) -> dict[str, Any]:
+        """Run a signature on the inputs of a request; return its outputs by name.
 
-    def _inputs(self, request: Any, signature: Any) -> dict[str, Any]:
-        """Return the tensors of a request by name, checked as TF Serving checks them."""
+        Parameters
+        ----------
+        key : str
+            The name of the signature.
+        given, exact
+            See :func:`rrl.serving.sample.fit`.
+
+        Raises
+        ------
+        tf.errors.OpError
+            If there is no such signature, or its run fails.
+        LastingError
+            If the inputs do not fit it.
+        """
         import tensorflow as tf
 
-        sent, wanted = set(request.inputs), set(signature.inputs)
-        if sent != wanted:
-            raise refused(f"inputs {_listed(sent)}: expected {_listed(wanted)}")
-        arrays = {}
-        for name in sorted(wanted):
-            proto, spec = request.inputs[name], signature.inputs[name]
-            try:
-                array = to_array(proto)
-            except (ValueError, TypeError) as error:
-                raise refused(f"tensor parsing error: {name}: {error}") from None
-            if proto.dtype != spec.dtype:
-                expected, got = tf.as_dtype(spec.dtype).name, tf.as_dtype(proto.dtype).name
-                raise refused(f"input {name!r}: expected {expected}, got {got}")
-            shape = tf.TensorShape(spec.tensor_shape)
-            if not shape.is_compatible_with(array.shape):
-                raise refused(f"input {name!r}: expected shape {shape}, got {array.shape}")
-            arrays[name] = array
-        return arrays
-
-
-def _spec(request: Any) -> Any:
-    if not request.HasField("model_spec"):
-        raise refused("Missing ModelSpec")
-    return request.model_spec
-
-
-def _listed(names: Iterable[str]) -> str:
-    return "{" + ",".join(sorted(names)) + "}"
-
-
-def reason(message: str) -> str:
-    r"""Return the one line of TensorFlow's message and traceback that says what went wrong.
-
-    Examples
-    --------
-    >>> reason("Graph execution error:\n\nDetected at node x\nToo large\n\t [[x]] [Op:f]")
-    'Too large'
-    """
-    return message.split("\n\t [[")[0].rstrip().split("\n")[-1]
+        if key not in self._calls:
+            message = f'Serving signature key "{key}" not found.'
+            raise tf.errors.FailedPreconditionError(None, None, message)
+        return self._calls[key](given, exact)

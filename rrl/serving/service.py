@@ -9,22 +9,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
-from rrl.serving.envoy import envoy_process
-from rrl.serving.lasting import stop, wait_until
-from rrl.serving.launcher import PREFIX, ModelServer, lasting_server
+from rrl.serving.envoy import ENVOY
+from rrl.serving.lasting import Lasting, Process
+from rrl.serving.launcher import PREFIX, SERVER, ModelServer
 from rrl.support.errors import UsageError
 from rrl.support.files import open_alone, write_atomically
 from rrl.support.user_folder import user_folder
 
-NOTE = "server.json"
-CURRENT = "server.sh"  # for a supervisor
-TUNER = "tuner.lock"  # with the number of the process that tunes
+NOTE = "server.json"  # in the folder of a server
+CURRENT = "server.sh"  # for a supervisor: a link to the script of the server that is kept
+TUNER = "tuner.pid"  # with the number of the process that tunes
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
 
 
@@ -35,30 +32,31 @@ def port_folder(port: int) -> Path:
 
 def note_server(folder: Path, server: ModelServer) -> None:
     """Note which server is kept, for later processes and for a supervisor."""
-    write_atomically(folder / NOTE, json.dumps(server.note()))
-    script = lasting_server(server.folder).script
-    write_atomically(folder / CURRENT, script.read_text(encoding="utf-8"))
+    write_atomically(server.folder / NOTE, json.dumps(server.note(), default=str))
+    (link := folder / f".{CURRENT}").unlink(missing_ok=True)
+    link.symlink_to(server.folder / CURRENT)
+    link.replace(folder / CURRENT)
 
 
 def noted_server(folder: Path) -> ModelServer | None:
     """Return the server that was noted last at a port, whether or not it runs."""
     with suppress(OSError, ValueError, TypeError, KeyError):
-        return ModelServer.found(json.loads((folder / NOTE).read_text(encoding="utf-8")))
+        kept = (folder / CURRENT).readlink().parent
+        return ModelServer.found(json.loads((kept / NOTE).read_text(encoding="utf-8")))
     return None
 
 
-def stop_others(folder: Path, kept: ModelServer | None) -> bool:
-    """End the servers of a port except one: a tuner that was killed may have left two.
+def other_servers(folder: Path, kept: ModelServer | None) -> list[Path]:
+    """Return the folders of the servers of a port except one."""
+    return [one for one in folder.glob(f"{PREFIX}*/") if not kept or one.name != kept.folder.name]
 
-    It returns whether any ran.
-    """
+
+def stop_others(folder: Path, kept: ModelServer | None) -> bool:
+    """End the servers of a port except one; return whether any ran."""
     ran = False
-    for other in folder.glob(f"{PREFIX}*/"):
-        if kept is None or other.name != kept.folder.name:
-            process = lasting_server(other)
-            ran |= process.alive
-            stop(process)
-            shutil.rmtree(other, ignore_errors=True)
+    for other in other_servers(folder, kept):
+        ran |= Lasting(other, SERVER).stop()
+        shutil.rmtree(other, ignore_errors=True)
     return ran
 
 
@@ -100,39 +98,12 @@ def end_tuner(folder: Path, grace_s: float = 60.0) -> bool:
     folder, grace_s : pathlib.Path, float
         The folder of the service, and the seconds until a tuner is killed.
     """
-
-    def send(number: int) -> None:
-        lock = folder / TUNER
-        tuner = psutil.Process(int(lock.read_text()))
-        # Another process may have the number of an earlier tuner, but has not opened the lock.
-        with suppress(psutil.AccessDenied):  # the kernel hides the open files of some processes
-            if str(lock.resolve()) not in [file.path for file in tuner.open_files()]:
-                return
-        tuner.send_signal(number)
-
-    def free() -> bool:
-        try:
-            os.close(open_alone(folder / TUNER, _OPEN))
-        except UsageError:
-            return False
-        except FileNotFoundError:  # it had not served yet, so it has removed the folder
-            return True
-        return True
-
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if free():
-            return number is signal.SIGKILL
-        with suppress(OSError, ValueError, psutil.Error):
-            send(number)
-        wait_until(free, grace_s)
-    return True
+    return Process(folder / TUNER, alone=True).stop(grace_s)
 
 
 def stop_service(folder: Path) -> bool:
     """End the service of a folder, and remove the folder; return whether any of it ran."""
-    envoy = envoy_process(folder)
-    ran = envoy.alive
-    stop(envoy)
+    ran = Lasting(folder, ENVOY).stop()
     ran |= stop_others(folder, None)
     shutil.rmtree(folder, ignore_errors=True)
     return ran

@@ -46,17 +46,19 @@ _LEAST = {
 """The batching parameters that knobs set, and their least values."""
 
 _PARAMETER = re.compile(r"(\w+)\s*\{\s*value\s*:\s*(-?\d+)\s*\}")
-_FLAG_NAME = re.compile(r"--[A-Za-z][\w-]*", re.ASCII)
-_ENV_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_FORMS = {
+    FLAG: (r"--[A-Za-z][\w-]*", "a flag; write it with its dashes, as flag:--name"),
+    ENV: (r"[A-Za-z_]\w*", "an environment variable; write it as env:NAME"),
+}
 _TAKEN = {
-    "port": "give the port by --port",
-    "grpc_socket_path": "rrl chooses it",
-    "model_name": "it is the name of the model's folder",
-    "model_base_path": "give the model instead",
-    "file_system_poll_wait_seconds": "rrl needs its own value to measure one version",
-    "enable_batching": "use the knob batch_threads",
-    "enable_per_model_batching_parameters": "use the knob batch_threads",
-    "batching_parameters_file": "use the knobs batch_threads, max_batch_size and so on",
+    "flag:--port": "give the port by --port",
+    "flag:--grpc_socket_path": "rrl chooses it",
+    "flag:--model_name": "it is the name of the model's folder",
+    "flag:--model_base_path": "give the model instead",
+    "flag:--file_system_poll_wait_seconds": "rrl needs its own value to measure one version",
+    "flag:--enable_batching": "use the knob batch_threads",
+    "flag:--enable_per_model_batching_parameters": "use the knob batch_threads",
+    "flag:--batching_parameters_file": "use the knobs batch_threads, max_batch_size and so on",
 }
 
 
@@ -71,60 +73,45 @@ def is_process_knob(name: str) -> bool:
     return name == CPUS or name.startswith((FLAG, ENV))
 
 
-def check_process_knob(name: str, value: Value) -> None:
-    """Check the name of such a setting, and the number of CPUs.
-
-    Raises
-    ------
-    UsageError
-        If the name has another form, if rrl sets that flag itself, or if the number of CPUs is not
-        a whole number of 1 or more.
-
-    Examples
-    --------
-    >>> check_process_knob("env:2X", 1)
-    Traceback (most recent call last):
-    ...
-    rrl.support.errors.UsageError: env:2X: no name of an environment variable; write it as env:NAME
-    """
-    if name.startswith(FLAG):
-        flag = name.removeprefix(FLAG)
-        if not _FLAG_NAME.fullmatch(flag):
-            raise UsageError(f"{name}: no name of a flag; write it with its dashes, as flag:--name")
-        if why := _TAKEN.get(flag.removeprefix("--")):
-            raise UsageError(f"{flag} cannot be set in this way: {why}")
-    elif name.startswith(ENV) and not _ENV_NAME.fullmatch(name.removeprefix(ENV)):
-        raise UsageError(f"{name}: no name of an environment variable; write it as env:NAME")
-    elif name == CPUS and not _is_count(value):
-        raise UsageError(f"cpus must be a whole number, 1 or more, got {value!r}")
-
-
-def _is_count(value: Value) -> bool:
-    return not isinstance(value, bool | str) and value == value // 1 and value >= 1
-
-
 def checked(configuration: Configuration) -> dict[str, int]:
     """Check the settings and return those of `KNOBS` as whole numbers.
 
     Raises
     ------
     UsageError
-        If a setting is unknown, or is not a whole number of 0 or more. Two settings of one flag are
-        not possible.
+        If a setting is unknown, its name has another form, or rrl sets that flag itself. A knob is
+        a whole number of 0 or more, and the number of CPUs is 1 or more. Two settings of one flag
+        are not possible.
+
+    Examples
+    --------
+    >>> checked({"inter_op": 2.0, "env:X": "a"})
+    {'inter_op': 2}
+    >>> checked({"env:2X": 1})
+    Traceback (most recent call last):
+    ...
+    rrl.support.errors.UsageError: env:2X: no name of an environment variable; write it as env:NAME
     """
     values: dict[str, int] = {}
     for name, value in configuration.items():
-        if is_process_knob(name):
-            check_process_knob(name, value)
+        if why := _TAKEN.get(name):
+            raise UsageError(f"{name.removeprefix(FLAG)} cannot be set in this way: {why}")
+        for begin, (form, kind) in _FORMS.items():
+            own = name.removeprefix(begin)
+            if own != name and not re.fullmatch(form, own, re.ASCII):
+                raise UsageError(f"{name}: no name of {kind}")
+        if name.startswith(tuple(_FORMS)):
             continue
-        if name not in KNOBS:
+        if name not in (*KNOBS, CPUS):
             known = ", ".join((*KNOBS, "flag:--NAME", "env:NAME", "cpus"))
             raise UsageError(f"unknown knob {name!r}; a server has: {known}")
         if (same := f"{FLAG}--{_FLAGS.get(name)}") in configuration:
             raise UsageError(f"{name} and {same} are the same setting; give one of them")
-        if isinstance(value, bool | str) or not 0 <= value < np.inf or value != int(value):
-            raise UsageError(f"{name} must be a whole number, 0 or more, got {value!r}")
-        values[name] = int(value)
+        least = 1 if name == CPUS else 0
+        if isinstance(value, bool | str) or not least <= value < np.inf or value != int(value):
+            raise UsageError(f"{name} must be a whole number, {least} or more, got {value!r}")
+        if name != CPUS:
+            values[name] = int(value)
     return values
 
 
@@ -246,13 +233,13 @@ def cpus_of(configuration: Configuration) -> list[int]:
     (True, True)
     """
     here = usable_cpus()
-    count = configuration.get(CPUS, len(here))
-    check_process_knob(CPUS, count)
-    if int(count) > len(here):
+    checked(configuration)
+    count = int(configuration.get(CPUS, len(here)))
+    if count > len(here):
         raise UsageError(
             f"cpus={count}: rrl may use {len(here)} CPUs here; give at most {len(here)}"
         )
-    return here[: int(count)]
+    return here[:count]
 
 
 def prefix(configuration: Configuration) -> list[str]:

@@ -35,7 +35,6 @@ def as_episode(
     *,
     details: str = "",
     aborted: str = "",
-    others: tuple[NDArray[np.float64], NDArray[np.int64]] | None = None,
 ) -> Episode:
     """Return what was measured for n requests, in order of arrival; the configuration is left out.
 
@@ -56,8 +55,6 @@ def as_episode(
         The server's own text about the first request, if that failed.
     aborted : str
         Why a watch stopped the episode; empty if it ended as planned.
-    others : (ndarray, ndarray), optional
-        Latency in seconds and gRPC status of the requests that other clients sent meanwhile.
 
     Examples
     --------
@@ -65,9 +62,9 @@ def as_episode(
     >>> one = as_episode(np.zeros(2), np.array([0.1, 1e-3]), np.array([0, 1]), late)
     >>> one.valid, one.info["slip_share"]
     (True, 0.01)
-    >>> failed = as_episode(late, late, np.array([14, 4]), np.zeros(2), details="queue is full")
-    >>> failed.info["failure"]
-    'UNAVAILABLE: queue is full'
+    >>> failed = as_episode(late, late, np.array([14, 4]), late, details="queue is full")
+    >>> failed.valid, failed.info["failure"]
+    (False, 'UNAVAILABLE: queue is full')
     """
     waited = status != Status.CANCELLED.value
     delay = slip[waited]
@@ -77,8 +74,6 @@ def as_episode(
         info["failure"] = f"{Status(status[0]).name}: {' '.join(details.split())}"
     if aborted:
         info["aborted"] = aborted
-    if others is not None:
-        info["others"] = others
     return Episode({}, due, latency, status, fraction <= MAX_SLIP_FRACTION, info)
 
 

@@ -25,30 +25,14 @@ items. Real requests can have priorities and deadlines.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike
 
 from rrl.core.space import Bools, Floats, Ints
+from rrl.tuning.episode import check_arrivals
 
 NO_LIMIT = int(np.iinfo(np.int64).max)
-
-
-class Passage(NamedTuple):
-    """When each request leaves.
-
-    Parameters
-    ----------
-    departure : ndarray, shape (n,)
-        Time in seconds at which each request is answered or rejected.
-    rejected : ndarray of bool, shape (n,)
-        Whether each request finds the queue full.
-    """
-
-    departure: Floats
-    rejected: Bools
 
 
 def simulate_queue(
@@ -62,7 +46,7 @@ def simulate_queue(
     dispatch: float = 0.0,
     capacity: int = NO_LIMIT,
     handlers: int = NO_LIMIT,
-) -> Passage:
+) -> tuple[Floats, Bools]:
     """Pass requests through the batching queue that the module describes.
 
     Parameters
@@ -90,8 +74,10 @@ def simulate_queue(
 
     Returns
     -------
-    Passage
-        Departures and rejections.
+    departure : ndarray, shape (n,)
+        Time in seconds at which each request is answered or rejected.
+    rejected : ndarray of bool, shape (n,)
+        Whether each request finds the queue full.
 
     Raises
     ------
@@ -102,17 +88,15 @@ def simulate_queue(
     --------
     First there are two servers. Then two batches share one machine, each at half speed:
 
-    >>> simulate_queue([0.0, 1.0, 2.0], [5.0, 5.0, 5.0], threads=2, speed=[1, 1]).departure
+    >>> simulate_queue([0.0, 1.0, 2.0], [5.0, 5.0, 5.0], threads=2, speed=[1, 1])[0]
     array([ 5.,  6., 10.])
-    >>> simulate_queue([0.0, 1.0, 2.0], [5.0, 5.0, 5.0], threads=2, speed=[1, 0.5]).departure
+    >>> simulate_queue([0.0, 1.0, 2.0], [5.0, 5.0, 5.0], threads=2, speed=[1, 0.5])[0]
     array([ 9., 11., 15.])
     """
-    arrivals, factor = _floats("arrivals", arrivals), _floats("factor", factor)
+    arrivals, factor = check_arrivals(_floats("arrivals", arrivals)), _floats("factor", factor)
     batch_work, speed = _floats("batch_work", batch_work), _floats("speed", speed)
     if len(arrivals) != len(factor):
         raise ValueError(f"{len(arrivals)} arrivals and {len(factor)} factors: give one of each")
-    if arrivals[0] < 0 or np.any(arrivals[1:] < arrivals[:-1]):
-        raise ValueError("arrivals must be 0 or more, and sorted: sort them first")
     if not (np.all(factor >= 0) and np.all(batch_work > 0) and np.all(speed > 0)):
         raise ValueError("batch_work and speed must be above 0, and factor at least 0")
     for name, value in (("threads", threads), ("capacity", capacity), ("handlers", handlers)):
@@ -126,7 +110,7 @@ def simulate_queue(
     sizes = np.array([[len(batch_work), len(speed), threads, capacity, handlers]], dtype=np.int64)
     delays = np.array([[timeout, dispatch]], dtype=float)
     serve_grid(arrivals, factor, batch_work[None], speed[None], sizes, delays, departure, rejected)
-    return Passage(departure[0], rejected[0])
+    return departure[0], rejected[0]
 
 
 def _floats(name: str, values: ArrayLike) -> Floats:

@@ -86,11 +86,9 @@ class Neighbour:
         """
         pairs = int(2 * horizon / (self.busy + self.idle)) + 16
         lengths = rng.exponential((self.idle, self.busy), (pairs, 2)).reshape(-1)
-        if rng.random() < self.working:
-            lengths = lengths[1:]
-            speeds = np.resize((1 - self.fraction, 1.0), len(lengths))
-        else:
-            speeds = np.resize((1.0, 1 - self.fraction), len(lengths))
+        speeds = np.resize((1.0, 1 - self.fraction), len(lengths))
+        if rng.random() < self.working:  # it begins with work, and no pause
+            lengths, speeds = lengths[1:], speeds[1:]
         times = np.concatenate(((0.0,), np.cumsum(lengths)))
         kept = int(np.searchsorted(times, horizon))
         times = np.concatenate((times[:kept], (horizon, horizon + _FOR_EVER)))

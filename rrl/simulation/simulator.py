@@ -21,10 +21,10 @@ from rrl.core.knob import Configuration
 from rrl.core.space import Bools, ConfigSpace, Floats
 from rrl.simulation.queueing import serve_grid
 from rrl.simulation.service_model import BatchSpeed, Machine, Model, lognormal
-from rrl.tuning.constrained import most_cpus
 from rrl.tuning.defaults import LEFT_OUT
 from rrl.tuning.episode import Episode, Status, check_arrivals, watched
 from rrl.tuning.presets import CPUS
+from rrl.tuning.slo import most_cpus
 from rrl.tuning.watch import Watch
 
 #: Values of the knobs that a space leaves out; 0 CPUs are all of them.
@@ -113,11 +113,7 @@ class SimulatedServer:
         times = check_arrivals(arrivals)
         latency, rejected = self.grid(times, rng, [index])
         status = np.where(rejected[0], Status.UNAVAILABLE.value, Status.OK.value)
-        info = {
-            "server": "simulated",
-            "model": self.model.name,
-            "machine": self.machine.name,
-        }
+        info = {"server": "simulated", "model": self.model.name, "machine": self.machine.name}
         episode = Episode(self.space[index], times, latency[0], status, info=info)
         return watched(episode, watch)
 

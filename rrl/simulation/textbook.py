@@ -129,9 +129,10 @@ def against_theory(requests: int = 1_000_000, *, rng: np.random.Generator) -> pd
     rows = []
     for (name, system), load in product(SYSTEMS.items(), LOADS):
         arrivals = np.cumsum(rng.exponential(1 / (load * system.servers), requests))
-        passage = simulate_queue(arrivals, system.work(requests, rng), **system.settings)
+        work = system.work(requests, rng)
+        departure, rejected = simulate_queue(arrivals, work, **system.settings)
         lost = "capacity" in system.settings
-        samples = passage.rejected.astype(float) if lost else passage.departure - arrivals
+        samples = rejected.astype(float) if lost else departure - arrivals
         means = samples[requests - kept :].reshape(BATCHES, -1).mean(axis=1)
         half = stdtrit(BATCHES - 1, 0.995) * means.std(ddof=1) / math.sqrt(BATCHES)
         rows.append((name, load, means.mean(), half, system.theory(load)))

@@ -1,14 +1,11 @@
 """The ablation: what the size of the region, and what the agent assumes, are worth.
 
 Each agent but `random` and `zooming` differs in one part from the reference of its family, the
-recommended `rrl-gp` or the paper's `rrl`. All meet the same arrivals. :func:`make_ablation` races
-them as a :class:`rrl.studies.sweeps.Sweep`, so it can be stopped and run again.
+recommended `rrl-gp` or the paper's `rrl`. All meet the same arrivals.
 :func:`rrl.studies.outcomes.duels` compares each reference with the others of its family.
 """
 
 from __future__ import annotations
-
-from collections.abc import Collection, Iterable
 
 import pandas as pd
 
@@ -53,21 +50,16 @@ FIRST_SEED = 6000  # no agent and no setting was chosen on these seeds
 SEEDS, EPISODES = 30, 150
 
 
-def ablation_settings(
-    testbeds: Collection[str] | None = None,
-    agents: Iterable[str] | None = None,
-    seeds: int = SEEDS,
-) -> tuple[Setting, ...]:
-    """Return the settings of some testbeds and agents, by default of all.
+def ablation_settings(seeds: int = SEEDS) -> tuple[Setting, ...]:
+    """Return the settings of every agent on every problem.
 
     Examples
     --------
-    >>> len(ablation_settings()), ablation_settings(["pool"], ["rrl-gp"])[0][:5]
-    (140, ('pool', 10.0, 'rrl-gp', 30, 150))
+    >>> len(ablation_settings()), ablation_settings()[0][:5]
+    (140, ('wide', 10.0, 'rrl-gp', 30, 150))
     """
-    names = [name for family in FAMILIES.values() for name in family] if agents is None else agents
-    where = [problem for problem in PROBLEMS if testbeds is None or problem[0] in testbeds]
-    return cross(where, dict.fromkeys(names, seeds), EPISODES, FIRST_SEED)
+    agents = (agent for family in FAMILIES.values() for agent in family)
+    return cross(PROBLEMS, dict.fromkeys(agents, seeds), EPISODES, FIRST_SEED)
 
 
 def ablation_runs(sweep: Sweep) -> pd.DataFrame:
@@ -76,14 +68,9 @@ def ablation_runs(sweep: Sweep) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns are `problem`, `agent`, `seed` and those of
-        :data:`rrl.studies.outcomes.COMPARED`, as :func:`rrl.studies.outcomes.runs_table` has them.
+        The columns are those of :func:`rrl.studies.outcomes.runs_table`. The measures have six
+        digits, on which the published tables rest.
     """
     runs = runs_table(sweep.run(), sweep.scenarios())
-    names = runs["problem"].str.removesuffix("/s")
-    return runs.assign(problem=names)[["problem", "agent", "seed", *COMPARED]]
-
-
-def make_ablation(sweep: Sweep) -> dict[str, pd.DataFrame]:
-    """Race the missing settings, and return the rows of the only file of the table."""
-    return {"runs": ablation_runs(sweep.of(ablation_settings()))}
+    six = {name: runs[name].map("{:.6g}".format).astype(float) for name in COMPARED}
+    return runs.assign(problem=runs["problem"].str.removesuffix("/s"), **six)

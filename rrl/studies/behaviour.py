@@ -8,7 +8,7 @@ was changed a minute ago is never taken for a stored one.
 
 An agent's digest covers four runs of up to 160 episodes, with steady and changing loads. The digest
 of a problem covers the latencies of some configurations, and that of a load its arrivals. The judge
-consists of the loop, the objectives, the truth and the measures.
+consists of the loop, the objectives and the truth, and of the runs of the map of regions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
@@ -34,11 +34,8 @@ from rrl.rivals.agents import HOME, maker
 from rrl.rivals.variants import ABLATED
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.days import Day, run_days
-from rrl.studies.horizons import learning_surface, race_radii
 from rrl.studies.map_cells import JUDGING_KINDS, TUNING_KINDS, agent_settings, map_surface, run_cell
-from rrl.studies.outcomes import interval, measures, median_of
-from rrl.studies.problems import MADE, NOISY, SURFACES, half_of, open_scenario, surface
-from rrl.studies.race import Race, score
+from rrl.studies.problems import NOISY, WITHOUT_LOAD, half_of, open_scenario
 from rrl.studies.scenario import find_truth
 from rrl.studies.settings import WORKLOADS
 from rrl.support.errors import DataError, UsageError
@@ -48,8 +45,8 @@ from rrl.support.provenance import NUMERICAL, PACKAGE, PATH, Version, installed,
 from rrl.support.provenance import digest as file_digest
 from rrl.tuning.episode import Status
 from rrl.tuning.loop import tune
-from rrl.tuning.objective_names import parse_objective
 from rrl.tuning.presets import effective_space, paper_cpu
+from rrl.tuning.slo import parse_objective
 from rrl.workloads.workload import Phases, Poisson
 
 DATA = PACKAGE.parent / "data"
@@ -202,12 +199,6 @@ def objectives() -> Numbers:
         yield from map(parse_objective(name, most_cpus=10), episodes)
 
 
-def horizons() -> Numbers:
-    """Yield a small race of radii over two horizons."""
-    scenario = {"pool": learning_surface("pool", DATA)}
-    yield race_radii(scenario, [1], horizons=(40, 130), radii=(1.0,)).runs["cost"]
-
-
 def mapped() -> Numbers:
     """Yield the surfaces of the map of regions, and two short runs on them."""
     kinds = *TUNING_KINDS, *JUDGING_KINDS
@@ -225,20 +216,6 @@ def truths() -> Numbers:
         yield from find_truth(open_scenario(testbed, load, DATA), replications=6, episodes=6)
 
 
-def measured() -> Numbers:
-    """Yield all measures of some runs, and their medians and intervals."""
-    rng = np.random.default_rng(10)
-    space = ConfigSpace([Knob("threads", range(12))])
-    line = surface("line", space, np.geomspace(1.0, 3.0, 12))
-    chosen = rng.integers(len(space), size=(9, 140))
-    recommended = np.minimum(np.sort(chosen, axis=1)[:, ::-1], chosen)
-    runs = Race(chosen.astype(np.int32), recommended.astype(np.int32))
-    yield from score(line, runs).values()
-    for name, values in measures(line, runs).items():
-        middle = interval(name, values, np.random.default_rng(0), median_of(name, 140))
-        yield from (values, list(middle.values()))
-
-
 def behaviours() -> dict[str, Callable[[], Numbers]]:
     """Return what has a version, by name, with the function that shows what it does."""
     agents = {f"agent {name}": partial(agent_choices, name) for name in (*HOME, *ABLATED)}
@@ -247,7 +224,7 @@ def behaviours() -> dict[str, Callable[[], Numbers]]:
     replays = product((f"{JUDGED}/0", f"{JUDGED}/1"), (81.5, changing))
     problems: dict[str, list[tuple[str, Any]]] = {
         **{name: [(name, rate) for rate in rates[name].tolist()] for name in TESTBEDS},
-        **{name: [(name, None)] for name in (*SURFACES, *MADE)},
+        **{name: [(name, None)] for name in WITHOUT_LOAD},
         "replay": list(replays),
     }
     return {
@@ -259,8 +236,6 @@ def behaviours() -> dict[str, Callable[[], Numbers]]:
         "judge loop": loop,
         "judge objectives": objectives,
         "judge truth": truths,
-        "judge measures": measured,
-        "judge horizons": horizons,
         "judge map": mapped,
     }
 
@@ -274,24 +249,28 @@ def problem_name(testbed: str) -> str:
     ('problem gpu', 'problem replay')
     """
     name, _ = half_of(testbed)
-    if name in (*TESTBEDS, *SURFACES, *MADE):
+    if name in (*TESTBEDS, *WITHOUT_LOAD):
         return f"problem {testbed}"
     return "problem noisy replay" if name in NOISY else "problem replay"
 
 
-def digests(names: Iterable[str]) -> dict[str, str | None]:
-    """Return the digest of the present behaviour of each name; None if it cannot be told here.
+@cache
+def digests() -> dict[str, str | None]:
+    """Return the digest of each present behaviour by name; None if it cannot be told here.
 
     Digests are kept in ``build/`` for as long as no file of the code changes.
     """
-    wanted, kept = list(names), _kept()
-    missing = [name for name in wanted if name not in kept]
-    if missing:
-        few = len(missing) <= 5  # a process more would import all again
-        found = Parallel(1 if few else processes())(delayed(_digest)(name) for name in missing)
-        kept.update(zip(missing, found, strict=True))
-        _keep(kept)
-    return {name: kept[name] for name in wanted}
+    with suppress(OSError, DataError, KeyError, TypeError):
+        stored = read_json(CACHE)
+        if stored["code"] == code():
+            return dict(stored["digests"])
+    names = list(behaviours())
+    found = Parallel(processes())(delayed(_digest)(name) for name in names)
+    present = dict(zip(names, found, strict=True))
+    with suppress(OSError):  # a package that was installed has no folder for it
+        CACHE.parent.mkdir(exist_ok=True)
+        write_atomically(CACHE, json.dumps({"code": code(), "digests": present}, indent=1))
+    return present
 
 
 def processes() -> int:
@@ -316,22 +295,6 @@ def _digest(name: str) -> str | None:
 
 
 @cache
-def _kept() -> dict[str, str | None]:
-    """Return the digests that were made with the present files."""
-    with suppress(OSError, DataError, KeyError, TypeError):
-        stored = read_json(CACHE)
-        if stored["code"] == code():
-            return dict(stored["digests"])
-    return {}
-
-
-def _keep(found: dict[str, str | None]) -> None:
-    with suppress(OSError):  # a package that was installed has no folder for it
-        CACHE.parent.mkdir(exist_ok=True)
-        write_atomically(CACHE, json.dumps({"code": code(), "digests": found}, indent=1))
-
-
-@cache
 def code() -> str:
     """Return the digest of all that a behaviour can depend on."""
     rooms = sorted(room for room in PACKAGE.iterdir() if room.name not in LATER)
@@ -347,14 +310,14 @@ def label(name: str) -> str:
     >>> label("load Poisson").startswith("load Poisson ")
     True
     """
-    (digest,) = digests([name]).values()
+    digest = digests()[name]
     is_known = _is_known(name, digest)
     return f"{name} {known()[name].number if is_known else (digest or 'unknown')[:12]}"
 
 
 def changed() -> dict[str, str]:
     """Return the digests of all behaviours that are not those of their versions, by name."""
-    present = digests(behaviours()).items()
+    present = digests().items()
     return {name: digest for name, digest in present if digest and not _is_known(name, digest)}
 
 

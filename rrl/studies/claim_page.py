@@ -22,6 +22,7 @@ from rrl.studies.claim_tables import LOADS, Evidence
 from rrl.studies.claims import REFERENCES, USE, VERDICTS, by_half, confirmed
 from rrl.studies.days import DEFAULT
 from rrl.studies.map_cells import MEASURES
+from rrl.studies.map_claims import on_map
 from rrl.studies.map_factors import PAPER_CONDITIONS
 from rrl.studies.other_half import ORACLE, READER
 from rrl.studies.registration import Registration
@@ -58,6 +59,11 @@ def as_text(value: float, low: float, high: float, unit: str = "") -> str:
     return f"{texts[0]}{interval} {unit}".rstrip()
 
 
+def without_intervals(numbers: Iterable[str]) -> str:
+    """Return the numbers of both halves as one text."""
+    return re.sub(r" \[.*?\]", "", " / ".join(numbers)) or "none"
+
+
 def claim_row(id: str, judged: pd.DataFrame, registered: Registration) -> Claim:
     """Return what a claim comes to, by name, as both files have it.
 
@@ -67,21 +73,20 @@ def claim_row(id: str, judged: pd.DataFrame, registered: Registration) -> Claim:
         `paper` is what the paper says in short, `words` its own words, which stand in `source`, and
         `ours` is what we measure. The verdict is about `agent`, by the problems of `kind` on the
         `recordings`, and `why` explains it. `asked` is the threshold. `measured` has the number of
-        the first part for each half, of the agent; `oracle`, `reader` and `fixed` have those of the
-        references. `registration` is the SHA-256 of the registration from which the verdict
-        follows.
+        the first part for each half, of the agent ("-" where one half has none, and nothing where
+        neither has one); `oracle`, `reader` and `fixed` have those of the references.
+        `registration` is the SHA-256 of the registration from which the verdict follows.
     """
-    claim, part = registered.claims[id], registered.claims[id].parts[0]
+    claim = registered.claims[id]
     own = judged[(judged["claim"] == id) & (judged["agent"] == claim.about) & judged["decides"]]
 
     def texts(agent: str) -> list[str]:
-        both = by_half(judged, id, agent).itertuples()
-        return [as_text(n.value, n.low, n.high, claim.unit) for n in both if n.problems]
+        both = list(by_half(judged, id, agent).itertuples())
+        known = [as_text(n.value, n.low, n.high, claim.unit) if n.problems else "-" for n in both]
+        return known if set(known) - {"-"} else []
 
     numbers = {"measured": texts(claim.about)} | {name: texts(name) for name in REFERENCES}
-    short = {  # without intervals
-        name: re.sub(r" \[.*?\]", "", " / ".join(both)) or "none" for name, both in numbers.items()
-    }
+    short = {name: without_intervals(both) for name, both in numbers.items()}
     return {
         "id": id,
         "paper": claim.paper,
@@ -93,7 +98,7 @@ def claim_row(id: str, judged: pd.DataFrame, registered: Registration) -> Claim:
         "recordings": sorted({name.split()[0] for names in own["problems"] for name in names}),
         "verdict": own["verdict"].iloc[0],
         "why": REASONS[id].format(**short),
-        "asked": f"{part.side} {part.threshold:g} {claim.unit}",
+        "asked": claim.asked,
         **numbers,
         "registration": registered.digest,
     }
@@ -110,14 +115,12 @@ def by_utilisation(evidence: Evidence, agents: Iterable[str]) -> pd.DataFrame:
         deployed after the registered number of episodes, over the default's. `recordings` counts
         them.
     """
-    facts = evidence.facts
-    facts = facts[facts["load"].isin(LOADS)].set_index(["problem", "half"])
-    runs = evidence.runs[evidence.runs["agent"].isin(list(agents))]
-    middle = runs.groupby(["problem", "half", "agent"])["latency_s"].median().reset_index()
-    middle = middle.join(facts[["load", "default_s"]], ["problem", "half"], how="inner")
-    middle["ratio"] = np.log(middle["latency_s"] / middle["default_s"])
-    groups = middle.groupby(["load", "agent", "half"])
-    saved = 100 * (1 - np.exp(groups["ratio"].mean()))
+    runs = evidence.runs[evidence.runs["load"].isin(LOADS)]
+    middle = runs.groupby(["load", "problem", "half", "agent"])["latency_s"].median().unstack()
+    middle = middle.reindex(columns=[*agents, DEFAULT])  # a short run may lack some
+    ratios = np.log(middle.div(middle.pop(DEFAULT), axis="index"))
+    groups = ratios.stack().dropna().groupby(["load", "agent", "half"])
+    saved = 100 * (1 - np.exp(groups.mean()))
     table = pd.DataFrame({"saved": saved, "recordings": groups.size()}).reset_index()
     order = table["load"].map(LOADS.index)
     return table.iloc[np.lexsort((table["half"], table["agent"], order))].reset_index(drop=True)
@@ -172,7 +175,7 @@ def write_claims(
     DataError
         If not all registered live runs are there: nobody reads them before the last one.
     """
-    present, wanted = int(live["runs"].iloc[0]), registered.live["runs"]
+    present, wanted = live["runs"].iloc[0], registered.live["runs"]
     if present != wanted:
         raise DataError(
             f"{registered.live['recording']}: {present} runs, and {wanted} are registered; "
@@ -196,7 +199,7 @@ def write_claims(
         mean_cost=lost_cases(evidence, ours, "mean_cost"),
         live_runs=present,
         live=_live(live),
-        confirmed=_confirmed(claims, apart, registered),
+        confirmed=_confirmed(judged, apart, registered),
         changes=_changes(registered),
         digest=registered.digest,
         confirming_rule=" ".join(registered.confirmed_by["rule"].split()),
@@ -206,7 +209,7 @@ def write_claims(
             for name, levels in PAPER_CONDITIONS.items()
         },
         **_savings(saved, ours, best_simple(saved, simple)),
-        **_where_tested("C7", judged, evidence.facts),
+        **_where_tested("C7", judged, evidence.served),
     )
     write_atomically(Path(folder) / "claims.md", page)
     return claims
@@ -253,10 +256,10 @@ def _ids(claims: Iterable[Claim]) -> str:
     return ", ".join(claim["id"] for claim in claims) or "no claim"
 
 
-def _where_tested(id: str, judged: pd.DataFrame, facts: pd.DataFrame) -> dict[str, str]:
+def _where_tested(id: str, judged: pd.DataFrame, served: pd.DataFrame) -> dict[str, str]:
     """Return on which recordings and loads a claim was tested, and how much was seen before (%)."""
     problems = judged.loc[(judged["claim"] == id) & judged["decides"], "problems"]
-    own = facts[facts["problem"].isin(problems.explode())]
+    own = served[served["problem"].isin(problems.explode())]
     return {
         "recordings": ", ".join(sorted({name.split()[0] for name in own["problem"]})),
         "workloads": ", ".join(own["workload"].unique()),
@@ -266,16 +269,17 @@ def _where_tested(id: str, judged: pd.DataFrame, facts: pd.DataFrame) -> dict[st
 
 def _of_paper(judged: pd.DataFrame, registered: Registration) -> str:
     """Return the table of the claims under the paper's conditions, by their first parts."""
-    lines = []
-    for id, rows in judged.drop_duplicates(["claim", "measure"]).groupby("claim", sort=False):
-        one, unit, said = rows.iloc[0], registered.claims[str(id)].unit, []
-        for row in rows.itertuples():
-            number = as_text(row.value, row.low, row.high, unit)
-            again = f"measured again, the same configuration errs by {row.oracle:.3g} {unit}"
-            word = f"**{row.verdict}**"
-            said.append(f"{number}: {word}" if row.problems else f"{word}: {again}")
-        asked = f"{one['side']} {one['threshold']:g} {unit}"
-        lines.append((str(id), f"`{one['agent']}`", asked, *said))
+    lines, there = [], on_map(registered)
+    for id, claim in there.claims.items():
+        said = []
+        for measure in MEASURES:
+            own = judged[judged["kind"] == measure].assign(decides=True)
+            row = claim_row(id, own, there)
+            oracle = without_intervals(row[ORACLE])
+            again = f"measured again, the same configuration errs by {oracle}"
+            number, word = row["measured"], f"**{row['verdict']}**"
+            said.append(f"{number[0]}: {word}" if number else f"{word}: {again}")
+        lines.append((id, f"`{claim.about}`", claim.asked, *said))
     head = ("claim", "agent", "asked", *(f"by what is {measure}" for measure in MEASURES))
     return markdown_table(head, lines)
 
@@ -291,20 +295,14 @@ def _live(judged: pd.DataFrame) -> str:
     return markdown_table(("contestant", *judged["part"].unique(), "verdict", "default kept"), rows)
 
 
-def _confirmed(claims: Sequence[Claim], apart: pd.DataFrame, registered: Registration) -> str:
+def _confirmed(judged: pd.DataFrame, apart: pd.DataFrame, registered: Registration) -> str:
     """Return the verdicts by the problems that confirm, beside those of the claims."""
-    if not apart["problems"].map(len).any():
-        return "It is not recorded completely yet."
-    rows = []
-    for claim in (one for one in claims if one["id"] in registered.confirmed_by["claims"]):
-        about, word, unit = claim["agent"], claim["verdict"], registered.claims[claim["id"]].unit
-        both = by_half(apart, claim["id"], about)
-        numbers = [
-            as_text(n.value, n.low, n.high, unit) if n.problems else "-" for n in both.itertuples()
-        ]
-        there = both["verdict"].iloc[0]
-        said = confirmed(apart, claim["id"], about, word)
-        rows.append((claim["id"], " / ".join(numbers), claim["asked"], there, word, said))
+    rows, there = [], registered.confirming()
+    for id in there.claims:
+        above, below = claim_row(id, judged, registered), claim_row(id, apart, there)
+        numbers = " / ".join(below["measured"]) or "- / -"
+        said = confirmed(id, above["agent"], judged, apart)
+        rows.append((id, numbers, below["asked"], below["verdict"], above["verdict"], said))
     head = ("claim", "measured there", "asked", "verdict there", "verdict above", "confirmed")
     return markdown_table(head, rows)
 
@@ -313,6 +311,8 @@ def lost_cases(evidence: Evidence, ours: str, column: str) -> str:
     """Return where another agent costs less than ours, by the medians of a column of the runs."""
     runs = evidence.runs[evidence.runs["kind"].isin(["real", "held_out"])]
     runs = runs[~runs["agent"].isin([*REFERENCES, DEFAULT])]
+    if runs.empty:
+        return "0 of 0 cases."
     cells = runs.pivot_table(column, ["problem", "half"], "agent", "median")
     others = cells.drop(columns=ours)
     lost = (cells[ours] / others.min(axis=1)).sort_values(ascending=False)

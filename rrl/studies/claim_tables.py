@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from rrl.core.learned_similarity import LearnedSimilarity
@@ -36,19 +37,19 @@ from rrl.studies.similarity_error import (
 )
 from rrl.workloads.device_day import device_day
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 ESTIMATORS = {"copy": Copy, "learned": LearnedSimilarity, "mean": GlobalMean}
 """How the agents estimate a region, and what is known without regions."""
 RADIUS = 1.0  # of the regions whose estimates are judged: the direct neighbours
 LOADS = ("low", "middle", "high")
 
 
+NO_ROWS = pd.DataFrame()
+
+
 class Evidence(NamedTuple):
     """All tables that the claims are judged by. Each has the columns `problem`, `kind` and `half`.
 
-    The table `facts` decides nothing: it describes the problems.
+    Where a table is empty, no problem can test the claims that it judges.
 
     Parameters
     ----------
@@ -61,32 +62,27 @@ class Evidence(NamedTuple):
         registered number of episodes. `error` is the standard error of the logarithm of
         `latency_s`, and `requests` is the number of independent requests behind `late`.
         `simple_regret` is the default's true cost above the optimum's, divided by the optimum's.
+        `load` is "low", "middle" or "high" on a recording of three loads, and empty elsewhere.
     late : DataFrame
         The same for agents that minimised the fraction of late requests.
     served : DataFrame
         One row per problem whose load changes, agent or reference, and seed: the mean latency
         `latency_s` that was served while learning, on recordings by the half that judges, with the
-        `error` of the logarithm of its ratio to the default's, and `simple_regret`.
+        `error` of the logarithm of its ratio to the default's, and `simple_regret`. On a recording,
+        `seen` is the fraction of the problem's episodes that replay a load which was seen in
+        development, and is not held out.
     similarity : DataFrame
         One row per problem under a load that stays, and estimator, with the median `error` of its
         estimates (%). The estimator ``again`` measures the configuration itself once more.
-    facts : DataFrame
-        One row per problem, with the costs of the best configuration and of the default. `load` is
-        "low", "middle" or "high" on a recording. `good` counts the configurations that are surely
-        within 5 % of the optimum. `step` and `region` are the fractions by which two configurations
-        within a radius of 1 and of 3 differ. `chance` is the mean number of episodes until a random
-        order meets a good one. `seen` is there for recorded loads that change: the fraction of the
-        episodes that replay a load which was seen in development, and is not held out.
     recorded : DataFrame
         One row per profile, with the number of its episodes on the `runtime` and on the `binary`.
     """
 
-    runs: pd.DataFrame
-    late: pd.DataFrame
-    served: pd.DataFrame
-    similarity: pd.DataFrame
-    facts: pd.DataFrame
-    recorded: pd.DataFrame
+    runs: pd.DataFrame = NO_ROWS
+    late: pd.DataFrame = NO_ROWS
+    served: pd.DataFrame = NO_ROWS
+    similarity: pd.DataFrame = NO_ROWS
+    recorded: pd.DataFrame = NO_ROWS
 
 
 # --- what to run ----------------------------------------------------------------------------------
@@ -127,11 +123,13 @@ def late_settings(
     """Return the same settings for agents that minimise the fraction of late requests.
 
     They run until the episode after which the registration looks at what is deployed. The limit is
-    the registered multiple of the smallest mean latency, in three digits.
+    the registered multiple of the smallest mean latency, in three digits. The problems that confirm
+    are not asked about late requests.
     """
     rules, found = registered.rules, []
+    unasked = {one.what.problem for one in registered.confirming().problems}
     for setting in steady:
-        if setting.agent in registered.agents:
+        if setting.agent in registered.agents and setting.problem not in unasked:
             limit_s = rules.late_factor * scenarios[setting.problem].optimum
             objective = f"slo:{float(f'{limit_s:.3g}'):.15g}"
             episodes = min(rules.deployed_after, setting.episodes)
@@ -142,29 +140,26 @@ def late_settings(
 # --- loads that stay ------------------------------------------------------------------------------
 
 
-def steady_tables(
+def steady_table(
     registered: Registration,
     problems: Sequence[Problem],
     results: Results,
     scenarios: Mapping[Any, Scenario],
     simulated_requests: int,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the tables `runs` and `facts` of :class:`Evidence` for loads that stay.
+) -> pd.DataFrame:
+    """Return the table `runs` of :class:`Evidence`.
 
-    All agents of the `results` minimised the same: with those of :func:`late_settings`, `runs` is
-    `late`. The `scenarios` are given by testbed and load, with their truths. A simulated truth
-    rests on `simulated_requests` of each configuration.
+    All agents of the `results` minimised the same: with those of :func:`late_settings`, it is the
+    table `late`. The `scenarios` are given by testbed and load, with their truths. A simulated
+    truth rests on `simulated_requests` of each configuration.
     """
-    import pandas as pd
-
-    rules, runs, facts = registered.rules, [], []
+    rules, runs = registered.rules, []
     for problem in problems:
         own = {one: race for one, race in results.items() if one.problem == problem.what.problem}
         if problem.workload or not own:
             continue
         scenario, head = scenarios[problem.what.problem], _head(problem)
         sure = how_sure(scenario, rules.late_factor * scenario.optimum, simulated_requests)
-        facts.append(head | _facts(scenario))
         least_late = any(setting.objective != "mean" for setting in own)
         races = {setting.agent: race for setting, race in own.items()}
         races |= _references(scenario, least_late, next(iter(races.values())))
@@ -172,6 +167,10 @@ def steady_tables(
             found, episodes = score(scenario, race), race.recommended.shape[1]
             final = race.recommended[:, min(rules.deployed_after, episodes) - 1]
             columns: dict[str, Any] = {
+                "agent": agent,
+                "seed": np.arange(len(final)),
+                "episodes": episodes,
+                "load": _level(scenario),
                 "first": found["first_within_5"],
                 "mean_cost": found["mean_cost"],
                 "deployed": 1 + found["simple_regret"],
@@ -181,9 +180,8 @@ def steady_tables(
                 "late": scenario.violations[final],
                 "simple_regret": _regret(scenario),
             }
-            columns |= {"agent": agent, "seed": np.arange(len(final)), "episodes": episodes}
             runs.append(pd.DataFrame(head | columns))
-    return pd.concat(runs, ignore_index=True) if runs else pd.DataFrame(), pd.DataFrame(facts)
+    return pd.concat(runs, ignore_index=True) if runs else NO_ROWS
 
 
 def _head(problem: Problem) -> dict[str, Any]:
@@ -216,19 +214,41 @@ def _references(scenario: Scenario, least_late: bool, like: Race) -> dict[str, R
     return races
 
 
-def _facts(scenario: Scenario) -> dict[str, Any]:
+def _level(scenario: Scenario) -> str:
+    """Return which of the three loads of a recording it is; empty where there are not three."""
     rates = getattr(getattr(scenario.server, "profile", None), "rates_per_s", ())
-    level = LOADS[rates.index(scenario.workload.rate)] if len(rates) == len(LOADS) else ""
-    return {
-        "load": level,
-        "configurations": len(scenario.space),
-        "good": int(scenario.good.sum()),
-        "best_s": scenario.optimum,
-        "default_s": float(scenario.cost[scenario.default]),
-        "step": typical_difference(scenario.space, scenario.cost, 1.0),
-        "region": typical_difference(scenario.space, scenario.cost, 3.0),
-        "chance": (len(scenario.space) + 1) / (scenario.good.sum() + 1),
-    }
+    return LOADS[rates.index(scenario.workload.rate)] if len(rates) == len(LOADS) else ""
+
+
+def facts_table(problems: Sequence[Problem], scenarios: Mapping[Any, Scenario]) -> pd.DataFrame:
+    """Return what is known about the problems whose load stays; it decides nothing.
+
+    Returns
+    -------
+    DataFrame
+        One row per problem, with the costs of the best configuration and of the default. `good`
+        counts the configurations that are surely within 5 % of the optimum. `step` and `region` are
+        the fractions by which two configurations within a radius of 1 and of 3 differ. `chance` is
+        the mean number of episodes until a random order meets a good one.
+    """
+    facts = []
+    for problem in problems:
+        if problem.workload:
+            continue
+        scenario = scenarios[problem.what.problem]
+        space, cost, good = scenario.space, scenario.cost, int(scenario.good.sum())
+        columns = {
+            "load": _level(scenario),
+            "configurations": len(space),
+            "good": good,
+            "best_s": scenario.optimum,
+            "default_s": float(cost[scenario.default]),
+            "step": typical_difference(space, cost, 1.0),
+            "region": typical_difference(space, cost, 3.0),
+            "chance": (len(space) + 1) / (good + 1),
+        }
+        facts.append(_head(problem) | columns)
+    return pd.DataFrame(facts)
 
 
 def similarity_table(
@@ -241,8 +261,6 @@ def similarity_table(
 
     The measured configurations are drawn `draws` times, and the errors of all draws count.
     """
-    import pandas as pd
-
     rows = []
     for problem in problems:
         if problem.workload:
@@ -260,23 +278,21 @@ def similarity_table(
 # --- loads that change ----------------------------------------------------------------------------
 
 
-def served_tables(
+def served_table(
     problems: Sequence[Problem],
     results: Mapping[Setting | Day, Race | Arrays],
     scenarios: Mapping[Any, Scenario],
     data: str | os.PathLike[str],
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the tables `served` and `facts` of :class:`Evidence` for loads that change.
+) -> pd.DataFrame:
+    """Return the table `served` of :class:`Evidence`.
 
     The `results` are those of :func:`settings` by :meth:`rrl.Sweep.run`, the `scenarios` are given
     by testbed and load, and `data` is the folder of the profiles.
     """
-    import pandas as pd
-
-    served, facts = [], []
+    served = []
     held_out = {problem.what.problem for problem in problems if problem.kind == "held_out"}
     for problem in problems:
-        what, head = problem.what, _head(problem)
+        what = problem.what
         own = {one.agent: found for one, found in results.items() if one.problem == what.problem}
         if not problem.workload or not own:
             continue
@@ -299,15 +315,16 @@ def served_tables(
             else:
                 best = latency[DEFAULT] / (1 + _regret(scenario))  # on the arrivals of each seed
                 latency |= {ORACLE: best, FIXED: best}
-        best_s, default_s = (float(np.median(latency[name])) for name in (ORACLE, DEFAULT))
-        regret = default_s / best_s - 1 if isinstance(what, Day) else _regret(scenario)
+        if isinstance(what, Day):
+            regret = float(np.median(latency[DEFAULT]) / np.median(latency[ORACLE])) - 1
+        else:
+            regret = _regret(scenario)
         for agent, values in latency.items():
-            row = {"agent": agent, "seed": np.arange(len(values)), "latency_s": values}
-            sure = {"error": error.get(agent, 0.0), "simple_regret": regret}
-            served.append(pd.DataFrame(head | row | sure))
-        facts.append(head | {"best_s": best_s, "default_s": default_s, "load": "", "seen": seen})
-    table = pd.concat(served, ignore_index=True) if served else pd.DataFrame()
-    return table, pd.DataFrame(facts)
+            row: dict[str, Any] = {"agent": agent, "seed": np.arange(len(values))}
+            row |= {"latency_s": values, "error": error.get(agent, 0.0)}
+            row |= {"simple_regret": regret, "seen": seen}
+            served.append(pd.DataFrame(_head(problem) | row))
+    return pd.concat(served, ignore_index=True) if served else NO_ROWS
 
 
 def _chosen(found: Race | Arrays) -> NDArray[np.int32]:
@@ -334,8 +351,6 @@ def recorded_table(data: str | os.PathLike[str]) -> pd.DataFrame:
     >>> bool(recorded_table("data")["runtime"].sum() > 1000)
     True
     """
-    import pandas as pd
-
     rows = []
     for path in sorted(Path(data).glob("*/profile.json")):
         profile = read_profile(path.parent)

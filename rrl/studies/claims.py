@@ -9,29 +9,24 @@ replayed. :func:`judge_claim` returns them as one table, and the verdicts follow
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import binomtest, norm, wilcoxon
 
 from rrl.studies.claim_tables import Evidence
 from rrl.studies.days import DEFAULT
 from rrl.studies.other_half import FIXED, ORACLE, READER
-from rrl.studies.registration import (
-    FAMILY,
-    METRICS,
-    ClaimPart,
-    RegisteredClaim,
-    Registration,
-    Rules,
-)
+from rrl.studies.registration import FAMILY, METRICS, ClaimPart, RegisteredClaim, Registration
 from rrl.support.aggregates import holm, largest_interval, stratified_draws
 from rrl.support.intervals import bootstrap_interval
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 Values = NDArray[np.float64]
+Draws = np.random.Generator | int
+"""What draws again for the intervals; with a seed, no number depends on which others there are."""
 RESAMPLES = 1000
 ESTIMATOR = {"rrl": "copy", "rrl-wide": "copy", "rrl-radius-2": "copy", "rrl-schedule": "copy",
              "rrl-adaptive": "copy", "rrl-gp": "learned", ORACLE: "again"}  # fmt: skip
@@ -66,16 +61,18 @@ class Number(NamedTuple):
 
 def part_number(
     part: ClaimPart,
-    rules: Rules,
+    rules: SimpleNamespace,
     rows: pd.DataFrame,
     agent: str,
-    rng: np.random.Generator,
+    rng: Draws,
     resamples: int = RESAMPLES,
 ) -> Number:
     """Return the number of a part for an agent or a reference, from the :func:`rows_of` a claim.
 
-    For the interval, `rng` draws the problems and the runs again, `resamples` times.
+    For the interval, `rng` draws the problems and the runs again, `resamples` times. Where the rows
+    lack what a part needs, no problem can test it.
     """
+    rng = np.random.default_rng(rng)
     if part.metric in ("similarity", "information"):
         return _similarity(part, rows, agent, rng)
     if part.metric in ("runtime", "binary"):
@@ -111,7 +108,7 @@ def part_number(
 
 
 def samples(
-    part: ClaimPart, rules: Rules, rows: pd.DataFrame, agent: str
+    part: ClaimPart, rules: SimpleNamespace, rows: pd.DataFrame, agent: str
 ) -> list[tuple[str, Values, Values, float]]:
     """Return the two samples of a part's ratio, on each problem that can test it.
 
@@ -124,38 +121,35 @@ def samples(
         The problem, the values over and under the fraction line, each of shape (runs,), and the
         error of the logarithm of the ratio in the truth.
     """
-    found, (_, name) = [], METRICS[part.metric]
-    other = DEFAULT if part.against == "default" else part.against
-    for problem, own, theirs in _both(rows, agent, other, rules):
-        x, y, error = theirs[name].to_numpy(float), own[name].to_numpy(float), 0.0
-        x, y = (z[: min(len(x), len(y))] for z in (x, y))
+    found, name = [], METRICS[part.metric][1]
+    for problem, own, theirs in _both(part, rules, rows, agent):
+        over, under, error = theirs[name].to_numpy(float), own[name].to_numpy(float), 0.0
         if part.metric == "speed":
             most = own["episodes"].iloc[0] + 1
-            x, y = np.minimum(x, most), np.minimum(y, most)
-            if _upper_median(x) == _upper_median(y) == most:
+            over, under = np.minimum(over, most), np.minimum(under, most)
+            if _upper_median(over) == _upper_median(under) == most:
                 continue
         elif part.metric == "loss":
-            x, y = y, x
-        elif part.metric == "served":
-            error = float(own["error"].iloc[0])
-        elif part.metric == "latency":
+            over, under = under, over
+        elif part.metric in ("latency", "served"):
             error = float(np.hypot(theirs["error"].iloc[0], own["error"].mean()))
-        found.append((problem, x, y, error))
+        found.append((problem, over, under, error))
     return found
 
 
 def _both(
-    rows: pd.DataFrame, agent: str, other: str, rules: Rules
+    part: ClaimPart, rules: SimpleNamespace, rows: pd.DataFrame, agent: str
 ) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
-    """Yield the problems on which both agents ran, each with the runs of either by seed.
+    """Yield the problems on which the agent and its rival ran, each with the runs by seed.
 
     Where the default is near the best, nothing can be saved: such problems compare none with it.
     """
-    if not len(rows):
+    if METRICS[part.metric][1] not in rows:
         return
-    own = rows[rows["agent"].isin([agent, other])].sort_values("seed", kind="stable")
+    other = DEFAULT if part.against == "default" else part.against
+    both = rows[rows["agent"].isin([agent, other])].sort_values("seed", kind="stable")
     ours, theirs = (
-        dict(iter(own[own["agent"] == name].groupby("problem", sort=False)))
+        dict(iter(both[both["agent"] == name].groupby("problem", sort=False)))
         for name in (agent, other)
     )
     for problem, runs in ours.items():
@@ -190,20 +184,16 @@ def _over_problems(draws: Values, problems: Sequence[str], rng: np.random.Genera
 
 def _p_value(over: Values, under: Values, error: float) -> float:
     """Compare the runs of a load seed by seed, and once more with the error of the truth."""
-    from scipy.stats import norm, wilcoxon
-
     logs = np.log(over / under)
     p = float(wilcoxon(logs, method="asymptotic").pvalue) if np.any(logs) else 1.0
     se = np.hypot(logs.std(ddof=1) / np.sqrt(len(logs)), error) if len(logs) > 1 else error
     return max(p, float(2 * norm.sf(abs(logs.mean()) / se))) if se > 0 else p
 
 
-def _late(part: ClaimPart, rules: Rules, rows: pd.DataFrame, agent: str) -> Number:
+def _late(part: ClaimPart, rules: SimpleNamespace, rows: pd.DataFrame, agent: str) -> Number:
     """Compare fractions of late requests: exact limits that hold for all problems together."""
-    from scipy.stats import binomtest
-
     counts = []
-    for problem, own, base in _both(rows, agent, DEFAULT, rules):
+    for problem, own, base in _both(part, rules, rows, agent):
         late, m = float(base["late"].iloc[0]), int(base["requests"].iloc[0])
         n = int(own["requests"].median())
         if late >= rules.least_late:
@@ -227,10 +217,12 @@ def _similarity(
     part: ClaimPart, rows: pd.DataFrame, agent: str, rng: np.random.Generator
 ) -> Number:
     """Return the error of the agent's estimates, or its ratio to that of the mean of all."""
-    if not len(rows) or agent in (READER, FIXED):
+    estimator = ESTIMATOR.get(agent, "mean")
+    needed = {estimator, part.against} - {"truth"}
+    if agent in (READER, FIXED) or not needed <= set(rows.get("estimator", ())):
         return Number()
     cells = rows.pivot(index="problem", columns="estimator", values="error")
-    own = cells[ESTIMATOR.get(agent, "mean")]
+    own = cells[estimator]
     if part.metric == "similarity":
         return _number(part, bootstrap_interval(own.to_numpy(), rng), own.index, own.to_numpy())
     ratio = (own / cells[part.against]).to_numpy()
@@ -267,19 +259,13 @@ FREE = ("loss", "runtime", "binary")
 """Metrics whose parts are testable without an oracle."""
 
 
-def judge_all(
-    registered: Registration, evidence: Evidence, rng: np.random.Generator
-) -> pd.DataFrame:
+def judge_all(registered: Registration, evidence: Evidence, rng: Draws) -> pd.DataFrame:
     """Return the numbers and verdicts of every claim, see :func:`judge_claim`."""
-    import pandas as pd
-
     every = [judge_claim(id, registered, evidence, rng) for id in registered.claims]
     return pd.concat(every, ignore_index=True)
 
 
-def judge_claim(
-    id: str, registered: Registration, evidence: Evidence, rng: np.random.Generator
-) -> pd.DataFrame:
+def judge_claim(id: str, registered: Registration, evidence: Evidence, rng: Draws) -> pd.DataFrame:
     """Measure a claim for all its agents and all kinds of problems, and judge it.
 
     Returns
@@ -287,11 +273,11 @@ def judge_claim(
     DataFrame
         One row per kind of problems, half that is replayed, agent or reference, and part. The
         columns are `claim`, `kind`, `agent` (empty if the claim is about none) and `half`; those of
-        :func:`part_row`; `decides` for the kind of problems that decides, and `verdict` on the
-        agent by the kind. The verdict is the weaker one of both halves; a reference has none.
+        :class:`rrl.studies.registration.ClaimPart` and of :class:`Number`; `testable`, whether some
+        problem, and an oracle, can test the part; `decides` for the kind of problems that decides,
+        and `verdict` on the agent by the kind. The verdict is the weaker one of both halves; a
+        reference has none.
     """
-    import pandas as pd
-
     claim, rules, columns = registered.claims[id], registered.rules, registered.columns
     agents, rows = [""], []
     for kind in registered.kinds:
@@ -311,7 +297,8 @@ def judge_claim(
                 for part, reach in zip(claim.parts, reached, strict=True):
                     row = {"claim": id, "kind": kind, "agent": agent, "half": half}
                     number = part_number(part, rules, given, agent, rng)
-                    rows.append(row | part_row(part, number, reach))
+                    row |= part._asdict() | number._asdict()
+                    rows.append(row | {"testable": bool(number.problems) and (reach or number.met)})
     judged = pd.DataFrame(rows)
     decides = deciding(registered.decided_by, judged[judged["agent"] == claim.about])
     judged = judged.assign(decides=judged["kind"] == decides, verdict="")
@@ -321,12 +308,6 @@ def judge_claim(
         word = USE if claim.use else _weaker(numbers, needed=1 + (kind in recorded))
         judged.loc[numbers.index, "verdict"] = word
     return judged
-
-
-def part_row(part: ClaimPart, number: Number, reached: bool) -> dict[str, Any]:
-    """Return a part with its number, and `testable`: whether some problem, and an oracle, can."""
-    testable = bool(number.problems) and (reached or number.met)
-    return part._asdict() | number._asdict() | {"testable": testable}
 
 
 def verdict(parts: pd.DataFrame) -> str:
@@ -373,7 +354,7 @@ def _best_rival(
     part: ClaimPart,
     registered: Registration,
     halves: Sequence[pd.DataFrame],
-    rng: np.random.Generator,
+    rng: Draws,
 ) -> str:
     """Return the rival with the best mean value of both halves; the first if none has any."""
     values = {}
@@ -393,25 +374,29 @@ def rows_of(claim: RegisteredClaim, evidence: Evidence, kind: str, half: int) ->
     return table[own & table["workload"].isin(claim.workloads or ("",))]
 
 
-def confirmed(apart: pd.DataFrame, id: str, agent: str, word: str) -> str:
-    """Return whether the problems that confirm give an agent the same verdict, in a word or two.
+def confirmed(id: str, agent: str, judged: pd.DataFrame, apart: pd.DataFrame) -> str:
+    """Return whether the problems that confirm give an agent the verdict of the others.
 
     Parameters
     ----------
-    apart : DataFrame
-        The numbers and verdicts by these problems alone.
-    id, agent, word : str
-        The claim, the agent that it is about, and the verdict by the other problems.
+    id, agent : str
+        The claim, and the agent that it is about.
+    judged, apart : DataFrame
+        The numbers and verdicts by the other problems, and by those that confirm.
 
     Returns
     -------
     str
-        "cannot say" if a part cannot be tested by both, "yes" if the words are equal, or "no".
+        "cannot say" if a part cannot be tested by both halves of either, "yes" if the verdicts are
+        equal, or "no".
     """
-    own = apart[(apart["claim"] == id) & (apart["agent"] == agent)]
-    if word == NOT_TESTABLE or not own["testable"].all():
-        return "cannot say"
-    return "yes" if (own["verdict"] == word).all() else "no"
+    words = []
+    for table in (judged, apart):
+        own = table[(table["claim"] == id) & (table["agent"] == agent) & table["decides"]]
+        if set(own["half"]) != {0, 1} or not own["testable"].all():
+            return "cannot say"
+        words.append(own["verdict"].iloc[0])
+    return "yes" if words[0] == words[1] else "no"
 
 
 # --- what to read from the table of numbers -------------------------------------------------------

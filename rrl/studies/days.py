@@ -206,12 +206,12 @@ def run_days(day: Day, data: str) -> Arrays:
         agent = _agent(day, server.space, seed, data)
         rng, elapsed_s = np.random.default_rng([seed, 1]), 0.0
         run = tune(server, agent, scenario.workload, day.episodes, rng, requests=day.requests)
-        for step in run:
+        for number, step in enumerate(run):
             elapsed_s += float(step.episode.arrivals[-1])
-            hour[row, step.number] = HOURS * elapsed_s / day.length_s
-            chosen[row, step.number] = server.space.index(step.configuration)
-            mean_s[row, step.number] = step.episode.latency.mean()
-            late[row, step.number] = step.episode.bad(day.late_s)
+            hour[row, number] = HOURS * elapsed_s / day.length_s
+            chosen[row, number] = server.space.index(step.configuration)
+            mean_s[row, number] = step.episode.latency.mean()
+            late[row, number] = step.episode.bad(day.late_s)
     return {"chosen": chosen, "mean_s": mean_s, "late": late, "hour": hour}
 
 

@@ -1,7 +1,7 @@
 """Agents that are tuned for other goals than the mean latency, and what their choice is worth.
 
 A goal is an objective by its name: a percentile, the fraction of late requests, or the fewest CPUs
-that keep a service-level objective (:mod:`rrl.tuning.objective_names`). :func:`judging_requests`
+that keep a service-level objective (:mod:`rrl.tuning.slo`). :func:`judging_requests`
 finds the latencies of all requests of a configuration, in episodes that no agent learned from.
 :func:`deployed_by_goal` looks up there what the agents deployed at the end.
 """
@@ -23,9 +23,9 @@ from rrl.simulation.optimum import charged
 from rrl.simulation.simulator import SimulatedServer
 from rrl.studies.outcomes import Problem, Results, duels, interval, name_of
 from rrl.studies.scenario import Scenario
-from rrl.tuning.constrained import most_cpus
 from rrl.tuning.defaults import heuristic_candidates
 from rrl.tuning.presets import CPUS
+from rrl.tuning.slo import most_cpus
 from rrl.workloads.workload import cut_into_episodes
 
 

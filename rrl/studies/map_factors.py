@@ -67,7 +67,8 @@ def chosen_settings(tuning: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns are roughness, noise, agent, column and setting.
+        The columns are roughness, noise, agent, column, setting and `tuned`, the median number of
+        episodes with this setting in the tuning.
     """
     rows = []
     middle = dict(zip(COLUMNS, np.repeat(MIDDLE, len(TOLERANCES)).tolist(), strict=True))
@@ -76,8 +77,8 @@ def chosen_settings(tuning: pd.DataFrame) -> pd.DataFrame:
             by = middle[column] if agent == "deep-q-network" else column
             order = [by, f"{by}_never", f"{by}_excess"]
             best = tried.sort_values(order, kind="stable").iloc[0]
-            rows.append((*cell, agent, column, best["setting"]))
-    return pd.DataFrame(rows, columns=[*CELL, "agent", "column", "setting"])
+            rows.append((*cell, agent, column, best["setting"], best[column]))
+    return pd.DataFrame(rows, columns=[*CELL, "agent", "column", "setting", "tuned"])
 
 
 def typical(episodes: Floats) -> Any:
@@ -146,8 +147,8 @@ def map_factors(
     Returns
     -------
     DataFrame
-        The columns are those of a cell, `column`, `measure`, `tolerance`, `agent` and `setting`,
-        `episodes` and `rival_episodes` (medians), and those of :class:`Factor`.
+        The columns are those of a cell, `column`, `agent` and `setting`, `episodes` and
+        `rival_episodes` (medians), and those of :class:`Factor`.
     """
     settings = chosen_settings(tuning).set_index([*CELL, "agent", "column"])["setting"]
     by_setting = dict(tuple(runs.groupby([*CELL, "agent", "setting"], sort=False)))
@@ -161,36 +162,29 @@ def map_factors(
             for name, chosen in ((agent, setting), (rival, other))
         )
         samples = _sample(ours, column), _sample(theirs, column)
-        measure, _, percent = column.partition("_")
-        about = (roughness, noise, column, measure, float(percent) / 100, agent, setting)
+        about = (roughness, noise, column, agent, setting)
         medians = (float(typical(side)) for side in samples)
         rows.append((*about, *medians, *factor_of(*samples, length, rng)))
-    names = [*CELL, "column", "measure", "tolerance", "agent", "setting"]
+    names = [*CELL, "column", "agent", "setting"]
     names += ["episodes", "rival_episodes", *Factor._fields]
     return pd.DataFrame(rows, columns=names)
 
 
 def by_radius(tuning: pd.DataFrame) -> pd.DataFrame:
-    """Return the fewest median episodes of each radius of `rrl` in the tuning, beside the theory's.
+    """Return the radius of `rrl` that the tuning found best, beside the theory's.
 
     Returns
     -------
     DataFrame
-        The columns are those of a cell, `column`, one per radius, `best` (NaN if none arrives) and
-        `theory`.
+        The columns are those of a cell, `column`, `best` (NaN if no run of the tuning arrives in
+        the median) and `theory`.
     """
-    tried = tuning[tuning["agent"] == "rrl"]
-    tried = tried.assign(radius=[json.loads(setting)["radius"] for setting in tried["setting"]])
-    chosen = chosen_settings(tried).set_index([*CELL, "column"])["setting"]
-    rows = []
-    for cell, of_cell in tried.groupby(CELL, sort=False):
-        lowest = of_cell.groupby("radius")[list(COLUMNS)].min()
-        for column in COLUMNS:
-            arrives = np.isfinite(lowest[column]).any()
-            best = json.loads(chosen[(*cell, column)])["radius"] if arrives else np.nan
-            rows.append((*cell, column, *lowest[column], best, theory_radius(*cell)))
-    radii = sorted(set(tried["radius"]))
-    return pd.DataFrame(rows, columns=[*CELL, "column", *radii, "best", "theory"])
+    chosen = chosen_settings(tuning)
+    own = chosen[chosen["agent"] == "rrl"]
+    radius = np.array([json.loads(setting)["radius"] for setting in own["setting"]])
+    best = np.where(np.isfinite(own["tuned"]), radius, np.nan)
+    theory = [theory_radius(*cell) for cell in own[CELL].itertuples(index=False)]
+    return own[[*CELL, "column"]].assign(best=best, theory=theory)
 
 
 def theory_radius(roughness: float, noise: float) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from rrl.recording.profile import Profile
 from rrl.recording.replay import RecordedServer
@@ -172,8 +173,6 @@ def ratio_errors(profile: Profile, rate_per_s: float, half: int) -> NDArray[np.f
     >>> float(errors.min()), bool(errors.max() < 0.3)
     (0.0, True)
     """
-    from scipy.stats import norm
-
     truth = judge_half(profile, rate_per_s, half)
     errors = judging_errors(profile, rate_per_s, half)["error"].copy()
     known = np.isfinite(truth.high) & (truth.low > 0)

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import gmean
 
 from rrl.core.space import Floats
-from rrl.studies.problems import MADE, SURFACES
+from rrl.studies.problems import WITHOUT_LOAD
 from rrl.studies.race import Race, counts_episodes, score
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Load, Setting
@@ -47,23 +47,11 @@ def measures(scenario: Scenario, runs: Race, names: Iterable[str] = COMPARED) ->
     }
 
 
-def censored_median(times: Floats, most: float, axis: int | None = None) -> Floats:
-    """Return the median of times of which those of at least `most` are censored; `most` at most.
-
-    A median between a time and a censored one is censored too, because the censored one may be of
-    any length.
-
-    Examples
-    --------
-    >>> censored_median(np.array([10.0, 18.0, 301.0, 301.0]), 301).item()
-    301.0
-    """
-    times = np.where(np.asarray(times) >= most, np.inf, times)
-    return np.minimum(np.median(times, axis=axis), most)
-
-
 def median_of(measure: str, episodes: int) -> Callable[..., Floats]:
     """Return the function for the median of a measure: a censored one for numbers of episodes.
+
+    A number above `episodes` is only known to be larger. So a median between such a number and a
+    smaller one is one more than `episodes`, too.
 
     Examples
     --------
@@ -72,7 +60,12 @@ def median_of(measure: str, episodes: int) -> Callable[..., Floats]:
     >>> [median_of(name, episodes=10)(middle_two).item() for name in names]
     [11.0, 6.5]
     """
-    return partial(censored_median, most=episodes + 1) if counts_episodes(measure) else np.median
+    return partial(_censored, most=episodes + 1) if counts_episodes(measure) else np.median
+
+
+def _censored(times: Floats, most: float, axis: int | None = None) -> Floats:
+    times = np.where(np.asarray(times) >= most, np.inf, times)
+    return np.minimum(np.median(times, axis=axis), most)
 
 
 def name_of(problem: Problem) -> str:
@@ -84,7 +77,7 @@ def name_of(problem: Problem) -> str:
     ('cpu10 12.5/s', 'gpu FlashCrowd')
     """
     testbed, load = problem
-    if testbed in (*SURFACES, *MADE):
+    if testbed in WITHOUT_LOAD:
         return testbed
     return f"{testbed} {load:g}/s" if isinstance(load, int | float) else f"{testbed} {load[0]}"
 

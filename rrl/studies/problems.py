@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.ndimage import map_coordinates
 
 from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
@@ -42,6 +43,9 @@ PathLike = str | os.PathLike[str]
 SURFACES = ("wide", "narrow", "pool")
 """Synthetic tables of mean costs on the paper's grid."""
 
+FINE, FINER = "wide-fine", 4
+"""The first surface on a finer grid, with so many steps of a knob in place of one."""
+
 NOISY = ("keyword-joint",)
 """Recordings that are replayed with noise: a half has one episode of most configurations."""
 
@@ -58,7 +62,7 @@ def open_scenario(
     Parameters
     ----------
     testbed : str
-        This is one of `SURFACES` or `MADE`, a simulated testbed (see :func:`rrl.testbed`), or the
+        This is one of `WITHOUT_LOAD`, a simulated testbed (see :func:`rrl.testbed`), or the
         name of a profile in `data`. The first half of a profile is replayed. With ``/1`` after the
         name, the second half is replayed. The recordings of `NOISY` are replayed with noise.
     load : float, tuple or Workload, optional
@@ -89,6 +93,8 @@ def _opened(testbed: str, load: Load | Workload | None, data: PathLike) -> Scena
     if testbed in SURFACES:
         with np.load(Path(data) / "surfaces" / "surfaces.npz") as surfaces:
             return surface(testbed, paper_cpu(), surfaces[testbed].ravel())
+    if testbed == FINE:
+        return surface(testbed, *_finer(open_scenario(SURFACES[0], data=data)))
     if testbed in MADE:
         space, cost = _MAKERS[testbed](np.random.default_rng(0))
         return surface(testbed, space, cost / cost.min(), NOISE)
@@ -108,6 +114,16 @@ def _opened(testbed: str, load: Load | Workload | None, data: PathLike) -> Scena
     unknown, none = np.full(len(server.space), np.nan), np.zeros(len(server.space), dtype=bool)
     name = f"{testbed} {of_load}"
     return Scenario(name, server, arrivals, unknown, unknown, none, requests)
+
+
+def _finer(coarse: Scenario) -> tuple[ConfigSpace, Costs]:
+    """Return a surface on a finer grid: between two steps, log costs are interpolated linearly."""
+    order = [np.argsort(knob.positions) for knob in coarse.space.knobs]  # that of their effect
+    logs = np.log(coarse.cost.reshape(coarse.space.shape)[np.ix_(*order)])
+    axes = [np.arange((n - 1) * FINER + 1) for n in logs.shape]
+    at = np.stack(np.meshgrid(*axes, indexing="ij")) / FINER
+    space = ConfigSpace([Knob(f"knob{i}", tuple(axis.tolist())) for i, axis in enumerate(axes)])
+    return space, np.exp(map_coordinates(logs, at, order=1))
 
 
 @lru_cache(maxsize=16)
@@ -247,3 +263,6 @@ _MAKERS: dict[str, Callable[[np.random.Generator], tuple[ConfigSpace, Costs]]] =
     "made-sparse": _sparse,
 }
 MADE = tuple(_MAKERS)
+
+WITHOUT_LOAD = (*SURFACES, FINE, *MADE)
+"""The problems that are tables of mean costs: no load changes them, and their truth is known."""

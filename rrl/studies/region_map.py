@@ -27,7 +27,6 @@ import pandas as pd
 
 from rrl.recording.profile import read_profile
 from rrl.studies.behaviour import label
-from rrl.studies.days import Arrays
 from rrl.studies.map_cells import (
     COLUMNS,
     JUDGING_KINDS,
@@ -71,12 +70,6 @@ RECORDED = (
 )
 
 
-def all_places(data: str | os.PathLike[str]) -> list[Place]:
-    """Return every place: the simulated testbeds, and the profiles in a folder."""
-    recorded = {name: read_profile(Path(data) / name).rates_per_s for name in RECORDED}
-    return [(name, load) for name, loads in (SIMULATED | recorded).items() for load in loads]
-
-
 def place_name(testbed: str, load: float) -> str:
     """Return the name of a place in the tables; a half of a recording has that of the whole.
 
@@ -94,17 +87,18 @@ def place_problems(places: Sequence[Place], sweep: Sweep) -> Problems:
     return sweep.of([Setting(*one, "rrl", 1, 1) for one in (*places, *halves)]).scenarios()
 
 
-def measure_places(places: Sequence[Place], problems: Problems) -> pd.DataFrame:
+def measure_places(problems: Problems) -> pd.DataFrame:
     """Return where each place lies: the table `places.csv`."""
-    within = [f"within_{100 * tolerance:g}" for tolerance in TOLERANCES]
     rows = []
-    for name, load in places:
-        halves = (name, load), (f"{name}/1", load)
-        where = [problems[half] for half in halves if half in problems]
+    for name, load in problems:
+        if half_of(name)[1]:
+            continue  # it is in the row of the first half
+        where = [problems[half] for half in ((name, load), (f"{name}/1", load)) if half in problems]
         judged = np.array([over_reference(half) for half in where])
         near = [float(np.mean(judged <= 1 + most)) for most in TOLERANCES]
         numbers = (round(number, 4) for number in (*axes(where[0]), *near))
         rows.append((place_name(name, load), len(where[0].space), *numbers))
+    within = [f"within_{100 * tolerance:g}" for tolerance in TOLERANCES]
     return pd.DataFrame(rows, columns=["place", "cells", *CELL, *within])
 
 
@@ -126,10 +120,11 @@ def race_places(
     for (testbed, load), where in problems.items():
         place, half = place_name(testbed, load), half_of(testbed)[1]
         for agent, column in product(("rrl", RIVAL), MIDDLE):
-            setting, first = chosen[(*cells[place], agent, column)], stage.first_seed
-            what = Setting(testbed, load, agent, stage.runs, stage.episodes, first_seed=first)
+            setting = chosen[(*cells[place], agent, column)]
+            what = Setting(testbed, load, agent, len(stage.seeds), stage.episodes)
+            what = what._replace(first_seed=stage.seeds[0])
             about = "place", what, setting, run_key(what, sweep.data), label("judge map")
-            tasks.append(Task(about, run_place, (what, setting, sweep.data)))
+            tasks.append(Task(about, run_setting, (what, sweep.data, agent_with(agent, setting))))
             raced.append(((place, half, agent, column, setting), over_reference(where)))
     rows = []
     for (key, cost), runs in zip(raced, sweep.compute(tasks), strict=True):
@@ -145,32 +140,20 @@ def over_reference(where: Scenario) -> np.ndarray:
     return where.cost / (where.optimum * where.ceiling)
 
 
-def run_place(what: Setting, setting: str, data: str) -> Arrays:
-    """Race an agent with one of its tuned settings at a place."""
-    return run_setting(what, data, agent_with(what.agent, setting))
-
-
 JUDGING_EPISODES = 3000
 
 FILES = ("tuning", "runs", "places", "place_runs")
 
 
 class Stage(NamedTuple):
-    """The runs of each setting in each cell: on which kinds of surface, how many, and how long.
+    """The runs of each setting in each cell: on which kinds of surface, the seeds, and how long.
 
-    There is one surface of each kind, drawn from the first seed. The runs on it have this seed and
-    those that follow.
+    There is one surface of each kind, drawn from the first seed.
     """
 
     kinds: tuple[str, ...]
-    first_seed: int
-    runs: int
+    seeds: range
     episodes: int
-
-    @property
-    def seeds(self) -> range:
-        """The seeds of the runs on a surface."""
-        return range(self.first_seed, self.first_seed + self.runs)
 
 
 Tried = tuple[float, float, str, str]
@@ -188,7 +171,10 @@ class Plan(NamedTuple):
 
 
 def whole_plan(data: str | os.PathLike[str] = "data") -> Plan:
-    """Return the plan of the published map; the deep Q-network is in its four corners only."""
+    """Return the plan of the published map; the deep Q-network is in its four corners only.
+
+    The places are all loads of the simulated testbeds, and of the profiles in a folder.
+    """
     corners = set(product(ROUGHNESSES[:: len(ROUGHNESSES) - 1], NOISES[::3]))
     tried = [
         (*cell, agent, setting)
@@ -197,11 +183,12 @@ def whole_plan(data: str | os.PathLike[str] = "data") -> Plan:
         if agent != "deep-q-network" or cell in corners
         for setting in settings
     ]
+    recorded = {name: read_profile(Path(data) / name).rates_per_s for name in RECORDED}
     return Plan(
         tried,
-        Stage(TUNING_KINDS, 71_000, 4, 1000),
-        Stage(JUDGING_KINDS, 91_000, 6, JUDGING_EPISODES),
-        all_places(data),
+        Stage(TUNING_KINDS, range(71_000, 71_004), 1000),
+        Stage(JUDGING_KINDS, range(91_000, 91_006), JUDGING_EPISODES),
+        [(name, load) for name, loads in (SIMULATED | recorded).items() for load in loads],
     )
 
 
@@ -235,7 +222,7 @@ def _runs_of(wanted: Sequence[Tried], stage: Stage, sweep: Sweep) -> dict[Tried,
     """Return arrivals and excess, shape (2, kinds, seeds, 6); the runs on a surface are a piece."""
     tasks = []
     for tried, kind in product(wanted, stage.kinds):
-        arguments = *tried, kind, stage.first_seed, tuple(stage.seeds), stage.episodes
+        arguments = *tried, kind, stage.seeds[0], tuple(stage.seeds), stage.episodes
         versions = key_of((f"agent {tried[2]}", "judge map"), (), sweep.data)
         tasks.append(Task(("map", arguments, versions), run_cell, arguments))
     measures = np.array([one["measures"] for one in sweep.compute(tasks)])
@@ -249,6 +236,6 @@ def make_map(sweep: Sweep, plan: Plan | None = None) -> dict[str, pd.DataFrame]:
     tuning = tune_cells(plan, sweep)
     runs = judge_cells(plan, sweep, tuning)
     problems = place_problems(plan.places, sweep)
-    at = measure_places(plan.places, problems)
+    at = measure_places(problems)
     raced = race_places(problems, at, tuning, plan.judging, sweep)
     return dict(zip(FILES, (tuning, runs, at, raced), strict=True))

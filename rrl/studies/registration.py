@@ -12,16 +12,18 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from rrl.rivals.agents import HOME, home
+import yaml
+
+from rrl.rivals.agents import HOME
 from rrl.rivals.variants import ABLATED
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.days import Day
 from rrl.studies.scenario import SLO_FACTOR
-from rrl.studies.settings import Setting, literal, workload
+from rrl.studies.settings import Setting, literal
 from rrl.support.errors import DataError
 from rrl.support.files import read_text
 from rrl.support.provenance import PACKAGE
@@ -49,13 +51,13 @@ JUDGES = tuple(
         *("studies/registration", "studies/claims", "studies/claim_tables", "studies/other_half"),
         *("studies/map_claims", "studies/map_factors", "studies/side_by_side"),
         *("studies/race", "studies/scenario", "studies/similarity_error"),
-        *("recording/large_grid", "recording/profile", "recording/replay", "recording/truth"),
+        *("recording/profile", "recording/replay", "recording/truth"),
         *("support/aggregates", "support/intervals"),
     )
 )
 """The code that judges, from the reading of the rules to the intervals: the digest covers it.
 
-So it covers what makes a profile of the grid that confirms, what replays it, and its truth.
+So it covers what replays a recording, and its truth.
 """
 
 
@@ -85,20 +87,6 @@ class ClaimPart(NamedTuple):
     def beyond(self, low: float, high: float, limit: float) -> bool:
         """Return whether an interval lies beyond a limit, on the side of the claim."""
         return low > limit if self.side == "above" else high < limit
-
-
-@dataclass(frozen=True)
-class Rules:
-    """Numbers that hold for all claims; `data/claims.yaml` says what each one means."""
-
-    seeds: int
-    confidence: float
-    steady_episodes: int
-    deployed_after: int
-    least_gap: float
-    least_late: float
-    late_factor: float
-    similarity_episodes: int
 
 
 @dataclass(frozen=True)
@@ -137,6 +125,11 @@ class RegisteredClaim:
     note: str = ""
     use: bool = False
 
+    @property
+    def asked(self) -> str:
+        """The threshold of the first part, in words."""
+        return f"{self.parts[0].side} {self.parts[0].threshold:g} {self.unit}"
+
 
 class Problem(NamedTuple):
     """A problem that agents are judged on: a setting or a day that names no agent and no seeds."""
@@ -166,6 +159,8 @@ class Registration:
     ----------
     columns : mapping of str to sequence of str
         The agents: `paper`, `recommended`, `rivals`, and those of the rivals that are `simple`.
+    rules : namespace
+        Numbers that hold for all claims; the file says what each one means.
     decided_by : sequence of str
         The kinds of problems that decide, the first one that can.
     confirmed_by : mapping
@@ -182,7 +177,7 @@ class Registration:
     """
 
     columns: Mapping[str, Sequence[str]]
-    rules: Rules
+    rules: SimpleNamespace
     decided_by: Sequence[str]
     confirmed_by: Mapping[str, Any]
     problems: tuple[Problem, ...]
@@ -242,8 +237,6 @@ def read_registration(data: str | os.PathLike[str] = "data") -> Registration:
     >>> registered.claims["C4"].parts[0].threshold, len(registered.digest)
     (8.0, 64)
     """
-    import yaml
-
     path = Path(data) / "claims.yaml"
     if not path.is_file():
         raise DataError(f"{path}: not found; restore it")
@@ -251,16 +244,13 @@ def read_registration(data: str | os.PathLike[str] = "data") -> Registration:
     try:
         content = yaml.safe_load(text)
         _check_log(content)
-        rules = Rules(**content["rules"])
+        rules = SimpleNamespace(**content["rules"])
         if rules.late_factor != SLO_FACTOR:
             raise ValueError(f"`late_factor` is {SLO_FACTOR:g}, as in the truth of each problem")
         claims = {
             id: RegisteredClaim(**claim | {"parts": tuple(map(_part, claim["parts"]))})
             for id, claim in content["claims"].items()
         }
-        also = [(claim.about, *claim.also) for claim in claims.values()]
-        for name in filter(None, chain(*content["columns"].values(), *also)):
-            home(name)  # an agent that is not known is refused
         return Registration(
             content["columns"], rules, content["decided_by"], content["confirmed_by"],
             tuple(_problems(content)), content["live"], claims, content["changes"],
@@ -322,22 +312,20 @@ def _part(content: Mapping[str, Any]) -> ClaimPart:
 
 
 def _problems(content: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield all problems: of a recording, each one is there once more, for its second half."""
     usual = content["rules"]["steady_episodes"]
-    for group in ("steady", "changing"):
-        for kind, entries in content[group].items():
-            for entry in entries:
-                for load in map(literal, entry["loads"]):
-                    workload(load)  # a load that cannot be is refused
-                    for testbed in _both_halves(entry["testbed"]):
-                        episodes = entry.get("episodes", usual)
-                        yield Problem(kind, Setting(testbed, load, "", 0, episodes))
+    found: list[tuple[str, Setting | Day]] = [
+        (kind, Setting(one["testbed"], literal(load), "", 0, one.get("episodes", usual)))
+        for group in ("steady", "changing")
+        for kind, entries in content[group].items()
+        for one in entries
+        for load in one["loads"]
+    ]
     for kind, entries in content["days"].items():
-        for entry in entries:
-            about = {name: literal(value) for name, value in entry.items()}
-            for testbed in _both_halves(about["testbed"]):
-                yield Problem(kind, Day(agent="", seeds=0, **about | {"testbed": testbed}))
-
-
-def _both_halves(testbed: str) -> tuple[str, ...]:
-    """Return the name once for each half of a recording that can be replayed."""
-    return (testbed,) if testbed in TESTBEDS else (testbed, f"{testbed}/1")
+        for one in entries:
+            about = {name: literal(value) for name, value in one.items()}
+            found.append((kind, Day(agent="", seeds=0, **about)))
+    for kind, what in found:
+        yield Problem(kind, what)
+        if what.testbed not in TESTBEDS:
+            yield Problem(kind, what._replace(testbed=f"{what.testbed}/1"))

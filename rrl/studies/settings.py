@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from rrl.rivals.agents import home
 from rrl.support.errors import UsageError
-from rrl.tuning.objective_names import parse_objective
+from rrl.tuning.slo import parse_objective
 from rrl.workloads.modulated import Bursts, Diurnal, FlashCrowd
 from rrl.workloads.workload import Fleet, Phases, Poisson, Workload
 

@@ -14,16 +14,15 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.stats import ttest_1samp
 
 from rrl.support.errors import DataError
 from rrl.support.files import read_json
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 STEPS, DESCRIPTION = "steps.csv", "run.json"
 FORMER = {"rrl": "rrl-gp", "rrl-boltzmann": "rrl"}
@@ -40,12 +39,10 @@ def read_live_runs(folder: str | os.PathLike[str]) -> tuple[list[dict[str, Any]]
     DataError
         If there is no run, or a run is damaged.
     """
-    import pandas as pd
-
     files = {int(file.parent.name): file for file in Path(folder).glob(f"[0-9]*/{DESCRIPTION}")}
     if not files:
         raise DataError(f"{folder}: no run; restore it")
-    descriptions, tables = [], {}
+    descriptions, tables = [], []
     for number, file in sorted(files.items()):
         try:
             description = read_json(file)
@@ -59,9 +56,8 @@ def read_live_runs(folder: str | os.PathLike[str]) -> tuple[list[dict[str, Any]]
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise DataError(f"{file.parent}: damaged ({error}); restore it") from None
         descriptions.append(description)
-        tables[number] = table
-    steps = pd.concat(tables, names=["run"]).reset_index(level="run").reset_index(drop=True)
-    return descriptions, steps
+        tables.append(table.assign(run=number))
+    return descriptions, pd.concat(tables, ignore_index=True)
 
 
 def run_ratios(steps: pd.DataFrame, base: str) -> pd.DataFrame:
@@ -102,8 +98,6 @@ def geometric_mean_interval(ratios: ArrayLike) -> tuple[float, float, float]:
     >>> f"{centre:.2f} [{low:.2f}, {high:.2f}]"
     '1.00 [0.57, 1.74]'
     """
-    from scipy.stats import ttest_1samp
-
     logs = np.log(np.asarray(ratios, dtype=float))
     centre = math.exp(logs.mean())
     if len(logs) < 2:
@@ -125,8 +119,6 @@ def judge_live(
         are its interval. A `verdict` needs all three parts. `kept` counts the runs after which the
         contestant recommends what `base` serves, and `runs` counts all.
     """
-    import pandas as pd
-
     parts = run_parts(steps)
     found = {part: over_runs(run_ratios(some, base)) for part, some in parts.items()}
     rows = []
@@ -147,8 +139,6 @@ def changes(steps: pd.DataFrame) -> pd.DataFrame:
     Columns are the number of changes, the seconds of all together, the median seconds of one, and
     the trials that a guard ended. The first start of a server does not count.
     """
-    import pandas as pd
-
     later = steps[steps["episode"] > 0]
     changed = later[later["switch_s"] > 0].groupby("contestant")["switch_s"]
     ended = later[later["ended"].notna()].groupby("contestant")

@@ -11,9 +11,8 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,15 @@ import numpy as np
 from rrl.recording.profile import DESCRIPTION, EPISODES
 from rrl.studies.behaviour import label, problem_name
 from rrl.studies.days import KNOWING, Arrays, Day
-from rrl.studies.problems import SURFACES, half_of
+from rrl.studies.problems import FINE, SURFACES, half_of
 from rrl.studies.settings import Load, Setting, TruthOf, literal
 from rrl.support.errors import DataError
 from rrl.support.files import read_json, replacing, write_atomically
 from rrl.support.provenance import NUMERICAL, digest, locked
 
 INDEX = "index.json"
-TABLES = "tables/"
-"""What the names of tables begin with, see :func:`rrl.studies.results.tables`."""
+MAP = "tables/region-map"
+"""The name of the map of regions: a folder of tables, for its runs are no single races."""
 
 Key = tuple[str, ...]
 """What a result depends on: names with their versions, such as ``"agent random 1"``."""
@@ -109,7 +108,7 @@ def data_key(testbed: str, data: str) -> Key:
     if where.is_dir():
         files = where / DESCRIPTION, where / EPISODES
         read = _recording(*files, *(file.stat().st_mtime_ns for file in files))
-    elif name in SURFACES and surfaces.exists():
+    elif name in (*SURFACES, FINE) and surfaces.exists():
         read = digest(surfaces)
     else:
         return ()
@@ -152,12 +151,12 @@ class Store:
 
     @property
     def runs(self) -> dict[str, Run]:
-        """What was run, by name, without the tables."""
-        return {n: what for n, (what, _) in self.index.items() if not n.startswith(TABLES)}
+        """What was run, by name, without the map of regions."""
+        return {name: what for name, (what, _) in self.index.items() if name != MAP}
 
     def path(self, name: str) -> Path:
-        """Return the file of a result, or the folder of a table."""
-        return self.folder / (name if name.startswith(TABLES) else f"{name}.npz")
+        """Return the file of a result, or the folder of the map of regions."""
+        return self.folder / (name if name == MAP else f"{name}.npz")
 
     def changes(self, name: str, key: Key) -> Key:
         """Return what is new in a key since a result was stored; empty if the result is present."""
@@ -173,24 +172,17 @@ class Store:
         with replacing(path) as file:
             _save(file, arrays)
 
-    def enter(self, entries: Mapping[str, tuple[Any, Key]]) -> None:
-        """Enter results by name: what was run, and its key; those entered meanwhile are kept."""
-        self.index = {**Store(self.folder).index, **entries}
-        self._write_index()
+    def enter(
+        self, entries: Mapping[str, tuple[Any, Key]], gone: Collection[str] = frozenset()
+    ) -> None:
+        """Enter results by name: what was run, and its key; remove those that are `gone`.
 
-    def forget(self, names: Iterable[str]) -> None:
-        """Remove some results and their lines; what was entered meanwhile is kept."""
-        self.index = Store(self.folder).index
-        for name in names:
-            path = self.path(name)
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-            del self.index[name]
-        self._write_index()
-
-    def _write_index(self) -> None:
+        What another process entered meanwhile is kept.
+        """
+        for name in gone:
+            self.path(name).unlink(missing_ok=True)
+        present = {**Store(self.folder).index, **entries}
+        self.index = {name: entry for name, entry in present.items() if name not in gone}
         lines = (f"{json.dumps(n)}: {json.dumps(list(e))}" for n, e in sorted(self.index.items()))
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / INDEX, "{\n" + ",\n".join(lines) + "\n}\n")

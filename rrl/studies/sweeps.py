@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,8 +40,7 @@ from rrl.support.errors import check_interrupt
 from rrl.support.files import replacing
 from rrl.support.machine import one_thread
 from rrl.support.provenance import NUMERICAL, installed
-from rrl.tuning.constrained import most_cpus
-from rrl.tuning.objective_names import parse_objective
+from rrl.tuning.slo import most_cpus, parse_objective
 
 SEEDS_PER_PIECE = 5
 
@@ -182,6 +181,12 @@ class Sweep:
             for what, some in by_run.items()
         }
 
+    def keep(self, found: Mapping[Run, Arrays]) -> None:
+        """Store results that the present code has computed."""
+        for what, arrays in found.items():
+            self.store.write(run_name(what), arrays)
+        self.store.enter({run_name(w): (w, run_key(w, self.data)) for w in found})
+
     def _found(self, wanted: Iterable[Any]) -> dict[Any, Arrays]:
         """Return the arrays of settings, days or truths, stored or computed, in their order."""
         keys = {what: run_key(what, self.data) for what in wanted}
@@ -194,10 +199,11 @@ class Sweep:
             )
         found |= self.computed(missing)
         if os.environ.get("RRL_RESULTS") == "store":
-            for what in missing:
-                read = {n: a for n, a in found[what].items() if self.costs or n != "costs"}
-                self.store.write(run_name(what), read)
-            self.store.enter({run_name(what): (what, keys[what]) for what in missing})
+            read = {
+                w: {n: rows for n, rows in found[w].items() if self.costs or n != "costs"}
+                for w in missing
+            }
+            self.keep(read)
         seeds = {what: getattr(what, "seeds", None) for what in keys}  # a truth has none
         return {w: {n: rows[: seeds[w]] for n, rows in found[w].items()} for w in keys}
 
@@ -226,8 +232,8 @@ def _call(path: Path, task: Task) -> tuple[Path, Arrays]:
 # --- Pieces: what a worker process runs -----------------------------------------------------------
 
 
-def pieces_of(what: Run) -> list[Run]:
-    """Divide a setting or a day into the same with a few seeds each; a truth is one piece.
+def pieces_of(what: Run, size: int = SEEDS_PER_PIECE) -> list[Run]:
+    """Divide a setting or a day into the same with `size` seeds each; a truth is one piece.
 
     Examples
     --------
@@ -237,8 +243,8 @@ def pieces_of(what: Run) -> list[Run]:
     if isinstance(what, TruthOf):
         return [what]
     last = what.first_seed + what.seeds
-    starts = range(what.first_seed, last, SEEDS_PER_PIECE)
-    return [what._replace(first_seed=n, seeds=min(SEEDS_PER_PIECE, last - n)) for n in starts]
+    starts = range(what.first_seed, last, size)
+    return [what._replace(first_seed=n, seeds=min(size, last - n)) for n in starts]
 
 
 def run_setting(setting: Setting, data: str, make: MakeAgent | None = None) -> Arrays:

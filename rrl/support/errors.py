@@ -102,15 +102,16 @@ _came: list[int] = []  # the signals since `interrupt_by_signals`
 def interrupt_by_signals() -> None:
     """Let SIGTERM and SIGHUP interrupt the process as Ctrl-C does, so that it saves and cleans up.
 
-    Only the first of them interrupts it; the others must not disturb the cleaning. A SIGHUP that is
-    ignored already, as `nohup` wants it, stays ignored, and so does a SIGINT.
+    The first signal interrupts it. Afterwards, SIGTERM and SIGHUP do not disturb the cleaning: a
+    supervisor, or a terminal that is closed, does not know of it. Ctrl-C interrupts again, because
+    whoever presses it can read what happens. A SIGHUP that is ignored already, as `nohup` wants it,
+    stays ignored, and so does a SIGINT.
     """
 
     def interrupt(number: int, _: object) -> None:
         _came.append(number)
-        if number != signal.SIGINT:
-            for other in numbers:
-                signal.signal(other, lambda *_: None)  # children would inherit SIG_IGN
+        for other in numbers:
+            signal.signal(other, lambda *_: None)  # children would inherit SIG_IGN
         raise KeyboardInterrupt
 
     _came.clear()

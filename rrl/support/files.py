@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -175,8 +175,8 @@ def read_cells(path: Path) -> pd.DataFrame:
     return cells[cells.ne("").any(axis=1)]
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file.
+def read_json(path: Path, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """Return the content of a JSON file; `object_hook` is that of :func:`json.loads`.
 
     Raises
     ------
@@ -194,7 +194,7 @@ def read_json(path: Path) -> Any:
     """
     text = read_text(path)
     try:
-        return json.loads(text)
+        return json.loads(text, object_hook=object_hook)
     except ValueError as error:
         raise DataError(f"{path}: not a JSON file ({error}); restore it") from None
     except RecursionError:

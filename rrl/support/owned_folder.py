@@ -10,10 +10,11 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from filelock import lock_descriptor
+from rrl.support.errors import UsageError
+from rrl.support.files import open_alone
 
 PREFIX = "rrl-"
 LOCK_NAME = "owner.lock"
@@ -50,8 +51,7 @@ class OwnedFolder:
         remove_abandoned()
         self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{name}-", dir=parent))
         scratch = self.path / f".{LOCK_NAME}"
-        lock = os.open(scratch, os.O_RDWR | os.O_CREAT, 0o600)
-        lock_descriptor(lock)
+        lock = open_alone(scratch, os.O_RDWR | os.O_CREAT)
         scratch.rename(self.path / LOCK_NAME)  # the file appears only when it is locked
         self._finalizer = weakref.finalize(self, _remove, self.path, lock, os.getpid())
 
@@ -78,27 +78,16 @@ def remove_abandoned() -> list[Path]:
     file is not touched either.
     """
     removed = []
-    for path in _folders():
-        try:
-            lock = os.open(path / LOCK_NAME, os.O_RDWR | os.O_NOFOLLOW)
-        except OSError:
-            continue
-        try:
-            ownerless = lock_descriptor(lock, blocking=False)
-            if ownerless and os.fstat(lock).st_nlink:  # else another process has just removed it
-                shutil.rmtree(path, ignore_errors=True)
-                removed.append(path)
-        finally:
-            os.close(lock)
-    return removed
-
-
-def _folders() -> Iterator[Path]:
-    """Find this user's folders; a link is not one, wherever it leads."""
-    for place in places():
-        for path in place.glob(f"{PREFIX}*/"):
+    for path in (path for place in places() for path in place.glob(f"{PREFIX}*/")):
+        # It has no lock file, or its owner lives, or it has just been removed.
+        with suppress(OSError, UsageError):
+            if path.is_symlink() or path.lstat().st_uid != os.getuid():
+                continue  # a link may lead anywhere
+            lock = open_alone(path / LOCK_NAME, os.O_RDWR | os.O_NOFOLLOW)
             try:
-                if not path.is_symlink() and path.lstat().st_uid == os.getuid():
-                    yield path
-            except OSError:  # it has just been removed
-                continue
+                if os.fstat(lock).st_nlink:  # else another process has removed it
+                    shutil.rmtree(path, ignore_errors=True)
+                    removed.append(path)
+            finally:
+                os.close(lock)
+    return removed

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from rrl.core.exploration import Boltzmann
 from rrl.core.knob import Knob
 from rrl.core.rrl import RRL
-from rrl.core.space import Bools, ConfigSpace, Floats, Ints
+from rrl.core.space import ConfigSpace, Floats, Ints
 from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.episode import Server
 from rrl.tuning.loop import learning_steps
@@ -116,8 +116,9 @@ def watch_table(
         draws = np.random.default_rng([seed, 0])
         agent = make(space, draws, ratio=math.inf, **settings)  # all loads share one table
         rng = np.random.default_rng([seed, 1])
-        for step in learning_steps(server, agent, Poisson(rate_per_s), episodes, rng):
-            at, values = (seed, step.number), agent.tables[0].values
+        steps = learning_steps(server, agent, Poisson(rate_per_s), episodes, rng)
+        for number, step in enumerate(steps):
+            at, values = (seed, number), agent.tables[0].values
             error = np.abs(values - truth)
             worst[at], typical[at] = error.max(), np.median(error / truth)
             greedy[at] = truth[values.argmin()]
@@ -125,24 +126,6 @@ def watch_table(
             chosen[at] = space.index(step.configuration)
     lowest = truth.min()
     return Curves(worst, typical, greedy / lowest - 1, deployed / lowest - 1, chosen)
-
-
-def cover_ends(near: Bools, chosen: Ints) -> list[int]:
-    """Return the episodes at which a cover of the space ended; episodes count from 1.
-
-    Examples
-    --------
-    >>> pairs = np.kron(np.eye(2), np.ones((2, 2))) > 0
-    >>> cover_ends(pairs, np.array([0, 1, 2, 3, 0]))
-    [3, 5]
-    """
-    ends, seen = [], np.zeros(len(near), dtype=bool)
-    for episode, visited in enumerate(chosen.tolist(), start=1):
-        seen |= near[visited]
-        if seen.all():
-            ends.append(episode)
-            seen[:] = False
-    return ends
 
 
 def slope_interval(

@@ -137,3 +137,23 @@ def _cover_times(members: Ints, ends: Ints, runs: int, rng: np.random.Generator)
                 missing -= not seen[b]
                 seen[b] = True
     return times
+
+
+@njit(cache=True)
+def cover_ends(near: Bools, visits: Ints) -> Ints:
+    """Return the steps at which a cover ended, for given visits; steps count from 1.
+
+    Examples
+    --------
+    >>> pairs = np.kron(np.eye(2), np.ones((2, 2))) > 0
+    >>> cover_ends(pairs, np.array([0, 1, 2, 3, 0]))
+    array([3, 5])
+    """
+    ends, number = np.empty(len(visits), dtype=np.int64), 0
+    seen = np.zeros(len(near), dtype=np.bool_)
+    for step in range(len(visits)):
+        seen |= near[visits[step]]
+        if seen.all():
+            ends[number], number = step + 1, number + 1
+            seen[:] = False
+    return ends[:number]

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 from rrl.core.space import Bools, Floats, Ints
+from rrl.theory.cover import cover_ends
 from rrl.theory.mdp import MDP
 
 
@@ -92,8 +93,10 @@ def region_learning(
         raise ValueError(f"learning_rate must be above 0 and at most 1, got {learning_rate!r}")
     values = np.array(start, dtype=float)
     tables = (mdp.cost, mdp.transition, near, truth)
-    errors, covers = _learn(values, *tables, path, float(mdp.gamma), learning_rate)
-    return Learning(errors, covers, values)
+    errors = _learn(values, *tables, path, float(mdp.gamma), learning_rate)
+    states, actions = values.shape
+    cells = np.kron(np.eye(states), near) > 0  # a region stays within one state
+    return Learning(errors, cover_ends(cells, actions * path[:, 0] + path[:, 1]), values)
 
 
 @njit(cache=True)
@@ -106,13 +109,11 @@ def _learn(
     path: Ints,
     gamma: float,
     learning_rate: float,
-) -> tuple[Floats, Ints]:
+) -> Floats:
     """Do what :func:`region_learning` describes; `values` changes in place."""
-    steps = len(path)
-    errors, covers = np.empty(steps + 1), np.empty(steps, dtype=np.int64)
-    seen, missing, ended = np.zeros(values.shape, dtype=np.bool_), values.size, 0
+    errors = np.empty(len(path) + 1)
     errors[0] = np.abs(values - truth).max()
-    for t in range(steps):
+    for t in range(len(path)):
         s, a = path[t, 0], path[t, 1]
         target = cost[s, a]
         for other in range(len(values)):
@@ -120,10 +121,5 @@ def _learn(
         for b in range(values.shape[1]):
             if near[a, b]:
                 values[s, b] += learning_rate * (target - values[s, b])
-                missing -= not seen[s, b]
-                seen[s, b] = True
-        if missing == 0:
-            covers[ended], ended, missing = t + 1, ended + 1, values.size
-            seen[:] = False
         errors[t + 1] = np.abs(values - truth).max()
-    return errors, covers[:ended]
+    return errors

@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from rrl.core.knob import Configuration, Value
+from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
-from rrl.tuning.presets import CPUS
+from rrl.tuning.presets import CPUS, THREADS
 
 SERVER_DEFAULTS: Configuration = MappingProxyType(
     {
@@ -64,11 +64,13 @@ def nearest(space: ConfigSpace, wanted: Configuration) -> Configuration:
 
     Batch threads are matched first, then the other knobs in their order. A knob that is not
     mentioned takes its first value. The distance between two values is their difference, not that
-    of their positions.
+    of their positions. If 0 threads are wanted and the knob has no 0, there is one per core.
     """
     gaps = np.zeros((len(space), len(space.knobs)))
     for k, knob in enumerate(space.knobs):
         target = wanted.get(knob.name)
+        if knob.name in THREADS and target == 0 and 0 not in knob.values:
+            target = guess_cores(space)
         by_value = [
             float(i) if target is None
             else float(value != target) if isinstance(value, str) or isinstance(target, str)
@@ -101,7 +103,7 @@ def serving_default(space: ConfigSpace) -> Configuration:
     >>> serving_default(paper_gpu())
     {'max_batch_size': 128, 'batch_timeout_micros': 0, 'batch_threads': 8}
     """
-    return nearest(space, _automatic(space, batching=False))
+    return nearest(space, {**SERVER_DEFAULTS, CPUS: guess_cores(space)})
 
 
 def heuristic_candidates(space: ConfigSpace) -> list[Configuration]:
@@ -123,27 +125,10 @@ def heuristic_candidates(space: ConfigSpace) -> list[Configuration]:
     >>> [c["batch_timeout_micros"] for c in heuristic_candidates(paper_gpu())]
     [0, 500, 1000, 2000, 5000, 10000]
     """
-    wanted = _automatic(space, batching=True)
+    cores = guess_cores(space)
+    wanted = {**SERVER_DEFAULTS, "batch_threads": cores, CPUS: cores}
     timeouts = [knob.values for knob in space.knobs if knob.name == "batch_timeout_micros"]
     numbers = [x for x in (timeouts[0] if timeouts else (0,)) if not isinstance(x, str)]
     tried = [micros for micros in numbers if micros <= LONGEST_TIMEOUT_MICROS]
     found = [nearest(space, wanted | {"batch_timeout_micros": t}) for t in tried or [0]]
     return [c for i, c in enumerate(found) if c not in found[:i]]
-
-
-def _automatic(space: ConfigSpace, batching: bool) -> dict[str, Value]:
-    cores = guess_cores(space)
-    values = {knob.name: knob.values for knob in space.knobs}
-
-    def pool(name: str) -> int:
-        return 0 if 0 in values.get(name, ()) else cores
-
-    off = not batching and 0 in values.get("batch_threads", ())
-    return {
-        "inter_op": pool("inter_op"),
-        "intra_op": pool("intra_op"),
-        "batch_threads": 0 if off else cores,
-        "max_batch_size": SERVER_DEFAULTS["max_batch_size"],
-        "batch_timeout_micros": 0,
-        CPUS: cores,
-    }

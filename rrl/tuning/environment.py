@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from rrl.core.space import ConfigSpace
 from rrl.tuning.episode import Server, measure_valid
-from rrl.tuning.loop import draw_run, shown_load
+from rrl.tuning.loop import draw_run
 from rrl.tuning.objective import MeanLatency, Objective
-from rrl.workloads.workload import Times, Workload
+from rrl.workloads.workload import Times, Workload, estimate_rate
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -133,7 +133,7 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         if not self._left:
             raise gymnasium.error.ResetNeeded("this run is over or has not begun: call reset()")
         configuration, arrivals = self.server.space[index], self._left.pop()
-        episode, _ = measure_valid(self.server, configuration, arrivals, self._server_rng)
+        episode = measure_valid(self.server, configuration, arrivals, self._server_rng)
         cost = float(self.objective(episode))
         info = {
             "configuration": configuration,
@@ -141,7 +141,7 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
             "latency": episode.latency.copy(),
             "status": episode.status.copy(),
         }
-        seen = self._observe(shown_load(episode.arrivals), cost, self._places[index])
+        seen = self._observe(estimate_rate(episode.arrivals), cost, self._places[index])
         return seen, -cost, False, not self._left, info
 
     def _observe(self, load: float, cost: float, place: NDArray[np.float64]) -> Observation:

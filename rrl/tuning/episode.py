@@ -17,10 +17,14 @@ from numpy.typing import ArrayLike
 
 from rrl.core.knob import Configuration
 from rrl.core.space import Bools, ConfigSpace, Floats, Ints
-from rrl.support.errors import GeneratorError, ServerError
+from rrl.support.errors import GeneratorError
 from rrl.tuning.watch import Watch
 
 MAX_INVALID = 5  # episodes in a row; after these, the machine is too busy to measure anything
+TOO_LATE = (
+    f"{MAX_INVALID} invalid episodes in a row: the load generator itself was late; "
+    "free the machine, or lower the rate"
+)
 MEMORY = "memory_bytes"
 """Where an episode's `info` has the memory of the server, without files, if that is known."""
 
@@ -226,17 +230,9 @@ class Server(Protocol):
 
 
 def measure_valid(
-    server: Server,
-    configuration: Configuration,
-    arrivals: Floats,
-    rng: np.random.Generator,
-    watch: Watch | None = None,
-) -> tuple[Episode, list[Episode]]:
-    """Return a valid episode, and the invalid ones before it.
-
-    The bad requests of invalid episodes use up the watch's allowance, too. If a server fails after
-    them, its error counts them as lost. If nothing of the allowance is left, the last invalid
-    episode is returned, as one that the watch has stopped.
+    server: Server, configuration: Configuration, arrivals: Floats, rng: np.random.Generator
+) -> Episode:
+    """Measure a configuration until an episode is valid, and return that one.
 
     Raises
     ------
@@ -245,28 +241,11 @@ def measure_valid(
     GeneratorError
         If too many episodes in a row are invalid.
     """
-    invalid: list[Episode] = []
     for _ in range(MAX_INVALID):
-        if watch is None:
-            episode = server.measure(configuration, arrivals, rng)
-        else:
-            bad = sum(count_requests(one, watch.late_s)[1] for one in invalid)
-            if bad >= watch.allowance:
-                last = invalid.pop()
-                return replace(last, info={**last.info, "aborted": "budget"}), invalid
-            own = replace(watch, allowance=watch.allowance - bad)
-            try:
-                episode = server.measure(configuration, arrivals, rng, watch=own)
-            except ServerError as error:
-                error.lost += bad
-                raise
+        episode = server.measure(configuration, arrivals, rng)
         if episode.valid:
-            return episode, invalid
-        invalid.append(episode)  # its requests were late before they left
-    raise GeneratorError(
-        f"{MAX_INVALID} invalid episodes in a row: the load generator itself was late; "
-        "free the machine, or lower the rate"
-    )
+            return episode
+    raise GeneratorError(TOO_LATE)
 
 
 def count_requests(episode: Episode, late_s: float | None) -> tuple[int, int]:
@@ -280,7 +259,7 @@ def count_requests(episode: Episode, late_s: float | None) -> tuple[int, int]:
     >>> count_requests(Episode({}, [0.0, 0.1], [0.02, 0.03], [0, 14]), None)
     (2, 1)
     """
-    latency, status = episode.info.get("others", (np.empty(0), np.empty(0)))
+    latency, status = map(np.asarray, episode.info.get("others", ([], [])))
     limit_s = np.inf if late_s is None else late_s
     others = int(np.count_nonzero((status != 0) | (latency > limit_s)))
     return len(episode) + len(latency), episode.bad(limit_s) + others

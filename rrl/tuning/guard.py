@@ -33,22 +33,20 @@ import numpy as np
 
 from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
-from rrl.core.space import ConfigSpace
 from rrl.support.errors import GeneratorError, ServerError
-from rrl.tuning.episode import Episode, Server, Status, count_requests, measure_valid
-from rrl.tuning.loop import Step, shown_load
+from rrl.tuning.episode import MAX_INVALID, TOO_LATE, Episode, Server, Status, count_requests
+from rrl.tuning.loop import Step
 from rrl.tuning.mean_bound import lower_mean
 from rrl.tuning.objective import Objective, Percentile
 from rrl.tuning.presets import in_words
 from rrl.tuning.watch import Watch
-from rrl.workloads.workload import Times
+from rrl.workloads.workload import Times, estimate_rate
 
 DELTA = 0.05  # probability that the promise does not hold
 LATE = 2.0  # without an objective, late means later than this many times the default's p99
 USUAL_EPISODES = 3  # of the default; the p99 of a single one is often several times too high
 LEAST_USUAL, MOST_USUAL = 0.02, 0.9  # limits of the fraction of bad requests that a watch expects
 LEAST = 5  # a trial that may have fewer bad requests than this is not worth its start
-MOST_REFUSED = 20  # choices of the agent that are answered without a measurement, per episode
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,8 @@ class Part:
     why : str
         The reason of a crash, in one line, or that of the watch: "worse", "budget".
     whole : bool
-        False if it only served the rest of an episode, after a bad trial.
+        False if it only served the rest of an episode, after a bad trial, and if the measurement
+        itself went wrong.
     charge : float, optional
         The configuration is shunned, and this is the cost that the agent is told whenever it asks
         for it again. None if it may be served again.
@@ -95,8 +94,6 @@ class Guard:
 
     Parameters
     ----------
-    space : ConfigSpace
-        The agent's space. The default need not be in it.
     default : configuration
         What serves without tuning.
     budget : int
@@ -120,8 +117,7 @@ class Guard:
 
     Examples
     --------
-    >>> from rrl import Knob
-    >>> guard = Guard(ConfigSpace([Knob("threads", (1, 2))]), {"threads": 2}, budget=10, late_s=0.1)
+    >>> guard = Guard({"threads": 2}, budget=10, late_s=0.1)
     >>> guard.admits({"threads": 1})  # the default serves first
     False
     >>> guard.parts.append(Part({"threads": 2}, requests=100, bad=1))
@@ -132,7 +128,6 @@ class Guard:
     (False, 0.5)
     """
 
-    space: ConfigSpace
     default: Configuration
     budget: int
     late_s: float | None = None
@@ -203,19 +198,6 @@ class Guard:
         sound = requests and bad / requests <= np.mean(self._default_fractions or [0.0])
         return dict(best) if sound and self.admits(best) else self.default
 
-    def ask(self, agent: Agent, load: float) -> Configuration | None:
-        """Return what the agent chooses; None if it chooses nothing but shunned configurations.
-
-        For a shunned one, it is told the charge at once, and asked again.
-        """
-        for _ in range(MOST_REFUSED):
-            asked = dict(agent.ask(load))
-            charge = self.charge(asked)
-            if charge is None:
-                return asked
-            agent.tell(asked, charge)
-        return None
-
     # --- what is served -------------------------------------------------------------------------
 
     def measure(
@@ -230,34 +212,40 @@ class Guard:
         """Measure a configuration under its watch, and add what it did to the parts.
 
         It is shunned from now on if it crashed or was stopped as too bad. The cost of a crash is
-        that of an episode without answers.
+        that of an episode without answers. After an invalid episode it is measured again, unless
+        the bad requests have used up the allowance.
 
         Raises
         ------
         ServerError
             If the default itself fails, or no configuration is to blame.
         """
-        watch = self.watch(configuration)
-        requests, bad, ended, why = 0, 0, "", ""
         self.serves = dict(configuration)
-        try:
-            episode, invalid = measure_valid(server, configuration, arrivals, rng, watch)
-            counts = [count_requests(one, self.late_s) for one in (*invalid, episode)]
-            requests, bad = (sum(column) for column in zip(*counts, strict=True))
-            check_answered(episode)
-            why = str(episode.info.get("aborted", ""))
-            ended = "aborted" if why else ""
-        except ServerError as error:
-            if self.is_default(configuration) or isinstance(error, GeneratorError):
-                raise
-            episode = unanswered(configuration, arrivals)
-            requests, bad = requests + error.lost, bad + error.lost
-            ended, why = "crashed", str(error)
-        cost = objective(episode)
-        charge = cost if ended == "crashed" or why == "worse" else None
-        part = Part(dict(configuration), requests, bad, ended, why, whole, charge)
-        self.parts.append(part)
-        return Measured(part, episode, cost)
+        for _ in range(MAX_INVALID):
+            watch, requests, bad, ended, why = self.watch(configuration), 0, 0, "", ""
+            try:
+                episode = server.measure(configuration, arrivals, rng, watch=watch)
+                requests, bad = count_requests(episode, self.late_s)
+                if episode.valid:
+                    check_answered(episode)
+                    why = str(episode.info.get("aborted", ""))
+                elif watch is not None and bad >= watch.allowance:
+                    why = "budget"
+                ended = "aborted" if why else ""
+            except ServerError as error:
+                if self.is_default(configuration) or isinstance(error, GeneratorError):
+                    raise
+                episode = unanswered(configuration, arrivals)
+                requests, bad = requests + error.lost, bad + error.lost
+                ended, why = "crashed", str(error)
+            cost = objective(episode)
+            charge = cost if ended == "crashed" or why == "worse" else None
+            served = whole and episode.valid
+            part = Part(dict(configuration), requests, bad, ended, why, served, charge)
+            self.parts.append(part)
+            if episode.valid or ended:
+                return Measured(part, episode, cost)
+        raise GeneratorError(TOO_LATE)
 
     def set_limit(self, p99_s: float) -> None:
         """Take in the 99th percentile (s) of an episode of the default, unless a limit is known."""
@@ -298,21 +286,19 @@ class GuardedStep(Step):
 
     Parameters
     ----------
-    asked : configuration, optional
-        The agent's last choice. It differs from `configuration` if the guard did not admit it, and
-        is None if all choices were refused.
+    asked : configuration
+        The agent's choice. It differs from `configuration` if the guard did not admit it.
     part : Part
         What the configuration did.
     """
 
-    asked: Configuration | None
+    asked: Configuration
     part: Part
 
 
 def guarded_step(
     server: Server,
     agent: Agent,
-    number: int,
     load: float,
     arrivals: Times,
     rng: np.random.Generator,
@@ -321,15 +307,14 @@ def guarded_step(
 ) -> GuardedStep:
     """Let `agent` learn from an episode under a guard.
 
-    If a trial crashes or is stopped, the default serves the rest of the arrivals. The agent is not
+    If the agent asks for a shunned configuration, it is told the charge, and the default serves. If
+    a trial crashes or is stopped, the default serves the rest of the arrivals. The agent is not
     told the cost of a default that is not in its space.
 
     Parameters
     ----------
     server, agent, objective
         See :func:`rrl.tuning.loop.tune`.
-    number : int
-        Number of the episode, from 0.
     load : float
         The load that the agent is shown: in the first episode, the one that
         :func:`rrl.tuning.loop.draw_run` returns, and later the ``next_load`` of the step before.
@@ -344,10 +329,12 @@ def guarded_step(
     ServerError
         If the default itself fails. Then it is not the configuration that is wrong.
     """
-    asked = guard.ask(agent, load)
-    chosen = asked if asked is not None and guard.admits(asked) else guard.default
+    asked = dict(agent.ask(load))
+    if (charge := guard.charge(asked)) is not None:
+        agent.tell(asked, charge)
+    chosen = asked if guard.admits(asked) else guard.default
     part, episode, cost = guard.measure(server, chosen, arrivals, rng, objective)
-    if chosen in guard.space:
+    if chosen in server.space:
         agent.tell(chosen, cost)
     if guard.is_default(chosen):
         guard.set_limit(Percentile(99)(episode))
@@ -355,9 +342,8 @@ def guarded_step(
     if part.ended and len(rest) > 1:
         guard.measure(server, guard.default, rest - rest[0], rng, objective, whole=False)
     best = _recommended(guard, agent, load)
-    next_load = shown_load(episode.arrivals if len(episode) == len(arrivals) else arrivals)
-    step = number, load, dict(chosen), cost, best, episode, next_load
-    return GuardedStep(*step, asked, part)
+    next_load = estimate_rate(episode.arrivals if len(episode) == len(arrivals) else arrivals)
+    return GuardedStep(load, dict(chosen), cost, best, episode, next_load, asked, part)
 
 
 def _recommended(guard: Guard, agent: Agent, load: float) -> Configuration:

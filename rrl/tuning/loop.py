@@ -1,23 +1,24 @@
 """The main loop: an agent asks, a server measures an episode, and the agent is told its cost.
 
 :func:`tune` runs the whole loop and returns its history. :func:`learning_steps` yields one episode
-at a time, so that the agent can be looked at in between.
+at a time, so that the agent can be looked at in between. :func:`compare` measures a few
+configurations side by side: episodes in turns, with the same arrivals. So a claim of "better" is
+based on paired episodes and not on luck.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
+from rrl.core.space import Floats
 from rrl.tuning.episode import Episode, Server, measure_valid
 from rrl.tuning.objective import MeanLatency, Objective
-from rrl.workloads.workload import Times, Workload, cut_into_episodes, draw, estimate_rate
-
-MOST = 1e6  # highest load (requests/s) shown to an agent; simultaneous arrivals give infinity
+from rrl.workloads.workload import Times, Workload, cut_into_episodes, estimate_rate
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +27,6 @@ class Step:
 
     Parameters
     ----------
-    number : int
-        Number of the episode, from 0.
     load : float
         The load that the agent was shown: estimated requests per second.
     configuration : configuration
@@ -41,7 +40,6 @@ class Step:
         The load that the agent is shown next.
     """
 
-    number: int
     load: float
     configuration: Configuration
     cost: float
@@ -73,25 +71,20 @@ def learning_steps(
     >>> server = TableServer({"threads": [1, 2], "cost": [0.5, 0.25]}, ["threads"])
     >>> agent = RRL(server.space, np.random.default_rng(1))
     >>> run = learning_steps(server, agent, Poisson(9.0), 9, np.random.default_rng(2))
-    >>> [(step.number, step.configuration, step.cost) for step in run][-1]
-    (8, {'threads': 2}, 0.25)
+    >>> [(step.configuration, step.cost) for step in run][-1]
+    ({'threads': 2}, 0.25)
     """
     cost_of = objective or MeanLatency()
     load, by_episode, server_rng = draw_run(workload, episodes, requests, rng)
-    for number, arrivals in enumerate(by_episode):
+    for arrivals in by_episode:
         configuration = agent.ask(load)
-        episode, _ = measure_valid(server, configuration, arrivals, server_rng)
+        episode = measure_valid(server, configuration, arrivals, server_rng)
         cost = cost_of(episode)
         agent.tell(configuration, cost)
         chosen, recommended = dict(configuration), dict(agent.best(load))
-        next_load = shown_load(episode.arrivals)  # clients who send themselves decide it only now
-        yield Step(number, load, chosen, cost, recommended, episode, next_load)
+        next_load = estimate_rate(episode.arrivals)  # clients may not have sent as planned
+        yield Step(load, chosen, cost, recommended, episode, next_load)
         load = next_load
-
-
-def shown_load(arrivals: Times) -> float:
-    """Return the load in requests per second that an agent is shown after these arrivals (s)."""
-    return min(estimate_rate(arrivals), MOST)
 
 
 def draw_run(
@@ -117,9 +110,19 @@ def draw_run(
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
     arrivals_rng, server_rng = rng.spawn(2)
-    stretch = draw(workload, (episodes + 1) * requests, arrivals_rng)
-    by_episode = cut_into_episodes(stretch, requests)
-    return shown_load(next(by_episode)), by_episode, server_rng
+    by_episode = _drawn(workload, episodes + 1, requests, arrivals_rng)
+    return estimate_rate(next(by_episode)), by_episode, server_rng
+
+
+def _drawn(
+    workload: Workload, episodes: int, requests: int, rng: np.random.Generator
+) -> Iterator[Times]:
+    """Draw the arrivals of some episodes at once, and cut them."""
+    wanted = episodes * requests
+    times = workload.arrivals(wanted, rng)
+    if len(times) != wanted:
+        raise ValueError(f"{workload} gave {len(times)} arrivals: it was asked for {wanted}")
+    return cut_into_episodes(times, requests)
 
 
 class Run(list[Step]):
@@ -202,3 +205,60 @@ def tune(
     """
     what = server, agent, workload, episodes, rng
     return Run(learning_steps(*what, requests=requests, objective=objective))
+
+
+def compare(
+    servers: Mapping[str, tuple[Server, Configuration]],
+    workload: Workload,
+    rounds: int,
+    rng: np.random.Generator,
+    *,
+    requests: int = 100,
+) -> dict[str, Floats]:
+    """Measure configurations in alternating episodes with the same arrivals.
+
+    Parameters
+    ----------
+    servers : mapping of str to (Server, configuration)
+        Contestants by name. Give each live contestant its own server, so that none is restarted.
+    workload : Workload
+    rounds : int
+        Number of episodes of each contestant. The order within a round is random.
+    rng : numpy.random.Generator
+    requests : int, optional
+        Requests per episode.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (rounds,)
+        Mean latencies in seconds by name, in which a failed request counts as in
+        :class:`rrl.tuning.objective.MeanLatency`. Those at the same position belong to the same
+        round.
+    """
+    costs = {name: np.empty(rounds) for name in servers}
+    drawn = draw_rounds(list(servers), workload, rounds, requests, rng)
+    for number, (arrivals, seed, order) in enumerate(drawn):
+        for name in order:
+            own = np.random.default_rng(seed)
+            episode = measure_valid(*servers[name], arrivals, own)
+            costs[name][number] = MeanLatency()(episode)
+    return costs
+
+
+def draw_rounds(
+    names: list[str], workload: Workload, rounds: int, requests: int, rng: np.random.Generator
+) -> Iterator[tuple[Times, int, list[str]]]:
+    """Draw the rounds of a comparison, in each of which all contestants get the same arrivals.
+
+    Yields
+    ------
+    arrivals : ndarray
+        Arrivals in seconds.
+    seed : int
+        Seed of a generator for each server, so that all get the same work or the same repeat.
+    order : list of str
+        The names in the order of their turns.
+    """
+    arrivals_rng, server_rng, order_rng = rng.spawn(3)
+    for arrivals in _drawn(workload, rounds, requests, arrivals_rng):
+        yield arrivals, int(server_rng.integers(2**63)), order_rng.permutation(names).tolist()

@@ -1,21 +1,33 @@
-"""Service-level objectives: what an operator promises, and whether measurements meet it."""
+"""Service-level objectives (SLOs): what an operator promises, and whether measurements meet it.
+
+:class:`Constrained` is the objective of an operator who wants few CPUs, as long as the promise is
+kept. :func:`parse_objective` reads this objective and all others from their names.
+"""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from rrl.core.space import Floats
+from rrl.core.space import ConfigSpace, Floats
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Episode
-from rrl.tuning.objective import MeanLatency, Percentile, charged_latency
+from rrl.tuning.objective import (
+    MeanLatency,
+    Objective,
+    Percentile,
+    SLOViolations,
+    charged_latency,
+)
+from rrl.tuning.presets import CPUS
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+_NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:e-?\d+)?"
 
 
 @dataclass(frozen=True)
@@ -129,8 +141,8 @@ def parse_slo(text: str) -> SLO:
     >>> parse_slo("p99<50ms").target_s, str(parse_slo("mean < 0.02s"))
     (0.05, 'mean<20ms')
     """
-    number = r"\d+\.?\d*|\.\d+"
-    found = re.fullmatch(rf"(mean|p({number}))<=?({number})(s|ms|us)", re.sub(r"\s", "", text))
+    pattern = rf"(mean|p({_NUMBER}))<=?({_NUMBER})(s|ms|us)"
+    found = re.fullmatch(pattern, re.sub(r"\s", "", text))
     target_s = float(found[3]) * _SECONDS[found[4]] if found else 0.0
     if not found or not 0 < target_s < math.inf or (found[2] and not 0 < float(found[2]) < 100):
         raise UsageError(f"SLO {text!r}: write it as p99<50ms or mean<0.02s")
@@ -143,3 +155,150 @@ def join(episodes: Sequence[Episode]) -> Episode:
     latency = np.concatenate([episode.latency for episode in episodes])
     status = np.concatenate([episode.status for episode in episodes])
     return Episode({}, np.arange(len(latency), dtype=float), latency, status)
+
+
+# --- objectives by name ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Constrained:
+    """The fewest CPUs that keep the SLO; of episodes with equally many CPUs, the fastest one.
+
+    Agents minimise one number, so an episode is turned into one dimensionless number like this:
+
+    * If the episode breaks the SLO, its cost is the statistic divided by the target. It is above 1.
+    * If it keeps the SLO, its cost is a fraction of the CPUs, above 0 and at most 1. It is
+      ``(cpus - (1 - times) / 2) / most``, where `times` is its latency divided by the target. So
+      the latency counts for at most half a CPU.
+
+    So an episode that breaks the SLO always costs more than any that keeps it, and among those that
+    keep it the CPUs decide. This is a lexicographic order. It holds for each episode. Agents
+    compare means over episodes: a configuration that sometimes breaks the SLO is charged for it in
+    proportion to how often and by how much. A short episode can keep an SLO by luck, and an agent
+    that looks for the fewest CPUs finds such luck. So give a smaller target than the promised one,
+    or more requests per episode, and judge the result by new requests, as ``rrl tune`` does.
+
+    Parameters
+    ----------
+    slo : SLO
+    most : int
+        The highest number of CPUs of any configuration.
+
+    Raises
+    ------
+    ValueError
+        If `most` is below 1, or if the configuration of an episode does not give the server from 1
+        to `most` CPUs.
+
+    Examples
+    --------
+    >>> fewest = Constrained(parse_slo("p99<80ms"), most=4)
+    >>> measured = ((1, 0.12), (2, 0.08), (2, 0.04))  # CPUs and seconds
+    >>> [fewest(Episode({"cpus": n}, [0.0], [seconds], [0])) for n, seconds in measured]
+    [1.5, 0.5, 0.4375]
+    """
+
+    slo: SLO
+    most: int
+
+    def __post_init__(self) -> None:
+        if self.most < 1:
+            raise ValueError(f"the most CPUs must be at least 1, got {self.most}")
+
+    def __call__(self, episode: Episode) -> float:
+        """Return the cost of an episode.
+
+        A failed request counts at least twice the target, so that failing never keeps an SLO.
+        """
+        target_s = self.slo.target_s
+        latency = np.where(episode.ok, episode.latency, np.maximum(episode.latency, 2 * target_s))
+        times = self.slo.statistic(replace(episode, latency=latency)) / target_s
+        if times > 1:
+            return times
+        used = episode.configuration.get(CPUS)
+        if not isinstance(used, int | float) or not 1 <= used <= self.most:
+            raise ValueError(f"{self} needs {CPUS} from 1 to {self.most}, got {used!r}")
+        return float(used - (1 - times) / 2) / self.most
+
+    def words(self, cost: float) -> str:
+        """Format a cost for people to read."""
+        if cost > 1:
+            return f"{cost:.2f} times the target (SLO broken)"
+        cpus = math.ceil(cost * self.most)
+        times = 1 - 2 * (cpus - cost * self.most)
+        if times < 0:  # a mean of episodes that keep the SLO and of others that break it
+            return f"{cost:.2f}"
+        word = "CPU" if cpus == 1 else "CPUs"
+        return f"{cpus} {word}, {self.slo.statistic} at {100 * times:.0f} % of the target"
+
+    def __str__(self) -> str:
+        return f"{CPUS} with {self.slo}"
+
+
+def most_cpus(space: ConfigSpace, *more: float) -> int | None:
+    """Return the highest number of CPUs of a space, or of the numbers beside it.
+
+    It is None if the space has no knob for the CPUs.
+
+    Raises
+    ------
+    UsageError
+        If a value is text.
+
+    Examples
+    --------
+    >>> from rrl import Knob, paper_cpu
+    >>> one, two = (ConfigSpace([Knob("cpus", values)]) for values in ((2,), (1, 2)))
+    >>> most_cpus(one), most_cpus(two, 4), most_cpus(paper_cpu())
+    (2, 4, None)
+    """
+    values = next((knob.values for knob in space.knobs if knob.name == CPUS), ())
+    if any(isinstance(value, str) for value in values):
+        raise UsageError(f"the values of {CPUS} must be numbers, got {', '.join(map(str, values))}")
+    return int(max((*values, *more))) if values else None
+
+
+def parse_objective(name: str, most_cpus: int | None = None) -> Objective:
+    """Return the objective with the given name.
+
+    Parameters
+    ----------
+    name : str
+        The name is ``mean``; ``p`` and a percentile, as in ``p99.9``; ``slo:`` and a time in
+        seconds, as in ``slo:0.1``; or it asks for the fewest CPUs that keep a service-level
+        objective, as in ``cpus with p99<80ms``.
+    most_cpus : int, optional
+        The highest number of CPUs of any configuration, see :func:`most_cpus`. The fewest CPUs need
+        it.
+
+    Raises
+    ------
+    ValueError
+        If the name is none of these.
+    UsageError
+        If the service-level objective has another form, or the fewest CPUs are wanted and there is
+        no knob for them.
+
+    Examples
+    --------
+    >>> parse_objective("mean"), parse_objective("p99").q, parse_objective("slo:0.1").target_s
+    (MeanLatency(), 99.0, 0.1)
+    >>> str(parse_objective("cpus with p99 < 80ms", most_cpus=2))
+    'cpus with p99<80ms'
+    """
+    what, limited, slo = name.partition(" with ")
+    if limited and what.strip() == CPUS:
+        kept = parse_slo(slo)
+        if most_cpus is None:
+            raise UsageError(f"objective {name!r} needs a knob such as --knob cpus=1,2")
+        return Constrained(kept, most_cpus)
+    kind = name.strip()
+    if kind == "mean":
+        return MeanLatency()
+    if re.fullmatch("p" + _NUMBER, kind):
+        return Percentile(float(kind[1:]))
+    if re.fullmatch("slo:" + _NUMBER, kind):
+        return SLOViolations(float(kind[4:]))
+    raise ValueError(
+        f"unknown objective {name!r}: use mean, p99, slo:SECONDS or 'cpus with p99<80ms'"
+    )

@@ -14,7 +14,7 @@ import numpy as np
 from rrl.core.space import Bools, Floats
 
 ALARM = math.log(1000)
-"""The evidence that stops an episode: the probability ratio of the test is then 1000."""
+"""An episode stops when the logarithm of the probability ratio of its test reaches this number."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,11 @@ class Watch:
 
         The reason is "worse" if the test says so, and "budget" if the allowance is used up.
         """
-        if self.evidence(bad, good) >= ALARM:
-            return "worse"
-        return "budget" if bad + open_requests + 1 > self.allowance else ""
-
-    def evidence(self, bad: int, good: int) -> float:
-        """Return the logarithm of the probability ratio of the two fractions."""
         many = (1 + self.usual) / 2
         ratios = math.log(many / self.usual), math.log((1 - many) / (1 - self.usual))
-        return bad * ratios[0] + good * ratios[1]
+        if bad * ratios[0] + good * ratios[1] >= ALARM:
+            return "worse"
+        return "budget" if bad + open_requests + 1 > self.allowance else ""
 
     def at(self, now_s: float, due: Floats, done: Floats, failed: Bools) -> str:
         """Return why an episode stops at a time, see :meth:`stops`, by the requests until then.

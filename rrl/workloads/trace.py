@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rrl.support.errors import DataError, shown
-from rrl.support.files import read_cells
+from rrl.support.files import read_text
 from rrl.workloads.workload import Times, check_size
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-TIME_COLUMNS = ("timestamp", "time", "arrival")
-"""The usual names of a column of arrival times, in any case."""
+_TIME = re.compile(r"[-+.\d].*|nan|inf", re.IGNORECASE)
+"""What looks like a number or a date; a first line that looks otherwise is a header."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,15 +64,14 @@ class Trace:
 
 
 def read_trace(path: str | Path) -> Trace:
-    r"""Read a CSV file of timestamps.
+    r"""Read a file of timestamps.
 
     Parameters
     ----------
     path : str or Path
-        UTF-8 text with one request per line. Lines end with LF or CRLF, blank lines are ignored,
-        and a header is optional. A time is a number of seconds or an ISO 8601 date and time. A date
-        and time without an offset counts as UTC. The times are the only column, or the one with a
-        name of `TIME_COLUMNS`.
+        UTF-8 text with the time of one request per line. Lines end with LF or CRLF, blank lines are
+        ignored, and a header is optional. A time is a number of seconds or an ISO 8601 date and
+        time, also in double quotes. A date and time without an offset counts as UTC.
 
     Returns
     -------
@@ -85,8 +81,8 @@ def read_trace(path: str | Path) -> Trace:
     Raises
     ------
     DataError
-        If the file is empty, is not UTF-8 or has no such column, or if a value is not a time. The
-        message names the line and the value. A DataError is also a ValueError.
+        If the file is empty or is not UTF-8, or if a line is not a time. The message names the line
+        and the value. A DataError is also a ValueError.
 
     Examples
     --------
@@ -97,65 +93,36 @@ def read_trace(path: str | Path) -> Trace:
     ...     read_trace(file).times
     array([0.  , 0.75])
     """
-    import pandas as pd
-
-    try:
-        table = read_cells(Path(path))
-    except pd.errors.EmptyDataError:
-        raise DataError(f"{path} is empty: a trace needs one timestamp per line") from None
-    except pd.errors.ParserError as error:
-        raise DataError(f"{path}: {str(error).strip()}; write decimals with a point") from None
-    if table.empty:
+    stripped = (line.strip().strip('"') for line in read_text(Path(path)).split("\n"))
+    lines = {number: line for number, line in enumerate(stripped, 1) if line}
+    first = next(iter(lines), 0)
+    if first and not _TIME.fullmatch(lines[first]):
+        del lines[first]
+    if not lines:
         raise DataError(f"{path} is empty: a trace needs one timestamp per line")
-    first = table.iloc[0].tolist()
-    names = first if _is_header(first) else []
-    index = 0 if len(first) == 1 else _column(path, names)
     try:
-        return Trace(_times(path, table[index].iloc[int(bool(names)) :]))
+        return Trace(_times(path, lines))
     except DataError:
         raise
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
 
 
-def _is_header(first: list[str]) -> bool:
-    """Return whether the cells of the first row are names of columns."""
-    return any(map(_is_time_column, first)) or not any(
-        text[:1].isdigit() or text[:1] in ("+", "-", ".") or text.lower() in ("nan", "inf")
-        for text in first
-    )
-
-
-def _is_time_column(name: str) -> bool:
-    return name.lower() in TIME_COLUMNS
-
-
-def _times(path: str | Path, cells: pd.Series) -> Times:
-    """Return times in seconds; the index of a cell is the number of its line."""
+def _times(path: str | Path, lines: dict[int, str]) -> Times:
+    """Return the times of lines, which are given by their numbers, in seconds."""
     import pandas as pd
 
-    seconds = pd.to_numeric(cells, errors="coerce").astype(float)
-    dates = pd.to_datetime(cells, format="ISO8601", utc=True, errors="coerce")
-    in_seconds = bool(np.isfinite(seconds.head(1)).all())
+    texts = pd.Series(lines)
+    seconds = pd.to_numeric(texts, errors="coerce").astype(float)
+    dates = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
+    in_seconds = bool(np.isfinite(seconds.iloc[0]))
     read = np.isfinite(seconds) if in_seconds else dates.notna()
     if not read.all():
-        line = int(cells.index[~read][0])
+        line = int(texts.index[~read][0])
         raise DataError(
-            f"{path} line {line}: {shown(cells[line])} is not a time as the others are: give "
-            "all in seconds, with a point before decimals, or all in ISO 8601"
+            f"{path} line {line}: {shown(texts[line])} is not a time as the others are: give one "
+            "per line, all in seconds, with a point before decimals, or all in ISO 8601"
         )
     if in_seconds:
         return seconds.to_numpy()
     return (dates - dates.iloc[0]).dt.total_seconds().to_numpy()  # microseconds remain
-
-
-def _column(path: str | Path, names: list[str]) -> int:
-    """Return the index of the time column; `names` are those of the header, if there is one."""
-    found = [i for i, name in enumerate(names) if _is_time_column(name)]
-    if len(found) == 1:
-        return found[0]
-    has = f"the columns {', '.join(map(shown, names))}" if names else "no header"
-    raise DataError(
-        f"{path} has {has}: exactly one column has to be {' or '.join(map(shown, TIME_COLUMNS))}; "
-        "rename it, and write decimals with a point"
-    )

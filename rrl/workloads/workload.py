@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 Times = NDArray[np.float64]
 
 WINDOW = 100  # arrivals of which a load is estimated
+MOST = 1e6  # highest estimate of a load (requests/s), also for simultaneous arrivals
 
 
 class Workload(Protocol):
@@ -185,25 +186,6 @@ class Fleet:
         return np.sort(times[times >= 0])[:n]
 
 
-def draw(workload: Workload, n: int, rng: np.random.Generator) -> Times:
-    """Return the times of the first `n` requests of a workload, in seconds.
-
-    Raises
-    ------
-    ValueError
-        If the workload gives another number of times.
-
-    Examples
-    --------
-    >>> draw(Poisson(rate=10.0), 3, np.random.default_rng(1)).round(3)
-    array([0.107, 0.138, 0.676])
-    """
-    times = workload.arrivals(n, rng)
-    if len(times) != n:
-        raise ValueError(f"{workload} gave {len(times)} arrivals: it was asked for {n}")
-    return times
-
-
 def cut_into_episodes(arrivals: ArrayLike, requests: int) -> Iterator[Times]:
     """Cut a long sequence of arrivals into episodes; the time of each episode starts at 0.
 
@@ -249,7 +231,7 @@ def estimate_rate(arrivals: ArrayLike) -> float:
     Returns
     -------
     float
-        Requests per second. It is infinite if all of them arrived at once.
+        Requests per second, at most `MOST`.
 
     Raises
     ------
@@ -265,7 +247,7 @@ def estimate_rate(arrivals: ArrayLike) -> float:
     if len(recent) < 2:
         raise ValueError(f"{len(recent)} past arrivals: a rate needs at least 2")
     span = float(recent[-1] - recent[0])
-    return (len(recent) - 1) / span if span > 0 else math.inf
+    return min((len(recent) - 1) / span, MOST) if span > 0 else MOST
 
 
 def check_size(n: int, name: str = "requests") -> int:
