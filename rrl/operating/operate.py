@@ -157,8 +157,8 @@ class Run:
         The rounds of the comparison since the last episode of the tuning. Earlier ones compared an
         earlier recommendation.
     second : configuration
-        The one that these rounds compare with the default: the recommendation if the guard admitted
-        it before the first round, and otherwise the default itself.
+        The configuration that these rounds compare with the default. It is the recommendation if
+        the guard admitted this before the first round, and otherwise the default itself.
     """
 
     def __init__(self, job: Job, journal: Journal) -> None:

@@ -87,7 +87,7 @@ def checksum(path: Path) -> str:
 
 
 def add_model_options(parser: Any, more: Any) -> None:
-    """Add the options for what is sent and changed, and to a group those for the program."""
+    """Add the options about requests and knobs; those about the program go to the group `more`."""
     parser.add_argument(
         "--sample",
         type=Path,
@@ -234,7 +234,7 @@ def setting(text: str) -> tuple[str, Value]:
 
 
 def each_once(option: str, pairs: Sequence[tuple[str, T]]) -> dict[str, T]:
-    """Return what is given for each name; raise UsageError if a name is given twice."""
+    """Return the pairs as a mapping; raise UsageError if two pairs have the same name."""
     names = [name for name, _ in pairs]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"{option} {twice[0]}= is given twice; give it once")

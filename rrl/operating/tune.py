@@ -191,7 +191,7 @@ def _tune(options: Namespace) -> int:
 
 
 def _job(options: Namespace, largest: int) -> tuple[Job, Path]:
-    """Return the job and its folder; the largest request has so many examples."""
+    """Return the job and its folder; `largest` is the number of examples in the largest request."""
     space, fixed = read_space(options, largest)
     load = ClientTraffic() if options.traffic else read_load(options)
     default = read_default(options, space)

@@ -179,7 +179,7 @@ class ClientTraffic:
             known.end = known.arrival + 1e-6 * float(microseconds)
 
     def _read(self) -> None:
-        """Read what is new in the log, and in the one before it that was removed meanwhile."""
+        """Read the new lines of the log, and those of a former log that was removed meanwhile."""
         if self._log is None:
             return
         there = self._log.exists()  # so Envoy writes no more to the one before

@@ -221,7 +221,7 @@ def _level(scenario: Scenario) -> str:
 
 
 def facts_table(problems: Sequence[Problem], scenarios: Mapping[Any, Scenario]) -> pd.DataFrame:
-    """Return what is known about the problems whose load stays; it decides nothing.
+    """Return facts about the problems whose load stays; no verdict depends on them.
 
     Returns
     -------
