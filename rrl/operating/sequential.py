@@ -118,7 +118,8 @@ def symmetric_interval(values: ArrayLike) -> tuple[float, float, float]:
 
     The interval has all values that :func:`first_decisions` has not excluded so far. It contains
     the true centre at all looks together with a chance of 95 % or more, if the differences from
-    the centre are symmetric. The ends are quantiles of the sample, or 0.
+    the centre are symmetric. Only 0, the median and `GRID` quantiles of the sample are judged, so
+    an end other than 0 may be up to one such quantile too near to the centre.
 
     Returns
     -------
@@ -137,9 +138,8 @@ def symmetric_interval(values: ArrayLike) -> tuple[float, float, float]:
     values = np.asarray(values, dtype=float)
     centre = float(np.median(values))
     quantiles = np.quantile(values, np.linspace(0, 1, GRID + 1))
-    candidates = np.append(
-        quantiles, [centre, 0.0]
-    )  # 0 decides the verdict, so it is judged itself
+    # 0 decides the verdict, so it is judged itself.
+    candidates = np.append(quantiles, [centre, 0.0])
     kept = candidates[first_decisions(values - candidates[:, None]) == 0]
     if len(values) < FEWEST or not len(kept):
         return centre, -np.inf, np.inf
