@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from functools import wraps
 from typing import ClassVar, NoReturn, ParamSpec
 
@@ -184,8 +183,12 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
             if os.environ.get("RRL_TRACEBACK") == "1":
                 raise
             message, code = _explain(error)
-            with suppress(OSError):  # a terminal that was closed takes no more text
+            try:
                 print("rrl:", " ".join(message.split()), file=sys.stderr)
+                sys.stdout.flush()
+            except OSError:  # a terminal that was closed takes no more text, nor at the exit
+                for stream in (sys.stdout, sys.stderr):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             # Since bpo-1054041, `python -m` ends by the signal if an interrupt met code that Python
             # had as text, as that of dataclasses; unless other such code has run since.
             exec("")
