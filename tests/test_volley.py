@@ -7,6 +7,7 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from clients import LIMIT_S
 from test_data_path import Backend
 
+from rrl.serving import volley
 from rrl.serving.lasting import wait_until
 from rrl.serving.loadgen import SYNTHETIC, Client
 from rrl.serving.volley import Volley
@@ -100,6 +102,32 @@ def test_an_episode_that_is_stopped_before_its_first_request_has_that_one_cancel
     assert (episode.latency.tolist(), episode.status.tolist()) == ([0.0], [1])
     assert episode.info["aborted"] == "worse"
     assert episode.valid
+
+
+def test_a_look_of_the_watch_makes_no_request_late(monkeypatch):
+    """A look takes time: a server must not seem slower because it is watched."""
+    now, looks = [0.0], []
+
+    class Clock:
+        monotonic = staticmethod(lambda: now[0])
+        sleep = staticmethod(lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+    class Slow(Watch):
+        def at(self, now_s, *seen):
+            looks.append(now_s)
+            Clock.sleep(0.005)
+            return super().at(now_s, *seen)
+
+    monkeypatch.setattr(volley, "time", Clock)
+    due = np.arange(5) / 10
+    answered = SimpleNamespace(
+        code=lambda: grpc.StatusCode.OK,
+        details=lambda: "",
+        add_done_callback=lambda callback: callback(answered),
+    )
+    episode = Volley(lambda _: answered, due, Slow(LIMIT_S, 1000, 0.5)).fire()
+    assert episode.info["slip_s"].tolist() == pytest.approx([0] * 5)
+    assert len(looks) > 20  # as often as it should, between two requests
 
 
 def test_ctrl_c_cancels_what_is_open(client, target):

@@ -171,13 +171,18 @@ class Volley:
         self._answers.release()
 
     def _stopped_before(self, at: float) -> bool:
-        """Sleep until a time, and return whether the watch stops the episode before it."""
-        while True:
-            if self._look():
-                return True
-            if (wait := at - time.monotonic()) <= 0:
+        """Sleep until a time, and return whether the watch stops the episode before it.
+
+        The last look is before the sleep: if it were after it, the request would leave late, and a
+        server would seem slower with a watch than without one.
+        """
+        while not self._look():
+            wait = max(at - time.monotonic(), 0.0)
+            if self._watch is None or wait <= LOOK_S:
+                time.sleep(wait)
                 return False
-            time.sleep(wait if self._watch is None else min(wait, LOOK_S))
+            time.sleep(min(wait / 2, LOOK_S))  # so that there is time for another look
+        return True
 
     def _look(self) -> str:
         """Let the watch look at the requests so far; return its reason to stop."""
