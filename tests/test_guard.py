@@ -375,6 +375,19 @@ def test_invalid_episodes_use_up_the_allowance(seed, budget):
     assert [one.whole for one in guard.parts[:-1]] == [False] * (len(guard.parts) - 1)
 
 
+def test_nothing_stops_the_default_though_it_is_watched():
+    """Nor does an invalid episode, however many of its requests are late."""
+    calls = count()
+
+    def act(*episode):
+        return taking(60.0, valid=next(calls) > 0)(*episode)
+
+    guard, arrivals = Guard(DEFAULT, 0, LATE_S), np.arange(50) / 10
+    part, episode, _ = guard.measure(Acting(act), DEFAULT, arrivals, None, MeanLatency())
+    assert (part.ended, part.bad, len(episode)) == ("", 50, 50)
+    assert [guard.watch(one).idle for one in (DEFAULT, TRIAL)] == [True, False]
+
+
 def die(*_):
     raise ServerError("it died", lost=2)
 

@@ -75,7 +75,10 @@ def test_a_watch_stops_an_episode_and_leaves_out_what_was_not_sent(server):
     none = server.measure(server.space[0], arrivals, rng, watch=Watch(1e-6, 1, 0.02))
     assert len(none) == 1
     assert none.info["aborted"] == "budget"
-    assert len(server.measure(server.space[0], arrivals, rng)) == 30  # it serves on as before
+    idle = Watch(1e-6, 0, 0.02, idle=True)
+    whole = server.measure(server.space[0], arrivals, rng, watch=idle)  # it serves on as before
+    assert len(whole) == 30
+    assert "aborted" not in whole.info
 
 
 def test_an_interrupt_is_not_lost_in_numpy(server, monkeypatch):

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -208,8 +209,8 @@ def test_a_signal_that_reaches_any_thread_stops_the_server(model):
 class TestLiveServer:
     SPACE = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
 
-    def test_measures_and_restarts_only_when_the_configuration_changes(self, model):
-        """Or when the server was killed while it was paused."""
+    def test_measures_and_restarts_only_when_the_configuration_changes(self, model, monkeypatch):
+        """Or when the server was killed, but a trial is not tried again."""
         rng = np.random.default_rng(0)
         arrivals = np.linspace(0, 0.2, 10)
         fixed = {"flag:--grpc_max_threads": 8, "env:RRL_TEST": "a b'c", "cpus": 1}
@@ -228,6 +229,19 @@ class TestLiveServer:
             assert wait_until(lambda: not live._server.alive, LIMIT_S)
             watch = Watch(late_s=LIMIT_S, allowance=1000, usual=0.02)
             assert live.measure(other, arrivals, rng, watch=watch).ok.all()
+
+            def killed(server, *more):
+                fired.append(os.kill(server.process.pid, signal.SIGKILL) if not fired else None)
+                return fire(server, *more)
+
+            fire, fired = live._fire, []
+            monkeypatch.setattr(live, "_fire", killed)
+            idle = replace(watch, idle=True)  # as the default is measured
+            assert live.measure(other, [0.0], rng, watch=idle).ok.all()
+            assert len(fired) == 2
+            fired.clear()
+            with pytest.raises(ServerError):
+                live.measure(other, [0.0], rng, watch=watch)
         assert first.ok.all()
         assert (
             64 * 2**20 < first.info[MEMORY] < psutil.virtual_memory().total

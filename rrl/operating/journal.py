@@ -218,9 +218,8 @@ class TapedServer:
             return Episode(configuration, **answer)
         if self._server is None:
             raise ValueError("there is no such measurement")
-        more = {} if watch is None else {"watch": watch}
         try:
-            episode = self._server.measure(configuration, arrivals, rng, **more)
+            episode = self._server.measure(configuration, arrivals, rng, watch=watch)
         except ServerError as error:
             self.answers.append({"error": str(error), "lost": error.lost})
             raise

@@ -369,7 +369,7 @@ class HandoverServer(LiveServer):
         watch: Watch | None = None,
     ) -> Episode:
         """Serve requests under a configuration, see :meth:`rrl.LiveServer.measure`."""
-        limit_s = self._timeout_s if watch is None else HANGS * watch.late_s
+        limit_s = self._timeout_s if watch is None or watch.idle else HANGS * watch.late_s
         self._hang_s = max(LEAST_HANG_S, min(limit_s, self._timeout_s))
         return super().measure(configuration, arrivals, rng, watch=watch)
 

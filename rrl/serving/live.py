@@ -229,8 +229,8 @@ class LiveServer:
     ) -> Episode:
         """Serve requests at the times `arrivals` (seconds) under `configuration`.
 
-        A `watch` may stop the episode, and then a server that dies is not started again. Nothing is
-        drawn from `rng`, which servers of other kinds need.
+        If a `watch` may stop the episode, a server that dies is not started again. Nothing is drawn
+        from `rng`, which servers of other kinds need.
 
         Raises
         ------
@@ -242,7 +242,7 @@ class LiveServer:
         """
         arrivals = check_arrivals(arrivals)
         self.space.index(configuration)
-        restarts = RESTARTS if watch is None else 0
+        restarts = RESTARTS if watch is None or watch.idle else 0
         for attempt in range(restarts + 1):
             try:
                 server = self.configure(configuration)

@@ -26,6 +26,7 @@ is in :mod:`rrl.tuning.loop`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -178,12 +179,12 @@ class Guard:
         own = (part.charge for part in charged if part.configuration == dict(configuration))
         return next(own, None)
 
-    def watch(self, configuration: Configuration) -> Watch | None:
-        """Return the rule that stops an episode; None for the default: nothing else is safer."""
-        if self.is_default(configuration) or self.late_s is None:
-            return None
+    def watch(self, configuration: Configuration) -> Watch:
+        """Return the rule that stops an episode; that of the default is idle: nothing is safer."""
+        late_s = math.inf if self.late_s is None else self.late_s  # no trial is admitted yet
         usual = float(np.clip(np.mean(self._default_fractions or [0.0]), LEAST_USUAL, MOST_USUAL))
-        return Watch(self.late_s, max(self.allowance, 1), usual)
+        idle = self.is_default(configuration)
+        return Watch(late_s, max(self.allowance, 1), usual, idle)
 
     def sound(self, best: Configuration) -> Configuration:
         """Return a configuration if it did well, or the default.
@@ -229,7 +230,7 @@ class Guard:
                 if episode.valid:
                     check_answered(episode)
                     why = str(episode.info.get("aborted", ""))
-                elif watch is not None and bad >= watch.allowance:
+                elif not watch.idle and bad >= watch.allowance:
                     why = "budget"
                 ended = "aborted" if why else ""
             except ServerError as error:

@@ -34,6 +34,10 @@ class Watch:
         Most bad requests that the episode may have. With 0 it stops at once.
     usual : float
         The fraction of bad requests that is expected, above 0 and below 1.
+    idle : bool, optional
+        Whether the watch only looks, and never stops the episode. A look takes time. So what is
+        compared with a watched episode needs a watch, too: a server that is looked at would seem
+        slower than one that is not.
 
     References
     ----------
@@ -51,12 +55,15 @@ class Watch:
     late_s: float
     allowance: int
     usual: float
+    idle: bool = False
 
     def stops(self, bad: int, good: int, open_requests: int) -> str:
         """Return why the episode stops before the next request is sent; empty if it goes on.
 
         The reason is "worse" if the test says so, and "budget" if the allowance is used up.
         """
+        if self.idle:
+            return ""
         many = (1 + self.usual) / 2
         ratios = math.log(many / self.usual), math.log((1 - many) / (1 - self.usual))
         if bad * ratios[0] + good * ratios[1] >= ALARM:
