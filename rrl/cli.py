@@ -7,7 +7,7 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
 from rrl.operating import log
-from rrl.support.errors import Parser, command
+from rrl.support.errors import Parser, command, interrupt_by_signals
 from rrl.support.provenance import installed
 
 _EXAMPLES = """examples:
@@ -41,11 +41,12 @@ def _parser() -> Parser:
 
 
 @command
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand and return the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a subcommand."""
     options = _parser().parse_args(argv)
     log.show(getattr(options, "quiet", False))
-    return options.run(options)
+    interrupt_by_signals()
+    options.run(options)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from clients import predict
 from scipy.stats import bootstrap
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -82,8 +83,8 @@ def overhead(server: HandoverServer, inputs: dict, calls: int) -> None:
     with Client(direct_address, "keyword") as direct, Client(server.address, "keyword") as through:
         ways = {
             "in process": lambda: model.predict(request),
-            "direct": lambda: direct.predict(inputs),
-            "through Envoy": lambda: through.predict(inputs),
+            "direct": lambda: predict(direct, inputs),
+            "through Envoy": lambda: predict(through, inputs),
         }
         took: dict[str, list[float]] = {way: [] for way in ways}
         for number in range(20 + calls):
@@ -111,7 +112,7 @@ def known_after(server: HandoverServer, trial: ModelServer, client: Client, inpu
     """Return how many seconds after a hanging call became late it was known as late."""
     with ThreadPoolExecutor(1) as pool:
         began = time.monotonic()
-        call = pool.submit(client.predict, inputs, 30.0)
+        call = pool.submit(predict, client, inputs)
         while True:
             now = time.monotonic()
             late = [c for c in server.traffic.open() if now - c.arrival > LIMIT_S]
@@ -129,7 +130,7 @@ def hang(server: HandoverServer, inputs: dict, count: int) -> float:
     trial = server.configure(SPACE[1])
     with Client(server.address, "keyword") as client:
         for _ in range(count):
-            client.predict(inputs)
+            predict(client, inputs)
             time.sleep(rng.uniform(0, 0.1))
             trial.pause()
             late.append(known_after(server, trial, client, inputs))

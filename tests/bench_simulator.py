@@ -26,7 +26,7 @@ def median_seconds(call: Callable[[], object], repeats: int) -> float:
 
 
 def queues() -> None:
-    for n in (10_000, 1_000_000, 100_000_000):  # the largest run needs 3.3 GiB
+    for n in (10_000, 1_000_000, 100_000_000):  # the largest run needs 4 GiB
         rng = np.random.default_rng(0)
         arrivals, work = Poisson(2.8).arrivals(n, rng), rng.exponential(1.0, n)
         mean = (simulate_queue(arrivals, work, **FOUR)[0] - arrivals).mean()

@@ -19,12 +19,28 @@ from rrl.serving.loadgen import Client, predict_request
 LIMIT_S = 600.0  # it only ends a test that hangs
 
 
+def stub(client):
+    """The calls that TensorFlow Serving offers, by the connection of a client."""
+    from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+    return prediction_service_pb2_grpc.PredictionServiceStub(client._channel)
+
+
+def predict(client, inputs):
+    """The outputs of one prediction; a failure raises grpc.RpcError with the server's status."""
+    from tensorflow import make_ndarray
+
+    request = predict_request(inputs, client.model, client.signature)
+    reply = stub(client).Predict(request, timeout=LIMIT_S)
+    return {name: make_ndarray(tensor) for name, tensor in reply.outputs.items()}
+
+
 def by_grpc(client, rows=1):
     """A function that calls by gRPC; it returns what went wrong, or 0."""
 
     def call():
         try:
-            client.predict({"x": np.ones((rows, 2), np.float32)}, timeout_s=LIMIT_S)
+            predict(client, {"x": np.ones((rows, 2), np.float32)})
         except grpc.RpcError as error:
             return f"{error.code()}: {error.details()}"
         return 0
@@ -91,7 +107,7 @@ def clients(address, rest_port=None, batch=1):
 def version_of(client):
     """The version of a client's model that answers."""
     request = predict_request({"x": np.ones((1, 2), np.float32)}, client.model)
-    return client._stub.Predict(request, timeout=LIMIT_S).model_spec.version.value
+    return stub(client).Predict(request, timeout=LIMIT_S).model_spec.version.value
 
 
 def alive(pid):

@@ -133,15 +133,15 @@ def test_the_version_is_told(capsys):
 
 def test_a_missed_slo_is_five(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    arguments = ["replay", "cpu2", "--rate", "115", "--slo", "mean<1ms", "--agent", "rrl"]
+    arguments = ["replay", "cpu2", "--rate", "115", "--slo", "p50<1ms", "--agent", "rrl"]
     arguments += ["--episodes", "10", "--rounds", "5", "--quiet"]
     assert main(arguments) == 5
     out, err = capsys.readouterr()
-    assert "SLO mean<1ms: missed by the default configuration" in out
+    assert "SLO p50<1ms: missed by the default configuration" in out
     assert "is used up (--budget)" in err
     assert main([*arguments, "--budget", "9999"]) == 5
     out, err = capsys.readouterr()
-    assert out.count("SLO mean<1ms: missed by the ") == 2
+    assert out.count("SLO p50<1ms: missed by the ") == 2
     assert "lower the load, add cores" in err
 
 

@@ -27,12 +27,13 @@ from test_launcher import script
 from rrl.serving import client_traffic, envoy, envoy_config
 from rrl.serving.client_traffic import ClientTraffic
 from rrl.serving.envoy import Envoy
-from rrl.serving.envoy_config import PREDICTION, Door
+from rrl.serving.envoy_config import Door
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import free_port, port_error
 from rrl.serving.loadgen import SYNTHETIC, UNLIMITED
 from rrl.support.errors import ServerError, UsageError
 
+PREDICTION = "/tensorflow.serving.PredictionService/"
 PREDICT = PREDICTION + "Predict"
 REST = "/v1/models/probe:predict"
 SMALL, LARGE = 2**10, 2**23
@@ -296,8 +297,10 @@ def test_only_predictions_are_tried_and_repeated(path, trial, kept, on_trial):
     kept.answer = partial(refusing, grpc.StatusCode.UNAVAILABLE)
     with pytest.raises(grpc.RpcError):
         call(path, method="/tensorflow.serving.ModelService/HandleReloadConfigRequest")
+    with pytest.raises(grpc.RpcError):
+        call(path, method=PREDICTION + "GetModelMetadata")
     assert post(path, where="/v1/models/probe", method="GET")[0] == 503
-    assert len(kept.methods) == 2
+    assert len(kept.methods) == 3
     assert trial.methods == []
 
 
@@ -389,10 +392,11 @@ def other_envoy(servers, tmp_path):
 
 def test_a_request_that_does_not_arrive_is_cut_off(other_envoy, monkeypatch):
     monkeypatch.setattr(envoy_config, "READ_S", 0.5)
-    one = other_envoy()
-    with socket.create_connection(("127.0.0.1", one.door.port), timeout=LIMIT_S) as half:
-        half.sendall(f"POST {REST} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf".encode())
-        assert b" 408 " in half.recv(65536)
+    one, head = other_envoy(), f"POST {REST} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n"
+    for words in (head, f"{head}\r\nhalf"):
+        with socket.create_connection(("127.0.0.1", one.door.port), timeout=LIMIT_S) as half:
+            half.sendall(words.encode())
+            assert b" 408 " in half.recv(65536)
 
 
 # --- What is seen -----------------------------------------------------------------------------
@@ -536,14 +540,14 @@ def test_a_taken_port_is_refused_and_an_envoy_that_fails_is_explained(kept, tmp_
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = Envoy(tmp_path, Door(other.getsockname()[1]))
         with pytest.raises(ServerError, match="Address already in use; choose another port"):
-            taken.check_free()
+            taken.check_door()
     for address, why in (  # which no machine has
         ("192.0.2.1", "Cannot assign requested address"),
         ("fe80::1%nowhere", "Name or service not known"),
     ):
         elsewhere = Envoy(tmp_path, Door(free_port(), bind=address))
         with pytest.raises(ServerError, match=f"{why}; choose another"):
-            elsewhere.check_free()
+            elsewhere.check_door()
     usual = os.environ["PATH"]
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))

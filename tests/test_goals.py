@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from rrl import Setting, Sweep
 from rrl.recording.truth import late_fraction
-from rrl.studies.goals import compared_with_mean, deployed_by_goal, judging_requests
+from rrl.studies.goals import compared_with_mean, judging_requests, runs_by_goal
+from rrl.studies.outcomes import medians
 from rrl.studies.problems import open_scenario
 from rrl.tuning.defaults import serving_default
 
@@ -40,26 +42,31 @@ def test_what_is_deployed_is_looked_up_in_the_judging_requests(tmp_path):
     judged = {problem: judging_requests(scenario, replications=20)}
     rng = np.random.default_rng(0)
     targets = {problem: {"tight": 0.06}}
-    table = deployed_by_goal(runs, {problem: scenario}, judged, targets, rng).set_index(
-        ["agent", "goal"]
-    )
+    deployed = runs_by_goal(runs, {problem: scenario}, judged, targets)
+    table = medians(deployed, ["agent", "goal"], ["p99", "kept tight"], rng)
+    table = table.set_index(["agent", "goal"])
+    lacks = deployed.drop(columns="kept tight").assign(agent="of another target")
+    both = medians(pd.concat([lacks, deployed]), ["agent", "goal"], ["kept tight"], rng)
+    kept = both.set_index(["agent", "goal"])["kept tight"].dropna()
+    assert kept.to_dict() == table["kept tight"].to_dict()
     reference_s = judged[problem].reference_s
     p99 = judged[problem].percentile(99) / reference_s
     for setting, run in runs.items():
         row = table.loc[(setting.agent, setting.objective)]
         assert row["p99"] == pytest.approx(np.median(p99[run.recommended[:, -1]]))
         assert row["p99_low"] <= row["p99"] <= row["p99_high"]
-        assert 0 <= row["kept tight"] <= 1
+        deployed_p99 = reference_s * p99[run.recommended[:, -1]]
+        assert row["kept tight"] == np.mean(deployed_p99 <= 0.06)
     index = scenario.space.index(serving_default(scenario.space))
     assert table.loc[("default", "none")]["p99"] == pytest.approx(p99[index])
-    duels = compared_with_mean(runs, judged, rng).set_index("goal")
+    duels = compared_with_mean(deployed, rng).set_index("goal")
     assert duels.index.tolist() == ["p99", "slo:0.06"]
     assert duels["agent"].unique().tolist() == ["coordinate-descent"]
     finals = {setting.objective: p99[run.recommended[:, -1]] for setting, run in runs.items()}
     for goal, row in duels.iterrows():
         assert row["ratio"] == pytest.approx(np.median(finals[goal] / finals["mean"]))
-        medians = [np.median(finals[name]) * reference_s for name in ("mean", goal)]
-        assert row[["ours", "theirs"]].tolist() == pytest.approx(medians)
+        middles = [np.median(finals[name]) * reference_s for name in ("mean", goal)]
+        assert row[["ours", "theirs"]].tolist() == pytest.approx(middles)
 
 
 def test_a_sweep_knows_the_fewest_cpus(tmp_path):

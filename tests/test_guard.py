@@ -156,16 +156,25 @@ def test_a_default_that_fails_is_the_servers_fault(act, said):
         next(run)
 
 
-def test_a_late_generator_shuns_nobody_and_ends_the_run():
-    def act(configuration, *rest):
-        usual = configuration == DEFAULT
-        return taking(0.01 if usual else 60.0, valid=usual)(configuration, *rest)
+def late_in_trials(configuration, *rest):
+    usual = configuration == DEFAULT
+    return taking(0.01 if usual else 60.0, valid=usual)(configuration, *rest)
 
+
+def test_a_late_generator_shuns_nobody_and_ends_the_run():
     guard = Guard(DEFAULT, 10_000, LATE_S)
     agent = Scripted([DEFAULT, TRIAL])
     with pytest.raises(ServerError, match="the load generator itself was late"):
-        list(guarded(Acting(act), agent, guard, 5, np.random.default_rng(1)))
+        list(guarded(Acting(late_in_trials), agent, guard, 5, np.random.default_rng(1)))
     assert not [part for part in guard.parts if part.charge is not None]
+
+
+def test_an_agent_is_not_told_what_an_invalid_episode_cost():
+    """It uses up the budget, so it is not measured again."""
+    agent, guard = Scripted([DEFAULT, TRIAL]), Guard(DEFAULT, LEAST, LATE_S)
+    run = guarded(Acting(late_in_trials), agent, guard, 2, np.random.default_rng(1))
+    assert [step.part.why for step in run] == ["", "budget"]
+    assert [configuration for configuration, _ in agent.told] == [DEFAULT]
 
 
 @pytest.mark.parametrize("end", ["crashed", "aborted"])
@@ -259,7 +268,7 @@ def test_without_a_budget_the_default_is_compared_with_itself(tmp_path):
     assert run.steps[-1].recommended != DEFAULT
     compared = operate(replace(job, budget=0), Hostile(0), tmp_path)
     result = compared.result()
-    assert compared.second == result["recommended"] == DEFAULT
+    assert result["recommended"] == DEFAULT
     assert result["harm"]["trial_bad"] == run.guard.summary()["trial_bad"]
 
 

@@ -21,7 +21,7 @@ from dataclasses import replace
 import grpc
 import numpy as np
 import pytest
-from clients import LIMIT_S, by_rest, clients
+from clients import LIMIT_S, by_rest, clients, predict, stub
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 from test_launcher import paused, script, sockets
 from test_service import in_a_trial
@@ -85,6 +85,11 @@ def kept(started):
     return started
 
 
+def outliving(server):
+    """The numbers of the processes that outlive a tuner: Envoy and the kept server."""
+    return [server._envoy.process.pid, server._kept_server.process.pid]
+
+
 # --- hand-overs -----------------------------------------------------------------------------------
 
 
@@ -97,7 +102,7 @@ def test_a_hand_over_loses_no_request(started):
         Client(started.address, "probe") as client,
         ThreadPoolExecutor(8) as pool,
     ):
-        answers = [pool.submit(client.predict, many, LIMIT_S) for _ in range(8)]
+        answers = [pool.submit(predict, client, many) for _ in range(8)]
         started.keep(GOOD)
         assert started.configure(GOOD).process.pid != before.process.pid
         assert [len(answer.result()["y"]) for answer in answers] == [4000] * 8
@@ -108,7 +113,7 @@ def test_a_hand_over_loses_no_request(started):
 
 
 def test_only_the_loopback_address_is_listened_on_and_grpc_only_by_envoy(kept):
-    envoy, server = kept.processes()
+    envoy, server = outliving(kept)
     assert sockets(envoy) == {("127.0.0.1", port) for port in kept.door.ports}
     assert sockets(server) == {("127.0.0.1", kept._kept_server.rest_port)}
 
@@ -189,7 +194,7 @@ def test_a_server_before_which_no_envoy_has_started_is_noted_and_gets_one_next(k
 )
 def test_what_dies_or_hangs_in_mid_episode_is_replaced(victim, number, kept, monkeypatch):
     """An Envoy is started again in front of the same server."""
-    fire, (envoy, server) = LiveServer._fire, kept.processes()
+    fire, (envoy, server) = LiveServer._fire, outliving(kept)
     victims = [envoy if victim == "Envoy" else server]
 
     def fire_after_signal(*given):
@@ -201,16 +206,16 @@ def test_what_dies_or_hangs_in_mid_episode_is_replaced(victim, number, kept, mon
     monkeypatch.setattr(kept, "_timeout_s", 5.0)
     episode = kept.measure(GOOD, np.linspace(0, 1, 20), np.random.default_rng(0))
     assert episode.ok.all()  # measured anew, as a whole
-    now = kept.processes()
+    now = outliving(kept)
     assert (now[0] == envoy, now[1] == server) == (victim == "server", victim == "Envoy")
     with Client(kept.address, "probe") as client:
-        assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
+        assert predict(client, X)["y"].tolist() == [[2.0, 4.0]]
 
 
 def test_a_large_request_without_a_deadline_is_answered(kept):
     large = predict_request({"x": np.ones((600_000, 2), np.float32)}, "probe")  # gRPC's limit: 4 MB
     with Client(kept.address, "probe") as client:
-        reply = client._stub.Predict(large)
+        reply = stub(client).Predict(large)
         assert reply.outputs["y"].tensor_shape.dim[0].size == 600_000
 
 
@@ -517,7 +522,7 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(
         HandoverServer(model, SLOW, **options)
     try:
         with clients(kept.address) as codes:
-            running = kept.processes()
+            running = outliving(kept)
             left = kept.leave()
             with pytest.raises(UsageError, match="was opened with other options"):
                 HandoverServer(model, SLOW, **OPTIONS, door=replace(kept.door, max_request=1))
@@ -529,7 +534,7 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(
             second.keep(GOOD)
             assert second.configure(GOOD).folder == left.folder
             assert not in_a_trial(port_folder(port))
-            assert second.processes() == running
+            assert outliving(second) == running
             assert not killed.alive
             with monkeypatch.context() as patch:
                 patch.setattr(left, "version", 0)  # before a release

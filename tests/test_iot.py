@@ -16,6 +16,7 @@ from rrl.simulation.shared_machine import Neighbour, SharedServer
 from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import testbed
 from rrl.studies.days import DEFAULT, KNOWING, Day, Knowing, level_costs, run_days, served_days
+from rrl.studies.sweeps import Sweep
 from rrl.support.errors import UsageError
 from rrl.workloads.workload import Poisson
 
@@ -95,7 +96,7 @@ def test_a_neighbour_takes_no_more_than_its_share_and_clocks_run_both_ways(other
 # --- A day ----------------------------------------------------------------------------------------
 
 
-def test_a_day_is_the_same_each_time_and_its_arrivals_are_the_same_for_all():
+def test_a_day_is_the_same_each_time_and_its_arrivals_are_the_same_for_all(tmp_path):
     agents = (QUICK.agent, DEFAULT)
     first, other = (run_days(QUICK._replace(agent=a), "data") for a in agents)
     again = run_days(QUICK._replace(first_seed=1, seeds=1), "data")
@@ -106,6 +107,9 @@ def test_a_day_is_the_same_each_time_and_its_arrivals_are_the_same_for_all():
     assert first["hour"][:, -1] == pytest.approx(24, abs=6)  # so short a day begins with no event
     for name in ("chosen", "mean_s", "late", "hour"):
         assert first[name][1:].tobytes() == again[name].tobytes()
+    (swept,) = Sweep([QUICK], build=tmp_path, workers=1).run().values()
+    for name, values in first.items():
+        assert (swept[name].dtype, swept[name].tobytes()) == (values.dtype, values.tobytes())
     assert len(np.unique(other["chosen"])) == 1
     both = first["chosen"][:, 0] == other["chosen"][:, 0]
     assert np.array_equal(first["mean_s"][both, 0], other["mean_s"][both, 0])
@@ -149,8 +153,7 @@ def made(agent, mean_s, late=None):
     rows = np.asarray(mean_s, dtype=float)
     day = Day("cpu2", 10.0, agent, len(rows), 100, 0.05, length_s=70.0)
     counts = np.zeros(rows.shape, dtype=int) if late is None else np.asarray(late)
-    hours = np.tile(24 * np.arange(1, rows.shape[1] + 1) / rows.shape[1], (len(rows), 1))
-    return day, {"mean_s": rows, "late": counts, "hour": hours}
+    return day, {"mean_s": rows, "late": counts}
 
 
 def test_a_day_s_tables_compare_seed_by_seed():

@@ -18,7 +18,7 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-from clients import LIMIT_S, alive, version_of
+from clients import LIMIT_S, alive, predict, version_of
 from test_serving import X
 
 from rrl.core.knob import Knob
@@ -67,7 +67,7 @@ def test_a_server_of_our_own_listens_on_no_port(model, executable):
         assert stat.S_ISSOCK(path.stat().st_mode)
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700  # only its user gets there
         with Client(server.address, "probe") as client:
-            assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
+            assert predict(client, X)["y"].tolist() == [[2.0, 4.0]]
 
 
 @pytest.mark.parametrize("name", ["x" * 120, "50%41", "a#1", "a?1"])
@@ -267,7 +267,7 @@ def test_a_lasting_server_outlives_what_rrl_removes_and_starts_with_the_newest_v
     assert (folder / "server.sh").read_text() == left.process.script.read_text()
     try:
         with Client(left.address, "own") as client:
-            assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
+            assert predict(client, X)["y"].tolist() == [[2.0, 4.0]]
             status = [client.fire(client.payload({"x": np.ones((n, 2), np.float32)}), [0.0]).status
                       for n in (3, 4)]  # fmt: skip
             assert [s[0] for s in status] == [0, grpc.StatusCode.INVALID_ARGUMENT.value[0]]
@@ -384,14 +384,14 @@ def test_a_full_disk_is_said_and_a_folder_without_the_right_to_write_is_replaced
 def test_a_paused_server_does_nothing_until_it_resumes(model, executable):
     with ModelServer(model, executable=executable) as server:
         with Client(server.address, "probe") as client:
-            client.predict(X)
+            predict(client, X)
             client.fire(client.payload(X), [0.0])  # the connection is there before the pause
             server.pause()
             assert wait_until(lambda: paused(server), LIMIT_S)
             sample = client.fire(client.payload(X), [0.0], timeout_s=0.5)
             assert sample.status[0] == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
             server.resume()
-            assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
+            assert predict(client, X)["y"].tolist() == [[2.0, 4.0]]
         server.pause()
         server.stop()
         assert server.process.status == 0  # gently, although it was paused

@@ -51,12 +51,13 @@ def test_turning_requests_away_never_pays(objective, latency, data):
 
 
 @pytest.mark.parametrize(
-    ("why", "answered", "cost"), [("budget", 2, 0.05), ("budget", 0, 10.0), ("worse", 2, 10.0)]
+    ("why", "answered", "cost", "late"),
+    [("budget", 2, 0.05, 0.0), ("budget", 0, 10.0, 1.0), ("worse", 2, 10.0, 0.6)],
 )
-def test_what_the_budget_cuts_short_is_not_charged_to_the_configuration(why, answered, cost):
+def test_what_the_budget_cuts_short_is_not_charged_to_the_configuration(why, answered, cost, late):
     status = [Status.OK] * answered + [Status.CANCELLED] * 3
     stopped = replace(episode([0.05] * len(status), status), info={"aborted": why})
-    assert Percentile(99)(stopped) == cost
+    assert (Percentile(99)(stopped), SLOViolations(0.1)(stopped)) == (cost, late)
 
 
 @pytest.mark.parametrize(("q", "n"), [(50, 11), (90, 60), (99, 500)])

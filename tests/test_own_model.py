@@ -8,6 +8,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from clients import predict
 from test_recording import recorded
 
 from rrl.cli import main
@@ -85,7 +86,7 @@ def test_bytes_reach_a_real_model_unchanged(model, tmp_path):
         with Client(running.address, "words") as client:
             for request in requests[:5]:
                 fitted = fit(request, saved_inputs(model / "1", "serving_default"))
-                assert client.predict(fitted)["length"].tolist() == [3, 0, 3]
+                assert predict(client, fitted)["length"].tolist() == [3, 0, 3]
 
 
 def test_a_wrong_signature_costs_no_start_and_can_be_corrected(
@@ -236,8 +237,8 @@ def test_a_model_of_ones_own_is_profiled_and_replayed(model, tmp_path, monkeypat
     few = ["--rates", "60", "--requests", "6", "--passes", "1"]
     arguments = ["profile", str(model), "--sample", str(sample), *few, *grid]
 
-    def stop_after_the_first(self, values, why):
-        save(self, values, why)
+    def stop_after_the_first(self, key, values, why):
+        save(self, key, values, why)
         if not why:
             raise KeyboardInterrupt("interrupted by the test")
 

@@ -14,7 +14,7 @@ from rrl.cli import main
 from rrl.rivals.agents import AGENTS, maker
 from rrl.studies import table_races
 from rrl.studies.race import race
-from rrl.studies.table_races import MEASURED, table_scenario
+from rrl.studies.table_races import MEASURED, race_tables, table_medians, table_scenario
 
 GRID = "threads,mode,cost\n" + "".join(
     f"{threads},{mode},{abs(threads - 4) + factor}\n"
@@ -106,6 +106,16 @@ def test_agents_of_a_table_and_seed_meet_the_same_noise():
     np.testing.assert_array_equal(costs[0], costs[1])
     np.testing.assert_array_equal(costs[0], costs[2])
     assert 0.1 < np.std(costs[0] / 3) < 0.3
+
+
+def test_a_single_run_has_no_interval(folder):
+    rows = {"threads": [1, 2, 4, 8], "cost": [3.0, 1.0, 2.0, 4.0]}
+    where = table_scenario("line", rows, ["threads"])
+    for seeds in (1, 2):
+        runs = race_tables([where], ["random"], range(seeds), 5, progress=False)
+        ends = table_medians(runs, 5).filter(regex="_(low|high)$")
+        assert ends.size == 2 * len(MEASURED)
+        assert ends.isna().all(axis=None) == ends.isna().any(axis=None) == (seeds == 1)
 
 
 def test_a_table_that_an_agent_cannot_take_is_one_line_and_the_others_go_on(

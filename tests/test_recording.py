@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,8 @@ from rrl.recording.profile import DESCRIPTION, EPISODES, REJECTED
 from rrl.recording.record import (
     MAX_TRIES,
     SWEEPS,
-    Recorder,
-    append_row,
     check_gpu,
-    read_appended,
+    open_recorder,
 )
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.tuning.episode import Episode, Status
@@ -84,7 +83,7 @@ class Others:
 
 
 def recorded(folder, server=None, others=None, plan=PLAN):
-    with closing(Recorder(plan, folder, others or Others())) as recorder:
+    with open_recorder(plan, folder, others or Others()) as recorder:
         list(recorder.run(server or Scripted(), np.random.default_rng(0)))
         return recorder
 
@@ -109,10 +108,13 @@ def of_pass(rows, *, finals=False):
 
 def test_a_pass_visits_everything_once_in_an_order_of_its_own():
     whole = dict.fromkeys(range(len(PLAN.space)), PLAN.pairs)
-    before, visits = (ordered(PLAN, whole, pass_) for pass_ in (0, 1))
-    assert sorted(index for _, index, _ in visits) == list(whole)
-    assert all(sorted(pairs) == PLAN.pairs for *_, pairs in visits)
-    assert [i for _, i, _ in visits] != [i for _, i, _ in before]
+    visits = []
+    for pass_ in (0, 1):
+        keys = ordered(PLAN, whole, pass_)
+        assert sorted(keys) == [(pass_, i, *pair) for i in whole for pair in PLAN.pairs]
+        visits.append([index for index, _ in groupby(keys, key=itemgetter(1))])
+        assert sorted(visits[pass_]) == list(whole), "each configuration starts once"
+    assert visits[0] != visits[1]
 
 
 @pytest.mark.long  # importing TensorFlow takes most of it
@@ -124,9 +126,9 @@ def test_a_plan_for_a_gpu_is_refused_without_one():
 # Passes
 
 
-@pytest.mark.parametrize(("life", "cut_off"), [(17, 0), (150, 7)])
+@pytest.mark.parametrize(("life", "cut_off"), [(1, 7), (17, 0), (150, 7)])
 def test_an_interrupted_recording_goes_on_to_the_same_rows(whole, tmp_path, life, cut_off):
-    """In the first pass over the grid, and in the finals, where the end of a row is missing."""
+    """In its first row, in the first pass, or in the finals; the end of a row may be missing."""
     with pytest.raises(KeyboardInterrupt):
         recorded(tmp_path, Scripted(life))
     assert len(lines(tmp_path)) == life
@@ -142,9 +144,16 @@ def test_an_interrupted_recording_goes_on_to_the_same_rows(whole, tmp_path, life
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (b"", b"9", "row 2 is no episode of the plan; restore the file, or choose"),
-        (b"20", b"x0", "row 2 is no episode of the plan"),
-        (b"20", b"\xff0", "can't decode .*; restore the file, or choose"),
+        (b"", b"9", r"line 3: no episode of the plan \(.*no value 9.: .*; restore the file, or"),
+        (
+            b",20,",
+            b",20.5,",
+            "line 3: no episode of the plan .*'rate_per_s' has no value '20.5'",
+        ),
+        (b",20,", b",x0,", "a value of rate_per_s is no number; restore the file"),
+        (b"20", b"\xff0", "line 3: not UTF-8 at byte"),
+        (b" ", b",", "corrupt or truncated .*Expected 20 fields in line 3"),
+        (b" ", b"", "line 3: 4 latencies, the plan has 5"),
     ],
 )
 @pytest.mark.parametrize("cut_off", [b"", b"1,2"])
@@ -166,7 +175,7 @@ def test_a_description_that_is_none_is_refused(description, tmp_path):
 
 
 def test_a_second_recording_in_one_folder_says_so_and_touches_nothing(tmp_path):
-    with closing(Recorder(PLAN, tmp_path, Others())) as first:
+    with open_recorder(PLAN, tmp_path, Others()) as first:
         measured = first.run(Scripted(), np.random.default_rng(0))
         next(measured)
         before = (tmp_path / EPISODES).read_bytes()
@@ -208,13 +217,20 @@ def test_what_cannot_be_measured_now_is_left_for_later_and_then_given_up(tmp_pat
 
 def test_rows_of_any_length_are_read_again(tmp_path):
     """Python's csv module reads no field of more than 128 KiB."""
-    row = {"latencies_us": " ".join(["25000"] * 25_000), "statuses": ""}
-    append_row(tmp_path / EPISODES, row)
-    assert read_appended(tmp_path / EPISODES, list(row)) == [row]
-    with (tmp_path / EPISODES).open("a") as file:
-        file.write("1,2,3,4\n")
-    with pytest.raises(DataError, match=r"line 3, saw 4; restore the file, or"):
-        read_appended(tmp_path / EPISODES, list(row))
+    long = replace(PLAN, requests=30_000)
+    with pytest.raises(KeyboardInterrupt):
+        recorded(tmp_path, Scripted(3), plan=long)
+    with open_recorder(long, tmp_path, Others()) as recorder:
+        assert len(recorder) == 3
+
+
+def test_no_row_is_added_to_columns_in_another_order(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        recorded(tmp_path, Scripted(3))
+    rows = lines(tmp_path)
+    rows[rows.columns[::-1]].to_csv(tmp_path / EPISODES, index=False)
+    with pytest.raises(DataError, match="its columns are not those of the plan"):
+        recorded(tmp_path)
 
 
 # The finals

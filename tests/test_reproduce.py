@@ -26,7 +26,8 @@ rate = 10  # requests/s
 live = False
 model = 'small'
 pair = (1, 2)
-folder = str(3)"""
+folder = str(3)
+profile = None"""
 
 
 @pytest.fixture
@@ -80,6 +81,7 @@ def test_a_run_uses_its_parameters_its_own_python_and_the_notebooks_folder(
     out.mkdir()
     (out / "01 näme-failed.ipynb").write_text("from an earlier run")
     given = {"episodes": "7", "model": "größer", "rate": "1e-1", "live": "True", "pair": "(3, 4)"}
+    given |= {"folder": "any", "profile": "any"}  # their defaults say nothing about their kinds
     args = [word for pair in given.items() for word in ("-p", *pair)]
     assert main([str(notebook), *args, "--out", str(out)]) == 0
 
@@ -130,6 +132,7 @@ def test_a_failure_names_notebook_and_cell_and_keeps_the_last_good_copy(
         (["episode", "5"], "no parameter 'episode'; it has episodes, rate, live, model, pair"),
         (["episodes", "ten"], "episodes is 'ten', not of the type of 3"),
         (["live", "1"], "live is 1, not of the type of False"),
+        (["pair", "5"], "pair is 5, not of the type of [1, 2]"),
     ],
 )
 def test_a_parameter_that_does_not_fit_is_refused_before_anything_runs(

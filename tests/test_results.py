@@ -21,7 +21,7 @@ from rrl.studies.problems import with_truth
 from rrl.studies.race import race
 from rrl.studies.region_map import place_name, whole_plan
 from rrl.studies.settings import Setting, cross
-from rrl.studies.sweep_store import MAP, Store, read_arrays, run_name
+from rrl.studies.sweep_store import MAP, Store, read_arrays, run_name, write_arrays
 from rrl.studies.sweeps import Sweep
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.support.provenance import Version, known
@@ -214,7 +214,7 @@ def test_a_damaged_result_is_named(place, capsys):
 
 def test_whatever_byte_of_a_piece_is_damaged_it_is_the_error_of_a_file(tmp_path):
     path, whole_still = tmp_path / "piece.npz", 0
-    np.savez_compressed(path, a=np.random.default_rng(0).random(40))
+    write_arrays(path, {"a": np.random.default_rng(0).random(40)})
     data = path.read_bytes()
     for i, byte in enumerate(data):
         path.write_bytes(data[:i] + bytes([byte ^ 255]) + data[i + 1 :])
@@ -291,12 +291,15 @@ def test_a_damaged_index_is_named(text, tmp_path):
         Store(tmp_path)
 
 
-def test_results_of_an_agent_that_is_gone_are_told_and_removed(place, monkeypatch):
+def test_results_of_an_agent_or_a_recording_that_is_gone_are_told_and_removed(place, monkeypatch):
     monkeypatch.delitem(agents.HOME, "random")
     late = results.outdated(opened(place, ()))
     assert set(late) == {run_name(s) for s in SETTINGS if s.agent == "random"}
     monkeypatch.setattr(results, "changed", dict)
     assert results.renew(opened(place, ())) == "0 results computed, 2 removed"
+    assert results.outdated(opened(place, ())) == {}
+    shutil.rmtree(place / "data" / "keyword-threads")
+    assert results.renew(opened(place, ())).startswith("0 results computed, 6 removed")
     assert results.outdated(opened(place, ())) == {}
 
 
@@ -310,15 +313,13 @@ def test_what_another_process_entered_stays_in_the_index(tmp_path):
 
 def test_equal_results_give_equal_files(tmp_path):
     arrays = {"b": np.arange(2000, dtype=np.int64), "a": np.linspace(0, 1, 9)}
-    files = []
-    for name in ("one", "two"):
-        store = Store(tmp_path / name)
-        store.write("x/y", arrays)
-        files.append(store.path("x/y").read_bytes())
-    assert files[0] == files[1]
-    with zipfile.ZipFile(store.path("x/y")) as archive:
-        assert {one.compress_type for one in archive.infolist()} == {zipfile.ZIP_LZMA}
-    read = read_arrays(store.path("x/y"))
+    one, other = tmp_path / "one.npz", tmp_path / "new" / "other.npz"
+    for path in (one, other):
+        write_arrays(path, arrays)
+    assert one.read_bytes() == other.read_bytes()
+    with zipfile.ZipFile(one) as archive:
+        assert {part.compress_type for part in archive.infolist()} == {zipfile.ZIP_LZMA}
+    read = read_arrays(one)
     assert read["b"].dtype == np.uint16
     assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from clients import LIMIT_S, alive, clients
+from clients import LIMIT_S, alive, clients, predict
 from test_launcher import ODD, ROOT, runs_with
 
 from rrl.cli import main
@@ -195,7 +195,7 @@ def test_a_proven_recommendation_stays_and_the_printed_line_starts_it(
     running = noted_server(port_folder(port)).configuration
     assert running["batch_timeout_micros"] == 0
     with Client(f"127.0.0.1:{port}", "probe") as client:
-        client.predict({"x": X}, timeout_s=LIMIT_S)
+        predict(client, {"x": X})
     assert main(["stop", str(port)]) == 0
     line = result["start"]
     assert line in out

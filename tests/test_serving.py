@@ -14,7 +14,7 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-from clients import LIMIT_S
+from clients import LIMIT_S, predict, stub
 from half_plus import build_half_plus
 from probe import most_at_once
 from test_own_model import promise, write_mixed_warmup
@@ -70,22 +70,22 @@ class TestContract:
         request = predict_request({}, server.name)
         for count in (300_000_000, 2**62, 2**63 - 1):
             request.inputs["x"].CopyFrom(promise(count))
-            code, details = refused(client._stub.Predict, request)
+            code, details = refused(stub(client).Predict, request)
             assert code == grpc.StatusCode.INVALID_ARGUMENT
             assert f"shape [{count}, 2] in a message of" in details
 
     def test_wrong_shape_or_type(self, client):
         for bad in (np.ones((1, 3), np.float32), np.ones(2, np.float32), np.ones((1, 2), np.int32)):
-            code, _ = refused(client.predict, {"x": bad})
+            code, _ = refused(predict, client, {"x": bad})
             assert code == grpc.StatusCode.INVALID_ARGUMENT
         request = predict_request(X, client.model)
         for number in (0, 999):  # no type, and one that nobody knows
             request.inputs["x"].dtype = number
-            code, _ = refused(client._stub.Predict, request)
+            code, _ = refused(stub(client).Predict, request)
             assert code == grpc.StatusCode.INVALID_ARGUMENT
 
     def test_batch_over_the_limit(self, client):
-        code, details = refused(client.predict, {"x": np.ones((5, 2), np.float32)})
+        code, details = refused(predict, client, {"x": np.ones((5, 2), np.float32)})
         assert code == grpc.StatusCode.INVALID_ARGUMENT
         assert "larger than maximum" in details
 
@@ -126,7 +126,7 @@ def threads(server):
 def run_many(server, n=16):
     """Start and end times (s) of n concurrent single requests, from inside the graph."""
     with Client(server.address, server.name) as client, ThreadPoolExecutor(n) as pool:
-        replies = list(pool.map(lambda _: client.predict(X), range(n)))
+        replies = list(pool.map(lambda _: predict(client, X), range(n)))
     return tuple(np.array([reply[name][0] for reply in replies]) for name in ("start", "end"))
 
 
@@ -277,9 +277,9 @@ def test_two_batched_signatures_keep_schedulers_of_their_own(tmp_path):
     echo = {"number": one, "whole": one.astype(np.int64), "flag": flag, "raw_bytes": text}
     with ModelServer(base, {"batch_threads": 2}, executable=LOCAL) as server:
         with Client(server.address, "half") as client:
-            assert client.predict({"x": one.astype(np.float32)})["y"] == 1.5
+            assert predict(client, {"x": one.astype(np.float32)})["y"] == 1.5
         with Client(server.address, "half", signature="echo") as client:
-            assert client.predict(echo)["whole"] == 1
+            assert predict(client, echo)["whole"] == 1
         assert sum(name.startswith("batch_threads") for name in threads(server)) == 4
 
 

@@ -41,7 +41,7 @@ from rrl.theory.mdp import (
     solve,
 )
 from rrl.theory.qlearning import region_learning, walk
-from rrl.tuning.loop import learning_steps
+from rrl.tuning.loop import tune
 
 INSTANCES = 1_000  # the notebook takes more
 
@@ -111,13 +111,6 @@ def test_a_false_bound_is_noticed(mutation, monkeypatch):
     monkeypatch.setattr(owner, name, change(getattr(owner, name)))
     checks = part(np.random.default_rng(0), 500)
     assert caught in {check.name for check in checks if not check.holds}
-
-
-def test_a_cover_begins_where_the_one_before_ended():
-    one = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.0)
-    path = np.array([[0, action, 0] for action in (0, 1, 1, 1, 0, 0, 1)])
-    run = region_learning(one, line(2, 0), path, np.zeros((1, 2)), truth=solve(one))
-    assert run.covers.tolist() == [2, 5, 7]
 
 
 # --- Exact where it is exact --------------------------------------------------------------------
@@ -205,7 +198,7 @@ def test_one_table_is_watched_however_much_the_load_estimates_scatter(monkeypatc
         agents.append(RRL(*given, **settings))
         return agents[-1]
 
-    monkeypatch.setattr(convergence, "learning_steps", partial(learning_steps, requests=2))
+    monkeypatch.setattr(convergence, "tune", partial(tune, requests=2))
     line = surface("line", ConfigSpace([Knob("inter_op", (1, 2, 4))]), [3.0, 1.0, 2.0])
     watch_table(line.server, 10.0, line.cost, 1, 40, make)
     (table,) = agents[0].tables

@@ -33,13 +33,9 @@ def _away(space: ConfigSpace, index: int | None = None) -> Any:
     return np.unique(space.distances(len(space) // 2 if index is None else index))
 
 
-def _next_radius(space: ConfigSpace, radius: float) -> float:
-    return float(_away(space)[_away(space) > radius][0])
-
-
 #: The smallest larger radius at which the region around the middle grows.
 check_next_radius = Function(
-    _next_radius,
+    lambda s, r: _away(s)[_away(s) > r][0],
     [
         *((_CUBE, radius) for radius in (0.0, 0.7, 1.0, 1.5, 2.5, 2.9)),
         *((_PAIR, radius) for radius in (0.0, 1.0, 1.01)),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rrl.exercises.judging import Function, ask, kind_of, numbers, require
+from rrl.exercises.judging import Function, ask, kind_of, require
 from rrl.studies.goals import front
 
 TARGET_S, CPUS = 0.08, 10
@@ -45,38 +45,52 @@ def _cost(answer: Callable[..., Any], cpus: int, p99: float, target: float) -> f
     return float(got)
 
 
-#: CPUs and latencies of configurations, of which some are on the Pareto front.
-FRONTS = (
-    ([1, 2, 3], [5, 6, 2]),
-    ([1, 1], [5, 4]),
-    ([1, 2], [5, 5]),
-    ([2, 2], [3, 3]),
-    ([3, 1, 2, 2, 4], [1, 9, 4, 6, 1]),
+def _unbeaten(beats: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """Return an answer by which pairs another one beats: from how much larger both numbers are."""
+
+    def on_front(cpus: Any, latency: Any) -> Any:
+        larger = (np.subtract.outer(numbers, numbers) for numbers in (cpus, latency))
+        return ~beats(*larger).any(axis=1)
+
+    return on_front
+
+
+#: Which configurations are on the Pareto front of CPUs and latency.
+check_worth_having = Function(
+    front,
+    [
+        ([1, 2, 3], [5, 6, 2]),
+        ([1, 1], [5, 4]),
+        ([1, 2], [5, 5]),
+        ([2, 2], [3, 3]),
+        ([3, 1, 2, 2, 4], [1, 9, 4, 6, 1]),
+    ],
+    (
+        _unbeaten(lambda x, y: (x > 0) & (y > 0)),
+        "a pair that is lower in one number and equal in the other is better, too",
+    ),
+    (
+        _unbeaten(lambda x, y: (x >= 0) & (y > 0)),
+        "a pair with fewer CPUs and the same latency is better, too",
+    ),
+    (
+        _unbeaten(lambda x, y: (x > 0) & (y >= 0)),
+        "a pair with as many CPUs and a lower latency is better, too",
+    ),
+    (
+        _unbeaten(lambda x, y: (x >= 0) & (y >= 0) & ~np.eye(len(x), dtype=bool)),
+        "of two equal pairs none is better: it must be lower in one number",
+    ),
+    (
+        _unbeaten(lambda x, y: (x >= 0) & (y >= 0)),
+        "no pair is better than itself: it must be lower in one number",
+    ),
+    (
+        lambda cpus, latency: np.flatnonzero(front(cpus, latency)),
+        "return true or false for each configuration, not the numbers of those on the front",
+    ),
+    hint="np.asarray makes an array of a list.",
 )
-
-
-def check_worth_having(answer: Callable[..., Any]) -> None:
-    """Check which configurations are on the Pareto front of CPUs and latency."""
-    for cpus, latency in FRONTS:
-        found, wanted = ask(answer, cpus, latency), front(cpus, latency)
-        array, call = numbers(found), f"worth_having({cpus}, {latency})"
-        require(
-            array is not None and array.shape == wanted.shape and set(array) <= {0, 1},
-            f"{call} is {kind_of(found)}: return true or false for each configuration",
-        )
-        for number, (on_front, said) in enumerate(zip(wanted, found, strict=True)):
-            pair = f"{call}: ({cpus[number]}, {latency[number]})"
-            require(
-                on_front or not said,
-                f"{pair} is not on the front, because another pair is better: lower or equal in "
-                "both numbers, and lower in one",
-            )
-            require(
-                said or not on_front,
-                f"{pair} is on the front, because no other pair is lower or equal in both numbers "
-                "and lower in one",
-            )
-    print("worth_having: right")
 
 
 #: The mean latency of an episode with the requests that arrived during its restart.

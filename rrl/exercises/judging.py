@@ -320,17 +320,6 @@ def kind_of(value: Any) -> str:
     return f"{word}s of shape {array.shape}" if array.ndim else f"a {word}"
 
 
-def is_whole(value: Any) -> bool:
-    """Whether an answer is one whole number; a truth value is none.
-
-    Examples
-    --------
-    >>> is_whole(np.int64(3)), is_whole(True), is_whole(3.0)
-    (True, False, False)
-    """
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
 def _shown(arguments: Sequence[Any]) -> str:
     return ", ".join(_one(value) for value in arguments)
 

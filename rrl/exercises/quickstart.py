@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.exercises.judging import Function, Values, ask, is_whole, kind_of, require, same
+from rrl.exercises.judging import Function, Values, ask, kind_of, require, same
 from rrl.tuning.episode import Episode
 
 #: Wrong sizes of a region of radius 1 on a grid of three knobs, which has 7 configurations.
@@ -90,7 +91,8 @@ def check_guess(agent_class: Callable[..., Any]) -> None:
     right = {3: [0.05, 0.9], 4: [0.25], 5: [0.3, 0.1, 0.29]}
     require(same(costs, right), f"self.costs is {costs}, not {right}: keep every cost")
     got = ask(agent.best, 100.0)
-    require(not is_whole(got), f"best() returns the number {got}: return self.space[number]")
+    number = isinstance(got, Integral)
+    require(not number, f"best() returns the number {got}: return self.space[number]")
     require(isinstance(got, dict), f"best() returns {kind_of(got)}, not a configuration")
     reason = "index 5 has the lowest mean of its costs; a single low cost may be luck"
     require(got == space[5], f"best() returns {got}: {reason}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from rrl.core.exploration import expected_improvement
 from rrl.core.knob import Knob
 from rrl.core.qtable import QTable
 from rrl.core.space import ConfigSpace
-from rrl.exercises.judging import Function, Values, ask, is_whole, kind_of, require
+from rrl.exercises.judging import Function, Values, ask, kind_of, require
 
 #: Which of two equal expectations with different sds improves more and costs more.
 check_improvement_and_price = Values(
@@ -72,8 +73,8 @@ def check_optimistic(agent_class: Callable[..., Any]) -> None:
         exploration = ask(agent_class)
         exploration.width = width
         got = ask(exploration.choose, table, cells, np.random.default_rng(1))
-        kind = kind_of(got)
-        require(is_whole(got), f"choose() returns {kind}: return one index, a whole number")
+        kind, whole = kind_of(got), isinstance(got, Integral)
+        require(whole, f"choose() returns {kind}: return one index, a whole number")
         require(got in cells, f"choose() returns {got}: return one of `cells`, cells[position]")
         costs = table.values * np.exp(-width * table.sds)
         require(

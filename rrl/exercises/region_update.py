@@ -87,9 +87,21 @@ def _update(
     return update
 
 
-def _too_early(n: Floats, g: float, weight: Floats) -> Floats:
-    return _gain(n - 1, g, weight)
-
+#: Wrong fractions, which both updates may have.
+_WRONG_GAINS: tuple[tuple[Callable[..., Floats], str], ...] = (
+    (
+        lambda n, g, weight: weight / n,
+        "with many estimates the fraction falls below the learning rate: take the larger one",
+    ),
+    (
+        lambda n, g, weight: weight * g,
+        "early estimates count no more than late ones: use max(learning rate, 1 / n)",
+    ),
+    (
+        lambda n, g, weight: _gain(n - 1, g, weight),
+        "1 / n was computed before the counts grew: add one to the counts first",
+    ),
+)
 
 _REGION, _MIXED = np.array([1, 2]), np.array([9.0, 9.0, 1.0, 9.0])
 
@@ -117,18 +129,7 @@ check_update_region = Function(
         _update(_inside, _inside, lambda n, g, weight: weight - _gain(n, g, weight)),
         "the weights are swapped: the cost has the weight g, the old value 1 - g",
     ),
-    (
-        _update(_inside, _inside, lambda n, g, weight: weight / n),
-        "with many estimates the fraction falls below the learning rate: take the larger one",
-    ),
-    (
-        _update(_inside, _inside, lambda n, g, weight: weight * g),
-        "early estimates count no more than late ones: use max(learning rate, 1 / n)",
-    ),
-    (
-        _update(_inside, _inside, _too_early),
-        "1 / n was computed before the count grew: add one to the counts first",
-    ),
+    *((_update(_inside, _inside, gain), reason) for gain, reason in _WRONG_GAINS),
     hint="Index every array with `region`, and use np.maximum, not max.",
     run=_table_after,
 )
@@ -162,18 +163,7 @@ check_update_weighted = Function(
         _update(lambda d, length: np.exp(-d), _everywhere),
         "`length` does not count: divide the distance by it",
     ),
-    (
-        _update(_near, _everywhere, lambda n, g, weight: weight * g),
-        "early estimates count no more than late ones: use max(learning rate, 1 / n)",
-    ),
-    (
-        _update(_near, _everywhere, lambda n, g, weight: weight / n),
-        "with many estimates the fraction falls below the learning rate: take the larger one",
-    ),
-    (
-        _update(_near, _everywhere, _too_early),
-        "1 / n was computed before the counts grew: add one to the counts first",
-    ),
+    *((_update(_near, _everywhere, gain), reason) for gain, reason in _WRONG_GAINS),
     (
         _update(_near, _everywhere, lambda n, g, weight: np.maximum(g, weight / n)),
         "max(...) covers the exponential, so distant values move as far as near ones: "

@@ -79,10 +79,6 @@ def _settled(costs: Floats, radius: float) -> Floats:
     return np.asarray(mean_field(line_regions(radius, len(costs))) @ costs)
 
 
-def _weighted(costs: Floats, radius: float) -> Floats:
-    return _sums(costs / _sizes(costs, radius), radius)
-
-
 _LINE = np.array([6.0, 2.0, 4.0, 12.0, 3.0, 9.0])
 
 #: The fixed point of means over the regions of a line, under uniform visits.
@@ -99,7 +95,7 @@ check_settles_at = Function(
         "a configuration belongs to its own region: its own cost counts, too",
     ),
     (
-        _weighted,
+        lambda c, r: _sums(c / _sizes(c, r), r),
         "divide by the size of the region that is averaged, not by those of its neighbours",
     ),
     (

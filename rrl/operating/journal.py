@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.support.errors import DataError, ServerError, UsageError
-from rrl.support.files import append, open_alone, remove_leftovers, write_atomically
+from rrl.support.files import alone_in, append, write_atomically
 from rrl.tuning.episode import MEMORY, Episode, Server
 from rrl.tuning.watch import Watch
 
@@ -116,15 +116,10 @@ def open_journal(folder: str | os.PathLike[str], settings: Mapping[str, Any]) ->
     [{'episode': 0, 'cost': 0.1}]
     """
     path = Path(folder) / JOURNAL
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = open_alone(path.parent)
-    try:
-        remove_leftovers(path.parent)
+    with alone_in(path.parent) as place:
         records = _continued(path, {"journal": SCHEMA, **settings})
-        os.fsync(lock)  # so that a new file survives a power loss
+        os.fsync(place)  # so that a new file survives a power loss
         yield Journal(path, records)
-    finally:
-        os.close(lock)
 
 
 def _continued(path: Path, header: Record) -> list[Record]:

@@ -34,7 +34,6 @@ from rrl.operating.report import (
     duration,
     ended_words,
     in_ms,
-    load_words,
     progress,
     report,
     write,
@@ -55,36 +54,27 @@ SETTLED = "no trial is worth its price any more: the tuning ends early"
 
 
 def carry_out(
-    run: Run, server: Server, command: Sequence[str] = (), keep_best: bool = False
-) -> int:
-    """Learn, compare, decide and report; return the exit code.
+    run: Run, server: Server, command: Sequence[str] = (), others: OtherWork | None = None
+) -> None:
+    """Learn, compare, decide and report.
 
-    A service, in which one configuration stays, keeps the default until the end, and then the one
-    to deploy. With `keep_best`, it keeps the best known one after an interrupt or an error, too. If
-    the server measures now, `command` starts such a server, without the flags of a configuration.
+    If the server measures now, `command` starts such a server, without the flags of a
+    configuration, and the journal notes what `others` do on the machine.
     """
-    folder, keep = run.journal.path.parent, getattr(server, "keep", None)
+    folder = run.journal.path.parent
     try:
-        if command:
-            LOG.info(f"{load_words(run.job)}, plus the server starts")
-        run.begin(server, OtherWork(getattr(server, "processes", tuple)) if command else None)
+        run.begin(server, others)
         run.learn()
         run.compare()
-    except BaseException as error:
-        if keep is not None and isinstance(error, ServerError):
-            LOG.warning(str(error))  # now: the return takes long, and its own error would hide it
-        if keep_best and keep is not None:
-            keep(run.best_known)
-        if isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt(
-                f"interrupted; all finished episodes are in {folder}: the same command continues"
-            ) from None
-        if isinstance(error, ServerError):
-            check_room(folder)  # what a server says of a full disk is of no help
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted; all finished episodes are in {folder}: the same command continues"
+        ) from None
+    except ServerError:
+        check_room(folder)  # what a server says of a full disk is of no help
         raise
     result = run.result()
-    if keep is not None:
-        keep(result["deploy"])
+    run.deploy = result["deploy"]
     deploy = {**run.job.fixed, **result["deploy"]}
     result |= deployment(deploy, folder.absolute() if command else folder, command)
     try:  # first, because a full disk must not hide the result
@@ -92,7 +82,6 @@ def carry_out(
     finally:
         write(result, folder)
     check_result(result)
-    return 0
 
 
 def check_room(folder: Path) -> None:
@@ -156,9 +145,8 @@ class Run:
     rounds : list of Round
         The rounds of the comparison since the last episode of the tuning. Earlier ones compared an
         earlier recommendation.
-    second : configuration
-        The configuration that these rounds compare with the default. It is the recommendation if
-        the guard admitted this before the first round, and otherwise the default itself.
+    deploy : configuration or None
+        The configuration to deploy; None until the run is finished.
     """
 
     def __init__(self, job: Job, journal: Journal) -> None:
@@ -167,17 +155,33 @@ class Run:
         self.guard = Guard(job.default, job.budget, late_s)
         self.steps: list[GuardedStep] = []
         self.rounds: list[Round] = []
-        self.second = job.default
+        self.deploy: Configuration | None = None
         self._agent = make_agent(job)
         self._server: Server | None = None
         self._others: OtherWork | None = None
         self._turns: Iterator[tuple[Times, int, list[str]]] = iter(())
 
+    def stays(self, keep_best: bool) -> Configuration:
+        """Return the configuration that stays in a service when the run ends.
+
+        It is the one to deploy. If the run ends early, it is the default, or with `keep_best` the
+        recommendation so far if it did well under the guard.
+        """
+        if self.deploy is None and keep_best and self.steps:
+            return self.guard.sound(self.steps[-1].recommended)
+        return self.deploy or self.job.default
+
     @property
-    def best_known(self) -> Configuration:
-        """The recommendation so far if it did well under the guard, and otherwise the default."""
-        best = self.steps[-1].recommended if self.steps else self.job.default
-        return self.guard.sound(best)
+    def _second(self) -> Configuration:
+        """The configuration that the rounds compare with the default.
+
+        It is the recommendation if the guard admitted this before the first round, and otherwise
+        the default itself.
+        """
+        if self.rounds:
+            return self.rounds[0]["recommended"].part.configuration
+        best = self.steps[-1].recommended
+        return best if self.guard.admits(best) else self.job.default
 
     def result(self) -> dict[str, Any]:
         """Return the result of a finished run, see :func:`rrl.operating.verdict.summarise`.
@@ -236,15 +240,14 @@ class Run:
 
     def compare(self) -> None:
         """Measure the default and the second configuration in rounds, until that is enough."""
-        job, any_new = self.job, False
         while (why := self._why_no_round()) is None:
             self._advance(learning=False)
-            any_new, words = True, []
-            for name, one in self.rounds[-1].items():
-                words.append(f"{name} {ended_words(one.part) or amount(job, one.cost)}")
-            LOG.info(f"round {len(self.rounds)}/{job.rounds}: {', '.join(words)}")
-        if any_new:
-            LOG.info(f"the comparison ends: {why}")
+            words = [
+                f"{name} {ended_words(one.part) or amount(self.job, one.cost)}"
+                for name, one in self.rounds[-1].items()
+            ]
+            LOG.info(f"round {len(self.rounds)}/{self.job.rounds}: {', '.join(words)}")
+        LOG.info(f"the comparison ends: {why}")
 
     def _why_no_round(self) -> str | None:
         """Return why the comparison is complete; None if it needs another round.
@@ -252,7 +255,7 @@ class Run:
         With an SLO, all rounds are needed: if they ended as soon as they seem to decide whether it
         is met, the answer would be wrong too often.
         """
-        job, guard, rounds = self.job, self.guard, self.rounds
+        job, guard, rounds, second = self.job, self.guard, self.rounds, self._second
         if len(rounds) >= job.rounds:
             return f"all {job.rounds} rounds are measured (--rounds)"
         if not rounds:
@@ -260,13 +263,13 @@ class Run:
         if job.slo is None:
             if judge_costs(costs_of(rounds))["verdict"] in ("better", "worse"):
                 return "the answer is clear: no more rounds are needed"
-            if self.second == dict(job.default):
+            if second == dict(job.default):
                 return "the default is recommended, and no SLO is to be judged"
         whole = not rounds[-1]["recommended"].part.ended
         more = whole or self.journal.records[-1]["budget"] < job.budget
-        if more and guard.admits(self.second):
+        if more and guard.admits(second):
             return None
-        if guard.charge(self.second) is None:
+        if guard.charge(second) is None:
             return "the budget of late or failed requests is used up (--budget)"
         return "the recommendation did too badly to serve any longer"
 
@@ -327,12 +330,10 @@ class Run:
     def _round(self, server: Server) -> Record:
         """Measure the default and the second configuration; return their line."""
         job, guard, number = self.job, self.guard, len(self.rounds)
+        pairs = {"default": job.default, "recommended": self._second}
         if number == 0:
-            best = self.steps[-1].recommended
-            self.second = best if guard.admits(best) else dict(job.default)
             drawn = job.workload, job.rounds, job.requests, job.rng(2)
             self._turns = draw_rounds(list(NAMES), *drawn)
-        pairs = {"default": job.default, "recommended": self.second}
         arrivals, seed, order = next(self._turns)
         done = {}
         for name in order:
@@ -340,4 +341,4 @@ class Run:
             done[name] = guard.measure(server, pairs[name], arrivals, rng, job.objective)
         self.rounds.append({name: done[name] for name in pairs})
         (costs,) = costs_of(self.rounds[-1:])
-        return {"round": number, "recommended": self.second, "costs": costs}
+        return {"round": number, "recommended": pairs["recommended"], "costs": costs}

@@ -13,15 +13,7 @@ from zlib import crc32
 from rrl.core.knob import Configuration, Value
 from rrl.core.space import ConfigSpace
 from rrl.serving.client_traffic import MOST_CALLS
-from rrl.serving.settings import (
-    ENV,
-    FLAG,
-    checked,
-    cpus_of,
-    is_process_knob,
-    read_value,
-    usable_cpus,
-)
+from rrl.serving.settings import FLAG, cpus_of, is_process_knob, read_value, usable_cpus
 from rrl.support.errors import UsageError
 from rrl.support.machine import available_cpus
 from rrl.support.number_options import COUNT, SEED, above_zero, whole
@@ -38,10 +30,7 @@ in at most 1 % of the runs at the recorded loads (the study is in commit f7d51a8
 MANY = whole(2, 10**6)
 
 T = TypeVar("T")
-_THREADS = ("inter_op", "intra_op", "batch_threads", "grpc_max_threads")
 _BATCHES = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
-LIMITS = dict.fromkeys(_THREADS, (0, 4096)) | {"max_batch_size": (1, 2**31 - 1), CPUS: (1, 4096)}
-"""The least and the largest value of knobs; more threads than that are a mistake."""
 
 DATA = Path("data")
 """The folder in which a profile is known by its name."""
@@ -201,7 +190,7 @@ def _words(text: str, form: str) -> tuple[str, list[str]]:
 
 
 def knob(text: str) -> tuple[str, tuple[Value, ...]]:
-    """Read an option that is a knob; the values of a flag or a variable may also be text.
+    """Read an option that is a knob with its values.
 
     Examples
     --------
@@ -211,12 +200,7 @@ def knob(text: str) -> tuple[str, tuple[Value, ...]]:
     ('env:CPUS', ('0,1', '2,3'))
     """
     name, words = _words(text, "VALUE,VALUE")
-    if name.startswith((FLAG, ENV)):
-        return name, tuple(map(read_value, words))
-    try:
-        return name, tuple(map(whole(*LIMITS.get(name, (0, 2**31 - 1))), words))
-    except ArgumentTypeError as error:
-        raise ArgumentTypeError(f"{text!r}: {error}") from None
+    return name, tuple(map(read_value, words))
 
 
 def setting(text: str) -> tuple[str, Value]:
@@ -253,19 +237,20 @@ def read_knobs(
     ------
     UsageError
         If a knob is given twice, or has no effect because batching is off everywhere, or a server
-        that is started here lacks a knob, or the number of CPUs.
+        that is started here lacks a knob, or cannot have a value of it.
     """
     knobs = each_once("--knob", options.knob)
+    first = {name: values[0] for name, values in knobs.items()}
+    for name, values in knobs.items():
+        for value in values:
+            cpus_of({**first, name: value})
     idle = [name for name in _BATCHES if name in knobs]
     if idle and not max(knobs.get("batch_threads", (0,))):
         raise UsageError(
             f"{idle[0]} has no effect while batching is off: add --knob batch_threads="
         )
-    checked({name: values[0] for name, values in knobs.items()})
     if (port := f"{FLAG}--rest_api_port") in knobs:
         raise UsageError(f"{port.removeprefix(FLAG)}: two servers may run at once; use --rest-port")
-    for count in knobs.get(CPUS, ()):
-        cpus_of({CPUS: count})
     sizes = knobs.get("max_batch_size", (largest,) if largest > 1 else ())
     if sizes:
         knobs["max_batch_size"] = tuple(size for size in sizes if int(size) >= largest)

@@ -16,7 +16,7 @@ from rrl.recording.plan import HALVES, REPEATS, ROUNDS, Plan
 from rrl.recording.plans import PLANS
 from rrl.recording.profile import OTHER_WORK, read_profile
 from rrl.serving.models import MODELS
-from rrl.support.errors import UsageError, check_interrupt, interrupt_by_signals
+from rrl.support.errors import UsageError, check_interrupt
 from rrl.support.number_options import COUNT, SEED, whole
 from rrl.tuning.presets import in_words
 
@@ -69,7 +69,7 @@ def add_parsers(commands: Any) -> None:
     profile.set_defaults(run=_profile, parser=profile)
 
 
-def _profile(options: Namespace) -> int:
+def _profile(options: Namespace) -> None:
     from tqdm import tqdm
 
     from rrl.recording.record import record_live
@@ -82,8 +82,7 @@ def _profile(options: Namespace) -> int:
     size = f"{name}: {len(plan.space)} configurations, {plan.episodes} episodes, {_duration(plan)}"
     if options.dry_run:
         print(f"{size}\n{_listed(plan)}")
-        return 0
-    interrupt_by_signals()
+        return
     folder = options.out or DATA / name
     LOG.info(size)
     bar = None
@@ -98,7 +97,6 @@ def _profile(options: Namespace) -> int:
     LOG.info(f"complete: {folder}")
     if busy := busy_line(read_profile(folder).table[[*OTHER_WORK]].to_dict("records")):
         LOG.warning(busy)
-    return 0
 
 
 def _listed(plan: Plan) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import csv
+import io
 from argparse import Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrl.rivals.agents import home
-from rrl.support.errors import DataError, UsageError, interrupt_by_signals, shown
-from rrl.support.files import open_alone, read_cells
+from rrl.support.errors import DataError, UsageError, shown
+from rrl.support.files import alone_in, read_text
 from rrl.support.machine import available_cpus
 from rrl.support.number_options import COUNT, number
 
@@ -76,7 +77,7 @@ def add_parsers(commands: Any) -> None:
     race.set_defaults(run=_race)
 
 
-def _race(options: Namespace) -> int:
+def _race(options: Namespace) -> None:
     from rrl.plotting.experiments import plot_table_races
     from rrl.plotting.shared import save
     from rrl.studies.outcomes import write_csv
@@ -89,10 +90,7 @@ def _race(options: Namespace) -> int:
     scenarios = _tables(options)
     for name in agents:
         home(name)  # an agent that is not known is refused
-    folder.mkdir(parents=True, exist_ok=True)
-    interrupt_by_signals()
-    lock = open_alone(folder)
-    try:
+    with alone_in(folder):
         runs = race_tables(
             scenarios,
             agents,
@@ -106,11 +104,8 @@ def _race(options: Namespace) -> int:
         table = table_medians(runs, options.episodes)
         over = over_lowest(table)
         save(plot_table_races(table, list(over.index)), FIGURE, folder)
-    finally:
-        os.close(lock)
     print(_report(table, over, options.episodes))
     print(f"\nfiles: {folder}: {RUNS}, {FIGURE}.png and .pdf")
-    return 0
 
 
 def _tables(options: Namespace) -> list[Scenario]:
@@ -161,7 +156,7 @@ def read_table(path: Path, cost: str) -> pd.DataFrame:
     Parameters
     ----------
     path : pathlib.Path
-        UTF-8 text with a header. Lines end with LF or CRLF, and blank lines are ignored.
+        UTF-8 text with a header. Lines end with LF or CRLF. Lines without a value are ignored.
     cost : str
         Name of the cost column. Costs are numbers from 0 to `MOST`.
 
@@ -207,18 +202,27 @@ def _cells(path: Path) -> pd.DataFrame:
     """Return the cells of a table by the names of their columns; the index has their lines."""
     import pandas as pd
 
+    text = io.StringIO(read_text(path), newline="")
+    reader = csv.reader(text, skipinitialspace=True, strict=True)
     try:
-        cells = read_cells(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path}: no table of comma-separated values ({error})") from None
-    if len(cells) < 2:
+        stripped = ((reader.line_num, [cell.strip() for cell in row]) for row in reader)
+        rows = {line: cells for line, cells in stripped if any(cells)}
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: {error}; correct that line") from None
+    if len(rows) < 2:
         raise DataError(f"{path}: no table of comma-separated values; give a header and its rows")
-    header = cells.iloc[0].tolist()
+    header = rows.pop(next(iter(rows)))
     for name in header:
         if not name or header.count(name) > 1:
             which = f"more than one column is {name!r}" if name else "a column has no name"
             raise DataError(f"{path}: {which}; rename it, or remove it")
-    return cells.iloc[1:].set_axis(header, axis=1)
+    for line, cells in rows.items():
+        if len(cells) != len(header):
+            raise DataError(
+                f"{path}, line {line}: the header has {len(header)} cells, and this line "
+                f"{len(cells)}; correct that line"
+            )
+    return pd.DataFrame(list(rows.values()), list(rows), header)
 
 
 def _numbers(cells: pd.Series) -> pd.Series:

@@ -188,8 +188,6 @@ def report(job: Job, result: dict[str, Any], folder: Path) -> str:
             f"  the gain is not certain: keep the default, or run longer: {result['ends']}, and a "
             f"verdict needs {FEWEST} rounds or more"
         )
-    if result["verdict"] == "stopped":
-        lines.append("  the recommendation did too badly in the comparison: keep the default")
     if memory := result["memory_bytes"]:
         used = {name: f"{value / 2**20:.0f} MiB" for name, value in memory.items()}
         lines.append(f"  memory of the server: {used['recommended']}, {used['default']} by default")
@@ -239,7 +237,7 @@ def _harm_lines(job: Job, result: dict[str, Any]) -> list[str]:
 
 
 def check_result(result: dict[str, Any]) -> None:
-    """Raise UnstableError if the SLO is missed or the recommendation is worse."""
+    """Raise UnstableError if the SLO is missed, or the recommendation did worse."""
     both = result["slo"]
     if both and (slo := both[both["by"]])["word"] == "missed":
         remedy, ours = "lower the load, add cores, or tune more knobs", both["recommended"]
@@ -249,7 +247,8 @@ def check_result(result: dict[str, Any]) -> None:
             f"SLO {slo['slo']} missed: {1e3 * slo['value_s']:.1f} ms with the {both['by']} "
             f"configuration at {result['load_per_s']:.0f}/s; {remedy}"
         )
-    if result["verdict"] == "worse":
+    if result["verdict"] in ("worse", "stopped"):
         raise UnstableError(
-            "the recommendation is worse than the default: keep the default, or use more --episodes"
+            "the recommendation did worse than the default: keep the default, or use more "
+            "--episodes"
         )

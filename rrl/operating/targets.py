@@ -9,14 +9,15 @@ import ipaddress
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
 from rrl.operating.job import Job
 from rrl.operating.log import LOG
+from rrl.operating.operate import Run
 from rrl.operating.requests import model_path
+from rrl.recording.other_work import OtherWork
 from rrl.serving.client_traffic import ClientTraffic
 from rrl.serving.envoy_config import Door
 from rrl.serving.handover import HandoverServer
@@ -32,9 +33,13 @@ PORT = 8500  # TensorFlow Serving's own
 
 @contextmanager
 def open_server(
-    options: Namespace, job: Job, folder: Path, requests: list[Inputs]
-) -> Iterator[Server]:
-    """Open the server of a run; at a port, it goes on at the end with the configuration to keep."""
+    options: Namespace, run: Run, requests: list[Inputs]
+) -> Iterator[tuple[Server, OtherWork]]:
+    """Open the server of a run, and what measures the work of others on its machine.
+
+    At a port, the server goes on at the end with the configuration that stays.
+    """
+    job = run.job
     base, space = model_path(options.model), with_default(job)
     given: dict[str, Any] = {
         "inputs": requests,
@@ -42,11 +47,11 @@ def open_server(
         "fixed": job.fixed,
         "signature": options.signature,
         "start_timeout_s": options.start_timeout,
-        "logs": folder / "logs",
+        "logs": run.journal.path.parent / "logs",
     }
     if options.port is None:
         with LiveServer(base, space, **given) as one, LiveServer(base, space, **given) as two:
-            yield InTurns(one, two)
+            yield InTurns(one, two), OtherWork()
         return
     door = Door(options.port, options.rest_port, options.bind, options.max_request * 2**20)
     traffic = job.workload if isinstance(job.workload, ClientTraffic) else None
@@ -60,21 +65,25 @@ def open_server(
             _leave(server)  # what an earlier run has left, or the default since a moment ago
         raise
     try:
-        LOG.warning(f"clients may use {door} during the tuning and afterwards{_reach(door)}")
+        LOG.warning(f"clients may use {door} during the tuning and afterwards")
+        if not ipaddress.ip_address(door.bind).is_loopback:
+            LOG.warning("other machines can send requests there, unless a firewall closes the port")
         if kept.exposed:
             LOG.warning(kept.exposed)
         if traffic is not None:
             LOG.warning(f"waiting for requests at {server.address}")
             server.wait_for_requests(20)
-        yield server
-    finally:
-        leave_running(server)
-
-
-def _reach(door: Door) -> str:
-    if ipaddress.ip_address(door.bind).is_loopback:
-        return ""
-    return "; other machines can send requests there, unless a firewall closes the port"
+        yield server, OtherWork(server.processes)
+    except BaseException as error:
+        if isinstance(error, ServerError | OSError):
+            LOG.warning(str(error))  # now: the return takes long, and its own error would hide it
+        leave_running(server, run.stays(options.keep_best))
+        raise
+    if not leave_running(server, run.stays(options.keep_best)):
+        raise ServerError(
+            f"{door}: the configuration to deploy cannot take over; a line above says why; the "
+            "same command tries again"
+        )
 
 
 class InTurns:
@@ -115,8 +124,8 @@ def with_default(job: Job) -> ConfigSpace:
 # --- the service at a port ------------------------------------------------------------------------
 
 
-def leave_running(server: HandoverServer) -> None:
-    """Let the kept configuration go on at the port without this process.
+def leave_running(server: HandoverServer, configuration: Configuration) -> bool:
+    """Let a configuration go on at the port without this process; return whether it serves.
 
     If it does not start, or this is interrupted, the configuration that serves now goes on.
 
@@ -125,16 +134,15 @@ def leave_running(server: HandoverServer) -> None:
     ServerError
         If nothing serves.
     """
-    interrupted = None
+    server.keep(configuration)
     try:
         server.return_to_kept()
-    except KeyboardInterrupt as error:
-        interrupted = error
     except (RRLError, OSError) as error:
-        LOG.warning(f"the configuration to keep cannot take over: {error}")
-    _leave(server)
-    if interrupted:
-        raise interrupted
+        LOG.warning(f"{in_words(configuration)} cannot take over: {error}")
+        return False
+    finally:
+        _leave(server)
+    return True
 
 
 def _leave(server: HandoverServer) -> None:

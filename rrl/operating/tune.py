@@ -25,14 +25,14 @@ from rrl.operating.options import (
     read_space,
     refuse_without_effect,
 )
-from rrl.operating.report import plan_lines
+from rrl.operating.report import load_words, plan_lines
 from rrl.operating.requests import about, read_requests
 from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.recording.replay import RecordedServer
 from rrl.serving.client_traffic import ClientTraffic
 from rrl.serving.launcher import find_executable
 from rrl.serving.settings import flags, prefix
-from rrl.support.errors import DataError, UsageError, interrupt_by_signals
+from rrl.support.errors import DataError, UsageError
 from rrl.support.machine import describe_machine
 from rrl.support.number_options import fraction, whole
 from rrl.tuning.defaults import serving_default
@@ -166,17 +166,16 @@ def _add_service_options(group: Any) -> None:
     )
 
 
-def _tune(options: Namespace) -> int:
+def _tune(options: Namespace) -> None:
     from rrl.operating.metrics import metrics_at  # `--help` needs neither
     from rrl.operating.targets import command_here, open_server, own_server
 
-    interrupt_by_signals()  # now: servers start before the first episode
     refuse_without_effect(options)
     requests, largest = read_requests(options)
     job, folder = _job(options, largest)
     if options.dry_run:
         print("\n".join(plan_lines(job)))
-        return 0
+        return
     job = replace(job, about=_measured(options))  # not before, as it may build the model
     with ExitStack() as stack:
         if note := own_server(options):
@@ -186,8 +185,9 @@ def _tune(options: Namespace) -> int:
         if options.metrics_port:
             stack.enter_context(metrics_at(options.metrics_port, run.guard))
         LOG.info(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
-        server = stack.enter_context(open_server(options, job, folder, requests))
-        return carry_out(run, server, command_here(options), options.keep_best)
+        server, others = stack.enter_context(open_server(options, run, requests))
+        LOG.info(f"{load_words(job)}, plus the server starts")
+        carry_out(run, server, command_here(options), others)
 
 
 def _job(options: Namespace, largest: int) -> tuple[Job, Path]:
@@ -219,15 +219,14 @@ def _measured(options: Namespace) -> dict[str, Any]:
     }
 
 
-def _replay(options: Namespace) -> int:
+def _replay(options: Namespace) -> None:
     server, what = _open(options)
     default = each_once("--default", options.default) or serving_default(server.space)
     server.space.index(default)
     load = read_load(options)
     job, folder = read_job(options, what, options.source, server.space, default, load)
-    interrupt_by_signals()
     with open_run(job, folder) as run:
-        return carry_out(run, server)
+        carry_out(run, server)
 
 
 def _open(options: Namespace) -> tuple[Server, str]:
@@ -256,7 +255,7 @@ def _open(options: Namespace) -> tuple[Server, str]:
     return RecordedServer(profile, options.rate), what
 
 
-def _stop(options: Namespace) -> int:
+def _stop(options: Namespace) -> None:
     from rrl.serving.service import end_tuner, port_folder, stop_service
 
     folder = port_folder(options.port)
@@ -264,4 +263,3 @@ def _stop(options: Namespace) -> int:
     if not stop_service(folder) and not tuned:
         raise UsageError(f"port {options.port}: `rrl tune` has left no service of this user there")
     print(f"the service at port {options.port} has ended")
-    return 0

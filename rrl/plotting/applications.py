@@ -30,8 +30,8 @@ def plot_by_goal(rows: pd.DataFrame, measure: str, goals: Sequence[str], ax: Axe
     Parameters
     ----------
     rows : DataFrame
-        Rows of :func:`rrl.studies.goals.deployed_by_goal` for one problem. Rows with the goal
-        ``none`` are drawn in black.
+        Medians by agent and goal (:func:`rrl.studies.outcomes.medians`) for one problem. Rows with
+        the goal ``none`` are drawn in black.
     measure : str
         A column with ``..._low`` and ``..._high`` beside it.
     goals : sequence of str
@@ -112,8 +112,8 @@ def plot_saved(saved: Mapping[str, Floats], hour: Floats, ax: Axes) -> Axes:
     Parameters
     ----------
     saved : mapping of str to ndarray, shape (seeds, episodes)
-        Fraction of the default's latency of the whole day, see
-        :func:`rrl.studies.days.saved_so_far`. What lies below -100 % is cut off.
+        The latency that was saved by the end of each episode, as a fraction of the default's in the
+        whole day. What lies below -100 % is cut off.
     hour : ndarray, shape (seeds, episodes)
         The hour of the day at which each episode ended.
     ax : Axes

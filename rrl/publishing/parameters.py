@@ -39,9 +39,9 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
         if name not in known:
             listed = ", ".join(known) or "none (no cell is tagged 'parameters')"
             raise UsageError(f"{notebook} has no parameter {name!r}; it has {listed}")
-        default, kinds = known[name], ((bool,), (int, float), (str,))
-        kind = next((kind for kind in kinds if type(default) in kind), (type(value),))
-        if value is not None and type(value) not in kind:
+        default, numbers = known[name], (int, float)
+        kinds = numbers if type(default) in numbers else (type(default),)
+        if type(value) not in kinds and value is not None and default not in (None, ...):
             raise UsageError(f"{notebook}: {name} is {value!r}, not of the type of {default!r}")
 
 

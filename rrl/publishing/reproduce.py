@@ -25,7 +25,7 @@ from rrl.publishing.execute import execute
 from rrl.publishing.parameters import check_parameters, defaults, literal
 from rrl.publishing.tracing import Traffic
 from rrl.support.errors import Parser, UsageError, check_interrupt, command, interrupt_by_signals
-from rrl.support.files import open_alone
+from rrl.support.files import alone_in
 from rrl.support.number_options import COUNT
 
 OUT = Path("build/notebooks")
@@ -137,12 +137,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for notebook in options.notebook:  # errors must appear before the first notebook runs
         check_parameters(notebook, parameters)
     interrupt_by_signals()  # the kernels must end, too
-    options.out.mkdir(parents=True, exist_ok=True)
-    alone = open_alone(options.out)
-    try:
+    with alone_in(options.out):
         run_all(outputs, parameters, options.jobs, options.cell_timeout)
-    finally:
-        os.close(alone)
 
 
 if __name__ == "__main__":

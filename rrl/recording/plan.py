@@ -29,8 +29,8 @@ ROUNDS, REPEATS = 4, 4
 
 START_S, OVERHEAD_S = 6.0, 0.4  # seconds per start of a server, and per episode
 
-Visit = tuple[int, int, list[tuple[int, int]]]
-"""A visit to a configuration: the pass, its number, and its (rate index, repeat) pairs."""
+Key = tuple[int, int, int, int]
+"""An episode: its pass, the numbers of its configuration and of its rate, and its repeat."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,8 @@ class Plan:
         return json.loads(json.dumps(asdict(self)))
 
 
-def ordered(plan: Plan, wanted: Mapping[int, Sequence[tuple[int, int]]], pass_: int) -> list[Visit]:
-    """Return the visits of a pass in a random order.
+def ordered(plan: Plan, wanted: Mapping[int, Sequence[tuple[int, int]]], pass_: int) -> list[Key]:
+    """Return the episodes of a pass in a random order; those of a configuration stay together.
 
     Each pass has its own order. So slow drift of the machine appears as scatter between passes and
     not as a false difference between neighbours. The order is random for the configurations, and
@@ -171,6 +171,7 @@ def ordered(plan: Plan, wanted: Mapping[int, Sequence[tuple[int, int]]], pass_: 
     """
     rng = np.random.default_rng([plan.seed, pass_])
     return [
-        (pass_, index, [wanted[index][k] for k in rng.permutation(len(wanted[index]))])
+        (pass_, index, *wanted[index][k])
         for index in rng.permutation(sorted(wanted)).tolist()
+        for k in rng.permutation(len(wanted[index]))
     ]

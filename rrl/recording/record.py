@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from rrl.core.knob import Configuration
+from rrl.core.knob import Configuration, Knob
 from rrl.recording.other_work import BUSY, OtherWork
-from rrl.recording.plan import HALVES, REPEATS, ROUNDS, Plan, Visit, ordered
+from rrl.recording.plan import HALVES, REPEATS, ROUNDS, Key, Plan, ordered
 from rrl.recording.profile import (
     COLUMNS,
     DESCRIPTION,
@@ -32,13 +32,7 @@ from rrl.recording.profile import (
 from rrl.recording.truth import judge_half
 from rrl.serving.quiet import load_tensorflow
 from rrl.support.errors import DataError, UnstableError, UsageError
-from rrl.support.files import (
-    append,
-    open_alone,
-    read_json,
-    remove_leftovers,
-    write_atomically,
-)
+from rrl.support.files import alone_in, append, read_json, write_atomically
 from rrl.support.machine import describe_machine, exclusive
 from rrl.tuning.episode import Episode, Server
 
@@ -47,9 +41,6 @@ if TYPE_CHECKING:
 
 MAX_TRIES = 3  # tries per episode in one visit; later sweeps try again if none counts
 SWEEPS = 3  # sweeps over a pass; each one measures what is still missing
-
-Key = tuple[int, int, int, int]
-"""An episode: its pass, the numbers of its configuration and of its rate, and its repeat."""
 
 
 class Recordable(Server, Protocol):
@@ -69,7 +60,7 @@ class Recorder:
     fast configuration. If other processes used more than `BUSY` of the processor time meanwhile,
     the episode is measured again, but the last try counts: some machines are never idle.
 
-    While it is open, no other process can open one for the same folder.
+    Open it by :func:`open_recorder`, which lets no other process record into the folder.
 
     Parameters
     ----------
@@ -81,8 +72,6 @@ class Recorder:
 
     Raises
     ------
-    UsageError
-        If another process records into the folder.
     DataError
         If the folder has a profile of another plan or from another machine.
     """
@@ -91,29 +80,16 @@ class Recorder:
         self.plan, self.folder = plan, folder
         self.columns = [*plan.knobs, *COLUMNS, *OTHER_WORK]
         self._others = others or OtherWork()
-        self._new = 0  # episodes measured by this recorder
-        self._complete = False  # whether an earlier recording has marked the folder as complete
-        self._number = {tuple(map(str, c.values())): n for n, c in enumerate(plan.space)}
-        self._rates = [f"{rate:g}" for rate in plan.rates_per_s]
+        self._complete = False  # whether the folder is marked as complete
         self._done: set[Key] = set()
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open_alone(folder)  # before anything is read: two would append the same rows
-        try:
-            self._resume()
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Let another process record into the folder."""
-        os.close(self._lock)
+        self._resume()
 
     def __len__(self) -> int:
         return len(self._done)
 
     # --- what is to be measured -------------------------------------------------------------------
 
-    def order(self) -> Iterator[list[Visit]]:
+    def order(self) -> Iterator[list[Key]]:
         """Yield the passes over the grid and then, if it is whole, those over the finalists."""
         plan = self.plan
         grid = dict.fromkeys(range(len(plan.space)), plan.pairs)
@@ -137,25 +113,21 @@ class Recorder:
                 wanted[plan.space.index(grid.space[i])] += pairs
         return wanted
 
-    def _left(self, visits: Iterable[Visit]) -> list[Visit]:
-        """Return what is left of some visits: the episodes that are not on disk."""
-        left = [
-            (pass_, index, [pair for pair in pairs if (pass_, index, *pair) not in self._done])
-            for pass_, index, pairs in visits
-        ]
-        return [visit for visit in left if visit[2]]
+    def _left(self, keys: list[Key]) -> list[Key]:
+        """Return those of some episodes that are not on disk."""
+        return [key for key in keys if key not in self._done]
 
     # --- measurements -----------------------------------------------------------------------------
 
     def run(self, server: Recordable, rng: np.random.Generator) -> Iterator[Episode]:
         """Measure the missing episodes in order; yield each saved one."""
-        for visits in self.order():
+        for keys in self.order():
             for _ in range(SWEEPS):
-                for pass_, index, pairs in self._left(visits):
+                for index, visit in groupby(self._left(keys), key=itemgetter(1)):
                     with exclusive():
                         server.configure(self.plan.space[index])
-                        for rate, repeat in pairs:
-                            yield from self._try(server, (pass_, index, rate, repeat), rng)
+                        for key in visit:
+                            yield from self._try(server, key, rng)
 
     def _try(self, server: Recordable, key: Key, rng: np.random.Generator) -> Iterator[Episode]:
         """Measure an episode until it counts, or has been tried too often."""
@@ -178,7 +150,7 @@ class Recorder:
         other_work = self._others.look()
         row = {
             **configuration,
-            "rate_per_s": self._rates[rate],
+            "rate_per_s": f"{self.plan.rates_per_s[rate]:g}",
             "pass": pass_,
             "repeat": repeat,
             "order": len(self),
@@ -189,26 +161,19 @@ class Recorder:
             "other_work": other_work,
         }
         disturbed = other_work > BUSY and not last
-        self._save(row, "slip" if not episode.valid else "busy" if disturbed else "")
+        self._save(key, row, "slip" if not episode.valid else "busy" if disturbed else "")
         return episode
 
-    def _save(self, values: Mapping[str, Any], why: str) -> None:
+    def _save(self, key: Key, values: Mapping[str, Any], why: str) -> None:
         """Append an episode to those that count, or to the rejected ones with the reason."""
-        if not self._new:
+        if self._complete:
             self._describe(complete=False)
-        self._new += 1
         row = {name: str(values[name]) for name in self.columns}
         if why:
             append_row(self.folder / REJECTED, {"why": why, **row})
-            return
-        append_row(self.folder / EPISODES, row)
-        self._keep(row)
-
-    def _keep(self, row: Mapping[str, str]) -> None:
-        """Remember an episode that is on disk."""
-        index = self._number[tuple(row[knob] for knob in self.plan.knobs)]
-        rate = self._rates.index(row["rate_per_s"])
-        self._done.add((int(row["pass"]), index, rate, int(row["repeat"])))
+        else:
+            append_row(self.folder / EPISODES, row)
+            self._done.add(key)
 
     # --- the folder -------------------------------------------------------------------------------
 
@@ -220,20 +185,16 @@ class Recorder:
         UnstableError
             If an episode of the plan is missing, because none of its tries counted.
         """
-        left = [visit for visits in self.order() for visit in self._left(visits)]
-        if missing := sum(len(pairs) for *_, pairs in left):
+        if missing := sum(len(self._left(keys)) for keys in self.order()):
             raise UnstableError(
                 f"{self.folder}: {missing} episodes of the plan did not count in any of "
                 f"{SWEEPS * MAX_TRIES} tries, because the load generator was late ({REJECTED} has "
                 "them); the same command tries them again, best on an idle machine"
             )
-        if not self._complete or self._new:
+        if not self._complete:
             self._describe(complete=True, sha256=episodes_hash(self.folder / EPISODES))
-        else:
-            read_profile(self.folder)  # it refuses episodes that were changed
 
     def _resume(self) -> None:
-        remove_leftovers(self.folder)
         path = self.folder / DESCRIPTION
         if not path.exists():
             self._describe(complete=False)
@@ -247,15 +208,26 @@ class Recorder:
         if any(here[key] != there.get(key) for key in ("processor", "cpus")):
             raise DataError(f"{path} was recorded on another machine; choose another folder")
         self._complete = bool(stored.get("complete"))
-        read_appended(self.folder / REJECTED, ["why", *self.columns])  # its last line may be cut
-        for row in read_appended(self.folder / EPISODES, self.columns):
+        remove_cut_off(self.folder / REJECTED)
+        if remove_cut_off(self.folder / EPISODES):
+            self._done.update(self._recorded())
+
+    def _recorded(self) -> Iterator[Key]:
+        """Yield the episodes on disk."""
+        path, table = self.folder / EPISODES, read_profile(self.folder).table
+        if list(table) != self.columns:
+            raise DataError(f"{path}: its columns are not those of the plan; choose another folder")
+        rates = Knob("rate_per_s", (f"{rate:g}" for rate in self.plan.rates_per_s))
+        for line, row in enumerate(table.to_dict("records"), 2):
             try:
-                self._keep(row)
-            except (LookupError, ValueError):
+                index = self.plan.space.index({knob: row[knob] for knob in self.plan.knobs})
+                rate = rates.index(f"{row['rate_per_s']:g}")
+            except ValueError as error:
                 raise DataError(
-                    f"{self.folder / EPISODES}: row {len(self) + 1} is no episode of the plan; "
-                    "restore the file, or choose another folder"
+                    f"{path}, line {line}: no episode of the plan ({error}); restore the file, or "
+                    "choose another folder"
                 ) from None
+            yield row["pass"], index, rate, row["repeat"]
 
     def _describe(self, complete: bool, **notes: Any) -> None:
         description = {
@@ -269,6 +241,25 @@ class Recorder:
         }
         text = json.dumps(description, indent=2) + "\n"
         write_atomically(self.folder / DESCRIPTION, text)
+        self._complete = complete
+
+
+@contextmanager
+def open_recorder(plan: Plan, folder: Path, others: OtherWork | None = None) -> Iterator[Recorder]:
+    """Open a recorder for the block; meanwhile, no other process may record into the folder.
+
+    Parameters
+    ----------
+    plan, folder, others
+        Those of :class:`Recorder`. The folder is made if it is missing.
+
+    Raises
+    ------
+    UsageError
+        If another process records into the folder.
+    """
+    with alone_in(folder):
+        yield Recorder(plan, folder, others)
 
 
 # --- rows -----------------------------------------------------------------------------------------
@@ -290,42 +281,26 @@ def values_of(episode: Episode) -> dict[str, Any]:
 
 def append_row(path: Path, row: Mapping[str, str]) -> None:
     """Add a row to a CSV file; when this returns, the row is on disk."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(row), lineterminator="\n")
-    if not path.exists() or not path.stat().st_size:
-        writer.writeheader()
-    writer.writerow(row)
-    append(path, text.getvalue())
-
-
-def read_appended(path: Path, columns: list[str]) -> list[dict[str, str]]:
-    """Return the rows of a CSV file that rows are appended to; remove a cut-off last line.
-
-    Raises
-    ------
-    DataError
-        If the file has other columns, or cannot be read.
-    """
     import pandas as pd
 
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    whole = text[: text.rfind(b"\n") + 1]
-    if whole != text:
-        os.truncate(path, len(whole))
-    if not whole:
-        return []
-    # Not the csv module: its fields have at most 128 KiB, which are 20,000 latencies.
-    try:
-        table = pd.read_csv(io.BytesIO(whole), dtype=str, keep_default_na=False)
-    except ValueError as error:
-        why = str(error).strip()
-        raise DataError(f"{path}: {why}; restore the file, or choose another folder") from None
-    if list(table) != columns:
-        raise DataError(f"{path}: its columns are not those of the plan; choose another folder")
-    return table.to_dict("records")
+    begins = not path.exists() or not path.stat().st_size
+    text = pd.DataFrame([row]).to_csv(index=False, header=begins, lineterminator="\n")
+    append(path, text)
+
+
+def remove_cut_off(path: Path) -> bool:
+    """Remove the end of a CSV file that a kill cut off; return whether rows are left.
+
+    This is the last line if it does not end. A header without a row is removed, too.
+    """
+    if not path.exists():
+        return False
+    text = path.read_bytes()
+    rows = text.count(b"\n") > 1  # the first line names the columns
+    whole = text.rfind(b"\n") + 1 if rows else 0
+    if whole < len(text):
+        os.truncate(path, whole)
+    return rows
 
 
 # --- on a server that is started here -------------------------------------------------------------
@@ -383,7 +358,7 @@ def record_live(
     if plan.gpu:
         check_gpu()
     rng = np.random.default_rng(plan.seed)
-    with closing(Recorder(plan, folder)) as recorder:
+    with open_recorder(plan, folder) as recorder:
         if base is None:
             base = build(plan.model)
             inputs = [random_request(base, rng)]

@@ -21,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.serving.envoy_config import TRIAL
+from rrl.serving.envoy_config import KEPT, TRIAL
 from rrl.serving.loadgen import LastingError
 from rrl.serving.volley import LOOK_S, as_episode
 from rrl.support.errors import GeneratorError, check_interrupt
@@ -159,6 +159,8 @@ class ClientTraffic:
         """Take one line of the log."""
         known = self._open.get(line["id"])
         if not known and line["type"] != _END:  # it is new, or older than this object
+            if line["route"] not in (KEPT, TRIAL):  # no prediction
+                return
             # Envoy tells the time of day. If a clock is set, only requests that are open then
             # get a wrong arrival.
             arrival = float(line["start_s"]) - time.time() + time.monotonic()

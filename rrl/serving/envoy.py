@@ -81,16 +81,25 @@ class Envoy:
         self.folder, self.log = folder, folder / ACCESS_LOG
         self.process, self.door = Lasting(folder, ENVOY), door
 
-    def check_free(self) -> None:
-        """Check that it can start: an ``envoy`` is there, and nobody listens where it would.
+    def check_door(self) -> None:
+        """Check that the one that runs has this configuration, or that one can start.
 
         Raises
         ------
         UsageError
-            If there is no ``envoy``.
+            If the one that runs has another configuration, or there is no ``envoy`` to start.
         ServerError
-            If a port is taken.
+            If a port at which it would listen is taken.
         """
+        if self.process.alive:
+            running = json.loads((self.folder / BOOTSTRAP).read_text(encoding="utf-8"))
+            if running != bootstrap(self.door, self.folder):
+                raise UsageError(
+                    f"the service at port {self.door.port} was opened with other options, or by "
+                    f"another version of rrl; give the same, or end it with "
+                    f"`rrl stop {self.door.port}`"
+                )
+            return
         find_envoy()
         for port in self.door.ports:
             if why := port_error(port, self.door.bind):
@@ -98,16 +107,6 @@ class Envoy:
                     f"{self.door}: the port {port}: {why}; choose another port or address, or end "
                     "what listens there"
                 )
-
-    def check_door(self) -> None:
-        """Raise UsageError if the Envoy that runs has another configuration than this one."""
-        running = json.loads((self.folder / BOOTSTRAP).read_text(encoding="utf-8"))
-        if running != bootstrap(self.door, self.folder):
-            raise UsageError(
-                f"the service at port {self.door.port} was opened with other options, or by "
-                f"another version of rrl; give the same, or end it with "
-                f"`rrl stop {self.door.port}`"
-            )
 
     def start(self, kept: ModelServer) -> None:
         """Start it in front of a kept server, and wait until it listens.
@@ -167,9 +166,9 @@ class Envoy:
     def _write_servers(self, kept: ModelServer, trial: ModelServer | None) -> int:
         """Write where the servers of each cluster are; return the number of these files."""
         version = _next()
-        for name, servers in ((KEPT, [kept]), (TRIAL, [trial, kept])):
-            by_grpc = [one.address if one else None for one in servers]
-            by_rest = [one.rest_address if one else None for one in servers]
+        for name, servers in ((KEPT, [kept]), (TRIAL, [trial, kept] if trial else [kept])):
+            by_grpc = [one.address for one in servers]
+            by_rest = [one.rest_address for one in servers if one.rest_address]
             for cluster, addresses in ((name, by_grpc), (f"{name}-rest", by_rest)):
                 self._write(f"{cluster}.json", endpoints(cluster, addresses, version))
         return version

@@ -18,7 +18,9 @@ from typing import Any
 
 from rrl.serving.loadgen import SYNTHETIC
 
-PREDICTION = "/tensorflow.serving.PredictionService/"
+_GRPC_PREDICTION = (
+    r"/tensorflow\.serving\.PredictionService/(Predict|Classify|Regress|MultiInference)"
+)
 _REST_PREDICTION = r"/v1/models/[^/:]+(/(versions|labels)/[^/:]+)?:(predict|classify|regress)"
 
 ROUTES, ACCESS_LOG, ADMIN = "routes.json", "requests.log", "admin.sock"
@@ -27,8 +29,8 @@ ROUTES, ACCESS_LOG, ADMIN = "routes.json", "requests.log", "admin.sock"
 The addresses of the servers of a cluster are in a file with the cluster's name.
 """
 
-KEPT, TRIAL = "kept", "trial"
-"""The two servers, and the routes that lead to them."""
+KEPT, TRIAL, OTHER = "kept", "trial", "other"
+"""The two servers and the routes of predictions to them; the route of what is no prediction."""
 
 CLUSTERS = (KEPT, TRIAL, f"{KEPT}-rest", f"{TRIAL}-rest")
 """Where calls go, by gRPC or by REST: to the kept server, or to the trial and then to the kept one.
@@ -108,15 +110,13 @@ def bootstrap(door: Door, folder: Path) -> dict[str, Any]:
     }
 
 
-def endpoints(cluster: str, addresses: Sequence[str | None], version: int) -> dict[str, Any]:
+def endpoints(cluster: str, addresses: Sequence[str], version: int) -> dict[str, Any]:
     """Return the file with the addresses of a cluster's servers.
 
-    An address is ``unix:/path`` or ``host:port``, or None for no server. The first server gets the
-    calls, and the second one the repeated calls. Envoy says which `version` it has read last.
+    An address is ``unix:/path`` or ``host:port``. The first server gets the calls, and the second
+    one the repeated calls. Envoy says which `version` it has read last.
     """
-    servers = [
-        [{"endpoint": {"address": _address(address)}}] if address else [] for address in addresses
-    ]
+    servers = [[{"endpoint": {"address": _address(address)}}] for address in addresses]
     resource = {
         "@type": f"{_TYPE}config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": cluster,
@@ -142,9 +142,9 @@ def routes(version: int, trial: float | None = None, hang_s: float = 60.0) -> di
     Examples
     --------
     >>> [route["name"] for route in routes(1)["resources"][0]["virtual_hosts"][0]["routes"]]
-    ['kept', 'kept', 'kept', 'kept']
+    ['kept', 'other', 'kept', 'other']
     """
-    grpc = {"prefix": PREDICTION}
+    grpc = {"safe_regex": {"regex": _GRPC_PREDICTION}}
     rest = {
         "safe_regex": {"regex": _REST_PREDICTION},
         "headers": [{"name": ":method", "string_match": {"exact": "POST"}}],
@@ -164,9 +164,9 @@ def routes(version: int, trial: float | None = None, hang_s: float = 60.0) -> di
     lost = {"retry_policy": {"retry_on": "reset,connect-failure,refused-stream", "num_retries": 1}}
     found += [
         _route(KEPT, grpc, KEPT, **lost),
-        _route(KEPT, {"prefix": "/", "grpc": {}}, KEPT),
+        _route(OTHER, {"prefix": "/", "grpc": {}}, KEPT),
         _route(KEPT, rest, f"{KEPT}-rest", **lost),
-        _route(KEPT, {"prefix": "/"}, f"{KEPT}-rest"),
+        _route(OTHER, {"prefix": "/"}, f"{KEPT}-rest"),
     ]
     resource = {
         "@type": f"{_TYPE}config.route.v3.RouteConfiguration",
@@ -206,7 +206,6 @@ def _listener(door: Door, port: int, folder: Path) -> dict[str, Any]:
         "envoy.filters.network.http_connection_manager",
         "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix=f"port-{port}",
-        codec_type="AUTO",
         rds={"route_config_name": "routes", "config_source": _file(folder / ROUTES)},
         http_filters=[
             _typed(  # a request that may be repeated has to be here as a whole
@@ -227,7 +226,6 @@ def _listener(door: Door, port: int, folder: Path) -> dict[str, Any]:
         },
         generate_request_id=False,
         request_timeout=f"{READ_S}s",
-        request_headers_timeout=f"{READ_S}s",
         stream_idle_timeout=f"{_IDLE_S}s",
     )
     return {
@@ -239,17 +237,11 @@ def _listener(door: Door, port: int, folder: Path) -> dict[str, Any]:
 
 
 def _access_log(file: Path) -> dict[str, Any]:
-    """Return the log of predictions of others: lines when one arrives, is still open, and ends.
+    """Return the log of calls of others: lines when one arrives, is still open, and ends.
 
     :mod:`rrl.serving.client_traffic` reads it.
     """
-    own = {"name": SYNTHETIC[0], "present_match": True, "invert_match": True}
-    grpc = f"{PREDICTION}(Predict|Classify|Regress|MultiInference)"
-    rest = rf"{_REST_PREDICTION}(\?.*)?"  # this header has the query, which a route does not see
-    paths = [
-        {"name": ":path", "string_match": {"safe_regex": {"regex": path}}} for path in (grpc, rest)
-    ]
-    others = {"or_filter": {"filters": [{"header_filter": {"header": path}} for path in paths]}}
+    others = {"name": SYNTHETIC[0], "present_match": True, "invert_match": True}
     line = {
         "id": "%CONNECTION_ID%-%START_TIME(%s%9f)%",
         "type": "%ACCESS_LOG_TYPE%",
@@ -269,8 +261,7 @@ def _access_log(file: Path) -> dict[str, Any]:
         path=str(file),
         log_format={"json_format": line},
     )
-    both = [{"header_filter": {"header": own}}, others]
-    return log | {"filter": {"and_filter": {"filters": both}}}
+    return log | {"filter": {"header_filter": {"header": others}}}
 
 
 def _cluster(name: str, folder: Path) -> dict[str, Any]:
@@ -280,7 +271,6 @@ def _cluster(name: str, folder: Path) -> dict[str, Any]:
         "name": name,
         "type": "EDS",
         "eds_cluster_config": {"eds_config": _file(folder / f"{name}.json")},
-        "connect_timeout": "5s",
         "circuit_breakers": _NO_LIMITS,
         "typed_extension_protocol_options": {
             options: {

@@ -104,11 +104,11 @@ class HandoverServer(LiveServer):
         self.traffic = traffic or ClientTraffic()
         self._of_others, self._canary = traffic is not None, canary
         self.door = door or Door(free_port())
+        self._another = partial(self._another, rest=self.door.rest_port is not None)
         self._folder = port_folder(self.door.port)
         self._envoy = Envoy(self._folder, self.door)
         self._kept: Configuration | None = None
         self._kept_server: ModelServer | None = None
-        self._settled = False  # whether Envoy and the note name it, and no other one lasts
         self._trial: ModelServer | None = None
         self._route = KEPT  # where predictions go: to TRIAL until Envoy has taken that back
         self._hang_s = self._timeout_s
@@ -125,10 +125,7 @@ class HandoverServer(LiveServer):
         """See what an earlier process has left at the port, or that the port is free."""
         left, opened = noted_server(self._folder), self._envoy.process.alive
         kept = left if left is not None and left.alive else None
-        if opened:
-            self._envoy.check_door()
-        else:
-            self._envoy.check_free()
+        self._envoy.check_door()
         model = None if left is None else left.model
         if (opened or kept) and (not model or model.resolve() != Path(self._model_path).resolve()):
             raise UsageError(
@@ -229,8 +226,7 @@ class HandoverServer(LiveServer):
             if kept is not None:  # otherwise the trial, if there is one, is all that serves
                 self._end_trial()
                 self._stop_trial()
-            self._settled = False
-            self._kept_server = kept = self._start(wanted, lasting=self._folder)
+            self._kept_server = kept = self._launch(wanted, lasting=self._folder)
         if not self._envoy.process.alive:
             self._route = KEPT  # a trial that runs gets no calls
             note_server(self._folder, kept)  # this process may be killed when Envoy runs
@@ -242,9 +238,9 @@ class HandoverServer(LiveServer):
         return kept
 
     def _settle(self, *, drain: bool = True) -> None:
-        """Let Envoy and the note name the kept server, and end all others that last.
+        """If other servers last, let Envoy and the note name the kept one, and end the others.
 
-        If that fails or is interrupted, both go on, and the next call of this does it.
+        If that fails or is interrupted, all go on, and the next call of this does it.
 
         Parameters
         ----------
@@ -252,28 +248,20 @@ class HandoverServer(LiveServer):
             Whether the others first answer what they have.
         """
         kept = self._kept_server
-        if self._settled or kept is None:
+        if kept is None or not other_servers(self._folder, kept):
             return
         self._envoy.point(kept, self._trial)
         note_server(self._folder, kept)
-        if drain and other_servers(self._folder, kept):
+        if drain:
             self._drain(KEPT)
         stop_others(self._folder, kept)
-        self._settled = True
-
-    def _start(self, wanted: Configuration, **more: Any) -> ModelServer:
-        """Start a server that is warm, for Envoy."""
-        rest = self.door.rest_port is not None
-        server, client = self._launch(wanted, rest=rest, **more)
-        client.close()
-        return server
 
     def _begin_trial(self, wanted: Configuration, kept: ModelServer) -> ModelServer:
         """Let a configuration run beside the kept one, with its part of the predictions."""
         if self._trial and not (self._trial.alive and self._trial.configuration == wanted):
             self._end_trial()
             self._stop_trial()
-        trial = self._trial = self._trial or self._start(wanted)
+        trial = self._trial = self._trial or self._launch(wanted)
         trial.resume()
         self._envoy.point(kept, trial)
         self._route = TRIAL
@@ -369,7 +357,7 @@ class HandoverServer(LiveServer):
         watch: Watch | None = None,
     ) -> Episode:
         """Serve requests under a configuration, see :meth:`rrl.LiveServer.measure`."""
-        limit_s = self._timeout_s if watch is None or watch.idle else HANGS * watch.late_s
+        limit_s = self._timeout_s if watch is None else HANGS * watch.late_s
         self._hang_s = max(LEAST_HANG_S, min(limit_s, self._timeout_s))
         return super().measure(configuration, arrivals, rng, watch=watch)
 

@@ -131,16 +131,6 @@ class ModelServer:
         If the folder holds no model version.
     """
 
-    folder: Path
-    model: Path
-    version: int
-    name: str
-    configuration: dict[str, Any]
-    program: list[str]
-    log: Path
-    rest_port: int | None
-    process: Child | Lasting
-
     def __init__(
         self,
         model_path: str | os.PathLike[str],
@@ -167,7 +157,7 @@ class ModelServer:
             usual, short = places()[0], places()[-1]
             self._own = OwnedFolder("server", usual if fits(usual / "rrl-server-") else short)
             self.folder = self._own.path
-            self.process = Child(self.folder / f"{SERVER}.lock")
+            self.process: Child | Lasting = Child(self.folder / f"{SERVER}.lock")
             self.log = new_log(Path(logs), self.name) if logs else self.folder / "server.log"
         else:
             if not fits(lasting.absolute() / PREFIX):
@@ -267,7 +257,8 @@ class ModelServer:
             def ready() -> bool:
                 self.check()
                 answers = client.available(timeout_s=0.25)  # the original opens REST afterwards
-                return answers and (self._answers_rest() or bool(self._complaint()))
+                self._check_log()
+                return answers and self._answers_rest()
 
             if not wait_until(ready, self._timeout_s):
                 raise LastingError(
@@ -276,8 +267,6 @@ class ModelServer:
                     f"{self._timeout_s:g} s; allow more seconds with --start-timeout; "
                     f"{self._kept_log()}"
                 )
-        if complaint := self._complaint():
-            raise ServerError(f"server of {self.name!r} {complaint}; {self._kept_log()}")
 
     def _answers_rest(self) -> bool:
         """Return whether the model answers at the REST port, if it has one."""
@@ -289,13 +278,13 @@ class ModelServer:
             return connection.getresponse().status == HTTPStatus.OK
         return False
 
-    def _complaint(self) -> str:
-        """Return what the server lacks, though it goes on, and the line of its log; or nothing."""
+    def _check_log(self) -> None:
+        """Raise ServerError if the log says that the server lacks something, though it goes on."""
         for line in self._log_lines():
             for words, lacks in _COMPLAINTS.items():
                 if words in line.lower():
-                    return f"{lacks}: {line}"
-        return ""
+                    said = f"{lacks}: {line}; {self._kept_log()}"
+                    raise ServerError(f"server of {self.name!r} {said}")
 
     @property
     def alive(self) -> bool:

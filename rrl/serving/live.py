@@ -148,8 +148,9 @@ class LiveServer:
             if self._server.configuration == wanted:
                 return self._server
         self.close()
-        self._server, self._client = self._launch(wanted)
-        return self._server
+        server = self._launch(wanted)
+        self._server, self._client = server, Client(server.address, server.name, self._signature)
+        return server
 
     def _check_version(self) -> None:
         """Check that the version that is measured is still the model's newest."""
@@ -193,7 +194,7 @@ class LiveServer:
             batch = client.payload({name: np.repeat(array, size, axis=0) for name, array in first})
             client.fire(batch, [0.0], self._timeout_s)  # fails if a model takes only one
 
-    def _launch(self, wanted: Configuration, **more: Any) -> tuple[ModelServer, Client]:
+    def _launch(self, wanted: Configuration, **more: Any) -> ModelServer:
         """Start a server and warm it up; if that fails, stop it.
 
         If another process has taken its port for REST meanwhile, it starts again at another port.
@@ -207,17 +208,16 @@ class LiveServer:
                 raise
             server.log.unlink(missing_ok=True)  # it says only that, and would stay
             server = self._another(wanted, **more).start()
-        client = Client(server.address, server.name, self._signature)
         try:
             self._check_version()  # so it is the one that was loaded
-            self._prepare(client)
-            self._warm_up(client, wanted)
+            with Client(server.address, server.name, self._signature) as client:
+                self._prepare(client)
+                self._warm_up(client, wanted)
         except BaseException:
-            client.close()
             server.stop()
             raise
         self.start_s = time.monotonic() - began
-        return server, client
+        return server
 
     def measure(
         self,

@@ -22,6 +22,7 @@ from rrl.support.user_folder import user_folder
 NOTE = "server.json"  # in the folder of a server
 CURRENT = "server.sh"  # for a supervisor: a link to the script of the server that is kept
 TUNER = "tuner.pid"  # with the number of the process that tunes
+END_TUNER_S = 60.0  # until a tuner is killed
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
 
 
@@ -86,19 +87,14 @@ def unlock_port(folder: Path, lock: int) -> None:
     os.close(lock)
 
 
-def end_tuner(folder: Path, grace_s: float = 60.0) -> bool:
+def end_tuner(folder: Path) -> bool:
     """End the process that tunes the service of a folder; return whether there was one.
 
     A tuner that still waits for answers of a server may need longer, and is killed then. Nothing is
     lost by that: finished episodes are in the journal, and whoever calls this ends the service
     next, which cuts off all open calls.
-
-    Parameters
-    ----------
-    folder, grace_s : pathlib.Path, float
-        The folder of the service, and the seconds until a tuner is killed.
     """
-    return Process(folder / TUNER, alone=True).stop(grace_s)
+    return Process(folder / TUNER, alone=True).stop(END_TUNER_S)
 
 
 def stop_service(folder: Path) -> bool:

@@ -16,12 +16,10 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-
 from rrl.core.knob import Configuration, Value
 from rrl.support.errors import UsageError
 from rrl.tuning.defaults import LEFT_OUT, SERVER_DEFAULTS
-from rrl.tuning.presets import CPUS
+from rrl.tuning.presets import CPUS, THREADS
 
 KNOBS = (*SERVER_DEFAULTS, "grpc_max_threads")
 """Settings of a served configuration; 0 means automatic for pools and off for batch_threads.
@@ -37,6 +35,13 @@ _FLAGS = {
     "intra_op": "tensorflow_intra_op_parallelism",
     "grpc_max_threads": "grpc_max_threads",
 }
+_LIMITS = {
+    **dict.fromkeys((*THREADS, "grpc_max_threads"), (0, 4096)),
+    CPUS: (1, 4096),
+    "max_batch_size": (1, 2**31 - 1),
+}
+"""The least and the largest value of knobs; more threads than that are a mistake."""
+
 _LEAST = {
     "max_batch_size": 1,
     "batch_timeout_micros": 0,
@@ -80,8 +85,7 @@ def checked(configuration: Configuration) -> dict[str, int]:
     ------
     UsageError
         If a setting is unknown, its name has another form, or rrl sets that flag itself. A knob is
-        a whole number of 0 or more, and the number of CPUs is 1 or more. Two settings of one flag
-        are not possible.
+        a whole number within its limits. Two settings of one flag are not possible.
 
     Examples
     --------
@@ -107,9 +111,9 @@ def checked(configuration: Configuration) -> dict[str, int]:
             raise UsageError(f"unknown knob {name!r}; a server has: {known}")
         if (same := f"{FLAG}--{_FLAGS.get(name)}") in configuration:
             raise UsageError(f"{name} and {same} are the same setting; give one of them")
-        least = 1 if name == CPUS else 0
-        if isinstance(value, bool | str) or not least <= value < np.inf or value != int(value):
-            raise UsageError(f"{name} must be a whole number, {least} or more, got {value!r}")
+        least, most = _LIMITS.get(name, (0, 2**31 - 1))
+        if isinstance(value, bool | str) or not least <= value <= most or value != int(value):
+            raise UsageError(f"{name} must be a whole number from {least} to {most}, got {value!r}")
         if name != CPUS:
             values[name] = int(value)
     return values

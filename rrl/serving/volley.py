@@ -173,8 +173,8 @@ class Volley:
     def _stopped_before(self, at: float) -> bool:
         """Sleep until a time, and return whether the watch stops the episode before it.
 
-        The last look is before the sleep: if it were after it, the request would leave late, and a
-        server would seem slower with a watch than without one.
+        The last look is before the sleep. After the sleep, a look would make the request late, and
+        a server would seem slower with a watch than without one.
         """
         while not self._look():
             wait = max(at - time.monotonic(), 0.0)

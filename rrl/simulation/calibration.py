@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rrl.core.space import Floats
 from rrl.simulation.service_model import Machine, Model
 from rrl.simulation.simulator import SimulatedServer
+from rrl.simulation.testbeds import AMPLE
 from rrl.workloads.workload import Poisson
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ START = MappingProxyType(
     }
 )
 BACKLOG = 0.15  # largest fraction of unanswered requests at the last arrival of a stable episode
-_DEEP = 1000  # batches in a queue whose plan sets no limit: more than an episode has
 
 
 def twin(profile: Profile, model: Model, machine: Machine) -> SimulatedServer:
@@ -57,7 +57,7 @@ def twin(profile: Profile, model: Model, machine: Machine) -> SimulatedServer:
     ...     read_profile("data/mobilenet_v2-batching"), two.model, two.machine
     ... )
     """
-    fixed = {"max_enqueued_batches": _DEEP, **(profile.description["plan"]["fixed"] or {})}
+    fixed = {**AMPLE, **(profile.description["plan"]["fixed"] or {})}
     handlers = int(fixed.pop("grpc_max_threads", machine.handlers))
     return SimulatedServer(profile.space, model, replace(machine, handlers=handlers), fixed)
 
@@ -102,12 +102,11 @@ def cell_table(profile: Profile) -> pd.DataFrame:
     plan, table = profile.description["plan"], profile.table
     rows = table[(table["valid"] == 1) & (table["pass"] < plan["passes"])].copy()
     times, backlog = [], []
-    for row in rows.to_dict("records"):
+    for number, row in zip(rows.index, rows.to_dict("records"), strict=True):
         rng = np.random.default_rng(int(row["arrival_seed"]))
         arrivals = Poisson(float(row["rate_per_s"])).arrivals(int(plan["requests"]), rng)
-        latency = np.array(row["latencies_us"].split(), dtype=float) / 1e6
         times.append(arrivals)
-        backlog.append(np.mean(arrivals + latency > arrivals[-1]))
+        backlog.append(np.mean(arrivals + profile.latencies(number) > arrivals[-1]))
     rows["arrivals"], rows["backlog"] = times, backlog
     cells = (
         rows.groupby([*profile.knobs, "rate_per_s"], sort=True)

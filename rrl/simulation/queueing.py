@@ -151,12 +151,13 @@ def serve_grid(
     departure, rejected : ndarray, shape (g, n)
         Output arrays that this function fills.
     """
-    edges = np.empty(len(arrivals) + 1, np.int64)
+    edges, queue = np.empty(len(arrivals) + 1, np.int64), np.empty(len(arrivals), np.int64)
     for g in range(len(sizes)):
         work, slots = batch_work[g, : sizes[g, 0]], speed[g, : sizes[g, 1]]
         limits = (sizes[g, 2], sizes[g, 3], sizes[g, 4])
         delay = (delays[g, 0], delays[g, 1])
-        _serve(arrivals, factor, work, slots, limits, delay, departure[g], rejected[g], edges)
+        into = departure[g], rejected[g]
+        _serve(arrivals, factor, work, slots, limits, delay, *into, queue, edges)
 
 
 @njit(cache=True)
@@ -169,26 +170,28 @@ def _serve(  # noqa: C901, PLR0915 (one loop, whose branches are the kinds of ev
     delays: tuple[float, float],
     departure: Floats,
     rejected: Bools,
+    queue: Ints,
     edges: Ints,
 ) -> None:
-    """Fill `departure` and `rejected`; batch b is within requests edges[b] to edges[b + 1] - 1."""
+    """Fill `departure` and `rejected`; batch b is queue[edges[b]] to queue[edges[b + 1] - 1]."""
     (threads, capacity, handlers), (timeout, dispatch) = limits, delays
     n, max_batch, slots = len(arrivals), len(batch_work), len(speed)
     ends, running = np.empty(slots), np.empty(slots, np.int64)  # heap: progress at the end, batch
     pace = 1.0 / speed  # seconds per unit of progress: multiplying is faster than dividing
     now, progress, ready = 0.0, 0.0, np.inf  # ready: when the next batch may run, if a slot is free
-    head = waiting = inside = arrived = left = 0  # head: the oldest waiting request
+    arrived = accepted = inside = 0  # requests; those that were accepted are in `queue`
     formed = begun = ended = 0  # batches so far
     edges[0] = 0
-    while left < n:
+    while arrived < n or inside > 0:
         active = begun - ended
         finish = arrive = expire = np.inf
         if active > 0:
             finish = now + max(ends[0] - progress, 0.0) * pace[active - 1]
         if arrived < n and inside < handlers:
             arrive = max(arrivals[arrived], now)
-        if waiting > 0 and formed - ended < threads:
-            expire = departure[head] + timeout  # while it waits: the time when it came in
+        head = edges[formed]  # of those that wait for a batch
+        if head < accepted and formed - ended < threads:
+            expire = departure[queue[head]] + timeout  # while it waits: the time when it came in
         event = min(finish, arrive, expire, ready)
         if active > 0:
             progress = ends[0] if event == finish else progress + (event - now) * speed[active - 1]
@@ -196,65 +199,35 @@ def _serve(  # noqa: C901, PLR0915 (one loop, whose branches are the kinds of ev
 
         if event == finish:
             batch = _pop(ends, running, active)
-            size = _answer(edges[batch], edges[batch + 1], now, rejected, departure)
-            ended, inside, left = ended + 1, inside - size, left + size
+            for j in range(edges[batch], edges[batch + 1]):
+                departure[queue[j]] = now
+            ended, inside = ended + 1, inside - (edges[batch + 1] - edges[batch])
         elif event == arrive:
             departure[arrived] = now
-            rejected[arrived] = waiting >= capacity
-            accepted = 1 - rejected[arrived]
-            waiting, inside = waiting + accepted, inside + accepted
-            arrived, left = arrived + 1, left + 1 - accepted
+            rejected[arrived] = accepted - head >= capacity
+            if not rejected[arrived]:
+                queue[accepted] = arrived
+                accepted, inside = accepted + 1, inside + 1
+            arrived += 1
 
-        while waiting > 0 and formed - ended < threads:  # form every batch that can form
-            while rejected[head]:
-                head += 1
-            if waiting < max_batch and now < departure[head] + timeout:
+        while head < accepted and formed - ended < threads:  # form every batch that can form
+            oldest, waiting = queue[head], accepted - head
+            if waiting < max_batch and now < departure[oldest] + timeout:
                 break
-            size, departure[head] = min(waiting, max_batch), now + dispatch
-            head, waiting, formed = _pass_over(head, size, rejected), waiting - size, formed + 1
+            departure[oldest] = now + dispatch
+            head, formed = head + min(waiting, max_batch), formed + 1
             edges[formed] = head
         if begun == ended:
             progress = 0.0  # the machine is idle: reset, so that rounding errors do not add up
         ready = np.inf
         while begun < formed and begun - ended < slots:  # start every batch that can run
-            first, size = _members(edges[begun], edges[begun + 1], rejected)
+            first, size = queue[edges[begun]], edges[begun + 1] - edges[begun]
             if departure[first] > now:
                 ready = departure[first]
                 break
             work = factor[first] * batch_work[size - 1]
             _push(ends, running, begun - ended, progress + work, begun)
             begun += 1
-
-
-@njit(cache=True)
-def _pass_over(head: int, size: int, rejected: Bools) -> int:
-    """Return the position after the next `size` requests that were not rejected."""
-    while size > 0:
-        size -= 1 - rejected[head]
-        head += 1
-    return head
-
-
-@njit(cache=True)
-def _members(start: int, stop: int, rejected: Bools) -> tuple[int, int]:
-    """Return the first request and the size of the batch within requests start..stop."""
-    first, size = -1, 0
-    for j in range(start, stop):
-        if not rejected[j]:
-            first = j if size == 0 else first
-            size += 1
-    return first, size
-
-
-@njit(cache=True)
-def _answer(start: int, stop: int, now: float, rejected: Bools, departure: Floats) -> int:
-    """Let the batch within requests start..stop leave; return its size."""
-    size = 0
-    for j in range(start, stop):
-        if not rejected[j]:
-            departure[j] = now
-            size += 1
-    return size
 
 
 @njit(cache=True)

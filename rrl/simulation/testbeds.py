@@ -66,7 +66,7 @@ INCEPTION_V3_GPU = Model(
     "inception_v3", item=0.0006, fixed=0.006, dispatch=0.001, overhead=0.0060, variation=0.05
 )
 TWO_CORES = Machine("2 cores", cores=2, spin=0.18, switching=0.09, wake=0.0036, noise=0.1)
-AMPLE = {"max_enqueued_batches": 1000}  # so large that nothing is rejected at these loads
+AMPLE = {"max_enqueued_batches": 1000}  # so many that an episode of 1000 requests is never rejected
 
 
 def _on_two_cores(plan: str) -> SimulatedServer:

@@ -8,8 +8,8 @@ neighbour (:mod:`rrl.simulation.shared_machine`). A recorded profile answers eac
 recorded load nearest to the episode's own. Its episodes began with an empty queue, so there a queue
 cannot be carried over, and there is no neighbour.
 
-All agents serve the same arrivals, seed by seed. So :func:`served_days` and :func:`pays_from`
-compare each run with the default's run of the same seed.
+All agents serve the same arrivals, seed by seed. So :func:`served_days` compares each run with the
+default's run of the same seed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.outcomes import interval
 from rrl.studies.problems import open_scenario
-from rrl.studies.race import stays_from
 from rrl.studies.scenario import Scenario
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Server
@@ -276,50 +275,6 @@ def served_days(found: Mapping[Day, Arrays], rng: np.random.Generator) -> pd.Dat
         row |= interval("late", late, rng) | interval("late_more", late - base_late, rng)
         rows.append(row | {"worse": float(np.mean(mean > base_mean))})
     return pd.DataFrame(rows)
-
-
-def saved_so_far(own: Arrays, base: Arrays) -> Floats:
-    """Return the latency that was saved by each episode, as a fraction of the default's whole day.
-
-    Parameters
-    ----------
-    own, base : mapping of str to ndarray
-        The arrays of an agent and of the default on the same problem.
-
-    Returns
-    -------
-    ndarray, shape (seeds, episodes)
-        Above 0, learning has paid so far.
-
-    Examples
-    --------
-    >>> saved_so_far({"mean_s": np.array([[3.0, 1.0]])}, {"mean_s": np.array([[2.0, 2.0]])})
-    array([[-0.25,  0.  ]])
-    """
-    mine, theirs = (np.asarray(each["mean_s"], dtype=float) for each in (own, base))
-    return np.cumsum(theirs - mine, axis=1) / theirs.sum(axis=1, keepdims=True)
-
-
-def pays_from(own: Arrays, base: Arrays) -> Floats:
-    """Return the hour of the day from which each run has saved latency for good.
-
-    Returns
-    -------
-    ndarray, shape (seeds,)
-        Hours from 0 to 24 since the start of the day: the end of the last episode after which the
-        run was not ahead. It is infinite for a run that has not saved by the end of the day.
-
-    Examples
-    --------
-    >>> base = {"mean_s": np.full((3, 3), 2.0)}
-    >>> own = {"mean_s": np.array([[3.0, 0.5, 1.0], [3.0, 1.0, 2.0], [1.0, 1.0, 1.0]])}
-    >>> pays_from(own | {"hour": np.array([[5.0, 10.0, 24.0]] * 3)}, base)
-    array([ 5., inf,  0.])
-    """
-    first = stays_from(saved_so_far(own, base) > 0)
-    begins = np.column_stack((np.zeros(len(first)), own["hour"], np.full(len(first), np.inf)))
-    episode = np.minimum(first, begins.shape[1]).astype(int)  # the last one never begins
-    return begins[np.arange(len(first)), episode - 1]
 
 
 def _totals(day: Day, arrays: Arrays) -> tuple[Floats, Floats]:

@@ -3,7 +3,7 @@
 A goal is an objective by its name: a percentile, the fraction of late requests, or the fewest CPUs
 that keep a service-level objective (:mod:`rrl.tuning.slo`). :func:`judging_requests`
 finds the latencies of all requests of a configuration, in episodes that no agent learned from.
-:func:`deployed_by_goal` looks up there what the agents deployed at the end.
+:func:`runs_by_goal` looks up there what the agents deployed at the end.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import requests_of_half
 from rrl.simulation.optimum import charged
 from rrl.simulation.simulator import SimulatedServer
-from rrl.studies.outcomes import Problem, Results, duels, interval, name_of
+from rrl.studies.outcomes import Problem, Results, duels, name_of
 from rrl.studies.scenario import Scenario
+from rrl.studies.settings import Setting
 from rrl.tuning.defaults import heuristic_candidates
 from rrl.tuning.presets import CPUS
 from rrl.tuning.slo import most_cpus
@@ -108,14 +109,13 @@ def judging_requests(problem: Scenario, *, replications: int = 100, seed: int = 
     return Requests(list(whole))
 
 
-def deployed_by_goal(
+def runs_by_goal(
     results: Results,
     scenarios: Mapping[Problem, Scenario],
     judged: Mapping[Problem, Requests],
     targets_s: Mapping[Problem, Mapping[str, float]],
-    rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Return what the agents deployed at the end, tuned for each goal.
+    """Return what each run deployed at the end, tuned for its goal, as the judging requests say.
 
     Parameters
     ----------
@@ -124,56 +124,58 @@ def deployed_by_goal(
         They are by problem.
     targets_s : mapping
         By problem and name, the targets for the p99 in seconds.
-    rng : numpy.random.Generator
 
     Returns
     -------
     DataFrame
-        It has one row per problem, agent and goal. The goal ``none`` has the server's default, and
-        the guide's heuristic (:func:`rrl.tuning.defaults.heuristic_candidates`). `p99` is the p99
-        divided by :attr:`Requests.reference_s`, `mean` is the mean latency divided by the lowest
-        one, and `late NAME` is the fraction of requests above a target. `kept NAME` is the fraction
-        of the seeds whose p99 keeps the target. `cpus` is the number of CPUs, if it is a knob. Each
-        has its median over the seeds (`kept` has the mean) with the limits of its 95 % interval in
-        columns ``..._low`` and ``..._high``.
+        It has one row per run, with the columns `problem`, `agent`, `goal`, `seed` and `episodes`.
+        The goal ``none`` has the server's default, and the guide's heuristic
+        (:func:`rrl.tuning.defaults.heuristic_candidates`). `p99_s` is the p99 in seconds, `p99` is
+        the same divided by :attr:`Requests.reference_s`, and `mean` is the mean latency divided by
+        the lowest one. For each target, `late NAME` is the fraction of requests above it, and
+        `kept NAME` says whether the p99 keeps it. `cpus` is the number of CPUs, if it is a knob.
     """
-    rows = []
-    finals = [(s.problem, s.agent, s.objective, r.recommended[:, -1]) for s, r in results.items()]
+    finals = {setting: race.recommended[:, -1] for setting, race in results.items()}
     problems = list(dict.fromkeys(setting.problem for setting in results))
     for problem in problems:
         scenario = scenarios[problem]
         (guide,) = heuristic_candidates(scenario.space)  # it has nothing to measure here
         untuned = {"default": scenario.default, "heuristic": scenario.space.index(guide)}
-        finals += [(problem, name, "none", np.array([one])) for name, one in untuned.items()]
+        for name, index in untuned.items():
+            finals[Setting(*problem, name, 1, 1, "none")] = np.array([index])
     values = {p: _values(scenarios[p], judged[p], targets_s[p]) for p in problems}
-    for problem, agent, goal, final in finals:
-        row = {"problem": name_of(problem), "agent": agent, "goal": goal, "seeds": len(final)}
-        for name, of_each in values[problem].items():
-            statistic = np.mean if name.startswith("kept") else np.median
-            row |= interval(name, of_each[final], rng, statistic=statistic)
-        rows.append(row)
-    return pd.DataFrame(rows)
+    tables = []
+    for setting, final in finals.items():
+        columns = {
+            "problem": name_of(setting.problem),
+            "agent": setting.agent,
+            "goal": setting.objective,
+            "seed": setting.first_seed + np.arange(len(final)),
+            "episodes": setting.episodes,
+        }
+        measured = {name: of_each[final] for name, of_each in values[setting.problem].items()}
+        tables.append(pd.DataFrame(columns | measured))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _values(
     problem: Scenario, requests: Requests, targets_s: Mapping[str, float]
 ) -> dict[str, Floats]:
-    """Return the measures of :func:`deployed_by_goal` for each configuration."""
+    """Return the measures of :func:`runs_by_goal` for each configuration."""
     p99, mean, space = requests.percentile(99), requests.mean, problem.space
-    found = {"p99": p99 / requests.reference_s, "mean": mean / mean.min()}
+    found = {"p99_s": p99, "p99": p99 / requests.reference_s, "mean": mean / mean.min()}
     found |= {f"late {name}": requests.late(target) for name, target in targets_s.items()}
-    found |= {f"kept {name}": (p99 <= target).astype(float) for name, target in targets_s.items()}
+    found |= {f"kept {name}": p99 <= target for name, target in targets_s.items()}
     if most_cpus(space) is not None:
         found["cpus"] = np.array([space[i][CPUS] for i in range(len(space))], dtype=float)
     return found
 
 
-def compared_with_mean(
-    results: Results, judged: Mapping[Problem, Requests], rng: np.random.Generator
-) -> pd.DataFrame:
+def compared_with_mean(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Compare each agent, tuned for a goal, with itself, tuned for the mean latency.
 
-    The two have the same arrivals, so they are compared seed by seed.
+    The two have the same arrivals, so they are compared seed by seed. The runs are those of
+    :func:`runs_by_goal`.
 
     Returns
     -------
@@ -182,19 +184,9 @@ def compared_with_mean(
         :func:`rrl.studies.outcomes.duels` for the p99 in seconds, where `ours` is the agent that is
         tuned for the mean. The `verdict` is "lost" if the goal certainly gives a lower p99.
     """
-    tables = []
-    for setting, runs in results.items():
-        deployed = runs.recommended[:, -1]
-        columns = {
-            "tuned": setting.agent,
-            "problem": name_of(setting.problem),
-            "agent": setting.objective,  # the objectives of an agent are the rivals here
-            "seed": setting.first_seed + np.arange(len(deployed)),
-            "episodes": setting.episodes,
-            "p99": judged[setting.problem].percentile(99)[deployed],
-        }
-        tables.append(pd.DataFrame(columns))
-    by_agent = pd.concat(tables).groupby("tuned", sort=False)
+    tuned = runs[runs["goal"] != "none"]
+    rivals = tuned.assign(tuned=tuned["agent"], agent=tuned["goal"], p99=tuned["p99_s"])
+    by_agent = rivals.groupby("tuned", sort=False)  # the objectives of an agent are the rivals here
     found = {agent: duels(own, "mean", rng, ["p99"]) for agent, own in by_agent}
     table = pd.concat(found, names=["agent"]).reset_index("agent")
     return table.rename(columns={"rival": "goal"})

@@ -117,6 +117,8 @@ def medians(
 ) -> pd.DataFrame:
     """Return the median of some measures with its 95 % interval, one row per group of runs.
 
+    Of a measure that is true or false, it is the fraction of the runs for which it is true.
+
     Parameters
     ----------
     runs : DataFrame
@@ -137,7 +139,9 @@ def medians(
     for key, group in runs.groupby(list(by), sort=False):
         row: dict[str, Any] = dict(zip(by, key, strict=True)) | {"seeds": len(group)}
         for name in names:
-            row |= interval(name, group[name], rng, median_of(name, group["episodes"].iloc[0]))
+            values = group[name].infer_objects()  # objects, if other runs lack a value
+            median = median_of(name, group["episodes"].iloc[0])
+            row |= interval(name, values, rng, np.mean if values.dtype == bool else median)
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -81,12 +81,6 @@ def place_name(testbed: str, load: float) -> str:
     return f"{half_of(testbed)[0]} {load:g}"
 
 
-def place_problems(places: Sequence[Place], sweep: Sweep) -> Problems:
-    """Return the problems of places with their truths; a recording has one for either half."""
-    halves = [(f"{name}/1", load) for name, load in places if name in RECORDED]
-    return sweep.of([Setting(*one, "rrl", 1, 1) for one in (*places, *halves)]).scenarios()
-
-
 def measure_places(problems: Problems) -> pd.DataFrame:
     """Return where each place lies: the table `places.csv`."""
     rows = []
@@ -235,7 +229,11 @@ def make_map(sweep: Sweep, plan: Plan | None = None) -> dict[str, pd.DataFrame]:
     plan = plan or whole_plan(sweep.data)
     tuning = tune_cells(plan, sweep)
     runs = judge_cells(plan, sweep, tuning)
-    problems = place_problems(plan.places, sweep)
+    halves = [(f"{name}/1", load) for name, load in plan.places if name in RECORDED]
+    places = [Setting(*one, "rrl", 1, 1) for one in (*plan.places, *halves)]
+    build = sweep.folder.parent
+    other = Sweep(places, data=sweep.data, build=build, workers=sweep.workers)
+    problems = other.scenarios()
     at = measure_places(problems)
     raced = race_places(problems, at, tuning, plan.judging, sweep)
     return dict(zip(FILES, (tuning, runs, at, raced), strict=True))

@@ -32,10 +32,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.behaviour import accept, changed, code
 from rrl.studies.days import Arrays
 from rrl.studies.map_cells import agent_settings
 from rrl.studies.outcomes import write_csv
+from rrl.studies.problems import WITHOUT_LOAD, half_of
 from rrl.studies.region_map import RECORDED, SIMULATED, make_map
 from rrl.studies.settings import TruthOf
 from rrl.studies.sweep_store import MAP, Key, Run, Store, key_of, read_arrays, run_key
@@ -107,9 +109,11 @@ def outdated(sweep: Sweep) -> dict[str, Key]:
     store, late = sweep.store, {MAP: sweep.store.changes(MAP, map_key(sweep.data))}
     for name, what in store.runs.items():
         late[name] = GONE
+        testbed, _ = half_of(what.testbed)
         with suppress(LookupError, ImportError, ValueError):
             what.check()
-            late[name] = store.changes(name, run_key(what, sweep.data))
+            if testbed in (*TESTBEDS, *WITHOUT_LOAD) or (Path(sweep.data) / testbed).is_dir():
+                late[name] = store.changes(name, run_key(what, sweep.data))
     return {name: why for name, why in sorted(late.items()) if why}
 
 

@@ -165,13 +165,6 @@ class Store:
         new = set(key) ^ set(self.index[name][1])
         return tuple(sorted(new & set(key) or new))
 
-    def write(self, name: str, arrays: Arrays) -> None:
-        """Write a result's file; equal arrays give equal bytes."""
-        path = self.path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            _save(file, arrays)
-
     def enter(
         self, entries: Mapping[str, tuple[Any, Key]], gone: Collection[str] = frozenset()
     ) -> None:
@@ -205,9 +198,13 @@ def read_arrays(path: Path) -> Arrays:
         ) from None
 
 
-def _save(file: Any, arrays: Arrays) -> None:
-    """Write an .npz file as small as possible; equal arrays give equal bytes."""
-    with zipfile.ZipFile(file, "w") as archive:
+def write_arrays(path: Path, arrays: Arrays) -> None:
+    """Write arrays to a file as small as possible; equal arrays give equal bytes.
+
+    Whole numbers get the smallest type that holds all of their array.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in sorted(arrays.items()):
             small = array
             if array.dtype.kind in "iu":

@@ -35,9 +35,8 @@ from rrl.studies.problems import open_scenario
 from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario, Truth, find_truth
 from rrl.studies.settings import Load, Setting, TruthOf
-from rrl.studies.sweep_store import Key, Run, Store, read_arrays, run_key, run_name
+from rrl.studies.sweep_store import Key, Run, Store, read_arrays, run_key, run_name, write_arrays
 from rrl.support.errors import check_interrupt
-from rrl.support.files import replacing
 from rrl.support.machine import one_thread
 from rrl.support.provenance import NUMERICAL, installed
 from rrl.tuning.slo import most_cpus, parse_objective
@@ -111,11 +110,6 @@ class Sweep:
         for setting in self.settings:
             setting.check()
 
-    def of(self, settings: Sequence[Setting]) -> Sweep:
-        """Return a sweep of other settings with the same folders, without costs."""
-        build = self.folder.parent
-        return Sweep(settings, data=self.data, build=build, workers=self.workers)
-
     @cached_property
     def store(self) -> Store:
         """The stored results."""
@@ -128,7 +122,9 @@ class Sweep:
         :func:`rrl.studies.days.run_days`.
         """
         found = self._found(self.settings)
-        return {w: rows if isinstance(w, Day) else self._race(rows) for w, rows in found.items()}
+        return {
+            w: _day(rows) if isinstance(w, Day) else self._race(rows) for w, rows in found.items()
+        }
 
     def scenarios(self) -> dict[tuple[str, Load], Scenario]:
         """Return the problems of the settings with their truths; a surface has its truth already.
@@ -159,15 +155,13 @@ class Sweep:
         every = dict(zip(files, tasks, strict=True)).items()
         missing = [(file, task) for file, task in every if not file.exists()]
         random.Random(0).shuffle(missing)  # pieces differ in length: the time left is by their mean
-        self.folder.mkdir(parents=True, exist_ok=True)
         if missing:
             how: dict[str, Any] = {"return_as": "generator_unordered", "max_nbytes": None}
             done = Parallel(n_jobs=self.workers, **how)(delayed(_call)(*one) for one in missing)
             for path, arrays in tqdm(
                 done, "sweep", len(missing), unit="piece", smoothing=0, disable=not progress
             ):
-                with replacing(path) as file:
-                    np.savez_compressed(file, **arrays)
+                write_arrays(path, arrays)
                 check_interrupt()
         return [read_arrays(file) for file in files]
 
@@ -184,7 +178,7 @@ class Sweep:
     def keep(self, found: Mapping[Run, Arrays]) -> None:
         """Store results that the present code has computed."""
         for what, arrays in found.items():
-            self.store.write(run_name(what), arrays)
+            write_arrays(self.store.path(run_name(what)), arrays)
         self.store.enter({run_name(w): (w, run_key(w, self.data)) for w in found})
 
     def _found(self, wanted: Iterable[Any]) -> dict[Any, Arrays]:
@@ -204,11 +198,10 @@ class Sweep:
                 for w in missing
             }
             self.keep(read)
-        seeds = {what: getattr(what, "seeds", None) for what in keys}  # a truth has none
-        return {w: {n: rows[: seeds[w]] for n, rows in found[w].items()} for w in keys}
+        return {what: found[what] for what in keys}
 
     def _stored(self, what: Run, key: Key) -> Arrays | None:
-        """Return a stored result if it is of the present code and has all that is wanted."""
+        """Return what is wanted of a stored result, if it is of the present code and has it all."""
         name = run_name(what)
         if self.store.changes(name, key):
             return None
@@ -217,11 +210,20 @@ class Sweep:
             return arrays
         enough = len(arrays["chosen"]) >= what.seeds
         costs = "costs" in arrays or not self.costs or isinstance(what, Day)
-        return arrays if enough and costs else None
+        wanted = {name: rows[: what.seeds] for name, rows in arrays.items()}
+        return wanted if enough and costs else None
 
     def _race(self, rows: Arrays) -> Race:
         costs = rows["costs"].astype(np.float64) if self.costs else None
         return Race(rows["chosen"].astype(np.int32), rows["recommended"].astype(np.int32), costs)
+
+
+def _day(rows: Arrays) -> Arrays:
+    """Return the arrays of a day with wider whole numbers: arithmetic with a file's overflows."""
+    return {
+        name: values.astype(np.int32) if values.dtype.kind in "iu" else values
+        for name, values in rows.items()
+    }
 
 
 def _call(path: Path, task: Task) -> tuple[Path, Arrays]:

@@ -123,7 +123,7 @@ def race_tables(
     rows, failed = [], dict[tuple[str, str], str]()
     for (key, task), found in zip(tasks.items(), done, strict=True):
         if FAILED in found:
-            failed.setdefault(key[:2], str(found[FAILED]))  # the other seeds say the same
+            failed.setdefault(key[:2], found[FAILED].item())  # the other seeds say the same
             (sweep.folder / task.file).unlink(missing_ok=True)  # the next race tries again
         else:
             rows.append((*key, *(found[name].item() for name in MEASURED)))
@@ -145,16 +145,19 @@ def _run(where: Scenario, agent: str, seed: int, episodes: int) -> Arrays:
     try:
         return measures(where, race(where, maker(agent), [seed], episodes), MEASURED)
     except Exception as error:  # whatever it is, the other runs go on
-        return {FAILED: np.array(" ".join(f"{type(error).__name__}: {error}".split()))}
+        return {FAILED: np.array([" ".join(f"{type(error).__name__}: {error}".split())])}
 
 
 def table_medians(runs: pd.DataFrame, episodes: int) -> pd.DataFrame:
     """Return the medians of each table and agent, see :func:`rrl.studies.outcomes.medians`.
 
-    Numbers of episodes are censored after `episodes`.
+    Numbers of episodes are censored after `episodes`. A single run has no interval.
     """
     by, rng = ["table", "agent"], np.random.default_rng(0)
-    return medians(runs.assign(episodes=episodes), by, MEASURED, rng)
+    table = medians(runs.assign(episodes=episodes), by, MEASURED, rng)
+    ends = [f"{name}_{end}" for name in MEASURED for end in ("low", "high")]
+    table.loc[table["seeds"] == 1, ends] = np.nan
+    return table
 
 
 def over_lowest(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from filelock import lock_descriptor
 
 from rrl.support.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MARK = "rrl-"  # before the number of the process, in the names of files that replace others
 
@@ -50,27 +46,6 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         scratch.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed left beside the files that they were replacing.
-
-    What belongs to a process that lives stays. The folder may be missing.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     for number in (os.getpid(), 2**22 + 1):  # the second is larger than any process number
-    ...         _ = (Path(folder) / f".a.txt.{MARK}{number}").write_text("half")
-    ...     remove_leftovers(Path(folder))
-    ...     [path.suffix == f".{MARK}{os.getpid()}" for path in Path(folder).iterdir()]
-    [True]
-    """
-    for left in folder.glob(f".*.{MARK}*"):
-        number = left.suffix.removeprefix(f".{MARK}")
-        if number.isdecimal() and left.is_file() and not Path("/proc", number).exists():
-            left.unlink(missing_ok=True)
-
-
 def open_alone(path: Path, flags: int = os.O_RDONLY) -> int:
     """Open a file or a folder, and lock it until it is closed; return its descriptor.
 
@@ -80,18 +55,6 @@ def open_alone(path: Path, flags: int = os.O_RDONLY) -> int:
     ------
     UsageError
         If another one has it open in this way.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     first = open_alone(Path(folder))
-    ...     try:
-    ...         open_alone(Path(folder))
-    ...     except UsageError as error:
-    ...         str(error).partition(": ")[2]
-    ...     os.close(first)
-    'another run uses it; wait for that one, stop it, or choose another folder'
     """
     file = os.open(path, flags, 0o644)
     if lock_descriptor(file, blocking=False):
@@ -100,6 +63,46 @@ def open_alone(path: Path, flags: int = os.O_RDONLY) -> int:
     raise UsageError(
         f"{path}: another run uses it; wait for that one, stop it, or choose another folder"
     )
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[int]:
+    """Let no other process use a folder during the block; yield the descriptor of the folder.
+
+    The folder is made if it is missing. Half-written files that killed processes left there are
+    removed. Those of a process that lives stay.
+
+    Raises
+    ------
+    UsageError
+        If another process uses the folder in this way.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as name:
+    ...     for number in (os.getpid(), 2**22 + 1):  # the second is larger than any process number
+    ...         _ = (Path(name) / f".a.txt.{MARK}{number}").write_text("half")
+    ...     with alone_in(Path(name)):
+    ...         [path.suffix == f".{MARK}{os.getpid()}" for path in Path(name).iterdir()]
+    ...         try:
+    ...             with alone_in(Path(name)):
+    ...                 pass
+    ...         except UsageError as error:
+    ...             str(error).partition(": ")[2]
+    [True]
+    'another run uses it; wait for that one, stop it, or choose another folder'
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = open_alone(folder)
+    try:
+        for left in folder.glob(f".*.{MARK}*"):
+            number = left.suffix.removeprefix(f".{MARK}")
+            if number.isdecimal() and left.is_file() and not Path("/proc", number).exists():
+                left.unlink(missing_ok=True)
+        yield lock
+    finally:
+        os.close(lock)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -139,40 +142,6 @@ def read_text(path: Path) -> str:
             f"{path} line {line}: not UTF-8 at byte {error.start} (0x{data[error.start]:02x}); "
             "save the file as UTF-8"
         ) from None
-
-
-def read_cells(path: Path) -> pd.DataFrame:
-    r"""Return the cells of a CSV file as text without spaces around it; blank lines are left out.
-
-    The index has the numbers of the lines, from 1. The first line says how many cells a line may
-    have. Those that a later line lacks are empty.
-
-    Raises
-    ------
-    DataError
-        If the file is not UTF-8.
-    pandas.errors.EmptyDataError, pandas.errors.ParserError
-        If no line has a cell, or a line has too many cells.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     path = Path(folder) / "a.csv"
-    ...     write_atomically(path, "\na, b\n\n1\n")
-    ...     read_cells(path).T.to_dict("list")
-    {2: ['a', 'b'], 4: ['1', '']}
-    """
-    import pandas as pd
-
-    text = read_text(path)
-    begun = text.lstrip()  # pandas takes a blank first line for a line of one cell
-    cells = pd.read_csv(
-        io.StringIO(begun), header=None, dtype=str, keep_default_na=False,
-        skipinitialspace=True, skip_blank_lines=False,
-    ).fillna("").map(str.strip)  # fmt: skip
-    cells.index += 1 + text[: -len(begun)].count("\n")
-    return cells[cells.ne("").any(axis=1)]
 
 
 def read_json(path: Path, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:

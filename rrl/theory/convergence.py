@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rrl.core.exploration import Boltzmann
-from rrl.core.knob import Knob
+from rrl.core.knob import Configuration, Knob
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace, Floats, Ints
 from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.episode import Server
-from rrl.tuning.loop import learning_steps
+from rrl.tuning.loop import tune
 from rrl.workloads.workload import Poisson
 
 RESAMPLES = 1000  # of a bootstrap
@@ -63,6 +63,18 @@ class Curves:
     greedy: Floats
     deployed: Floats
     chosen: Ints
+
+
+class _Watched:
+    """RRL, which notes the values of its first table after each episode."""
+
+    def __init__(self, agent: RRL) -> None:
+        self.agent, self.values = agent, list[Floats]()
+        self.ask, self.best = agent.ask, agent.best
+
+    def tell(self, configuration: Configuration, cost: float) -> None:
+        self.agent.tell(configuration, cost)
+        self.values.append(self.agent.tables[0].values.copy())
 
 
 def watch_table(
@@ -114,16 +126,14 @@ def watch_table(
     chosen = np.empty((seeds, episodes), dtype=np.int64)
     for seed in range(seeds):
         draws = np.random.default_rng([seed, 0])
-        agent = make(space, draws, ratio=math.inf, **settings)  # all loads share one table
+        agent = _Watched(make(space, draws, ratio=math.inf, **settings))  # loads share one table
         rng = np.random.default_rng([seed, 1])
-        steps = learning_steps(server, agent, Poisson(rate_per_s), episodes, rng)
-        for number, step in enumerate(steps):
-            at, values = (seed, number), agent.tables[0].values
-            error = np.abs(values - truth)
-            worst[at], typical[at] = error.max(), np.median(error / truth)
-            greedy[at] = truth[values.argmin()]
-            deployed[at] = truth[space.index(step.recommended)]
-            chosen[at] = space.index(step.configuration)
+        run = tune(server, agent, Poisson(rate_per_s), episodes, rng)
+        errors = np.abs(np.array(agent.values) - truth)
+        worst[seed], typical[seed] = errors.max(axis=1), np.median(errors / truth, axis=1)
+        greedy[seed] = truth[np.argmin(agent.values, axis=1)]
+        deployed[seed] = truth[[space.index(c) for c in run.recommended]]
+        chosen[seed] = [space.index(c) for c in run.configurations]
     lowest = truth.min()
     return Curves(worst, typical, greedy / lowest - 1, deployed / lowest - 1, chosen)
 

@@ -291,10 +291,13 @@ class GuardedStep(Step):
         The agent's choice. It differs from `configuration` if the guard did not admit it.
     part : Part
         What the configuration did.
+    next_load : float
+        The load that the agent is shown next.
     """
 
     asked: Configuration
     part: Part
+    next_load: float
 
 
 def guarded_step(
@@ -310,7 +313,7 @@ def guarded_step(
 
     If the agent asks for a shunned configuration, it is told the charge, and the default serves. If
     a trial crashes or is stopped, the default serves the rest of the arrivals. The agent is not
-    told the cost of a default that is not in its space.
+    told the cost of an invalid episode, nor that of a default that is not in its space.
 
     Parameters
     ----------
@@ -335,7 +338,7 @@ def guarded_step(
         agent.tell(asked, charge)
     chosen = asked if guard.admits(asked) else guard.default
     part, episode, cost = guard.measure(server, chosen, arrivals, rng, objective)
-    if chosen in server.space:
+    if episode.valid and chosen in server.space:
         agent.tell(chosen, cost)
     if guard.is_default(chosen):
         guard.set_limit(Percentile(99)(episode))
@@ -344,7 +347,7 @@ def guarded_step(
         guard.measure(server, guard.default, rest - rest[0], rng, objective, whole=False)
     best = _recommended(guard, agent, load)
     next_load = estimate_rate(episode.arrivals if len(episode) == len(arrivals) else arrivals)
-    return GuardedStep(load, dict(chosen), cost, best, episode, next_load, asked, part)
+    return GuardedStep(load, dict(chosen), cost, best, episode, asked, part, next_load)
 
 
 def _recommended(guard: Guard, agent: Agent, load: float) -> Configuration:

@@ -1,9 +1,8 @@
 """The main loop: an agent asks, a server measures an episode, and the agent is told its cost.
 
-:func:`tune` runs the whole loop and returns its history. :func:`learning_steps` yields one episode
-at a time, so that the agent can be looked at in between. :func:`compare` measures a few
-configurations side by side: episodes in turns, with the same arrivals. So a claim of "better" is
-based on paired episodes and not on luck.
+:func:`tune` runs the loop and returns its history. :func:`compare` measures a few configurations
+side by side: episodes in turns, with the same arrivals. So a claim of "better" is based on paired
+episodes and not on luck.
 """
 
 from __future__ import annotations
@@ -36,8 +35,6 @@ class Step:
     recommended : configuration
         The configuration that the agent would deploy after this episode.
     episode : Episode
-    next_load : float
-        The load that the agent is shown next.
     """
 
     load: float
@@ -45,84 +42,6 @@ class Step:
     cost: float
     recommended: Configuration
     episode: Episode
-    next_load: float
-
-
-def learning_steps(
-    server: Server,
-    agent: Agent,
-    workload: Workload,
-    episodes: int,
-    rng: np.random.Generator,
-    *,
-    requests: int = 100,
-    objective: Objective | None = None,
-) -> Iterator[Step]:
-    """Let `agent` learn on `server`; yield each episode after the agent is told its cost.
-
-    Parameters
-    ----------
-    server, agent, workload, episodes, rng, requests, objective
-        See :func:`tune`; the errors are the same, too.
-
-    Examples
-    --------
-    >>> from rrl import RRL, Poisson, TableServer
-    >>> server = TableServer({"threads": [1, 2], "cost": [0.5, 0.25]}, ["threads"])
-    >>> agent = RRL(server.space, np.random.default_rng(1))
-    >>> run = learning_steps(server, agent, Poisson(9.0), 9, np.random.default_rng(2))
-    >>> [(step.configuration, step.cost) for step in run][-1]
-    ({'threads': 2}, 0.25)
-    """
-    cost_of = objective or MeanLatency()
-    load, by_episode, server_rng = draw_run(workload, episodes, requests, rng)
-    for arrivals in by_episode:
-        configuration = agent.ask(load)
-        episode = measure_valid(server, configuration, arrivals, server_rng)
-        cost = cost_of(episode)
-        agent.tell(configuration, cost)
-        chosen, recommended = dict(configuration), dict(agent.best(load))
-        next_load = estimate_rate(episode.arrivals)  # clients may not have sent as planned
-        yield Step(load, chosen, cost, recommended, episode, next_load)
-        load = next_load
-
-
-def draw_run(
-    workload: Workload, episodes: int, requests: int, rng: np.random.Generator
-) -> tuple[float, Iterator[Times], np.random.Generator]:
-    """Draw the arrivals of a run, and the generator of its server; see :func:`tune`.
-
-    Returns
-    -------
-    load : float
-        The load that the agent is shown first, in requests per second. It is estimated from
-        requests before the first episode, which are not served.
-    by_episode : iterator of ndarray
-        Arrivals of each episode in seconds.
-    rng : numpy.random.Generator
-        Generator for the server.
-
-    Raises
-    ------
-    ValueError
-        If `episodes` is below 1, or the workload gives another number of arrivals.
-    """
-    if episodes < 1:
-        raise ValueError(f"episodes must be at least 1, got {episodes}")
-    arrivals_rng, server_rng = rng.spawn(2)
-    by_episode = _drawn(workload, episodes + 1, requests, arrivals_rng)
-    return estimate_rate(next(by_episode)), by_episode, server_rng
-
-
-def _drawn(
-    workload: Workload, episodes: int, requests: int, rng: np.random.Generator
-) -> Iterator[Times]:
-    """Draw the arrivals of some episodes at once, and cut them."""
-    wanted = episodes * requests
-    times = workload.arrivals(wanted, rng)
-    if len(times) != wanted:
-        raise ValueError(f"{workload} gave {len(times)} arrivals: it was asked for {wanted}")
-    return cut_into_episodes(times, requests)
 
 
 class Run(list[Step]):
@@ -203,8 +122,54 @@ def tune(
     >>> run.best, len(run)
     ({'threads': 3}, 40)
     """
-    what = server, agent, workload, episodes, rng
-    return Run(learning_steps(*what, requests=requests, objective=objective))
+    cost_of, run = objective or MeanLatency(), Run()
+    load, by_episode, server_rng = draw_run(workload, episodes, requests, rng)
+    for arrivals in by_episode:
+        configuration = agent.ask(load)
+        episode = measure_valid(server, configuration, arrivals, server_rng)
+        cost = cost_of(episode)
+        agent.tell(configuration, cost)
+        run.append(Step(load, dict(configuration), cost, dict(agent.best(load)), episode))
+        load = estimate_rate(episode.arrivals)  # clients may not have sent as planned
+    return run
+
+
+def draw_run(
+    workload: Workload, episodes: int, requests: int, rng: np.random.Generator
+) -> tuple[float, Iterator[Times], np.random.Generator]:
+    """Draw the arrivals of a run, and the generator of its server; see :func:`tune`.
+
+    Returns
+    -------
+    load : float
+        The load that the agent is shown first, in requests per second. It is estimated from
+        requests before the first episode, which are not served.
+    by_episode : iterator of ndarray
+        Arrivals of each episode in seconds.
+    rng : numpy.random.Generator
+        Generator for the server.
+
+    Raises
+    ------
+    ValueError
+        If `episodes` is below 1, or the workload gives another number of arrivals.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {episodes}")
+    arrivals_rng, server_rng = rng.spawn(2)
+    by_episode = _drawn(workload, episodes + 1, requests, arrivals_rng)
+    return estimate_rate(next(by_episode)), by_episode, server_rng
+
+
+def _drawn(
+    workload: Workload, episodes: int, requests: int, rng: np.random.Generator
+) -> Iterator[Times]:
+    """Draw the arrivals of some episodes at once, and cut them."""
+    wanted = episodes * requests
+    times = workload.arrivals(wanted, rng)
+    if len(times) != wanted:
+        raise ValueError(f"{workload} gave {len(times)} arrivals: it was asked for {wanted}")
+    return cut_into_episodes(times, requests)
 
 
 def compare(

@@ -31,10 +31,10 @@ class Objective(Protocol):
         ...
 
 
-def charged_latency(episode: Episode) -> Floats:
+def charged_latency(episode: Episode, failure_s: float = FAILURE_S) -> Floats:
     """Return the latencies that count in a cost, in seconds, one for each request.
 
-    A failed request counts `FAILURE_S` seconds or more. If an episode was stopped because the
+    A failed request counts `failure_s` seconds or more. If an episode was stopped because the
     budget was used up, the requests that were cancelled then say nothing about the configuration.
     They are left out, unless no request was answered.
 
@@ -43,7 +43,7 @@ def charged_latency(episode: Episode) -> Floats:
     >>> charged_latency(Episode({}, [0.0, 0.1], [0.02, 0.001], [0, 14]))
     array([ 0.02, 10.  ])
     """
-    charged = np.where(episode.ok, episode.latency, np.maximum(episode.latency, FAILURE_S))
+    charged = np.where(episode.ok, episode.latency, np.maximum(episode.latency, failure_s))
     if episode.info.get("aborted") == "budget" and episode.ok.any():
         return charged[episode.ok | episode.failed]
     return charged
@@ -164,7 +164,7 @@ class SLOViolations:
 
     def __call__(self, episode: Episode) -> float:
         """Return the cost of an episode."""
-        return float(np.mean(~episode.ok | (episode.latency > self.target_s)))
+        return float(np.mean(charged_latency(episode, math.inf) > self.target_s))
 
     def __str__(self) -> str:
         return f"slo:{self.target_s:.15g}"

@@ -12,7 +12,6 @@ from rrl.core.space import Bools, ConfigSpace
 THREADS = ("inter_op", "intra_op", "batch_threads")
 CPUS = "cpus"
 """The knob for the number of CPUs that the server is bound to."""
-SERVING_KNOBS = (*THREADS, "max_batch_size", "batch_timeout_micros", CPUS)
 
 
 def in_words(configuration: Mapping[str, Value]) -> str:
@@ -111,7 +110,7 @@ def effective_space(knobs: Mapping[str, Sequence[Value]], cores: int | None = No
     Parameters
     ----------
     knobs : mapping of str to sequence of int, float or str
-        Values of each knob. The knobs in `SERVING_KNOBS` have the effects above.
+        Values of each knob, by its name in :data:`rrl.tuning.defaults.SERVER_DEFAULTS`.
     cores : int, optional
         Number of cores of the machine.
 

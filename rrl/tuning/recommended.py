@@ -12,8 +12,8 @@ from rrl.core.learned_similarity import BESIDE_A_START, LearnedSimilarity
 from rrl.core.region import WholeSpace
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
-from rrl.tuning.defaults import serving_default
-from rrl.tuning.presets import SERVING_KNOBS
+from rrl.tuning.defaults import SERVER_DEFAULTS, serving_default
+from rrl.tuning.presets import CPUS
 
 
 def recommended(
@@ -53,7 +53,7 @@ def recommended(
     >>> agent.best(load=14.0)
     {'inter_op': 4, 'intra_op': 4, 'batch_threads': 4}
     """
-    if start is None and set(space.names) <= set(SERVING_KNOBS):
+    if start is None and set(space.names) <= {*SERVER_DEFAULTS, CPUS}:
         start = serving_default(space)
     defaults: dict[str, Any] = {
         "similarity": LearnedSimilarity(None if start is None else BESIDE_A_START),

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.space import ConfigSpace, Floats
+from rrl.core.space import ConfigSpace
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Episode
 from rrl.tuning.objective import (
@@ -32,16 +32,16 @@ _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:e-?\d+)?"
 
 @dataclass(frozen=True)
 class SLO:
-    """A service-level objective: a statistic of the latency, and the target it must not exceed.
+    """A service-level objective: a percentile of the latency, and the target it must not exceed.
 
     Parameters
     ----------
-    statistic : Percentile or MeanLatency
+    statistic : Percentile
     target_s : float
-        The target in seconds.
+        The target in seconds. A request that takes longer is late.
     """
 
-    statistic: Percentile | MeanLatency
+    statistic: Percentile
     target_s: float
 
     def __str__(self) -> str:
@@ -56,33 +56,15 @@ class SLO:
             ``slo``, ``value_s``, the ends ``low_s`` and ``high_s`` of its 95 % interval (all in
             seconds; ``high_s`` is None if nothing limits it), and the ``word``, which is "met" if
             the whole interval is within the target, "missed" if no part of it is, and "undecided"
-            otherwise. The interval is that of the percentile over all requests, or Student's of the
-            mean over episodes. For the percentile, requests count as fewer independent ones as they
-            scatter together, see :func:`requests_as_one`. If a few requests take very long, the
-            upper end of the mean is too low: Student's interval assumes normal means.
+            otherwise. The interval is that of the percentile over all requests. They count as fewer
+            independent ones as they scatter together, see :func:`requests_as_one`.
         """
-        if isinstance(self.statistic, Percentile):
-            joined = join(episodes)
-            value = self.statistic(joined)
-            effect = requests_as_one(episodes, value)
-            low, high = self.statistic.interval(joined, effect=effect)
-        else:
-            means = np.array([self.statistic(episode) for episode in episodes])
-            value, low, high = _mean_interval(means)
+        joined = join(episodes)
+        value = self.statistic(joined)
+        low, high = self.statistic.interval(joined, effect=requests_as_one(episodes, value))
         word = "met" if high <= self.target_s else "missed" if low > self.target_s else "undecided"
         bounds = {"low_s": low, "high_s": high if np.isfinite(high) else None}
         return {"slo": str(self), "word": word, "value_s": value, **bounds}
-
-
-def _mean_interval(values: Floats) -> tuple[float, float, float]:
-    """Return the mean of positive numbers, and the ends of Student's 95 % interval."""
-    from scipy.special import stdtrit
-
-    n, mean = len(values), float(values.mean())
-    if n < 2:
-        return mean, 0.0, np.inf
-    half = float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / np.sqrt(n))
-    return mean, max(mean - half, 0.0), mean + half
 
 
 def requests_as_one(episodes: Sequence[Episode], latency_s: float) -> float:
@@ -129,7 +111,7 @@ def parse_slo(text: str) -> SLO:
     Parameters
     ----------
     text : str
-        An objective such as ``p99<50ms``: a percentile or ``mean``, and a time in s, ms or us.
+        An objective such as ``p99<50ms``: a percentile, and a time in s, ms or us.
 
     Raises
     ------
@@ -138,16 +120,15 @@ def parse_slo(text: str) -> SLO:
 
     Examples
     --------
-    >>> parse_slo("p99<50ms").target_s, str(parse_slo("mean < 0.02s"))
-    (0.05, 'mean<20ms')
+    >>> parse_slo("p99<50ms").target_s, str(parse_slo("p99.9 < 0.02s"))
+    (0.05, 'p99.9<20ms')
     """
-    pattern = rf"(mean|p({_NUMBER}))<=?({_NUMBER})(s|ms|us)"
+    pattern = rf"p({_NUMBER})<=?({_NUMBER})(s|ms|us)"
     found = re.fullmatch(pattern, re.sub(r"\s", "", text))
-    target_s = float(found[3]) * _SECONDS[found[4]] if found else 0.0
-    if not found or not 0 < target_s < math.inf or (found[2] and not 0 < float(found[2]) < 100):
-        raise UsageError(f"SLO {text!r}: write it as p99<50ms or mean<0.02s")
-    statistic = Percentile(float(found[2])) if found[2] else MeanLatency()
-    return SLO(statistic, target_s)
+    q, target_s = (float(found[1]), float(found[2]) * _SECONDS[found[3]]) if found else (0.0, 0.0)
+    if not (0 < q < 100 and 0 < target_s < math.inf):
+        raise UsageError(f"SLO {text!r}: write it as p99<50ms")
+    return SLO(Percentile(q), target_s)
 
 
 def join(episodes: Sequence[Episode]) -> Episode:
