@@ -27,7 +27,7 @@ from rrl.operating.journal import JOURNAL
 from rrl.operating.metrics import HOST, metrics_at
 from rrl.operating.operate import carry_out, open_run
 from rrl.operating.report import check_result, report
-from rrl.operating.targets import InTurns, leave_running
+from rrl.operating.targets import leave_running
 from rrl.recording.other_work import BUSY, OtherWork, busy_line
 from rrl.serving.envoy_config import Door
 from rrl.serving.lasting import wait_until
@@ -382,34 +382,6 @@ def test_what_a_whole_run_deploys_stays_also_if_the_best_known_one_is_kept(tmp_p
         assert run.deploy == run.stays(True) == run.stays(False) == DEFAULT
         run.deploy = None
         assert run.stays(True) == {"threads": 2}
-
-
-class Started:
-    """A server that counts its starts, and runs or is paused."""
-
-    def __init__(self):
-        self.space, self.starts, self.has, self.runs = SPACE, 0, None, False
-
-    def measure(self, configuration, *_):
-        self.starts += configuration != self.has
-        self.has, self.runs = configuration, True
-        return configuration
-
-    def pause(self):
-        self.runs = False
-
-    def resume(self):
-        self.runs = True
-
-
-def test_of_two_servers_the_one_that_was_idle_for_longer_changes():
-    one, two, many = {"threads": 1}, {"threads": 2}, {"threads": 3}
-    servers = Started(), Started()
-    both = InTurns(*servers)
-    for configuration, starts in ((one, 1), (two, 2), (one, 2), (two, 2), (many, 3), (two, 3)):
-        assert both.measure(configuration, None, None) == configuration
-        assert sum(server.starts for server in servers) == starts
-        assert not any(server.runs for server in servers)
 
 
 def test_a_server_that_fails_on_a_full_disk_is_not_blamed(tmp_path, monkeypatch):

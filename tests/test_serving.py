@@ -224,7 +224,6 @@ class TestLiveServer:
             other = {"inter_op": 2, "batch_threads": 2}
             live.measure(other, arrivals, rng)
             assert live._server.process.pid != pid
-            live.pause()
             os.kill(live._server.process.pid, signal.SIGKILL)  # as if it took too much memory
             assert wait_until(lambda: not live._server.alive, LIMIT_S)
             watch = Watch(late_s=LIMIT_S, allowance=1000, usual=0.02)

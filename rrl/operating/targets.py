@@ -25,7 +25,7 @@ from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
 from rrl.serving.live import LiveServer
 from rrl.serving.sample import Inputs
 from rrl.support.errors import RRLError, ServerError
-from rrl.tuning.episode import Episode, Server
+from rrl.tuning.episode import Server
 from rrl.tuning.presets import in_words
 
 PORT = 8500  # TensorFlow Serving's own
@@ -50,8 +50,9 @@ def open_server(
         "logs": run.journal.path.parent / "logs",
     }
     if options.port is None:
-        with LiveServer(base, space, **given) as one, LiveServer(base, space, **given) as two:
-            yield InTurns(one, two), OtherWork()
+        # Each change starts a new process: two that stay differ in speed, whatever they are set to.
+        with LiveServer(base, space, **given) as server:
+            yield server, OtherWork()
         return
     door = Door(options.port, options.rest_port, options.bind, options.max_request * 2**20)
     traffic = job.workload if isinstance(job.workload, ClientTraffic) else None
@@ -84,31 +85,6 @@ def open_server(
             f"{door}: the configuration to deploy cannot take over; a line above says why; the "
             "same command tries again"
         )
-
-
-class InTurns:
-    """Two servers that only this run uses, so that a change back to a configuration needs no start.
-
-    So each of the two configurations of a comparison has a server of its own. If neither server
-    has the wanted configuration, the server that was idle for longer changes to it. The server that
-    is not measured is paused.
-    """
-
-    def __init__(self, one: LiveServer, two: LiveServer) -> None:
-        self.space = one.space
-        self._found: list[tuple[Configuration | None, LiveServer]] = [(None, one), (None, two)]
-
-    def measure(self, configuration: Configuration, *arguments: Any, **options: Any) -> Episode:
-        """See :meth:`LiveServer.measure`."""
-        one = next((one for one in self._found if one[0] == configuration), self._found[0])
-        self._found.remove(one)
-        self._found.append((configuration, server := one[1]))
-        try:
-            if one[0] == configuration:
-                server.resume()  # it is warm like one that has just started
-            return server.measure(configuration, *arguments, **options)
-        finally:
-            server.pause()
 
 
 def with_default(job: Job) -> ConfigSpace:

@@ -119,18 +119,6 @@ class LiveServer:
             self._server.stop()
         self._client = self._server = None
 
-    def pause(self) -> None:
-        """Pause the process, because its batch threads use the processor even if it is idle."""
-        if self._server:
-            self._server.pause()
-
-    def resume(self) -> None:
-        """Let a paused process continue, and warm it up."""
-        if self._server:
-            self._server.resume()
-        if self._client and self._warmup:
-            self._client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
-
     def configure(self, configuration: Configuration) -> ModelServer:
         """Start and warm up `configuration`, if it does not run already.
 
@@ -142,8 +130,7 @@ class LiveServer:
             If the model's folder has another newest version.
         """
         wanted = {**self._fixed, **configuration}
-        if self._server and self._server.alive:  # it may have been killed while it was paused
-            self._server.resume()
+        if self._server and self._server.alive:
             self._check_version()
             if self._server.configuration == wanted:
                 return self._server
