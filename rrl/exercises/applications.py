@@ -75,7 +75,7 @@ check_worth_having = Function(
     ),
     (
         _unbeaten(lambda x, y: (x > 0) & (y >= 0)),
-        "a pair with as many CPUs and a lower latency is better, too",
+        "a pair with the same number of CPUs and a lower latency is better, too",
     ),
     (
         _unbeaten(lambda x, y: (x >= 0) & (y >= 0) & ~np.eye(len(x), dtype=bool)),

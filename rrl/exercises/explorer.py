@@ -40,7 +40,7 @@ def check_region(answer: Callable[..., Any]) -> None:
         array, kind = numbers(found), f"region() returns {kind_of(found)}"
         require(array is None or array.ndim < 2 or not isinstance(found, tuple), pair)
         listed = array is not None and array.ndim == 1 and array.dtype != bool
-        require(listed, f"{kind}; np.flatnonzero gives the indices of what is true")
+        require(listed, f"{kind}; np.flatnonzero returns the indices of the true elements")
         whole = "return whole numbers: numbers with a decimal point cannot be indices"
         require(not np.size(found) or np.asarray(found).dtype.kind in "iu", whole)
         wanted, away = set(_GRID.ball(index, radius).tolist()), _GRID.distances(index)

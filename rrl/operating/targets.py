@@ -50,7 +50,7 @@ def open_server(
         "logs": run.journal.path.parent / "logs",
     }
     if options.port is None:
-        # Each change starts a new process: two that stay differ in speed, whatever they are set to.
+        # Each change starts a new process: two that stay may differ in speed, though set alike.
         with LiveServer(base, space, **given) as server:
             yield server, OtherWork()
         return

@@ -113,7 +113,7 @@ def plot_saved(saved: Mapping[str, Floats], hour: Floats, ax: Axes) -> Axes:
     ----------
     saved : mapping of str to ndarray, shape (seeds, episodes)
         The latency that was saved by the end of each episode, as a fraction of the default's in the
-        whole day. What lies below -100 % is cut off.
+        whole day. Values below -100 % are cut off.
     hour : ndarray, shape (seeds, episodes)
         The hour of the day at which each episode ended.
     ax : Axes

@@ -82,14 +82,14 @@ class Envoy:
         self.process, self.door = Lasting(folder, ENVOY), door
 
     def check_door(self) -> None:
-        """Check that the one that runs has this configuration, or that one can start.
+        """Check an Envoy that runs for its configuration. If none runs, check that one can start.
 
         Raises
         ------
         UsageError
-            If the one that runs has another configuration, or there is no ``envoy`` to start.
+            If the running Envoy has another configuration, or if there is no ``envoy`` to start.
         ServerError
-            If a port at which it would listen is taken.
+            If a port is taken at which Envoy would listen.
         """
         if self.process.alive:
             running = json.loads((self.folder / BOOTSTRAP).read_text(encoding="utf-8"))

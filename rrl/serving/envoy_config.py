@@ -30,7 +30,7 @@ The addresses of the servers of a cluster are in a file with the cluster's name.
 """
 
 KEPT, TRIAL, OTHER = "kept", "trial", "other"
-"""The two servers and the routes of predictions to them; the route of what is no prediction."""
+"""The routes of predictions, named after the two servers, and the route of all other calls."""
 
 CLUSTERS = (KEPT, TRIAL, f"{KEPT}-rest", f"{TRIAL}-rest")
 """Where calls go, by gRPC or by REST: to the kept server, or to the trial and then to the kept one.
