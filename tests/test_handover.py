@@ -13,6 +13,7 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -29,7 +30,7 @@ from test_service import in_a_trial
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving import handover
-from rrl.serving.client_traffic import ClientTraffic, OthersRequests
+from rrl.serving.client_traffic import LOG_LATE_S, ClientTraffic, OthersRequests
 from rrl.serving.envoy import ENVOY
 from rrl.serving.envoy_config import Door
 from rrl.serving.handover import HandoverServer
@@ -135,6 +136,33 @@ def test_a_configuration_that_cannot_start_never_takes_over(kept, monkeypatch):
     assert set(codes) == {0}
     kept.keep(GOOD)
     assert kept.configure(GOOD) is running
+
+
+def test_an_episode_begins_as_long_after_a_change_of_the_route_on_trial_as_on_the_kept_server(
+    kept, monkeypatch
+):
+    rng, moments = np.random.default_rng(0), []
+
+    def noted(owner, name):
+        former = getattr(owner, name)
+
+        def call(*arguments, **options):
+            if name == "_fire":
+                moments.append(time.monotonic())
+            answer = former(*arguments, **options)
+            if name == "route":
+                moments.append(time.monotonic())
+            return answer
+
+        monkeypatch.setattr(owner, name, call)
+
+    kept.measure(SMALL, [0.0], rng)
+    noted(LiveServer, "_fire")
+    noted(kept._envoy, "route")
+    for configuration in (GOOD, SMALL):
+        kept.measure(configuration, [0.0], rng)
+    routed, fired = np.reshape(moments, (2, 2)).T
+    assert (fired - routed >= 2 * LOG_LATE_S).all()
 
 
 @pytest.mark.parametrize("taken", [False, True])

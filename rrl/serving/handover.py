@@ -9,6 +9,7 @@ answers its calls. A tuner that comes later finds both, and goes on with them.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -42,6 +43,9 @@ from rrl.serving.service import (
 from rrl.support.errors import GeneratorError, ServerError, UsageError
 from rrl.tuning.episode import Episode
 from rrl.tuning.watch import Watch
+
+SETTLE_S = 2 * LOG_LATE_S
+"""The pause after a change of the route. Then the log has the calls that came before."""
 
 DRAIN_S = 60.0  # seconds: the longest wait for the last answers of a server
 HANGS = 4.0
@@ -111,6 +115,7 @@ class HandoverServer(LiveServer):
         self._kept_server: ModelServer | None = None
         self._trial: ModelServer | None = None
         self._route = KEPT  # where predictions go: to TRIAL until Envoy has taken that back
+        self._changed_s = -math.inf  # when the route has changed last
         self._hang_s = self._timeout_s
         self._left = False
         self._alone = lock_port(self._folder, self.door.port)
@@ -264,8 +269,10 @@ class HandoverServer(LiveServer):
         trial = self._trial = self._trial or self._launch(wanted)
         trial.resume()
         self._envoy.point(kept, trial)
-        self._route = TRIAL
+        changes, self._route = self._route == KEPT, TRIAL
         self._envoy.route(self._canary, self._hang_s)
+        if changes:
+            self._changed_s = time.monotonic()
         return trial
 
     def _end_trial(self) -> None:
@@ -283,7 +290,7 @@ class HandoverServer(LiveServer):
     def _route_to_kept(self) -> None:
         """Send all predictions to the kept server from now on."""
         self._envoy.route()
-        self._route = KEPT
+        self._route, self._changed_s = KEPT, time.monotonic()
 
     def _stop_trial(self, grace_s: float = 10.0) -> None:
         """End the trial's process; the kept server answers what it has not begun to answer."""
@@ -303,7 +310,7 @@ class HandoverServer(LiveServer):
         def ended() -> bool:
             return not any(c.route == route and c.arrival < changed for c in self.traffic.open())
 
-        time.sleep(2 * LOG_LATE_S)  # then the log has what came before
+        time.sleep(SETTLE_S)
         wait_until(ended, DRAIN_S)
 
     def _drop(self) -> None:
@@ -407,6 +414,9 @@ class HandoverServer(LiveServer):
             theirs = watch.allowance // 2
             also = partial(others.reason, replace(watch, allowance=theirs))
             watch = replace(watch, allowance=watch.allowance - theirs)
+        # The first calls after a pause are slower. `_drain` pauses before the kept server serves.
+        # So a trial without a pause would seem faster.
+        time.sleep(max(0.0, self._changed_s + SETTLE_S - time.monotonic()))
         episode = super()._fire(server, arrivals, watch, also)
         seen = others.outcomes(aborted="aborted" in episode.info)
         return replace(episode, info={**episode.info, "others": seen})
