@@ -99,7 +99,7 @@ bench: envoy ## Time what must be fast: the server, calls through Envoy, the sim
 
 # Into build/measured first, which stays until all is done: an interrupted run does not begin again.
 measured: | env
-	@for name in $$($(ENV_PYTHON) -c "from rrl.recording.plans import REPEATED; print(*REPEATED)"); do \
+	@for name in $$($(ENV_PYTHON) -c "from rrl.recording.plan import REPEATED; print(*REPEATED)"); do \
 	    [ -e build/measured/$$name.done ] || { \
 	    $(ENV_PYTHON) -m rrl.cli profile $$name --out build/measured/$$name && \
 	    rm -rf data/$$name && cp -r build/measured/$$name data/ && \

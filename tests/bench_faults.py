@@ -22,14 +22,14 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from clients import LIMIT_S, by_grpc, by_rest, calling
+from clients import LIMIT_S, by_grpc, by_rest, calling, kept_at
 from probe import build_probe
 from test_service import in_a_trial, line_with, tuning
 
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import free_port
 from rrl.serving.loadgen import Client
-from rrl.serving.service import noted_server, port_folder, stop_service
+from rrl.serving.service import port_folder, stop_service
 
 MS = 1000.0
 SMALL, LARGE = 128, 2**20  # rows of two float32: 1 kB and 8 MB
@@ -85,7 +85,7 @@ def all_clients(port: int, rest_port: int, count: int):
 
 def trial_of(process, folder: Path) -> int:
     """Return the process of the server on trial."""
-    kept = noted_server(folder).process.pid
+    kept = kept_at(folder)[1].pid
     for child in psutil.Process(process.pid).children(recursive=True):
         with suppress(psutil.Error):
             words = child.cmdline()
@@ -104,9 +104,9 @@ def kill_trial(process, folder: Path) -> None:
 
 def kill_kept(process, folder: Path) -> None:
     """Kill the kept server; the tuner starts it again, and is interrupted after that."""
-    old = noted_server(folder).process.pid
+    old = kept_at(folder)[1].pid
     os.kill(old, signal.SIGKILL)
-    wait_until(lambda: noted_server(folder).process.pid not in (None, old), LIMIT_S)
+    wait_until(lambda: kept_at(folder)[1].pid not in (None, old), LIMIT_S)
     process.send_signal(signal.SIGINT)
 
 

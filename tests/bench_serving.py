@@ -31,8 +31,9 @@ from rrl.core.space import ConfigSpace
 from rrl.serving import models
 from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import ModelServer
-from rrl.serving.loadgen import Client, predict_request
-from rrl.serving.saved_model import random_request
+from rrl.serving.loadgen import SIGNATURE, Client, predict_request
+from rrl.serving.sample import random_inputs
+from rrl.serving.saved_model import newest_version, saved_inputs
 from rrl.serving.servable import LoadedModel
 from rrl.serving.volley import LOOK_S
 
@@ -147,7 +148,8 @@ def main() -> int:
     parser.add_argument("--hangs", type=int, default=50)
     options = parser.parse_args()
     base = models.build("keyword")
-    inputs = random_request(base, np.random.default_rng(1))
+    needed = saved_inputs(newest_version(base)[1], SIGNATURE)
+    inputs = random_inputs(needed, np.random.default_rng(1))
     with HandoverServer(base, SPACE, inputs=inputs) as server:
         server.keep(SPACE[0])
         server.configure(SPACE[0])

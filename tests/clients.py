@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import sys
 import threading
 import time
 from contextlib import closing, contextmanager, suppress
@@ -13,10 +14,14 @@ import grpc
 import numpy as np
 import psutil
 
-from rrl.serving.lasting import wait_until
+from rrl.serving.lasting import Lasting, wait_until
+from rrl.serving.launcher import SERVER
 from rrl.serving.loadgen import Client, predict_request
+from rrl.serving.sample import WARMUP
+from rrl.serving.service import CURRENT
 
 LIMIT_S = 600.0  # it only ends a test that hangs
+RRL = [sys.executable, "-m", "rrl.cli"]
 
 
 def stub(client):
@@ -33,6 +38,30 @@ def predict(client, inputs):
     request = predict_request(inputs, client.model, client.signature)
     reply = stub(client).Predict(request, timeout=LIMIT_S)
     return {name: make_ndarray(tensor) for name, tensor in reply.outputs.items()}
+
+
+WARMUPS = 3  # requests in the file for the warm-up
+
+
+def write_log(path, *logs):
+    """Write records to a file as TensorFlow Serving does, and return its path."""
+    import tensorflow as tf
+
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for log in logs:
+            writer.write(log.SerializeToString())
+    return path
+
+
+def write_warmup(version, model, inputs, *others):
+    """Write TF Serving's warm-up file into a version folder, after other records; return it."""
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    predict = {"request": predict_request(inputs, model=model)}
+    log = prediction_log_pb2.PredictionLog(predict_log=predict)
+    path = version / WARMUP
+    path.parent.mkdir(exist_ok=True)
+    return write_log(path, *others, *[log] * WARMUPS)
 
 
 def by_grpc(client, rows=1):
@@ -104,10 +133,21 @@ def clients(address, rest_port=None, batch=1):
             yield codes
 
 
+def kept_at(service):
+    """The folder of the server that is kept in the folder of a port, and its process."""
+    folder = (service / CURRENT).readlink().parent
+    return folder, Lasting(folder, SERVER)
+
+
 def version_of(client):
     """The version of a client's model that answers."""
     request = predict_request({"x": np.ones((1, 2), np.float32)}, client.model)
     return stub(client).Predict(request, timeout=LIMIT_S).model_spec.version.value
+
+
+def children(process):
+    """The numbers of the processes that a process and its children have started."""
+    return [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
 
 
 def alive(pid):

@@ -1,7 +1,7 @@
 """Run `rrl` with a fault at its n-th write or rename: `faulty.py KIND N ARGUMENTS`.
 
-KIND is "kill" (SIGKILL, and a write that has reached the disk by half), "full" (no space is left
-from there on) or "count" (no fault). Only writes to files in the folder of `--out` count. The
+KIND is "kill" (SIGKILL), "full" (no space is left from there on) or "count" (no fault). A write
+with a fault reaches the disk by half. Only writes to files in the folder of `--out` count. The
 number of all places is written to the file that FAULTY_COUNT names.
 """
 
@@ -43,8 +43,7 @@ def faulty_replace(*paths, replace=os.replace, **options):
 class FaultyFile(io.FileIO):
     def write(self, data):
         if due():
-            if kind == "kill":
-                super().write(bytes(data)[: len(data) // 2])
+            super().write(bytes(data)[: len(data) // 2])
             fail()
         return super().write(data)
 

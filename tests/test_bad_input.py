@@ -33,14 +33,20 @@ def said(arguments, capsys):
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"my notes", b"\n", b'{"episode":0,"cost":0.1}\n'],
+    ("content", "number"),
+    [
+        (b"my notes", 1),
+        (b"\n", 1),
+        (b'{"episode":0,"cost":0.1}\n', 1),
+        (b'{"journal":1}\n{"episode":0}\n{"epi\0ode":1}\n{"episode":2}\n', 3),
+    ],
 )
-def test_a_file_that_is_no_journal_is_left_alone(content, tmp_path, capsys):
+def test_a_file_that_is_no_journal_or_is_damaged_is_left_alone(content, number, tmp_path, capsys):
     (tmp_path / JOURNAL).write_bytes(content)
     code, line = said([*REPLAY, "--rate", "9", "--out", str(tmp_path)], capsys)
     assert code == 3
-    assert f"{tmp_path / JOURNAL}, line 1: not the first line of a journal" in line
+    where = f"{tmp_path / JOURNAL}, line {number}"
+    assert f"{where}: no line of a journal, or a damaged one" in line
     assert (tmp_path / JOURNAL).read_bytes() == content
 
 
@@ -92,7 +98,7 @@ def test_other_line_ends_are_no_change(profile):
     ("folder", "message"),
     [
         ("data/recording/mobilenet_v2-joint", "the recording is not complete; finish it with `rrl"),
-        ("tests", "not found; record it with `rrl profile`"),
+        ("tests", "not found; restore it, or record it with `rrl profile`"),
     ],
 )
 def test_an_incomplete_profile_or_none_is_not_replayed(folder, message, capsys, tmp_path):
@@ -113,9 +119,10 @@ def test_an_incomplete_profile_or_none_is_not_replayed(folder, message, capsys, 
         ("a,cost\n1,3\nInfinity,4\n2,5\n", "line 3: a is 'Infinity': a value is missing"),
         ("\n\na,cost\n1,3\n2,x\n", "line 5: cost is 'x'"),
         ("\na, cost\n\n1,3\n2\n", "line 5: the header has 2 cells, and this line 1"),
-        ("a,cost\n1,3\n2,NA\n", "line 3: cost is 'NA': it must be a number from 0"),
+        ("a,cost\n1,3\n2,NA\n", "line 3: cost is 'NA': it must be a number, 0 or from"),
         ("a,cost\n1,3\n2,-0.1\n", "line 3: cost is '-0.1'"),
-        ("a,cost\n1,3\n2,1e101\n", r"line 3: cost is '1e101': .* from 0 to 1e\+100"),
+        ("a,cost\n1,3\n2,1e26\n", r"line 3: cost is '1e26': .* from 1e-25 to 1e\+25"),
+        ("a,cost\n1,3e-26\n2,1\n", r"line 2: cost is '3e-26': .* from 1e-25 to 1e\+25"),
         ('a,cost\n1,3\n2,"0,18"\n', "line 3: cost is '0,18'.*a point for decimals"),
         ("a,cost\n1,3\n2,\udcff\n", "not UTF-8 at byte"),
         ("", "no table of comma-separated values"),

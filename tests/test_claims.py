@@ -28,7 +28,6 @@ from rrl.studies.claims import (
     VERDICTS,
     by_half,
     by_problem,
-    confirmed,
     judge_all,
     judge_claim,
     part_number,
@@ -52,9 +51,10 @@ from rrl.support.errors import DataError
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data"
 SEEDS = 12
+NEVER = 301.0  # one more than the episodes of a run
 PROBLEMS = ("a 1/s", "b 2/s")
 ABOUT = {"simple_regret": 1.0, "load": "high", "seen": 0.25}
-REACHED = {"first": 2.0, "mean_cost": 1.0, "deployed": 1.0, "latency_s": 0.04, "late": 0.0}
+REACHED = {"first_within_5": 2.0, "mean_cost": 1.0, "deployed": 1.0, "latency_s": 0.04, "late": 0.0}
 SHOWN, PARTLY, NOT_SHOWN, NOT_TESTABLE = VERDICTS
 
 
@@ -111,7 +111,7 @@ def runs(table, agents, **columns):
         for name, values in columns.items():
             value = values.get(agent, values["others"])
             value = value["ab".index(about["testbed"])] if isinstance(value, tuple) else value
-            row[name] = value * (1.0 if name == "late" else scatter)
+            row[name] = value * (1.0 if name == "late" or value == NEVER else scatter)
         rows.append(pd.DataFrame(row))
     return pd.concat(rows, ignore_index=True)
 
@@ -119,7 +119,13 @@ def runs(table, agents, **columns):
 def steady(table=None, **columns):
     """Tables for loads that stay; a column is one number, or maps agents to numbers."""
     table = heads() if table is None else table
-    usual = {"first": 1.0, "mean_cost": 1.0, "deployed": 1.0, "latency_s": 1.0, "late": 0.5}
+    usual = {
+        "first_within_5": 1.0,
+        "mean_cost": 1.0,
+        "deployed": 1.0,
+        "latency_s": 1.0,
+        "late": 0.5,
+    }
     every = {}
     for name, reached in REACHED.items():
         given = columns.get(name, usual[name])
@@ -160,18 +166,18 @@ def every_verdict():
         ("C1", NOT_SHOWN): similar(60.0, 8.0, 20.0, 5.0),
         ("C1", NOT_TESTABLE): similar(60.0, 8.0, 20.0, 30.0),
         ("C2", SHOWN): steady(
-            first=slow | {"rrl-wide": 10.0}, deployed={"others": 1.0, "rrl-wide": 1.2}
+            first_within_5=slow | {"rrl-wide": 10.0}, deployed={"others": 1.0, "rrl-wide": 1.2}
         ),
         ("C2", NOT_SHOWN): steady(
-            first=slow | {"rrl-wide": 60.0}, deployed={"others": 1.0, "rrl-wide": 0.9}
+            first_within_5=slow | {"rrl-wide": 60.0}, deployed={"others": 1.0, "rrl-wide": 0.9}
         ),
         ("C2", NOT_TESTABLE): Evidence(),
         ("C3", SHOWN): steady(mean_cost={"others": 1.5, "rrl-adaptive": 1.2}),
         ("C3", NOT_SHOWN): steady(mean_cost={"others": 1.5, "rrl-adaptive": 1.8}),
-        ("C4", SHOWN): steady(first=others | {"rrl-gp": 5.0}),
-        ("C4", PARTLY): steady(first=others | {"rrl-gp": 50.0}),
-        ("C4", NOT_SHOWN): steady(first=others | {"rrl-gp": 120.0}),
-        ("C4", NOT_TESTABLE): steady(first=others | rivals | {"rrl-gp": 3.0}),
+        ("C4", SHOWN): steady(first_within_5=others | {"rrl-gp": 5.0}),
+        ("C4", PARTLY): steady(first_within_5=others | {"rrl-gp": 50.0}),
+        ("C4", NOT_SHOWN): steady(first_within_5=others | {"rrl-gp": 120.0}),
+        ("C4", NOT_TESTABLE): steady(first_within_5=others | rivals | {"rrl-gp": 3.0}),
         ("C5", SHOWN): steady(latency_s=0.05),
         ("C5", PARTLY): steady(latency_s=0.4),
         ("C5", NOT_SHOWN): steady(latency_s=1.1),
@@ -233,7 +239,7 @@ def test_a_verdict_needs_both_halves_and_the_weaker_one_counts(id, half, other):
 def test_a_kind_that_can_test_only_a_part_of_a_claim_leaves_the_verdict_to_others():
     """Nobody is ever within 5 % on the held-out problems: speed says nothing there, loss does."""
     held = of_kind("held_out", every_verdict()["C2", SHOWN])
-    never = held._replace(runs=held.runs.assign(first=np.inf))
+    never = held._replace(runs=held.runs.assign(first_within_5=NEVER))
     alone = judged("C2", never)
     own = alone[alone["decides"] & (alone["agent"] == few().claims["C2"].about)]
     assert own["testable"].tolist() == [False, True] * 2
@@ -254,28 +260,23 @@ def number(id, given):
 
 
 def test_agents_that_never_arrive_are_not_compared_and_one_that_does_gets_a_bound():
-    assert not number("C4", steady(first=np.inf)).problems
-    one = steady(first={"others": np.inf, "rrl-gp": 10.0})
+    assert not number("C4", steady(first_within_5=NEVER)).problems
+    one = steady(first_within_5={"others": NEVER, "rrl-gp": 10.0})
     assert number("C4", one).value == pytest.approx(301 / 10, rel=0.01)
 
 
 def test_a_factor_is_one_of_medians_so_one_lost_run_decides_nothing():
     given = every_verdict()["C4", SHOWN]
     lost = given.runs.copy()
-    lost.loc[(lost["agent"] == "rrl-gp") & (lost["seed"] == 0), "first"] = np.inf
+    lost.loc[(lost["agent"] == "rrl-gp") & (lost["seed"] == 0), "first_within_5"] = NEVER
     before, after = (number("C4", one) for one in (given, given._replace(runs=lost)))
     assert after.value == pytest.approx(before.value, rel=0.01)
 
 
 def test_the_interval_allows_for_other_recordings():
     """Twice as fast on one testbed, and as fast on the other: two recordings are not many."""
-    found = number("C4", steady(first={"others": 40.0, "rrl-gp": (20.0, 40.0)}))
+    found = number("C4", steady(first_within_5={"others": 40.0, "rrl-gp": (20.0, 40.0)}))
     assert (found.low, found.high) == pytest.approx((1, 2), rel=0.02)
-
-
-def test_a_default_near_the_best_can_test_no_saving():
-    """cpu10: its default is within 15 % of the best, so C5 to C7 say nothing there."""
-    assert number("C5", steady(heads(simple_regret=(0.14, 0.16)))).problems == ("b 2/s",)
 
 
 def test_the_limits_of_late_requests_hold_for_all_loads_together():
@@ -439,7 +440,7 @@ def test_the_page_has_all_numbers_of_both_halves(tmp_path):
 
 
 def test_the_problems_that_confirm_are_judged_apart_and_change_nothing():
-    """They give words of their own; where the two differ, the page says so."""
+    """They give words of their own; where the two differ, or lack a part, the page says so."""
     registered, cases = few(), every_verdict()
     given, other = cases["C4", PARTLY], of_kind("confirming", cases["C4", NOT_SHOWN])
     alone, both = (judged("C4", one) for one in (given, join(given, other)))
@@ -460,24 +461,12 @@ def test_the_problems_that_confirm_are_judged_apart_and_change_nothing():
     assert said(given).endswith(
         f"| - / - | above 8 times | {NOT_TESTABLE} | {PARTLY} | cannot say |"
     )
-
-
-@pytest.mark.parametrize("lacking", ["confirming", "real"])
-def test_a_verdict_without_one_of_its_parts_is_not_confirmed(lacking):
-    """Nobody is ever within 5 %: the loss of C2 can be tested there, and its speed cannot."""
-    given = every_verdict()["C2", NOT_SHOWN]
-    never = given._replace(runs=given.runs.assign(first=np.inf))
-    above, there = (never, given) if lacking == "real" else (given, never)
-    tables_of_both = (
-        judged("C2", above),
-        judge_claim(
-            "C2", few().confirming(), of_kind("confirming", there), np.random.default_rng(0)
-        ),
-    )
-    about = few().claims["C2"].about
-    own = [one[(one["agent"] == about) & one["decides"]] for one in tables_of_both]
-    assert {word for one in own for word in one["verdict"]} == {NOT_SHOWN}
-    assert confirmed("C2", about, *tables_of_both) == "cannot say"
+    # Nobody is ever within 5 %: the loss of C2 can be tested there, and its speed cannot.
+    given = cases["C2", NOT_SHOWN]
+    never = given._replace(runs=given.runs.assign(first_within_5=NEVER))
+    for above, below in ((never, given), (given, never)):
+        c2 = said(join(above, of_kind("confirming", below))).splitlines()[2]
+        assert c2.endswith(f"| {NOT_SHOWN} | {NOT_SHOWN} | cannot say |")
 
 
 def test_the_page_waits_for_the_last_live_run(tmp_path):
@@ -490,8 +479,8 @@ def test_the_page_waits_for_the_last_live_run(tmp_path):
 def test_a_half_without_a_number_has_a_dash():
     """Nobody is ever within 5 % by the first half: its number must not look like that of both."""
     given = every_verdict()["C4", PARTLY]
-    first = given.runs["first"].where(given.runs["half"] == 1, np.inf)
-    table = judged("C4", given._replace(runs=given.runs.assign(first=first)))
+    first = given.runs["first_within_5"].where(given.runs["half"] == 1, NEVER)
+    table = judged("C4", given._replace(runs=given.runs.assign(first_within_5=first)))
     assert claim_page.claim_row("C4", table, few())["measured"] == ["-", "2 times"]
 
 
@@ -654,10 +643,10 @@ def test_a_wrong_registration_gets_one_clear_line(tmp_path, change, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", [None, "a: [1"])
-def test_a_file_that_is_none_is_refused(tmp_path, text):
-    if text:
-        (tmp_path / "claims.yaml").write_text(text)
+def test_a_file_that_is_none_is_refused(tmp_path):
+    with pytest.raises(DataError, match="not found; restore it"):
+        read_registration(tmp_path)
+    (tmp_path / "claims.yaml").write_text("a: [1")
     with pytest.raises(DataError, match="restore it"):
         read_registration(tmp_path)
 

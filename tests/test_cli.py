@@ -56,7 +56,7 @@ def test_a_replay_has_a_report_and_only_the_same_run_goes_on(tmp_path, capsys, m
 
     code, line = said([*arguments[:1], "cpu10", *arguments[2:]], capsys)
     assert code == 2
-    assert "is of a run of 'testbed cpu2', not 'testbed cpu10': continue it" in line
+    assert "is of a run of 'cpu2', not 'cpu10': continue it" in line
     monkeypatch.setattr("rrl.operating.job.version", lambda name: version(name) + 1)
     code, line = said(arguments, capsys)
     assert code == 2

@@ -129,17 +129,6 @@ def test_a_notebook_that_was_not_executed_since_its_change_is_said(tmp_path, mon
     assert f"00_a.ipynb was executed; {remedy}" in capsys.readouterr().err
 
 
-def test_the_first_page_names_every_notebook_twice_and_what_it_contains_of_the_readme():
-    page = (ROOT / "rrl" / "publishing" / "index.md").read_text(encoding="utf-8")
-    everything = page.split("## All notebooks")[1]
-    for notebook in NOTEBOOKS:
-        assert f"- {notebook.stem[:2]} [](notebooks/{notebook.name})" in everything
-        assert f"<notebooks/{notebook.stem}>\n" in everything, "in the menu"
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    marks = re.findall(r'^:(?:start-after|end-before): "(.*)"$', page, re.M)
-    assert [readme.count(mark) for mark in marks] == [1, 1, 1, 1]
-
-
 @pytest.mark.parametrize("globs", [site.READ, course.BESIDE], ids=["site", "student edition"])
 def test_links_of_notebooks_and_pages_lead_to_what_is_published_with_them(globs):
     inside = {path for glob in globs for path in ROOT.glob(glob)} | set(NOTEBOOKS)

@@ -40,7 +40,8 @@ def test_the_view_is_the_agents_own_table_choice_and_region(explorer, similarity
         assert (shown[known] == own[known]).all()
     assert view.space[view.recommended] == agent.best(60.0)
     uniform = SimpleNamespace(random=iter((np.arange(2000) + 0.5) / 2000).__next__)
-    draws = [agent.exploration.choose(table, None, uniform) for _ in range(2000)]
+    cells = agent.region.candidates(table)
+    draws = [agent.exploration.choose(table, cells, uniform) for _ in range(2000)]
     drawn = np.bincount(draws, minlength=len(view.space)) / 2000
     assert np.allclose(drawn, view.probability, atol=2 / 2000)
 

@@ -14,9 +14,8 @@ import termios
 import urllib.request
 from pathlib import Path
 
-import psutil
 import pytest
-from clients import LIMIT_S
+from clients import LIMIT_S, RRL, alive, children
 
 from rrl.cli import main
 from rrl.operating.journal import JOURNAL
@@ -25,7 +24,6 @@ from rrl.serving.launcher import LOCAL, free_port
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-RRL = [sys.executable, "-m", "rrl.cli"]
 SIMULATED = [
     "replay", "cpu2", "--rate", "115", "--requests", "30", "--rounds", "4",
     "--slo", "p99<60ms", "--agent", "rrl", "--quiet",
@@ -53,21 +51,10 @@ def wait_for(condition, process):
 # --- interrupted ----------------------------------------------------------------------------------
 
 
-def living(folder):
-    """Processes of servers whose command line or environment names a folder."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "environ"]):
-        words, environment = process.info["cmdline"] or [], process.info["environ"] or {}
-        named = any(str(folder) in text for text in (*words, *environment.values()))
-        if named and any("rrl.serving" in word for word in words):
-            found.append(words)
-    return found
-
-
 def test_a_live_run_is_watched_interrupted_continued_and_killed(model, tmp_path):
     """Its metrics are there while it runs; neither end leaves a server, and no episode is lost."""
     out, temporary, port = tmp_path / "out", tmp_path / "tmp", free_port()
-    temporary.mkdir()  # a server serves a copy of the model in there
+    temporary.mkdir()
     command = [
         *RRL, "tune", str(model), "--executable", LOCAL, "--rate", "50", "--requests", "20",
         "--knob", "inter_op=1,2", "--episodes", "1000", "--patience", "0", "--slo", "p99<9s",
@@ -76,7 +63,9 @@ def test_a_live_run_is_watched_interrupted_continued_and_killed(model, tmp_path)
     started = {"cwd": ROOT, "stdout": -1, "stderr": -1, "text": True}
     started["env"] = {**os.environ, "TMPDIR": str(temporary)}
     process = subprocess.Popen(command, **started)
-    wait_for(lambda: len(lines_of(out)) > 2 and living(temporary), process)
+    wait_for(lambda: len(lines_of(out)) > 2, process)
+    servers = children(process)
+    assert servers
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as reply:
         text = reply.read().decode()
     process.terminate()
@@ -84,7 +73,7 @@ def test_a_live_run_is_watched_interrupted_continued_and_killed(model, tmp_path)
     assert process.returncode == 130, errors
     last = f"rrl: interrupted; all finished episodes are in {out}: the same command continues"
     assert errors.splitlines()[-1] == last
-    assert living(temporary) == []
+    assert not any(map(alive, servers))
     assert not list(temporary.glob("rrl-[!m]*"))  # only the lock of the machine may stay
     before = lines_of(out)
     assert before[-1].endswith(b"\n")
@@ -93,10 +82,12 @@ def test_a_live_run_is_watched_interrupted_continued_and_killed(model, tmp_path)
 
     process = subprocess.Popen(command, **started)
     wait_for(lambda: len(lines_of(out)) > len(before), process)
+    servers = children(process)
+    assert servers
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert wait_until(lambda: not living(temporary), LIMIT_S)
+    assert wait_until(lambda: not any(map(alive, servers)), LIMIT_S)
     kept = [json.loads(line) for line in lines_of(out) if line.endswith(b"\n")]
     assert lines_of(out)[: len(before)] == before
     episodes = [record["episode"] for record in kept if "episode" in record]
@@ -184,8 +175,10 @@ def check(kind, place, whole, folder):
         assert broken.returncode == -signal.SIGKILL, (place, broken.stderr)
     else:
         assert broken.returncode == 3, (place, broken.stderr)
+        assert broken.stderr.startswith(f"rrl: {folder}/")
         assert "No space left on device; make room" in broken.stderr
         assert broken.stderr.count("\n") == 1
+        assert all(line.endswith(b"\n") for line in lines_of(folder)), place  # no half a line
     kept = b"".join(line for line in lines_of(folder) if line.endswith(b"\n"))
     assert journal.startswith(kept), place  # no episode lost, doubled or changed
     done = run_faulty("count", 0, words)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_space import spaces
 
 from rrl.core.gaussian_process import (
     GaussianProcess,
@@ -16,13 +15,12 @@ from rrl.core.gaussian_process import (
     correlation,
     fit_hyperparameters,
 )  # fmt: skip
-from rrl.core.knob import Knob
 
 
 @given(st.integers(1, 150), st.integers(1, 5), st.integers(0, 2), st.integers(0, 99))
 @settings(max_examples=30)
 def test_the_correlation_is_the_formula(points, others, columns, seed):
-    """Compiled code computes it from scalar products."""
+    """The package computes it from scalar products."""
     rng = np.random.default_rng(seed)
     a, b = rng.uniform(0, 9, (points, columns)), rng.uniform(0, 9, (others, columns))
     b[0] = a[-1]  # rounding must not make a distance of 0 negative
@@ -62,11 +60,3 @@ def test_the_nugget_is_found(rough, low, high):
     process = partial(GaussianProcess, x, y, np.full(80, 1e-4))
     start = Hyperparameters(np.full(2, 3.0), 1.0)
     assert low <= fit_hyperparameters(process, start, start).nugget <= high
-
-
-@settings(max_examples=30)
-@given(spaces(), st.floats(0.1, 100), st.floats(-50, 50))
-def test_the_unit_of_the_positions_does_not_matter(space, scale, shift):
-    for knob in space.knobs:
-        moved = Knob(knob.name, knob.values, [p * scale + shift for p in knob.positions])
-        assert moved.scaled == pytest.approx(knob.scaled, abs=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import count
 
 import numpy as np
@@ -17,7 +18,7 @@ from rrl.operating.journal import JOURNAL
 from rrl.operating.operate import open_run
 from rrl.rivals.agents import AGENTS
 from rrl.support.errors import ServerError, UsageError
-from rrl.tuning.episode import Episode, Status, check_arrivals, watched
+from rrl.tuning.episode import Episode, Status, check_arrivals
 from rrl.tuning.guard import LEAST, Guard, Part, guarded_step
 from rrl.tuning.loop import draw_run
 from rrl.tuning.mean_bound import lower_mean
@@ -46,8 +47,8 @@ class Acting:
     def __init__(self, act):
         self.space, self.act = SPACE, act
 
-    def measure(self, configuration, arrivals, rng, *, watch=None):
-        return watched(self.act(configuration, check_arrivals(arrivals), rng), watch)
+    def measure(self, configuration, arrivals, rng):
+        return self.act(configuration, check_arrivals(arrivals), rng)
 
 
 def taking(seconds, status=0, **more):
@@ -225,31 +226,61 @@ def guarded_job(**changes):
     return Job(**(options | {"rounds": 3, "budget": 200} | changes))
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("guarded")
-    operate(guarded_job(), Hostile(0), folder)
-    return (folder / JOURNAL).read_bytes()
+class Clients:
+    """Requests that nobody can draw again: their rate is another one at each time."""
+
+    rate = 40.0
+
+    def __repr__(self):
+        return "Clients()"
+
+    def arrivals(self, n, rng):
+        self.rate += 5.0
+        return np.arange(n) / self.rate
 
 
-def test_a_run_that_is_killed_again_and_again_is_replayed_to_the_last_byte(whole, tmp_path):
-    kills, run = 0, None
+class Used(Hostile):
+    """Clients send at another rate in each episode, and others, too; an episode may be invalid."""
+
+    def play(self, configuration, arrivals, rng):
+        episode = super().play(configuration, arrivals, rng)
+        came = np.arange(len(arrivals)) / rng.uniform(30, 60)
+        info = {"others": (rng.uniform(0.0, 0.11, 3), rng.choice([0, 14], 3, p=[0.95, 0.05]))}
+        return replace(episode, arrivals=came, valid=rng.random() < 0.8, info=info)
+
+
+@pytest.mark.parametrize(
+    ("workload", "server", "first"), [(partial(Poisson, 40.0), Hostile, 0), (Clients, Used, 9)]
+)
+def test_a_run_that_is_killed_again_and_again_is_replayed_to_the_last_byte(
+    workload, server, first, tmp_path
+):
+    """The first time, in its first measurement or after a few."""
+    once, often = tmp_path / "once", tmp_path / "often"
+    alone = operate(guarded_job(workload=workload()), server(0), once)
+    job, kills, run = guarded_job(workload=workload()), 0, None
+    whole = (once / JOURNAL).read_bytes()
     while run is None:
         try:
-            run = operate(guarded_job(), Mortal(Hostile(0), 7 if kills else 0), tmp_path)
+            run = operate(job, Mortal(server(0), 7 if kills else first), often)
         except Killed:
             kills += 1
-            assert whole.startswith((tmp_path / JOURNAL).read_bytes())
+            assert whole.startswith((often / JOURNAL).read_bytes())
     assert kills >= 30 // 7
-    assert (tmp_path / JOURNAL).read_bytes() == whole
-    assert any(part.charge is not None for part in run.guard.parts)
-    again = operate(guarded_job(), Mortal(Hostile(0), 0), tmp_path)  # nothing is left to measure
-    assert again.result() == run.result()
+    assert (often / JOURNAL).read_bytes() == whole
+    again = operate(job, Mortal(server(0), 0), often)  # nothing is left to measure
+    assert again.result() == run.result() == alone.result()
+    assert again.guard.parts == run.guard.parts == alone.guard.parts
+    assert {part.ended for part in run.guard.parts} == {"", "aborted", "crashed"}
     assert (len(again.steps), len(again.rounds)) == (30, len(run.rounds))
+    if server is Used:  # a trial that is stopped has too few requests to show another load
+        stopped = [step for step in alone.steps if step.part.ended == "aborted"]
+        assert len({round(step.load) for step in alone.steps}) > 9
+        assert [one.next_load for one in stopped] == pytest.approx([one.load for one in stopped])
 
 
-def test_more_episodes_and_rounds_may_be_asked_for_later(tmp_path, whole):
-    (tmp_path / JOURNAL).write_bytes(whole)
+def test_more_episodes_and_rounds_may_be_asked_for_later(tmp_path):
+    operate(guarded_job(), Hostile(0), tmp_path)
     more = guarded_job(episodes=40, rounds=5, budget=300)
     records = operate(more, Hostile(0), tmp_path).journal.records
     assert [r["episode"] for r in records if "episode" in r] == [*range(40)]
@@ -270,51 +301,6 @@ def test_without_a_budget_the_default_is_compared_with_itself(tmp_path):
     result = compared.result()
     assert result["recommended"] == DEFAULT
     assert result["harm"]["trial_bad"] == run.guard.summary()["trial_bad"]
-
-
-def odd(configuration, arrivals, rng):
-    """Others send requests, too, and the generator is often late; trials die now and then."""
-    n, info = len(arrivals), {"others": (rng.uniform(0.0, 0.15, 3), rng.choice([0, 14], 3))}
-    if configuration != DEFAULT and rng.random() < 0.2:
-        raise ServerError("it died", lost=2)
-    what = rng.uniform(0.01, 0.05, n), np.zeros(n, dtype=int)
-    return Episode(configuration, arrivals, *what, valid=rng.random() < 0.7, info=info)
-
-
-def test_all_that_a_server_has_answered_comes_again(tmp_path):
-    job = guarded_job(episodes=15)
-    run = operate(job, Acting(odd), tmp_path)
-    again = operate(job, Mortal(Acting(odd), 0), tmp_path)  # nothing is left to measure
-    assert again.guard.parts == run.guard.parts
-    assert again.result() == run.result()
-    assert {part.ended for part in run.guard.parts} == {"", "crashed"}
-    assert not all(part.whole for part in run.guard.parts)
-
-
-class Clients:
-    """Requests that nobody can draw again: their rate is another one at each time."""
-
-    rate = 40.0
-
-    def __repr__(self):
-        return "Clients()"
-
-    def arrivals(self, n, rng):
-        self.rate += 5.0
-        return np.arange(n) / self.rate
-
-
-def test_a_run_on_the_requests_of_clients_goes_on_with_those_that_came(tmp_path):
-    job = guarded_job(workload=Clients())
-    for lives in (9, 20):
-        with pytest.raises(Killed):
-            operate(job, Mortal(Hostile(0), lives), tmp_path)
-    before = (tmp_path / JOURNAL).read_bytes()
-    steps = operate(job, Hostile(0), tmp_path).steps
-    assert (tmp_path / JOURNAL).read_bytes().startswith(before)
-    loads = [round(step.load) for step in steps]
-    assert len(loads) == 30
-    assert len(set(loads)) >= 3
 
 
 # --- the comparison -------------------------------------------------------------------------------

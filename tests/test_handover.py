@@ -7,24 +7,23 @@ import errno
 import http.client
 import json
 import os
-import shlex
 import shutil
 import signal
 import socket
 import tempfile
 import threading
 import time
-from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from unittest.mock import Mock
 
 import grpc
 import numpy as np
 import pytest
-from clients import LIMIT_S, by_rest, clients, predict, stub
+from clients import LIMIT_S, clients, kept_at, predict, stub
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
-from test_launcher import paused, script, sockets
+from test_launcher import paused, sockets
 from test_service import in_a_trial
 
 from rrl.core.knob import Knob
@@ -32,17 +31,16 @@ from rrl.core.space import ConfigSpace
 from rrl.serving import handover
 from rrl.serving.client_traffic import LOG_LATE_S, ClientTraffic, OthersRequests
 from rrl.serving.envoy import ENVOY
-from rrl.serving.envoy_config import Door
+from rrl.serving.envoy_config import TRIAL, Door
 from rrl.serving.handover import HandoverServer
 from rrl.serving.lasting import Lasting, wait_until
-from rrl.serving.launcher import BINARY, LOCAL, LOCAL_COMMAND, SERVER, free_port, port_error
+from rrl.serving.launcher import LOCAL, SERVER, free_port, port_error
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, predict_request
 from rrl.serving.service import (
     CURRENT,
     TUNER,
     lock_port,
-    noted_server,
     port_folder,
     stop_service,
     unlock_port,
@@ -86,6 +84,11 @@ def kept(started):
     return started
 
 
+def died():
+    """What takes the place of a method that then fails."""
+    return Mock(side_effect=ServerError("it died"))
+
+
 def outliving(server):
     """The numbers of the processes that outlive a tuner: Envoy and the kept server."""
     return [server._envoy.process.pid, server._kept_server.process.pid]
@@ -95,11 +98,11 @@ def outliving(server):
 
 
 def test_a_hand_over_loses_no_request(started):
-    """It comes while large requests are still being answered."""
+    """It comes while large requests are still being answered; small ones come by gRPC and REST."""
     many = {"x": np.ones((4000, 2), np.float32)}
     before = started._kept_server
     with (
-        clients(started.address) as codes,
+        clients(started.address, started.door.rest_port) as codes,
         Client(started.address, "probe") as client,
         ThreadPoolExecutor(8) as pool,
     ):
@@ -110,7 +113,7 @@ def test_a_hand_over_loses_no_request(started):
         assert wait_until(lambda: len(codes) > 20, LIMIT_S)
     assert set(codes) == {0}
     assert not before.alive
-    assert noted_server(port_folder(started.door.port)).configuration == GOOD
+    assert kept_at(port_folder(started.door.port))[0] == started._kept_server.folder
 
 
 def test_only_the_loopback_address_is_listened_on_and_grpc_only_by_envoy(kept):
@@ -119,14 +122,16 @@ def test_only_the_loopback_address_is_listened_on_and_grpc_only_by_envoy(kept):
     assert sockets(server) == {("127.0.0.1", kept._kept_server.rest_port)}
 
 
+def test_the_processes_that_outlive_a_tuner_are_no_work_of_others(kept):
+    assert kept._others._ours() == outliving(kept)
+    assert 0 <= kept.measure(GOOD, [0.0], np.random.default_rng(0)).info["other_work"] <= 1
+
+
 def test_a_configuration_that_cannot_start_never_takes_over(kept, monkeypatch):
     rng = np.random.default_rng(0)
     running = kept._kept_server
 
-    def die(*_, **__):
-        raise ServerError("it died")
-
-    monkeypatch.setattr("rrl.serving.launcher.ModelServer.start", die)
+    monkeypatch.setattr("rrl.serving.launcher.ModelServer.start", died())
     with clients(kept.address) as codes:
         with pytest.raises(ServerError, match="it died"):
             kept.measure(OTHER, [0.0], rng)
@@ -183,7 +188,7 @@ def test_a_hand_over_that_is_interrupted_goes_on_with_the_next_call(kept, taken,
                 kept.configure(OTHER)
         new = kept._kept_server
         assert [server.alive for server in (new, old)] == [True, True]
-        assert noted_server(port_folder(kept.door.port)).folder == old.folder
+        assert kept_at(port_folder(kept.door.port))[0] == old.folder
         after = len(codes)
         assert wait_until(lambda: len(codes) > after + 20, LIMIT_S)
         assert kept.configure(OTHER) is new
@@ -191,23 +196,19 @@ def test_a_hand_over_that_is_interrupted_goes_on_with_the_next_call(kept, taken,
         after = len(codes)
         assert wait_until(lambda: len(codes) > after + 20, LIMIT_S)
     assert set(codes) == {0}
-    assert noted_server(port_folder(kept.door.port)).folder == new.folder
+    assert kept_at(port_folder(kept.door.port))[0] == new.folder
 
 
-def test_a_server_before_which_no_envoy_has_started_is_noted_and_gets_one_next(kept, monkeypatch):
-    """A tuner that is killed meanwhile may leave an Envoy: the next one must know its server."""
-
-    def fail(server):
-        raise ServerError("Envoy did not start")
-
+def test_a_server_before_which_no_envoy_has_started_gets_one_next(kept, monkeypatch):
+    """A supervisor may start the server from then on."""
     kept._envoy.process.stop()
     kept.keep(OTHER)
     with monkeypatch.context() as patch:
-        patch.setattr(kept._envoy, "start", fail)
+        patch.setattr(kept._envoy, "start", Mock(side_effect=ServerError("Envoy did not start")))
         with pytest.raises(ServerError, match="Envoy did not start"):
             kept.configure(OTHER)
     new = kept._kept_server
-    assert noted_server(port_folder(kept.door.port)).folder == new.folder
+    assert kept_at(port_folder(kept.door.port))[0] == new.folder
     assert kept.configure(OTHER) is new
     assert list(port_folder(kept.door.port).glob("s-*/")) == [new.folder]
 
@@ -247,31 +248,6 @@ def test_a_large_request_without_a_deadline_is_answered(kept):
         assert reply.outputs["y"].tensor_shape.dim[0].size == 600_000
 
 
-def cut_an_answer(listening):
-    """Begin to answer a REST request, and close the connection."""
-    connection, _ = listening.accept()
-    with connection:
-        request = b""
-        while not request.endswith(b"]]}"):
-            request += connection.recv(4096)
-        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf")
-
-
-def test_a_rest_answer_that_is_cut_counts_as_failed(kept):
-    """By then the client has got a good HTTP status."""
-    before, server = kept.traffic.mark, kept._kept_server
-    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
-        listening.settimeout(LIMIT_S)
-        rest_address = f"127.0.0.1:{listening.getsockname()[1]}"
-        kept._envoy.point(Namespace(address=server.address, rest_address=rest_address))
-        pool.submit(cut_an_answer, listening)
-        assert by_rest(kept.door.rest_port)() != 0
-        kept._envoy.point(server)
-    assert wait_until(lambda: any(c.end < np.inf for c in kept.traffic.since(before)), LIMIT_S)
-    (call,) = kept.traffic.since(before)
-    assert call.failed
-
-
 # --- a trial beside a configuration that is kept ready --------------------------------------------
 
 
@@ -304,19 +280,35 @@ def unread_answer(server):
         yield rest.getresponse()
 
 
+def waits(patch, owner, name):
+    """An event: requests are waited for; or a function that must come later has ended."""
+    event, wait, end = threading.Event(), handover.wait_until, getattr(owner, name)
+
+    def waiting(condition, seconds):
+        if not condition():
+            event.set()
+        return wait(condition, seconds)
+
+    def ending(*given, **more):
+        end(*given, **more)
+        event.set()
+
+    patch.setattr(handover, "wait_until", waiting)
+    patch.setattr(owner, name, ending)
+    patch.setattr(handover, "DRAIN_S", LIMIT_S)
+    return event
+
+
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_an_answer_that_a_dropped_trial_has_begun_is_not_cut(kept, interrupted, monkeypatch):
     """The client reads on only when the trial is dropped, or stopped after an interrupt of that."""
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
 
     monkeypatch.setattr(handover, "DRAIN_S", LIMIT_S)
     trial, looked = kept.configure(OTHER), threading.Event()
     with unread_answer(kept) as reply, ThreadPoolExecutor(1) as pool:
         if interrupted:
             with monkeypatch.context() as patch:
-                patch.setattr(trial, "resume", interrupt)
+                patch.setattr(trial, "resume", Mock(side_effect=KeyboardInterrupt))
                 with pytest.raises(KeyboardInterrupt):
                     kept._drop()
         for name in ("resume", "stop"):
@@ -326,6 +318,26 @@ def test_an_answer_that_a_dropped_trial_has_begun_is_not_cut(kept, interrupted, 
         assert looked.wait(LIMIT_S)
         assert reply.read().count(b"[2.0, 4.0]") == 300_000
         dropped.result()
+    assert not trial.alive
+
+
+def test_what_waits_at_a_dropped_trial_is_answered_at_once_by_the_kept_server(kept, monkeypatch):
+    """The trial would hold it for as long as a trial may, and use the processor of both."""
+
+    def drain():
+        trial.resume()
+        raise AssertionError("the trial goes on")
+
+    monkeypatch.setattr(kept, "_hang_s", LIMIT_S)
+    trial, name = kept.configure(OTHER), kept._kept_server.name
+    trial.pause()
+    with Client(kept.address, name) as client, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(predict, client, X)
+        assert wait_until(lambda: any(c.route == TRIAL for c in kept.traffic.open()), LIMIT_S)
+        with monkeypatch.context() as patch:
+            patch.setattr(kept, "_drain", drain)
+            kept._drop()
+        assert answer.result()["y"].tolist() == [[2.0, 4.0]]
     assert not trial.alive
 
 
@@ -346,22 +358,19 @@ def test_a_trial_to_which_calls_still_go_is_stopped_at_once(kept, monkeypatch):
 
     The change is made later. The same holds for a trial that was interrupted when it began.
     """
-    trial, paused, service = kept.configure(OTHER), [], port_folder(kept.door.port)
+    trial, service = kept.configure(OTHER), port_folder(kept.door.port)
     route = kept._envoy.route
-
-    def refuse():
-        raise ServerError("Envoy does not take a change")
 
     def interrupt(*given):
         route(*given)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(kept._envoy, "route", refuse)
-        patch.setattr(trial, "pause", lambda: paused.append(True))
+        patch.setattr(kept._envoy, "route", Mock(side_effect=ServerError("it takes no change")))
+        patch.setattr(trial, "pause", pause := Mock())
         kept._drop()
     assert not trial.alive
-    assert not paused
+    assert not pause.called
     kept.configure(GOOD)
     assert not in_a_trial(service)
     with monkeypatch.context() as patch:
@@ -394,24 +403,31 @@ def test_own_requests_and_those_of_others_share_the_bad_ones_that_a_trial_may_ha
         assert allowed[:2] == shares
 
 
-def test_a_trial_serves_its_version_and_pauses_afterwards(kept):
+def test_a_trial_serves_its_version_pauses_afterwards_and_resumes(kept):
     """The kept server is asked for another version, too."""
     request = predict_request(X, "probe")
     trial = kept.configure(SMALL)
     before = kept.traffic.mark
     with grpc.insecure_channel(kept.address) as channel:
-        predict = PredictionServiceStub(channel).Predict
+        ask = PredictionServiceStub(channel).Predict
         request.model_spec.version.value = 1
-        assert predict(request, timeout=LIMIT_S).model_spec.version.value == 1
+        assert ask(request, timeout=LIMIT_S).model_spec.version.value == 1
         request.model_spec.version.value = 7
         with pytest.raises(grpc.RpcError, match="Specific"):
-            predict(request, timeout=LIMIT_S)
+            ask(request, timeout=LIMIT_S)
     assert wait_until(lambda: len(kept.traffic.since(before)) == 2, LIMIT_S)
     assert wait_until(lambda: not kept.traffic.open(), LIMIT_S)
     assert [call.failed for call in kept.traffic.since(before)] == [False, True]
     assert not paused(trial)
     kept.configure(GOOD)
     assert wait_until(lambda: paused(trial), LIMIT_S)
+    assert kept.configure(SMALL) is trial
+    with Client(trial.address, "probe") as client:  # it resumes
+        assert predict(client, X)["y"].tolist() == [[2.0, 4.0]]
+    kept.configure(GOOD)
+    assert wait_until(lambda: paused(trial), LIMIT_S)
+    kept._stop_trial()
+    assert trial.process.status == 0  # gently, although it was paused
 
 
 def test_a_trial_whose_port_another_process_takes_gets_another_one(kept, tmp_path, monkeypatch):
@@ -499,7 +515,7 @@ def test_a_tuner_that_is_refused_leaves_a_port_as_it_has_found_it(found, model):
         port = taken.getsockname()[1]
         for name in found:
             (port_folder(port) / name).touch()
-        with pytest.raises(ServerError, match=f"the port {port}: Address already in use"):
+        with pytest.raises(ServerError, match=f"the port {port}: Address already in use; choose"):
             HandoverServer(model, SLOW, **OPTIONS, door=Door(port))
     assert (user_folder("ports") / str(port)).exists() == bool(found)
     assert set(found) <= {path.name for path in port_folder(port).iterdir()}
@@ -507,9 +523,7 @@ def test_a_tuner_that_is_refused_leaves_a_port_as_it_has_found_it(found, model):
 
 
 def test_a_full_disk_is_said_before_anything_serves_and_leaves_no_folder(tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
+    full = Mock(side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     (folder := tmp_path / "8500").mkdir()
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", full)
@@ -528,67 +542,82 @@ def test_a_port_whose_folder_is_gone_is_unlocked_without_an_error(tmp_path):
     os.close(lock_port(folder, 8500))
 
 
-def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(
+def test_the_next_tuner_takes_over_from_the_service_and_another_one_is_refused(
     kept, model, tmp_path, monkeypatch
 ):
     """It comes last, because the service of all tests ends here.
 
-    The first one was killed in a trial, and while it started another server. The third one has
-    another executable, so it hands over, and is interrupted while the old server still answers.
+    The first one was killed in a trial, and while it started another server. The third one is
+    interrupted while the old server still answers. The server of the fourth one does not start.
     """
     rng, port = np.random.default_rng(0), kept.door.port
     options = OPTIONS | {"door": kept.door}
     elsewhere = tmp_path / "elsewhere"  # another model
     (elsewhere / "1").mkdir(parents=True)
-    own = script(tmp_path / "own", f'exec {shlex.join(LOCAL_COMMAND)} "$@"')
-    other = options | {"executable": str(own)}
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
+    refused = pytest.raises(UsageError, match=f"for another model, .* with `rrl stop {port}`")
 
     with pytest.raises(UsageError, match=rf"another run tunes .* `rrl stop {port}`"):
         HandoverServer(model, SLOW, **options)
     try:
         with clients(kept.address) as codes:
-            running = outliving(kept)
+            envoy, _ = outliving(kept)
             left = kept.leave()
-            with pytest.raises(UsageError, match="was opened with other options"):
+            with refused:
                 HandoverServer(model, SLOW, **OPTIONS, door=replace(kept.door, max_request=1))
-            with pytest.raises(UsageError, match=f"end that with `rrl stop {port}`"):
+            with refused:
                 HandoverServer(elsewhere, SLOW, **options)
             killed = _what_a_killed_tuner_was_starting(port_folder(port))
             kept._envoy.route(1.0)
             second = HandoverServer(model, SLOW, **options)
             second.keep(GOOD)
-            assert second.configure(GOOD).folder == left.folder
+            with (
+                monkeypatch.context() as patch,
+                unread_answer(kept) as reply,
+                ThreadPoolExecutor(1) as pool,
+            ):
+                waiting = waits(patch, handover, "stop_others")
+                taken = pool.submit(second.configure, GOOD)
+                assert waiting.wait(LIMIT_S)
+                assert reply.read().count(b"[2.0, 4.0]") == 300_000
+                taken.result()
             assert not in_a_trial(port_folder(port))
-            assert outliving(second) == running
-            assert not killed.alive
-            with monkeypatch.context() as patch:
-                patch.setattr(left, "version", 0)  # before a release
-                assert not second._suits(left, GOOD)
-                patch.undo()
-                assert second._suits(left, GOOD)
-                patch.setattr(left, "program", ["/elsewhere/python", *LOCAL_COMMAND[1:]])
-                assert not second._suits(left, GOOD)
+            assert outliving(second)[0] == envoy
+            assert [one.alive for one in (left, killed)] == [False, False]
             assert second.measure(SMALL, np.arange(10) / 20, rng).ok.all()
-            second.leave()
-            third = HandoverServer(model, SLOW, **other)
-            monkeypatch.setattr(third, "_drain", interrupt)
+            left = second.leave()
+            third = HandoverServer(model, SLOW, **options)
             third.keep(GOOD)
-            with pytest.raises(KeyboardInterrupt):
-                third.configure(GOOD)
-            assert third.leave().kind == BINARY
+            with (
+                monkeypatch.context() as patch,
+                unread_answer(kept) as reply,
+                ThreadPoolExecutor(1) as pool,
+            ):
+                with patch.context() as now:
+                    now.setattr(third, "_drain", Mock(side_effect=KeyboardInterrupt))
+                    with pytest.raises(KeyboardInterrupt):
+                        third.configure(GOOD)
+                waiting = waits(patch, handover, "stop_others")
+                leaving = pool.submit(third.leave)
+                assert waiting.wait(LIMIT_S)
+                assert reply.read().count(b"[2.0, 4.0]") == 300_000
+                assert leaving.result() is third._kept_server
             assert not left.alive
-        assert len(codes) > 10
+            fourth = HandoverServer(model, SLOW, **options)
+            with monkeypatch.context() as patch:
+                patch.setattr("rrl.serving.launcher.ModelServer.start", died())
+                with pytest.raises(ServerError, match="it died"):
+                    fourth.configure(GOOD)
+            assert fourth.leave() is None
+            after = len(codes)
+            assert wait_until(lambda: len(codes) > after + 20, LIMIT_S)
         assert set(codes) == {0}
         Lasting(port_folder(port), ENVOY).stop()
-        with pytest.raises(UsageError, match=f"end that with `rrl stop {port}`"):
+        with refused:
             HandoverServer(elsewhere, SLOW, **options)
     finally:
         stop_service(port_folder(port))
     assert not port_error(port)
-    assert not left.alive
+    assert not third._kept_server.alive
 
 
 def _what_a_killed_tuner_was_starting(folder):

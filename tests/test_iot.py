@@ -130,6 +130,14 @@ def test_the_knowing_agent_has_the_truth_of_the_half_that_is_not_replayed():
     assert set(np.unique(run_days(day, "data")["chosen"])) <= set(costs.argmin(axis=1))
 
 
+def test_with_a_neighbour_the_truth_is_that_of_both_states_by_their_time(monkeypatch):
+    monkeypatch.setattr("rrl.studies.days.LEVELS", np.ones(1))
+    quiet = Day("cpu2", 30.0, KNOWING, 1, 100, 0.05)
+    busy = quiet._replace(neighbour=(0.5, 10.0, 30.0))  # half of the machine, a quarter of the time
+    alone, shared = (level_costs(day.problem, "data")[1] for day in (quiet, busy))
+    assert (shared > 1.2 * alone).all()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

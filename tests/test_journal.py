@@ -8,7 +8,6 @@ import os
 import pytest
 
 from rrl.operating.journal import JOURNAL, open_journal
-from rrl.support.errors import DataError, UsageError
 from rrl.support.files import MARK, replacing
 
 GONE = 2**22 + 1  # larger than any process number
@@ -55,26 +54,6 @@ def test_a_run_that_measured_nothing_may_be_corrected(tmp_path):
     assert header["signature"] == "classify"
 
 
-def test_a_damaged_earlier_line_is_named(tmp_path):
-    path = fill(tmp_path)
-    lines = path.read_bytes().splitlines(keepends=True)
-    lines[1] = lines[1].replace(b":", b"\0", 3)
-    path.write_bytes(before := b"".join(lines))
-    with pytest.raises(DataError, match=f"{JOURNAL}, line 2: damaged"):
-        fill(tmp_path)
-    assert path.read_bytes() == before
-
-
-def test_a_second_run_says_so_and_stops(tmp_path):
-    """The first goes on undisturbed, and lets go in the end."""
-    with open_journal(tmp_path, SETTINGS) as journal:
-        with pytest.raises(UsageError, match="another run uses it"):
-            fill(tmp_path)
-        journal.append({"episode": 0})
-    with open_journal(tmp_path, SETTINGS) as journal:
-        assert journal.records == [{"episode": 0}]
-
-
 def test_what_a_kill_left_of_an_atomic_write_is_removed(tmp_path):
     (tmp_path / f".result.json.{MARK}{GONE}").write_text("half")
     (tmp_path / ".notes.20240131").write_text("it is the user's")
@@ -94,23 +73,3 @@ def test_a_write_that_somebody_stops_leaves_the_old_file_and_no_other(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write()
     assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [(path.name, "old")]
-
-
-def test_a_failed_write_loses_what_it_wrote_and_no_more(tmp_path, monkeypatch):
-    path = fill(tmp_path)
-    before = path.read_bytes()
-
-    def half(file):
-        os.truncate(path, len(before) + 7)
-        raise OSError(28, "No space left on device")
-
-    with open_journal(tmp_path, SETTINGS) as journal:
-        monkeypatch.setattr("os.fsync", half)
-        with pytest.raises(OSError, match="No space left") as error:
-            journal.append({"episode": 3})
-        assert error.value.filename == str(path)
-    monkeypatch.undo()
-    with open_journal(tmp_path, SETTINGS) as journal:
-        assert path.read_bytes() == before
-        journal.append({"episode": 3})
-        assert len(journal.records) == 4

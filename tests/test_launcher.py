@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shlex
 import shutil
@@ -13,6 +14,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import grpc
 import numpy as np
@@ -30,10 +32,11 @@ from rrl.serving.launcher import BINARY, LOCAL, ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, LastingError
 from rrl.serving.preloaded import LOCAL_COMMAND, Parent, forget_parents
-from rrl.serving.service import TUNER, lock_port, note_server, noted_server, stop_others
+from rrl.serving.service import TUNER, lock_port, set_current, stop_others
 from rrl.support.errors import ServerError, UsageError
+from rrl.support.files import open_alone
 from rrl.support.machine import exclusive
-from rrl.support.owned_folder import OwnedFolder, remove_abandoned
+from rrl.support.owned_folder import owned_folder, remove_abandoned
 from rrl.support.user_folder import user_folder
 
 ROOT = Path(__file__).parent.parent
@@ -129,9 +132,6 @@ def test_an_original_that_goes_on_without_rest_is_refused(model, tmp_path):
 def test_an_interrupt_while_the_process_starts_leaves_none(model, monkeypatch):
     """A later answer would be a wrong number of a process to the next question."""
 
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
     def interrupt_after(*question):
         ask(*question)
         raise KeyboardInterrupt
@@ -144,7 +144,8 @@ def test_an_interrupt_while_the_process_starts_leaves_none(model, monkeypatch):
     assert not late.alive
     parent = parent_of(ModelServer(model, executable=LOCAL))
     with monkeypatch.context() as patch:
-        patch.setattr("multiprocessing.connection.Connection.poll", interrupt)
+        poll = Mock(side_effect=KeyboardInterrupt)
+        patch.setattr("multiprocessing.connection.Connection.poll", poll)
         with pytest.raises(KeyboardInterrupt):
             ModelServer(model, executable=LOCAL).start()
     assert wait_until(lambda: not alive(parent), LIMIT_S)  # and so are its servers
@@ -165,27 +166,15 @@ def test_a_server_behind_measure_has_the_time_limit_and_keeps_its_logs(kind, mod
     assert f"the log is {log}: (empty log)" in str(error.value)
 
 
-def test_the_log_of_a_crash_stays(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with ModelServer(model, executable=LOCAL) as server:
-        os.killpg(server.process.pid, signal.SIGKILL)
-        assert ended(server)
-        with pytest.raises(ServerError, match="ended with status -9") as error:
-            server.check()
-    del server
-    log = tmp_path / "rrl-probe-1.log"
-    assert f"the log is {log}: " in str(error.value)
-    assert "Running gRPC ModelServer" in log.read_text()
-    assert stat.S_IMODE(log.stat().st_mode) == 0o600
-
-
 # --- What killed processes leave in the temporary directory --------------------------------------
 
 
-def test_a_model_that_a_killed_process_has_left_half_made_is_made_anew(tmp_path, monkeypatch):
+def test_a_model_is_made_by_one_process_and_anew_if_that_was_killed(tmp_path, monkeypatch):
     def export(model, version):
         version.mkdir(parents=True)
         (version / "saved_model.pb").touch()
+        with open(tmp_path / ".keyword.lock") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # so another process waits
 
     monkeypatch.setattr(models, "_export", export)
     (tmp_path / ".keyword.half" / "1" / "old").mkdir(parents=True)
@@ -199,7 +188,8 @@ def test_a_model_that_a_killed_process_has_left_half_made_is_made_anew(tmp_path,
 def test_only_what_is_ours_and_abandoned_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr("rrl.support.owned_folder.SHORT", str(tmp_path))
-    mine = OwnedFolder("test")
+    owner = set()
+    mine = owned_folder(owner, "test")
     foreign = tmp_path / "rrl-foreign"
     foreign.mkdir()  # no lock file: somebody else's, or one that is being made
     elsewhere = tmp_path / "elsewhere"
@@ -209,12 +199,11 @@ def test_only_what_is_ours_and_abandoned_is_removed(tmp_path, monkeypatch):
     abandoned = tmp_path / "rrl-abandoned"
     (abandoned / "versions").mkdir(parents=True)
     (abandoned / "owner.lock").touch()
-    assert remove_abandoned() == [abandoned]
+    remove_abandoned()
     assert not abandoned.exists()
-    assert all(path.exists() for path in (mine.path, foreign, elsewhere / "owner.lock"))
-    path = mine.path
-    del mine
-    assert not path.exists()
+    assert all(path.exists() for path in (mine, foreign, elsewhere / "owner.lock"))
+    del owner
+    assert not mine.exists()
 
 
 # --- A server that stays -------------------------------------------------------------------------
@@ -262,8 +251,7 @@ def test_a_lasting_server_outlives_what_rrl_removes_and_starts_with_the_newest_v
     configuration["flag:--grpc_max_threads"] = 4
     left = ModelServer("own", configuration, executable=executable, lasting=Path("out/serving"))
     left.start()
-    note_server(folder, left)
-    left = noted_server(folder)
+    set_current(folder, left)
     assert (folder / "server.sh").read_text() == left.process.script.read_text()
     try:
         with Client(left.address, "own") as client:
@@ -282,8 +270,6 @@ def test_a_lasting_server_outlives_what_rrl_removes_and_starts_with_the_newest_v
         assert {path.name for path in files} == {"sock", "own", "batching.txt"}
         assert all(path.is_relative_to(folder) or path == own for path in [left.log, *files])
         assert all(path.exists() for path in [left.log, *files])
-        left.pause()  # it has clients
-        assert not paused(left)
         check_supervision(left, folder / "server.sh", version=2)
     finally:
         stop_others(folder, None)
@@ -301,7 +287,9 @@ def test_a_lasting_server_that_does_not_start_is_stopped_and_explained(
         monkeypatch.setattr(tempfile, "tempdir", folder)
         with pytest.raises(ServerError, match=r"status 9; the log is .*/rrl-probe-1\.log: no mem"):
             ModelServer(model, executable=str(failing), lasting=tmp_path / "out").start()
-        assert (Path(folder) / "rrl-probe-1.log").read_text() == "no memory\n"
+        log = Path(folder) / "rrl-probe-1.log"
+        assert log.read_text() == "no memory\n"
+        assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
 def test_a_lasting_process_is_stopped_with_its_group_and_does_not_run_without_its_number(tmp_path):
@@ -322,6 +310,17 @@ def test_a_lasting_process_is_stopped_with_its_group_and_does_not_run_without_it
     one.start(["sleep", "600"], tmp_path / "log")
     assert wait_until(lambda: not one.alive, LIMIT_S)
     assert one.status == 1
+
+
+def test_a_lasting_process_that_does_not_begin_in_time_does_not_begin_later(tmp_path, monkeypatch):
+    """Nobody would know of it. It waits here for a lock that a process elsewhere has."""
+    monkeypatch.setattr("rrl.serving.lasting.BEGINS_S", 0.0)
+    one = Lasting(tmp_path, "one")
+    elsewhere = open_alone(one.file, os.O_RDWR | os.O_CREAT)
+    with pytest.raises(ServerError, match=r"one\.sh: it did not begin within 0 s"):
+        one.start(["sleep", "600"], tmp_path / "log")
+    assert wait_until(lambda: one.status == -signal.SIGKILL, LIMIT_S)
+    os.close(elsewhere)
 
 
 def test_no_process_that_only_has_the_number_of_another_one_is_stopped(tmp_path, monkeypatch):
@@ -378,27 +377,6 @@ def test_a_full_disk_is_said_and_a_folder_without_the_right_to_write_is_replaced
         assert user_folder("ports").parent.parent == tmp_path
 
 
-# --- Pause ---------------------------------------------------------------------------------------
-
-
-def test_a_paused_server_does_nothing_until_it_resumes(model, executable):
-    with ModelServer(model, executable=executable) as server:
-        with Client(server.address, "probe") as client:
-            predict(client, X)
-            client.fire(client.payload(X), [0.0])  # the connection is there before the pause
-            server.pause()
-            assert wait_until(lambda: paused(server), LIMIT_S)
-            sample = client.fire(client.payload(X), [0.0], timeout_s=0.5)
-            assert sample.status[0] == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
-            server.resume()
-            assert predict(client, X)["y"].tolist() == [[2.0, 4.0]]
-        server.pause()
-        server.stop()
-        assert server.process.status == 0  # gently, although it was paused
-        server.pause()  # nothing is left to pause, which is no error
-        server.resume()
-
-
 # --- Servers that end with this process ----------------------------------------------------------
 
 
@@ -424,11 +402,11 @@ def test_local_servers_are_forked_from_one_process_and_end_alone(model, tmp_path
             ModelServer(model, {"flag:--tensorflow_intra_op_parallelism": "x"}).start()
         os.kill(one.process.pid, signal.SIGKILL)
         assert ended(one)
-        with ModelServer(model):  # the kernel has forgotten those that have ended
-            assert len(parent.children()) == 2
         for _ in "12":
             with pytest.raises(ServerError, match="ended with status -9"):
                 one.check()
+        with ModelServer(model):  # the kernel has forgotten those that have ended
+            assert len(parent.children()) == 2
         two.check()
     assert two.process.status == 0
 

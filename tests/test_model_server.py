@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import requests
 import tensorflow as tf
+from clients import WARMUPS, write_warmup
 from half_plus import build_half_plus
 from tensorflow_serving.apis import (
     get_model_status_pb2,
@@ -23,7 +24,6 @@ from tensorflow_serving.apis import (
 
 from rrl.serving.launcher import LOCAL, ModelServer, find_executable, free_port
 from rrl.serving.local_server import parse_flags
-from rrl.serving.models import WARMUPS, write_warmup
 
 PLUS = 2.0
 FLAGS = {  # every flag of the original that the local server has
@@ -73,15 +73,14 @@ def server(executable, model, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def prediction(server):
-    with grpc.insecure_channel(server[0]) as channel:
-        yield prediction_service_pb2_grpc.PredictionServiceStub(channel)
+def channel(server):
+    with grpc.insecure_channel(server[0]) as opened:
+        yield opened
 
 
-@pytest.fixture(scope="module")
-def service(server):
-    with grpc.insecure_channel(server[0]) as channel:
-        yield model_service_pb2_grpc.ModelServiceStub(channel)
+@pytest.fixture
+def prediction(channel):
+    return prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +131,8 @@ def test_predict_by_name_and_version(prediction, spec):
     assert response.model_spec.signature_name == "serving_default"
 
 
-def test_status(service):
+def test_status(channel):
+    service = model_service_pb2_grpc.ModelServiceStub(channel)
     request = identify(get_model_status_pb2.GetModelStatusRequest())
     (one,) = service.GetModelStatus(request, timeout=600).model_version_status
     assert (one.version, one.state) == (2, one.AVAILABLE)

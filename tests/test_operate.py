@@ -19,9 +19,9 @@ from rrl import (
     tune,
 )
 from rrl.operating.job import Job
-from rrl.operating.journal import JOURNAL
+from rrl.operating.journal import open_journal
 from rrl.operating.operate import SETTLED, make_agent, open_run, settled
-from rrl.operating.report import deployment, report
+from rrl.operating.report import report
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Episode
 from rrl.tuning.slo import SLO, parse_slo
@@ -78,19 +78,12 @@ class Mortal:
     def __init__(self, server, calls):
         self.server, self.calls = server, calls
 
-    def measure(self, configuration, arrivals, rng, **options):
+    def measure(self, configuration, arrivals, rng):
         self.calls -= 1
         if self.calls < 0:
             rng.random(7)  # it was in the middle of it
             raise Killed
-        return self.server.measure(configuration, arrivals, rng, **options)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    operate(job(), SERVER, folder)
-    return (folder / JOURNAL).read_bytes()
+        return self.server.measure(configuration, arrivals, rng)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +101,9 @@ def whole(tmp_path_factory):
         ({"default": DEFAULT | {"inter_op": 1}}, "with default "),
     ],
 )
-def test_another_job_is_refused(changes, why, tmp_path, whole):
-    (tmp_path / JOURNAL).write_bytes(whole)
+def test_another_job_is_refused(changes, why, tmp_path):
+    with open_journal(tmp_path, job().settings()) as journal:
+        journal.append({"episode": 0})
     with pytest.raises(UsageError, match=why):
         operate(job(**changes), SERVER, tmp_path)
 
@@ -286,11 +280,3 @@ def test_a_percentile_at_its_target_is_seldom_called_met_or_missed(q, rounds):
         assert verdict["low_s"] <= verdict["value_s"]
         wrong += verdict["word"] != "undecided"
     assert wrong <= 0.05 * 400 + 3 * np.sqrt(0.05 * 400)
-
-
-def test_flags_are_those_of_the_launcher_or_none(tmp_path):
-    result = deployment({"inter_op": 2, "batch_threads": 3}, tmp_path, ["serve"])
-    assert result["flags"][0] == "--tensorflow_inter_op_parallelism=2"
-    assert "num_batch_threads { value: 3 }" in result["batching"]
-    assert result["start"].split() == ["serve", *result["flags"]]
-    assert deployment({"threads": 2}, tmp_path, ["serve"]) == {}

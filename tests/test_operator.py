@@ -15,28 +15,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clients import LIMIT_S, dropped_interrupt
+from clients import LIMIT_S, dropped_interrupt, write_warmup
 from test_bad_input import said
 from test_operate import operate
 
 from rrl import ConfigSpace, Knob, MeanLatency, Poisson, Trace
 from rrl.cli import _parser, main
 from rrl.operating import targets
-from rrl.operating.job import Job, read_job
+from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.metrics import HOST, metrics_at
 from rrl.operating.operate import carry_out, open_run
+from rrl.operating.options import read_job
 from rrl.operating.report import check_result, report
-from rrl.operating.targets import leave_running
-from rrl.recording.other_work import BUSY, OtherWork, busy_line
+from rrl.operating.targets import command_here, leave_running
 from rrl.serving.envoy_config import Door
 from rrl.serving.lasting import wait_until
-from rrl.serving.launcher import LOCAL, free_port
-from rrl.serving.models import write_warmup
+from rrl.serving.launcher import LOCAL, LOCAL_COMMAND, free_port
+from rrl.serving.local_server import parse_flags
 from rrl.support.errors import ServerError, UnstableError, UsageError, interrupt_by_signals
+from rrl.support.machine import BUSY, OtherWork, busy_line
 from rrl.tuning.episode import Episode, Status
 from rrl.tuning.guard import USUAL_EPISODES, Guard, Part
 from rrl.tuning.slo import SLO, parse_slo
+from rrl.tuning.watch import WatchingServer
 
 
 def tuning(model, out, *more):
@@ -58,7 +60,7 @@ def test_a_dry_run_says_what_may_be_tried_and_touches_nothing(model, tmp_path, m
     more = [*knobs, "--port", str(free_port()), "--slo", "p99<80ms", "--episodes", "10"]
     assert main(tuning(model, tmp_path / "out", *more, "--dry-run")) == 0
     out, err = capsys.readouterr()
-    assert err.endswith("no --sample: the requests have random values of x float32 (1, 2)\n")
+    assert err.endswith("no --sample: the requests of rrl have random values of x float32 (1, 2)\n")
     assert "may be tried: 6 configurations of\n  inter_op: 1, 2, 4\n" in out
     assert "\n  batch_threads: 0, 2\n" in out
     assert "default, which serves first: inter_op 0, batch_threads 0" in out
@@ -73,8 +75,8 @@ def test_a_run_has_the_name_of_its_model_wherever_it_is_started(source, tmp_path
     monkeypatch.chdir(tmp_path / "mine")
     options = _parser().parse_args(["replay", source, "--rate", "9"])
     one = job()
-    _, folder = read_job(options, one.what, source, one.space, one.default, one.workload)
-    assert folder == Path("build/tune/mine")
+    named, folder = read_job(options, one.space, one.default)
+    assert (named.what, folder) == ("mine", Path("build/replay/mine"))
 
 
 def sample(name, shape):
@@ -101,15 +103,14 @@ def test_a_sample_that_does_not_fit_starts_no_server(make, code, message, model,
 
 def test_a_folder_that_is_no_model_is_told_from_one(model, tmp_path, capsys):
     shutil.copytree(model / "1", exported := tmp_path / "exported")
-    empty, foreign, damaged = (tmp_path / name / "1" for name in ("empty", "foreign", "damaged"))
-    for version in (empty, foreign, damaged):
+    foreign, damaged = (tmp_path / name / "1" for name in ("foreign", "damaged"))
+    for version in (foreign, damaged):
         version.mkdir(parents=True)
     (foreign / "model.onnx").touch()
     (damaged / "saved_model.pb").write_bytes(b"\xff" * 9)
     for path, message in (
         (model / "1", "a version of a model; give the folder that contains it"),
         (exported, f"without a number; move what is in it to {exported}/1/"),
-        (empty.parent, f"{empty}: this version of the model is empty"),
         (foreign.parent, f"{foreign}: no saved_model.pb in it; export the model again"),
         (damaged.parent, f"{damaged}/saved_model.pb: not a SavedModel"),
     ):
@@ -118,9 +119,13 @@ def test_a_folder_that_is_no_model_is_told_from_one(model, tmp_path, capsys):
         assert message in line
 
 
-def test_a_full_disk_is_said_before_a_server_starts(model, tmp_path, monkeypatch, capsys):
+def fill_the_disk(monkeypatch):
     full = shutil._ntuple_diskusage(2**30, 2**30, 0)
     monkeypatch.setattr("rrl.operating.operate.shutil.disk_usage", lambda place: full)
+
+
+def test_a_full_disk_is_said_before_a_server_starts(model, tmp_path, monkeypatch, capsys):
+    fill_the_disk(monkeypatch)
     code, line = said(tuning(model, tmp_path / "out", "--quiet"), capsys)
     assert code == 3
     assert "No space left on device; make room and run it again" in line
@@ -155,7 +160,7 @@ SPACE = ConfigSpace([Knob("threads", (1, 2, 3))])
 DEFAULT = {"threads": 1}
 
 
-class Service:
+class Service(WatchingServer):
     """A service with a good default; 3 threads are late.
 
     From a call on, 2 threads are late, too. `why` is what the watch says of those that are late,
@@ -386,8 +391,7 @@ def test_what_a_whole_run_deploys_stays_also_if_the_best_known_one_is_kept(tmp_p
 
 def test_a_server_that_fails_on_a_full_disk_is_not_blamed(tmp_path, monkeypatch):
     server = Service(stops_at=4, fails=ServerError("ended with status 1 (empty log)"))
-    full = shutil._ntuple_diskusage(2**40, 2**40, 0)
-    monkeypatch.setattr("rrl.operating.operate.shutil.disk_usage", lambda place: full)
+    fill_the_disk(monkeypatch)
     with open_run(job(), tmp_path) as run, pytest.raises(OSError, match="No space left"):
         carry_out(run, server)
 
@@ -467,9 +471,6 @@ class Kept:
     def configure(self, configuration):
         return Namespace(exposed=None)
 
-    def processes(self):
-        return []
-
     def return_to_kept(self):
         self.returning()
 
@@ -498,59 +499,48 @@ def opened(server, run, model, monkeypatch, keep_best=False):
     return targets.open_server(options, run, [{"x": np.ones((1, 2))}])
 
 
-STAYS = "127.0.0.1:8500 stays in service with inter_op 1; the log is /logs/probe-1.log; end it with"
-
-
-@pytest.mark.parametrize(
-    ("returning", "serves", "raised"),
-    [(fail, True, None), (fail, False, ServerError), (interrupt, True, KeyboardInterrupt)],
+STAYS = (
+    "the service at 127.0.0.1:8500 goes on with inter_op 1; the log is /logs/probe-1.log; "
+    "end it with: rrl stop 8500"
 )
-def test_what_serves_goes_on_if_the_kept_one_does_not_take_over(returning, serves, raised, caplog):
-    """It does not start, or a second Ctrl-C comes; and nothing claims to serve if nothing does."""
-    with pytest.raises(raised) if raised else nullcontext():
-        assert not leave_running(Kept(returning, serves), DEFAULT)
-    assert (f"{STAYS}: rrl stop 8500" in caplog.messages) == serves
-    assert ("only a supervisor starts it again" in caplog.text) == serves
-    why = "threads 1 cannot take over: the server ended with status -9"
-    assert (why in caplog.text) == (returning is fail)
 
 
+def test_what_an_earlier_run_has_left_goes_on_if_no_other_server_takes_over(caplog):
+    server = Kept(fail)
+    server.leave = lambda: None
+    assert not leave_running(server, DEFAULT)
+    assert told(caplog, "goes on with what served before; end it with: rrl stop 8500")
+
+
+FULL = OSError("No space left")
 ERRORS = (KeyboardInterrupt("Ctrl-C"), ServerError("no answer"), OSError("no answer: a full disk"))
 
 
-@pytest.mark.parametrize("error", [*ERRORS, None])
-def test_a_configuration_to_deploy_that_does_not_start_is_an_error(
-    error, model, tmp_path, monkeypatch, caplog
+@pytest.mark.parametrize("keep_best", [False, True])
+@pytest.mark.parametrize("error", [*ERRORS, None, FULL])
+def test_a_configuration_that_stays_but_does_not_start_is_an_error(
+    error, keep_best, model, tmp_path, monkeypatch, caplog
 ):
-    """If the run has failed before, the first error is the one that counts."""
+    """If the run has failed before, the first error is the one that counts. What serves goes on."""
     server, fails = Kept(fail), ServerError()
     words = str(error or "cannot take over; a line above says why; the same command tries again")
+    if error is FULL:  # the run has not failed, but this is why no server starts
+        fill_the_disk(monkeypatch)
+        error, fails = None, error
 
     def serve(run):
-        with opened(server, run, model, monkeypatch):
+        monkeypatch.setattr(run, "stays", lambda keep_best: {"threads": 2 + keep_best})
+        with opened(server, run, model, monkeypatch, keep_best):
             if error:
                 raise error
-            run.deploy = {"threads": 2}
 
     with open_run(job(), tmp_path) as run, pytest.raises(type(error or fails), match=words):
         serve(run)
-    assert server.kept == (DEFAULT if error else {"threads": 2})
-    assert (str(error) in caplog.messages) == isinstance(error, Exception)
-    assert told(caplog, " cannot take over: the server ended with status -9")
-
-
-@pytest.mark.parametrize("keep_best", [False, True])
-@pytest.mark.parametrize("error", [None, ServerError("no answer")])
-def test_what_stays_is_what_the_run_says(error, keep_best, model, tmp_path, monkeypatch):
-    """And the processes that stay are no work of others."""
-    server = Kept()
-    with open_run(job(), tmp_path) as run, suppress(ServerError):
-        monkeypatch.setattr(run, "stays", lambda keep_best: {"threads": 2 + keep_best})
-        with opened(server, run, model, monkeypatch, keep_best) as (_, others):
-            assert others._ours == server.processes
-            if error:
-                raise error
     assert server.kept == {"threads": 2 + keep_best}
+    assert (str(error) in caplog.messages) == isinstance(error, Exception)
+    why = f"threads {2 + keep_best} cannot take over: the server ended with status -9"
+    assert {why, STAYS} <= set(caplog.messages)
+    assert told(caplog, "only a supervisor starts it again")
 
 
 @pytest.mark.parametrize(
@@ -559,6 +549,7 @@ def test_what_stays_is_what_the_run_says(error, keep_best, model, tmp_path, monk
         ({"begins"}, True),
         ({"begins"}, False),
         ({"says"}, True),
+        ({"says", "returns"}, True),
         ({"says", "leaves"}, True),
     ],
 )
@@ -567,7 +558,8 @@ def test_an_interrupt_at_any_moment_leaves_what_serves(
 ):
     """Also while the default begins to serve, or while the run says that clients may come.
 
-    Another one may come while the service is left. The end of a block would end the service.
+    Another one may come while the kept configuration returns, or while the service is left. The end
+    of a block would end the service.
     """
     ended = []
 
@@ -597,10 +589,12 @@ def test_an_interrupt_at_any_moment_leaves_what_serves(
 
     monkeypatch.setattr(targets.LOG, "warning", warning)
     with open_run(job(), tmp_path) as run:
-        server = opened(Opened(serves=serves), run, model, monkeypatch)
+        returning = interrupt if "returns" in moments else lambda: None
+        server = opened(Opened(returning, serves), run, model, monkeypatch)
         with pytest.raises(KeyboardInterrupt):
             server.__enter__()
-    assert (f"{STAYS}: rrl stop 8500" in said) == (serves and "leaves" not in moments)
+    claims = [line for line in said if "goes on with" in line]
+    assert claims == [STAYS] * (serves and "leaves" not in moments)
     assert not ended
 
 
@@ -622,6 +616,12 @@ def test_who_closes_the_terminal_after_ctrl_c_does_not_end_the_service(number, c
     assert told(caplog, STAYS)
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_printed_command_answers_rest_if_the_service_does(model):
+    given = Namespace(model=str(model), executable=LOCAL, port=8500, rest_port=8501)
+    flags = parse_flags(command_here(given)[len(LOCAL_COMMAND) :])
+    assert (flags.port, flags.rest_api_port) == (8500, 8501)
 
 
 # --- the machine ----------------------------------------------------------------------------------
@@ -682,6 +682,10 @@ def answer_with(name, value):
     return lambda record: record["answers"][0].update({name: value})
 
 
+def info_with(name, value):
+    return lambda record: record["answers"][0]["info"].update({name: value})
+
+
 @pytest.mark.parametrize(
     ("line", "change"),
     [
@@ -690,14 +694,15 @@ def answer_with(name, value):
         (2, answer_with("latency", ["a"] * 20)),
         (2, answer_with("status", [0])),
         (2, answer_with("others", 3)),
+        (2, info_with("others", 3)),
+        (2, info_with("memory_bytes", "much")),
         (2, answer_with("error", "no answer")),
         (4, with_("answers", [])),
         (4, lambda record: record["answers"].append(record["answers"][0])),
-        (3, with_("other_work", "much")),
+        (3, info_with("other_work", float("inf"))),
         (6, with_("costs", {"default": 1.0})),
         (6, with_("recommended", {"inter_op": 99})),
         (6, lambda record: record["answers"].pop()),
-        (6, lambda record: record.clear()),
     ],
 )
 def test_a_crafted_record_is_one_line_and_exit_3(line, change, whole, tmp_path, capsys):

@@ -45,9 +45,10 @@ def test_the_loads_are_those_that_the_server_answered(scenario):
             return episode
 
     agent = AGENTS["random"](scenario.space, np.random.default_rng(0))
-    tune(Watched(), agent, scenario.workload, 40, np.random.default_rng([3, 1]))
+    rng, requests = np.random.default_rng([3, 1]), scenario.requests
+    tune(Watched(), agent, scenario.workload, 40, rng, requests=requests)
     rates = np.array(scenario.server.profile.rates_per_s)
-    met = loads_met(scenario.server, scenario.workload, 100, 3, 40)
+    met = loads_met(scenario, 3, 40)
     assert len(set(answered)) > 1
     assert rates[met].tolist() == answered
 
@@ -58,12 +59,10 @@ def test_who_stays_and_the_references_cost_what_the_other_half_says_at_each_load
     default = where.space.index(serving_default(where.space))
     seeds = range(6, 9)
     runs = race(where, AGENTS[STAYS], seeds, 20)
-    latency_s, _, answered = told_by_judge(
-        where.server, where.workload, 100, seeds[0], {STAYS: runs.chosen}
-    )
+    latency_s, _, answered = told_by_judge(where, seeds[0], {STAYS: runs.chosen})
     profile = where.server.profile
     rates = np.array(profile.rates_per_s)
-    met = np.array([loads_met(where.server, where.workload, 100, seed, 20) for seed in seeds])
+    met = np.array([loads_met(where, seed, 20) for seed in seeds])
     assert np.array_equal(answered, rates[met])
     costs = np.array([judge_half(profile, rate, 1 - half).cost for rate in rates])
     read = np.array([replay_best(profile, rate, half) for rate in rates])
@@ -89,7 +88,7 @@ def test_two_agents_are_compared_as_surely_as_they_differ():
     both = np.where(np.arange(episodes) < 6, default, other)
     chosen = {STAYS: np.full(episodes, default), "rrl-gp": np.full(episodes, other), "random": both}
     everyone = {agent: np.tile(row, (seeds, 1)) for agent, row in chosen.items()}
-    _, found, _ = told_by_judge(where.server, where.workload, 300, 0, everyone)
+    _, found, _ = told_by_judge(where, 0, everyone)
     whole = np.hypot(errors[default], errors[other])
     part = 3 * costs[other] / (6 * costs[default] + 3 * costs[other])  # of the time is another's
     assert whole > 0.01

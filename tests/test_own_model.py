@@ -8,20 +8,20 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from clients import predict
+from clients import WARMUPS, predict, write_log, write_warmup
+from half_plus import build_half_plus
 from test_recording import recorded
 
 from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.operating.requests import model_digest
+from rrl.operating.requests import digest
 from rrl.recording.plan import Plan
 from rrl.recording.profile import read_profile
 from rrl.recording.record import Recorder
 from rrl.serving.launcher import LOCAL
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
-from rrl.serving.models import WARMUPS, write_warmup
 from rrl.serving.sample import FILLED_BYTES, fit, read_sample, to_array
 from rrl.serving.saved_model import saved_inputs
 from rrl.support.errors import DataError
@@ -35,27 +35,7 @@ def b64(data):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A signature of bytes, whose answer is their length, and one of two inputs."""
-    import tensorflow as tf
-
-    class Words(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image")])
-        def length(self, image):
-            return {"length": tf.strings.length(image)}
-
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec([None, 2], tf.float32, name="x"),
-                tf.TensorSpec([None], tf.int32, name="k"),
-            ]
-        )
-        def both(self, x, k):
-            return {"y": tf.reduce_sum(x, axis=1) + tf.cast(k, tf.float32)}
-
-    base, words = tmp_path_factory.mktemp("models") / "words", Words()
-    signatures = {"serving_default": words.length, "both": words.both}
-    tf.saved_model.save(words, str(base / "1"), signatures=signatures)
-    return base
+    return build_half_plus(tmp_path_factory.mktemp("models") / "words", 1, 1.0)
 
 
 def write(folder, content):
@@ -73,19 +53,20 @@ def test_bytes_reach_a_real_model_unchanged(model, tmp_path):
         {"instances": [b64(data) for data in BYTES]},
         {"instances": [{"image": b64(data)} for data in BYTES]},
         {"inputs": {"image": [b64(data) for data in BYTES]}},
-        {"inputs": [b64(data) for data in BYTES], "signature_name": "serving_default"},
+        {"inputs": [b64(data) for data in BYTES], "signature_name": "length"},
         {"image": [b64(data) for data in BYTES]},
     ]
-    requests = [request for form in forms for request in read_sample(write(tmp_path, form))]
-    requests += read_sample(write(tmp_path, {"instances": ["é", "", "abc"]}))
+    forms.append({"instances": ["é", "", "abc"]})
+    requests = [one for form in forms for one in read_sample(write(tmp_path, form), "length")]
     space, rng = ConfigSpace([Knob("inter_op", (1,))]), np.random.default_rng(0)
-    with LiveServer(model, space, inputs=requests, executable=LOCAL, warmup=6) as server:
+    given = {"inputs": requests, "signature": "length", "executable": LOCAL, "warmup": 6}
+    with LiveServer(model, space, **given) as server:
         episode = server.measure({"inter_op": 1}, np.zeros(len(requests)), rng)
         assert episode.ok.all()
         running = server.configure({"inter_op": 1})
-        with Client(running.address, "words") as client:
+        with Client(running.address, "words", signature="length") as client:
             for request in requests[:5]:
-                fitted = fit(request, saved_inputs(model / "1", "serving_default"))
+                fitted = fit(request, saved_inputs(model / "1", "length"))
                 assert predict(client, fitted)["length"].tolist() == [3, 0, 3]
 
 
@@ -93,7 +74,8 @@ def test_a_wrong_signature_costs_no_start_and_can_be_corrected(
     model, tmp_path, capsys, monkeypatch
 ):
     """The SavedModel tells; and in the same folder, the right options begin the run."""
-    path = write(tmp_path, {"instances": [{"x": [1, 2], "k": 3}]})
+    row = {"number": 0.5, "whole": 3, "flag": True, "raw_bytes": "a"}
+    path = write(tmp_path, {"instances": [row]})
     options = [
         "tune", str(model), "--sample", str(path), "--rate", "60",
         "--requests", "5", "--episodes", "1", "--rounds", "2", "--knob", "inter_op=1,2",
@@ -102,32 +84,24 @@ def test_a_wrong_signature_costs_no_start_and_can_be_corrected(
     monkeypatch.setattr("rrl.serving.launcher.shutil.which", lambda name: None)
     assert main([*options, "--signature", "nosuch"]) == 4
     err = capsys.readouterr().err
-    assert f"{model}: the model has no signature 'nosuch'; it has: both, serving_default; " in err
+    assert (
+        f"{model}: the model has no signature 'nosuch'; it has: echo, length, serving_default; "
+        in err
+    )
     assert not (tmp_path / "out").exists()
-    assert main([*options, "--signature", "both"]) == 0
+    assert main([*options, "--signature", "echo"]) == 0
     out, err = capsys.readouterr()
     assert "no tensorflow_model_server on the PATH: the local server of rrl" in err
     assert "recommended: inter_op 0 (the default)\n  mean " in out
-
-
-def write_log(path, log):
-    """Write a record as TensorFlow Serving does."""
-    import tensorflow as tf
-
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(log.SerializeToString())
-    return path
 
 
 def write_mixed_warmup(version, inputs):
     """A warm-up file that also has a request which is no Predict request."""
     from tensorflow_serving.apis import prediction_log_pb2
 
-    records, other = write_warmup(version, "probe", inputs), prediction_log_pb2.PredictionLog()
+    other = prediction_log_pb2.PredictionLog()
     other.classify_log.request.model_spec.name = "probe"
-    classify = write_log(version / "classify", other)
-    records.write_bytes(classify.read_bytes() + records.read_bytes())
-    return records
+    return write_warmup(version, "probe", inputs, other)
 
 
 def test_the_predict_requests_for_a_warm_up_are_a_sample(tmp_path):
@@ -222,7 +196,7 @@ def test_other_variables_are_another_model_even_if_their_folder_is_a_link(tmp_pa
     digests = set()
     for weights in (b"old", b"new"):
         (shared / "variables.data").write_bytes(weights)
-        digests.add(model_digest(version))
+        digests.add(digest(version))
     assert len(digests) == 2
 
 
@@ -235,7 +209,8 @@ def test_a_model_of_ones_own_is_profiled_and_replayed(model, tmp_path, monkeypat
     sample, save = write(tmp_path, {"instances": [b64(BYTES[0])]}), Recorder._save
     grid = ["--knob", "flag:--enable_model_warmup=true,false", "--executable", LOCAL]
     few = ["--rates", "60", "--requests", "6", "--passes", "1"]
-    arguments = ["profile", str(model), "--sample", str(sample), *few, *grid]
+    chosen = ["--signature", "length", "--sample", str(sample)]
+    arguments = ["profile", str(model), *chosen, *few, *grid]
 
     def stop_after_the_first(self, key, values, why):
         save(self, key, values, why)
@@ -257,7 +232,7 @@ def test_a_model_of_ones_own_is_profiled_and_replayed(model, tmp_path, monkeypat
     assert (knob.name, sorted(knob.values)) == ("flag:--enable_model_warmup", ["false", "true"])
     plan = profile.description["plan"]
     assert plan["model"] == "words"
-    assert plan["about"]["sample"].startswith("sample.json (crc32 ")
+    assert plan["about"]["sample"].startswith("sample.json (sha256 ")
     assert plan["about"]["model"].startswith("version 1, ")
 
     write(tmp_path, {"instances": [b64(b"other")]})
@@ -272,15 +247,14 @@ def test_text_levels_come_back_as_they_were(tmp_path):
     """Numbers stay numbers; text that looks like another kind of value stays text."""
     knobs = {"env:A": ("true", 1, "08", "0,1"), "cpus": (1, 2)}
     plan = Plan("m", knobs, (50.0,), requests=3, passes=1)
-    recorded(tmp_path, plan=plan).finish()
-    space = read_profile(tmp_path).space
+    space = read_profile(recorded(tmp_path, plan=plan)).space
     assert set(space.knobs[0].values) == {"true", 1, "08", "0,1"}
     assert set(space.knobs[1].values) == {1, 2}
 
 
 def test_a_string_needs_a_request_as_an_example(model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    command = ["profile", str(model), "--executable", LOCAL, "--knob", "inter_op=1,2"]
-    assert main([*command, "--rates", "9"]) == 2
+    command = ["profile", str(model), "--signature", "length", "--knob", "inter_op=1,2"]
+    assert main([*command, "--executable", LOCAL, "--rates", "9"]) == 2
     assert "'image' is a string: give a request with" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

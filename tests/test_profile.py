@@ -13,8 +13,7 @@ import yaml
 from test_recording import Scripted, recorded
 
 from rrl.recording.evidence import by_finals
-from rrl.recording.plan import Plan
-from rrl.recording.plans import PLANS, REPEATED
+from rrl.recording.plan import PLANS, REPEATED, Plan
 from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.recording.replay import RecordedServer
 from rrl.serving.models import MODELS
@@ -33,15 +32,13 @@ PLAN = Plan(
 
 
 def record(folder, server=None):
-    recorded(folder, server, plan=PLAN).finish()
+    return recorded(folder, server, plan=PLAN)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A recording that no test changes."""
-    folder = tmp_path_factory.mktemp("whole")
-    record(folder)
-    return folder
+    return record(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture
@@ -94,6 +91,7 @@ def damage(folder, change):
     [
         (lambda b: b[: len(b) // 2], "line|truncated|no number"),
         (lambda b: b"", "corrupt or truncated"),
+        (lambda b: b",".join(b.rsplit(b" ", 1)), "corrupt or truncated .*Expected 17 .* line 49"),
         (lambda b: b.replace(b"mean_s", b"average"), "missing column 'mean_s'"),
         (lambda b: b.replace(b",0.50,", b",x,", 1), "a value of start_s is no number"),
         (lambda b: b + b.splitlines()[-1] + b"\n", "the same episode twice"),

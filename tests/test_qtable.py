@@ -79,11 +79,11 @@ def test_counts_means_and_noise_are_those_of_the_measurements(measured):
 def test_draws_follow_the_probabilities(values, temperature):
     """Each draw is the inverse of the distribution function."""
     table, boltzmann = QTable(line(len(values))), Boltzmann(temperature, temperature)
-    table.values[:] = values
+    table.values[:], cells = values, np.arange(len(values))
     running = np.cumsum(action_probabilities(values, temperature))
     rng, uniforms = np.random.default_rng(1), np.random.default_rng(1)
     for _ in range(20):
-        chosen, uniform = boltzmann.choose(table, None, rng), uniforms.random()
+        chosen, uniform = boltzmann.choose(table, cells, rng), uniforms.random()
         assert running[chosen] >= uniform - 1e-9
         assert chosen == 0 or running[chosen - 1] <= uniform + 1e-9
 

@@ -14,7 +14,7 @@ from rrl.rivals.agents import AGENTS
 from rrl.studies.problems import FINE, SURFACES, open_scenario, surface, with_truth
 from rrl.studies.race import Race, race, score
 from rrl.studies.scenario import find_truth
-from rrl.support.errors import DataError
+from rrl.support.errors import DataError, UsageError
 
 LINE = surface("line", ConfigSpace([Knob("threads", (1, 2, 4))]), [3.0, 1.0, 2.0])
 
@@ -24,9 +24,9 @@ def runs_of(*recommended: int, chosen=None) -> Race:
     return Race(np.array([chosen or recommended], dtype=np.int32), made)
 
 
-def test_a_run_that_is_never_within_five_percent_has_no_first_episode():
+def test_a_run_that_is_never_within_five_percent_counts_with_one_more_than_its_episodes():
     found = score(LINE, runs_of(0, 2, 2))
-    assert found["first_within_5"].tolist() == found["stays_within_5"].tolist() == [np.inf]
+    assert found["first_within_5"].tolist() == found["stays_within_5"].tolist() == [4]
 
 
 def test_the_mean_cost_is_about_what_served_and_the_regret_about_what_is_deployed():
@@ -60,13 +60,15 @@ def test_no_agent_is_judged_by_what_it_replays(half):
     assert scenario.ceiling >= 1
 
 
-def test_a_replay_of_all_passes_leaves_nothing_to_judge_by():
+def test_what_leaves_nothing_to_judge_by_or_has_no_load_is_refused():
     problem = open_scenario("keyword-threads", 900.0)
     whole = replace(problem, server=RecordedServer("data/keyword-threads", 900.0))
     with pytest.raises(ValueError, match="nothing is left to judge by"):
         find_truth(whole)
     with pytest.raises(DataError, match="no load of 901/s"):
         with_truth("keyword-threads", 901.0)
+    with pytest.raises(UsageError, match="cpu2 needs a load"):
+        open_scenario("cpu2")
 
 
 def test_a_cost_within_five_percent_is_not_good_if_it_is_uncertain():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import threadpoolctl
 from test_agent import bowl
 
-from rrl.core.qtable import QTable
+from rrl.core.qtable import HIGHEST, LOWEST, QTable
 from rrl.core.region import BLOCK, WINDOW, RadiusSelection, SelectedRadius, theoretical_radius
 from rrl.core.rrl import adaptive
 from rrl.tuning.presets import paper_cpu
@@ -64,6 +65,25 @@ def test_a_drifting_best_radius_is_followed():
     assert 0.2 < np.median(late) < 0.9
 
 
+def test_the_libraries_are_looked_for_once(monkeypatch):
+    """A look takes a millisecond, and a radius is selected in as much."""
+    found = []
+
+    class Controller(threadpoolctl.ThreadpoolController):
+        def __init__(self):
+            found.append(self)
+            super().__init__()
+
+    monkeypatch.setattr(threadpoolctl, "ThreadpoolController", Controller)
+    play(
+        RadiusSelection(3, start=3.0, widest=7.0),
+        lambda radius, _: radius,
+        5,
+        np.random.default_rng(0),
+    )
+    assert len(found) <= 1
+
+
 def test_each_load_level_has_its_own_radius():
     agent = adaptive(paper_cpu(4), np.random.default_rng(0))
     list(bowl(agent, 60, load=10.0))
@@ -75,11 +95,11 @@ def test_each_load_level_has_its_own_radius():
 
 def test_a_block_whose_costs_are_as_far_apart_as_can_be_ends_with_a_radius():
     table, region = QTable(paper_cpu(1)), SelectedRadius(paper_cpu(1))
-    for index, cost in enumerate((1e-200, 1e150)):
+    for index, cost in enumerate((LOWEST, HIGHEST)):
         table.record(index, cost)
     for incumbent in (0, 1):
         table.incumbent = incumbent  # its mean is what costs are compared with
-        for cost in (1e-200, 1e150) * (BLOCK // 2):
+        for cost in (LOWEST, HIGHEST) * (BLOCK // 2):
             region.learn(table, cost)
     (selection,) = region.selections.values()
     assert len(selection.history) == 3

@@ -116,6 +116,18 @@ def test_what_is_stored_is_what_would_be_computed_and_only_what_is_not_is(place)
     assert computed(place) == 3
 
 
+def test_settings_whose_names_are_equal_are_told_apart(place, monkeypatch):
+    """A name has six digits of a number."""
+    loads = [("Bursts", (450.0, rate), (9.0, 1.0)) for rate in (900.0, 900.0000001)]
+    one, other = (Setting("keyword-threads", load, "heuristic", 1, 12) for load in loads)
+    assert run_name(one) == run_name(other)
+    for setting, pieces in ((one, 2), (other, 4)):
+        monkeypatch.setenv("RRL_RESULTS", "store")
+        opened(place, [setting]).run()
+        opened(place, [setting]).scenarios()
+        assert computed(place) == pieces, "a race and a truth of each"
+
+
 @pytest.fixture
 def changed_random(monkeypatch):
     """The agent `random` as it is after a change: it has another digest."""
@@ -319,8 +331,10 @@ def test_equal_results_give_equal_files(tmp_path):
     assert one.read_bytes() == other.read_bytes()
     with zipfile.ZipFile(one) as archive:
         assert {part.compress_type for part in archive.infolist()} == {zipfile.ZIP_LZMA}
+    with np.load(one) as kept:
+        assert kept["b"].dtype == np.uint16
     read = read_arrays(one)
-    assert read["b"].dtype == np.uint16
+    assert read["b"].dtype == np.int32, "sums of small numbers overflow"
     assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
 
 
@@ -362,40 +376,32 @@ def test_a_check_of_all_makes_the_map_again(place, monkeypatch):
 TWO = SETTINGS[:2]  # agents on one problem
 
 
-def run(folder, settings=TWO):
-    return Sweep(settings, build=folder, costs=True, workers=1).run()
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("alone")
-    return folder, run(folder)
-
-
-def test_a_sweep_is_the_races_it_consists_of(alone):
-    runs = alone[1][TWO[0]]
+def test_a_sweep_is_the_races_it_consists_of(place):
+    told, whole = (opened(place, TWO, costs=costs).run()[TWO[0]] for costs in (True, False))
     straight = race(with_truth("keyword-threads", 900.0), agents.AGENTS["rrl"], range(7), 12)
-    assert np.array_equal(runs.chosen, straight.chosen)
-    assert np.array_equal(runs.recommended, straight.recommended)
-    assert np.array_equal(runs.costs, straight.costs.astype(np.float32))
-    assert Sweep(TWO, build=alone[0]).run()[TWO[0]].costs is None
-    (later,) = run(alone[0], settings=[TWO[0]._replace(first_seed=4, seeds=2)]).values()
-    assert np.array_equal(later.chosen, runs.chosen[4:6])
+    for runs in (told, whole):
+        assert np.array_equal(runs.chosen, straight.chosen)
+        assert np.array_equal(runs.recommended, straight.recommended)
+    assert np.array_equal(told.costs, straight.costs.astype(np.float32))
+    assert whole.costs is None
+    (later,) = opened(place, [TWO[0]._replace(first_seed=4, seeds=2)]).run().values()
+    assert np.array_equal(later.chosen, straight.chosen[4:6])
 
 
 @pytest.mark.long
-def test_a_dask_cluster_gives_what_one_worker_gives(alone, tmp_path):
+def test_a_dask_cluster_gives_what_one_worker_gives(place):
     distributed = pytest.importorskip("distributed", reason="dask[distributed] is not installed")
+    alone = opened(place, TWO).run()
     options = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
     with (
         distributed.Client(n_workers=2, **options),
         joblib.parallel_config(backend="dask"),
     ):
-        found = run(tmp_path)
-    assert list(found) == list(alone[1])
+        found = opened(place, TWO, costs=True).run()
+    assert list(found) == list(alone)
     for setting, runs in found.items():
-        for name in ("chosen", "recommended", "costs"):
-            assert np.array_equal(getattr(runs, name), getattr(alone[1][setting], name))
+        for name in ("chosen", "recommended"):
+            assert np.array_equal(getattr(runs, name), getattr(alone[setting], name))
 
 
 def keys(data="data"):

@@ -21,9 +21,6 @@ from rrl.core.space import ConfigSpace
 from rrl.tuning.presets import paper_cpu
 from rrl.tuning.recommended import recommended
 
-AGENTS = {"recommended": recommended, "paper": RRL, "adaptive": adaptive}
-
-
 TestRecommended = contract(recommended, tuple(SPACES))
 TestPaper = contract(RRL, tuple(SPACES))
 TestAdaptive = contract(adaptive)
@@ -127,37 +124,34 @@ def test_ask_and_best_write_no_value(candidates):
 # --- where it starts, and what it finds -----------------------------------------------------------
 
 
-class CliffServer:
-    """Costs on the paper's grid at two loads; a cliff at few threads, the optimum moves."""
-
-    def __init__(self):
-        self.space = paper_cpu(6)
-        self.x = self.space.positions - 1.0  # 0..5
-
-    def truth(self, load):
-        best = np.array([3.0, 1.0, 2.0]) if load < 20 else np.array([4.0, 1.0, 3.0])
-        costs = 1 + 0.15 * ((self.x - best) ** 2).sum(axis=1)
-        return costs * np.where(self.x[:, 0] < 1, 50.0, 1.0) * load
+GRID = paper_cpu(6)
 
 
-def serve(agent, server, load, episodes, rng):
-    """Run an agent; the true relative costs of what served and of what it recommended."""
-    truth = server.truth(load) / server.truth(load).min()
+def cliff(load):
+    """Costs on the paper's grid at two loads; a cliff at few threads, and the optimum moves."""
+    x = GRID.positions - 1.0  # 0..5
+    best = np.array([3.0, 1.0, 2.0]) if load < 20 else np.array([4.0, 1.0, 3.0])
+    return (1 + 0.15 * ((x - best) ** 2).sum(axis=1)) * np.where(x[:, 0] < 1, 50.0, 1.0)
+
+
+def serve(agent, load, episodes, rng):
+    """Run an agent on the cliff; relative costs of what served and of what it recommended."""
+    truth = cliff(load) / cliff(load).min()
     served, deployed = [], []
     for _ in range(episodes):
         configuration = agent.ask(load * rng.lognormal(0, 0.1))
-        cost = truth[server.space.index(configuration)]
+        cost = truth[GRID.index(configuration)]
         agent.tell(configuration, load * cost * rng.lognormal(0, 0.07))
         served.append(cost)
-        deployed.append(truth[server.space.index(agent.best(load))])
+        deployed.append(truth[GRID.index(agent.best(load))])
     return np.array(served), np.array(deployed)
 
 
 def test_beside_a_start_it_settles_on_the_optimum_and_meets_the_cliff_at_most_seldom():
-    server, ends, pains, cliffs = CliffServer(), [], [], []
+    ends, pains, cliffs = [], [], []
     for seed in range(4):
-        agent = recommended(server.space, np.random.default_rng(seed), start=server.space[-1])
-        served, deployed = serve(agent, server, 10.0, 80, np.random.default_rng([seed, 1]))
+        agent = recommended(GRID, np.random.default_rng(seed), start=GRID[-1])
+        served, deployed = serve(agent, 10.0, 80, np.random.default_rng([seed, 1]))
         ends.append(deployed[60:].max())
         pains.append((served - 1).sum())
         cliffs.append((served > 40).sum())
@@ -201,9 +195,9 @@ def test_regions_find_the_bottom_of_the_bowl_on_the_papers_grid():
     costs = np.array([true_cost(space, c) ** 4 for c in space])
     near = costs <= 1.05 * costs.min()
     assert near.sum() == 27
-    hits = {}
-    for name, seeds in {"recommended": 2, "paper": 6, "none": 6}.items():
-        make = AGENTS.get(name, partial(RRL, region=FixedRadius(0.0)))
+    alone, hits = partial(RRL, region=FixedRadius(0.0)), {}
+    makers = {"recommended": (recommended, 2), "paper": (RRL, 6), "none": (alone, 6)}
+    for name, (make, seeds) in makers.items():
         agents = [make(space, np.random.default_rng(seed)) for seed in range(seeds)]
         for seed, agent in enumerate(agents):
             list(bowl(agent, 60 if name == "recommended" else 150, seed))
@@ -216,15 +210,15 @@ def test_regions_find_the_bottom_of_the_bowl_on_the_papers_grid():
 
 
 def test_a_new_load_starts_from_what_is_known_and_a_seen_one_is_not_forgotten():
-    server, change, back, fresh = CliffServer(), [], [], []
+    change, back, fresh = [], [], []
     for seed in range(4):
         rng = np.random.default_rng([seed, 1])
-        agent = recommended(server.space, np.random.default_rng(seed))
-        serve(agent, server, 10.0, 60, rng)
-        change.append((serve(agent, server, 30.0, 40, rng)[0] - 1).sum())
-        back.append(serve(agent, server, 10.0, 10, rng)[1])
-        new = recommended(server.space, np.random.default_rng(seed))
-        fresh.append((serve(new, server, 30.0, 40, rng)[0] - 1).sum())
+        agent = recommended(GRID, np.random.default_rng(seed))
+        serve(agent, 10.0, 60, rng)
+        change.append((serve(agent, 30.0, 40, rng)[0] - 1).sum())
+        back.append(serve(agent, 10.0, 10, rng)[1])
+        new = recommended(GRID, np.random.default_rng(seed))
+        fresh.append((serve(new, 30.0, 40, rng)[0] - 1).sum())
         assert len(agent.tables) == 2
     assert np.median(change) < 0.7 * np.median(fresh)
     assert np.median(back, axis=0).max() <= 1.1
@@ -253,10 +247,30 @@ def test_what_was_measured_meanwhile_at_another_load_counts_when_a_load_comes_ba
     assert agent.ask(back) == {"threads": 8}
 
 
+def test_all_that_was_measured_is_up_to_date_when_a_load_comes_back():
+    """Also outside the region that was updated last."""
+    space = ConfigSpace([Knob("threads", range(9))])
+    agent = recommended(space, np.random.default_rng(0), region=FixedRadius(0.0))
+    meanwhile = [(40.0, 0, 1.0), *[(40.0, 8, 0.1)] * 3]
+    values = []
+    for load, threads, cost in [(10.0, 8, 1.0), (10.0, 0, 1.0), *meanwhile, (10.0, 0, 1.0)]:
+        agent.ask(load)
+        agent.tell({"threads": threads}, cost)
+        values.append(agent.tables[0].values[8])
+    assert values[-1] != values[-2]
+
+
 # --- costs that are far apart ---------------------------------------------------------------------
 
 
-far_apart = st.sampled_from([0.0, 1e-320, 1e-200, 1e-90, 1.0, 2.0, 9e149, 1e150])
+def test_costs_of_0_at_two_loads_leave_all_values_at_0():
+    agent = RRL(paper_cpu(2), np.random.default_rng(0))
+    for load in [10.0] * 9 + [40.0] * 9:
+        agent.tell(agent.ask(load), 0.0)
+    assert [table.values.any() for table in agent.tables] == [False, False]
+
+
+far_apart = st.sampled_from([0.0, 1e-320, 1e-30, 1e-15, 1.0, 2.0, 9e29, 1e30])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from test_profile import PLAN, record
 
 from rrl import ConfigSpace, Knob, LiveServer, Poisson, RecordedServer, TableServer, testbed
 from rrl.support.errors import DataError
-from rrl.tuning.watch import Watch
+from rrl.tuning.watch import Watch, WatchingServer, measure_watched
 
 
 class Member(IntEnum):
@@ -65,20 +65,22 @@ def test_every_request_gets_an_entry(server):
 def test_a_watch_stops_an_episode_and_leaves_out_what_was_not_sent(server):
     arrivals = Poisson(40.0).arrivals(30, np.random.default_rng(0))
     rng = np.random.default_rng(1)
-    usual = server.measure(server.space[0], arrivals, rng, watch=Watch(60.0, 1000, 0.02))
+    usual = measure_watched(server, server.space[0], arrivals, rng, Watch(60.0, 1000, 0.02))
     assert len(usual) == 30
     assert "aborted" not in usual.info
-    stopped = server.measure(server.space[0], arrivals, rng, watch=Watch(1e-6, 1000, 0.02))
+    stopped = measure_watched(server, server.space[0], arrivals, rng, Watch(1e-6, 1000, 0.02))
     assert 3 <= len(stopped) < 30  # everything is late, and three late ones are enough
     assert stopped.info["aborted"] == "worse"
     assert stopped.arrivals.tolist() == arrivals[: len(stopped)].tolist()
-    none = server.measure(server.space[0], arrivals, rng, watch=Watch(1e-6, 1, 0.02))
+    none = measure_watched(server, server.space[0], arrivals, rng, Watch(1e-6, 1, 0.02))
     assert len(none) == 1
     assert none.info["aborted"] == "budget"
     idle = Watch(1e-6, 0, 0.02, idle=True)
-    whole = server.measure(server.space[0], arrivals, rng, watch=idle)  # it serves on as before
+    whole = measure_watched(server, server.space[0], arrivals, rng, idle)  # it serves on as before
     assert len(whole) == 30
     assert "aborted" not in whole.info
+    real = isinstance(server, LiveServer)  # what is cut afterwards was sent to the end
+    assert isinstance(server, WatchingServer) == real
 
 
 def test_an_interrupt_is_not_lost_in_numpy(server, monkeypatch):
@@ -93,12 +95,13 @@ def test_an_interrupt_is_not_lost_in_numpy(server, monkeypatch):
         raise AttributeError(name)
 
     watch = Watch(60.0, 1000, 0.02)
-    episode = server.measure(server.space[0], [0.0, 0.01], np.random.default_rng(1), watch=watch)
+    what = server, server.space[0], [0.0, 0.01]
+    episode = measure_watched(*what, np.random.default_rng(1), watch)
     monkeypatch.setattr(EnumType, "__getattr__", answer, raising=False)
     np.where(True, Member.ONE, 0)
     assert asked or sys.version_info >= (3, 12)
     asked.clear()
-    server.measure(server.space[0], [0.0, 0.01], np.random.default_rng(1), watch=watch)
+    measure_watched(*what, np.random.default_rng(1), watch)
     assert episode.bad(60.0) == 0
     monkeypatch.undo()
     assert not asked

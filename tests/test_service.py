@@ -6,15 +6,13 @@ import contextlib
 import json
 import signal
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
-from clients import LIMIT_S, alive, clients, predict
+from clients import LIMIT_S, RRL, alive, children, clients, kept_at, predict
 from test_launcher import ODD, ROOT, runs_with
 
 from rrl.cli import main
@@ -25,11 +23,10 @@ from rrl.serving.lasting import Lasting, wait_until
 from rrl.serving.launcher import LOCAL_COMMAND, free_port, port_error
 from rrl.serving.loadgen import Client
 from rrl.serving.local_server import parse_flags
-from rrl.serving.service import TUNER, noted_server, port_folder, stop_service
+from rrl.serving.service import TUNER, port_folder, stop_service
 from rrl.serving.settings import read_batching
 
 X = np.ones((1, 2), np.float32)
-RRL = [sys.executable, "-m", "rrl.cli"]
 
 
 @pytest.fixture
@@ -78,6 +75,11 @@ def in_a_trial(folder):
     """Whether Envoy sends predictions to a server on trial."""
     (found,) = json.loads((folder / ROUTES).read_text())["resources"]
     return found["virtual_hosts"][0]["routes"][0]["name"] == TRIAL
+
+
+def batching_at(folder):
+    """The batching parameters of the server that is kept."""
+    return read_batching((kept_at(folder)[0] / "batching.txt").read_text())
 
 
 @pytest.fixture
@@ -131,27 +133,29 @@ def test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends(
     words += [word for name, value in kept.items() for word in ("--default", f"{name}={value}")]
     words += ["--agent", "random", "--budget", "9999", "--episodes", "1000"]
     words += ["--rest-port", str(rest_port), "--requests", "40"]
-    pids, codes = set(), None
+    batching = {"num_batch_threads": 2, "max_batch_size": 8}
+    envoys, codes, journal = set(), None, out / JOURNAL
     with contextlib.ExitStack() as stack:
         for number, inside in ends:
+            known = journal.read_bytes().count(b"\n") if journal.exists() else 1
             with tuning(model, out, *words, port=port) as process:
                 said = line_with(process, "clients may use")
                 assert f"127.0.0.1:{port} (gRPC) and 127.0.0.1:{rest_port} (REST)" in said
                 if codes is None:
                     codes = stack.enter_context(clients(f"127.0.0.1:{port}", rest_port, 4))
                 line_with(process, "episodes of 40 requests")  # it measures from now on
-                assert wait_until(lambda: (out / JOURNAL).read_bytes().count(b"\n") > 1, LIMIT_S)
+                assert wait_until(lambda n=known: journal.read_bytes().count(b"\n") > n, LIMIT_S)
                 assert wait_until(lambda now=inside: in_a_trial(folder) == now, LIMIT_S)
-                pids |= {Lasting(folder, ENVOY).pid, noted_server(folder).process.pid}
-                own = psutil.Process(process.pid).children(recursive=True)
-                own = [child.pid for child in own if child.pid not in pids]  # these two stay
+                envoys.add(Lasting(folder, ENVOY).pid)
+                stay = {*envoys, kept_at(folder)[1].pid}
+                own = [pid for pid in children(process) if pid not in stay]
                 process.send_signal(number)
                 err = finished(process)
             # A trial ends with its tuner.
             assert wait_until(lambda own=own: not any(map(alive, own)), LIMIT_S)
             if number != signal.SIGKILL:
                 assert process.returncode == 130, err
-                assert kept.items() <= noted_server(folder).configuration.items()
+                assert batching.items() <= batching_at(folder).items()
                 assert f"end it with: rrl stop {port}" in err
                 assert "the same command continues" in err
         if disk.is_mount():
@@ -163,12 +167,12 @@ def test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends(
             assert f"rrl: {out if small == 'out' else folder}" in err
             assert "No space left on device; make room and run it again" in err.splitlines()[-1]
             assert f"end it with: rrl stop {port}" in err
-            assert kept.items() <= noted_server(folder).configuration.items()
+            assert batching.items() <= batching_at(folder).items()
         after = len(codes)
         assert wait_until(lambda: len(codes) > after + 20, LIMIT_S)
         assert set(codes) == {0}
-        assert {Lasting(folder, ENVOY).pid, noted_server(folder).process.pid} == pids
-    server = noted_server(folder)
+        assert envoys == {Lasting(folder, ENVOY).pid}
+    _, server = kept_at(folder)
     assert main(["stop", str(port)]) == 0
     assert not port_error(port)
     assert not server.alive
@@ -192,13 +196,13 @@ def test_a_proven_recommendation_stays_and_the_printed_line_starts_it(
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["recommended"] == {"batch_timeout_micros": 0}
     assert result["deploy"] == result["recommended"]
-    running = noted_server(port_folder(port)).configuration
-    assert running["batch_timeout_micros"] == 0
+    assert batching_at(port_folder(port))["batch_timeout_micros"] == 0
     with Client(f"127.0.0.1:{port}", "probe") as client:
         predict(client, {"x": X})
     assert main(["stop", str(port)]) == 0
     line = result["start"]
     assert line in out
+    assert "--grpc_max_threads=6" in result["flags"]
     with subprocess.Popen(["sh", "-c", f"exec {line}"], stderr=-3, cwd=ROOT) as process:
         begun = len(LOCAL_COMMAND)  # `env` and `taskset` have run before it
         assert wait_until(lambda: runs_with(process.pid)[0][:begun] == LOCAL_COMMAND, LIMIT_S)
@@ -222,7 +226,7 @@ def test_a_stop_ends_a_run_that_starts_or_waits_for_clients(words, model, tmp_pa
         if "--traffic" in words:
             line_with(process, "waiting for requests")
             process.send_signal(signal.SIGSTOP)  # as by Ctrl-Z
-        servers = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+        servers = children(process)
         assert main(["stop", str(port)]) == 0
         err = finished(process)
     assert process.returncode == 130, err
@@ -237,7 +241,7 @@ def test_a_refused_command_leaves_no_server(model, tmp_path, port, capsys):
     assert main(arguments(model, tmp_path, *FEW, port=port)) == 2
     err = capsys.readouterr().err
     assert "continue it with the same options" in err
-    assert "stays in service" not in err
+    assert "the service at" not in err
     assert [path.name for path in tmp_path.iterdir()] == [JOURNAL]  # no log of a server either
 
 

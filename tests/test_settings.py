@@ -9,9 +9,10 @@ import pytest
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.operating.options import knob, read_default, read_space
+from rrl.operating.options import knob, own_default, read_space
 from rrl.serving.settings import flags, read_batching, usable_cpus
 from rrl.support.errors import UsageError
+from rrl.tuning.presets import THREADS
 
 
 def test_spaces_and_remarks_in_a_file_change_nothing():
@@ -39,6 +40,7 @@ def test_bad_files(text, message):
     [
         ({"batch_threads": -1}, "batch_threads"),
         ({"inter_op": 1.5}, "inter_op"),
+        ({"batch_timeout_micros": 2**31}, "from 0 to 2147483647, got"),
         ({"inter_op": "many"}, "inter_op"),
         ({"nosuch": 1}, "unknown knob 'nosuch'"),
     ],
@@ -50,15 +52,15 @@ def test_bad_configurations(configuration, message):
 
 def test_the_default_of_a_flag_or_a_variable_is_its_first_value():
     knobs = ["flag:--new_one=b,a", "env:A=1,0", "cpus=1", "inter_op=1,2"]
-    options = Namespace(knob=[*map(knob, knobs)], default=[])
+    options = Namespace(knob=[*map(knob, knobs)])
     space, fixed = read_space(options, 1)
     assert fixed == {"cpus": 1}
-    usual, fixed = read_space(Namespace(knob=[knob("flag:--x=1")]), 1)
-    assert (usual.names[0], fixed) == ("inter_op", {"flag:--x": 1})
-    default = read_default(options, space)
+    usual, fixed = read_space(Namespace(knob=[knob("flag:--x=1"), knob("inter_op=2")]), 1)
+    assert (usual.names, fixed) == (THREADS[1:], {"flag:--x": 1, "inter_op": 2})
+    default = own_default(space)
     assert default == {"flag:--new_one": "b", "env:A": 1, "inter_op": 0}
     here = len(usable_cpus())
-    assert read_default(options, ConfigSpace([Knob("cpus", (1, here + 1))])) == {"cpus": here}
+    assert own_default(ConfigSpace([Knob("cpus", (1, here + 1))])) == {"cpus": here}
 
 
 def test_a_batch_must_hold_the_largest_request():

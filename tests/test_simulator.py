@@ -271,16 +271,6 @@ def cells_of(server, *cells):
     return table.assign(arrivals=list(arrivals))
 
 
-def test_a_fit_recovers_known_parameters():
-    server = with_parameters(testbed("cpu2"), {"variation": 0.0})  # so no draw matters
-    truth = {"item": 0.009, "sync": 0.003, "overhead": 0.004}
-    times = [[arrivals_at(rate, seed=k)] for k, rate in enumerate((40.0, 90.0, 130.0))]
-    cells = cells_of(server, *((i, t) for t in times for i in range(0, len(server.space), 7)))
-    predicted = predict_cells(with_parameters(server, truth), cells)
-    found = fit_cells(server, cells.assign(means_s=[[mean] for mean in predicted]), list(truth))
-    assert found == pytest.approx(truth, rel=0.02)
-
-
 def test_repeats_of_a_cell_count_once():
     """A cell of many episodes must not outweigh a cell of one: the fit lies between the two."""
     server = replace(testbed("cpu2"), model=PLAIN)

@@ -231,7 +231,7 @@ def test_what_is_tried_is_expected_to_save_its_price(seed, horizon):
     gap, sd = np.log(table.values / table.values[0]), table.sds
     price, saving = np.expm1(gap + sd**2 / 2), horizon * expected_improvement(gap, sd)
     assert (price <= saving + 1e-9)[pays & (cells > 0)].all()
-    assert pays[rule.choose(table, None, rng)] or not pays.any()
+    assert pays[rule.choose(table, cells, rng)] or not pays.any()
 
 
 def test_an_agent_that_forgets_pays_for_ever():

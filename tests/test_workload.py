@@ -32,6 +32,7 @@ PERIODIC = [  # requests in one period are known, so n covers whole periods
 WORKLOADS = [
     (Poisson(14.0), 100_000),
     (Phases(), 300_000),
+    (Phases((0, 2000), (0.1, 0.05), 3000, requests=1), 3000),
     (Bursts((5.0, 100.0), (0.9, 0.1)), 400_000),
     (Bursts((0.0, 20.0, 80.0), (1.0, 0.5, 0.25)), 400_000),
     (Cameras(Poisson(4.0)), 400_000),
@@ -78,7 +79,7 @@ simple = st.one_of(
 workloads = st.recursive(
     simple | st.sampled_from([workload for workload, _ in WORKLOADS]),
     lambda inner: st.one_of(
-        st.builds(Cameras, inner, st.floats(0.2, 20.0), st.floats(0.2, 5.0)),
+        st.builds(Cameras, inner),
         st.builds(Delayed, inner, st.floats(0.01, 9.0)),
         st.builds(Superposed, st.lists(inner, min_size=1, max_size=3).map(tuple)),
     ),
@@ -109,7 +110,7 @@ def test_more_requests_begin_with_the_same_ones(inner, few, more, seed):
 
     It holds where it holds for the workloads inside: these draw their beginning first.
     """
-    for workload in (Cameras(inner, 3.0, 1.0), Delayed(inner), Superposed((inner, inner))):
+    for workload in (Cameras(inner), Delayed(inner), Superposed((inner, inner))):
         long = at(workload, few + more, seed)
         np.testing.assert_array_equal(long[:few], at(workload, few, seed))
 
@@ -183,14 +184,14 @@ def test_a_burst_of_one_hundred_comes_one_by_one_and_all_of_it_comes():
 
 def test_the_frames_of_an_event_are_an_interval_apart_and_as_many_as_it_lasts():
     rare = Fleet(devices=1, period=10_000.0, spread=0.0)  # one event at a time
-    cameras = Cameras(rare, duration=13.0, interval=2.0)
+    cameras = Cameras(rare)
     times = cameras.arrivals(20_000, np.random.default_rng(4))
     gaps = np.diff(times)
     within = gaps < 5000
-    np.testing.assert_allclose(gaps[within], 2.0, atol=1e-6)
+    np.testing.assert_allclose(gaps[within], 1.0, atol=1e-6)
     events = 1 + np.count_nonzero(~within)
     assert len(times) / events == pytest.approx(cameras.frames, rel=0.06)
-    assert cameras.frames == pytest.approx(1 / (1 - math.exp(-2 / 13)))
+    assert cameras.frames == pytest.approx(1 / (1 - math.exp(-1 / 13)))
 
 
 @pytest.mark.parametrize(("alpha", "beta", "window"), [(3.0, 4.0, 10.0), (1.0, 1.0, 60.0)])

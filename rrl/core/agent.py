@@ -29,8 +29,8 @@ class Agent(Protocol):
     def tell(self, configuration: Configuration, cost: float) -> None:
         """Learn what an episode cost under the load that was last asked for.
 
-        ValueError, and nothing learned, if the cost is no number from 0 to 1e150, the configuration
-        is not in the space, or nothing was asked before.
+        ValueError, and nothing learned, if the cost is no number from 0 to 1e30, the configuration
+        is not in the space, or nothing was asked before. A cost below 1e-30 counts as 0.
         """
         ...
 

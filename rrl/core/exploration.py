@@ -1,9 +1,8 @@
 """Exploration: which configuration of the table serves next.
 
-:class:`Boltzmann` is the paper's: configurations with a low value are likely, and a temperature
-says how much.
-:class:`ExpectedSaving` chooses what is expected to save more over the next episodes than trying it
-costs.
+:class:`Boltzmann` is the paper's: a configuration with a low value is likely, and the temperature
+says how likely. :class:`ExpectedSaving` tries a configuration if the trial is expected to save more
+over the next episodes than it costs.
 """
 
 from __future__ import annotations
@@ -19,13 +18,14 @@ from rrl.core.qtable import QTable
 from rrl.core.space import Floats, Ints
 
 TIE = 1e-9  # scores that differ by less are equal, apart from rounding
+TINY = 1e-100  # counts in place of a value of 0, which has no logarithm
 
 
 class Exploration(Protocol):
-    """Whatever chooses the next configuration from a table."""
+    """What every exploration answers."""
 
-    def choose(self, table: QTable, cells: Ints | None, rng: np.random.Generator) -> int:
-        """Return the index of a configuration of `cells`, or of any one if that is None."""
+    def choose(self, table: QTable, cells: Ints, rng: np.random.Generator) -> int:
+        """Return the index of a configuration of `cells`."""
         ...
 
 
@@ -53,7 +53,7 @@ class Boltzmann:
     >>> from rrl import Knob, ConfigSpace
     >>> table = QTable(ConfigSpace([Knob("threads", (1, 2, 4))]))
     >>> table.values[:], table.floor = (4.0, 1.0, 2.0), 0.01
-    >>> Boltzmann().choose(table, None, np.random.default_rng(1))
+    >>> Boltzmann().choose(table, np.arange(3), np.random.default_rng(1))
     1
     """
 
@@ -75,12 +75,10 @@ class Boltzmann:
         """
         return max(self.end, self.start * 0.5 ** (episode // self.half_life))
 
-    def choose(self, table: QTable, cells: Ints | None, rng: np.random.Generator) -> int:
+    def choose(self, table: QTable, cells: Ints, rng: np.random.Generator) -> int:
         """See :meth:`Exploration.choose`; one number is drawn."""
-        values = table.values if cells is None else table.values[cells]
         temperature = self.temperature(table.episodes)
-        chosen = _drawn(values, temperature, table.floor, rng.random())
-        return chosen if cells is None else int(cells[chosen])
+        return int(cells[_drawn(table.values[cells], temperature, table.floor, rng.random())])
 
 
 @njit(cache=True)
@@ -88,7 +86,8 @@ def action_probabilities(values: Floats, temperature: float, floor: float = 0.0)
     """Return Boltzmann probabilities on the logarithm of the cost: p is proportional to Q^(-1/T).
 
     A cost that is twice as high is 2^(1/T) times less likely, so the unit of the cost does not
-    matter. (The released code's exp(k/Q) depends on it, loops forever at Q = 0 and fails below.)
+    matter. (The released code's exp(k/Q) depends on the unit. It loops forever at Q = 0, and fails
+    below 0.)
 
     Parameters
     ----------
@@ -159,7 +158,7 @@ class ExpectedSaving:
     >>> table.record(0, 1.0)
     >>> table.incumbent, table.values[:], table.sds[:] = 0, (1.0, 1.2, 3.0), (0.01, 0.3, 0.3)
     >>> rng = np.random.default_rng(1)
-    >>> [ExpectedSaving(horizon).choose(table, None, rng) for horizon in (1.0, 60.0)]
+    >>> [ExpectedSaving(horizon).choose(table, np.arange(3), rng) for horizon in (1.0, 60.0)]
     [0, 1]
     """
 
@@ -168,9 +167,8 @@ class ExpectedSaving:
             raise ValueError(f"horizon must be a positive number of episodes, got {horizon!r}")
         self.horizon = horizon
 
-    def choose(self, table: QTable, cells: Ints | None, rng: np.random.Generator) -> int:
+    def choose(self, table: QTable, cells: Ints, rng: np.random.Generator) -> int:
         """See :meth:`Exploration.choose`; ties are broken at random."""
-        cells = np.arange(len(table.space)) if cells is None else cells
         nets, prices = self.net_savings(table, cells)
         scores = np.where(nets > 0, nets / (1 + prices), nets)
         ties = np.flatnonzero(scores >= scores.max() - TIE)
@@ -183,7 +181,7 @@ class ExpectedSaving:
         """
         if table.incumbent is None:
             return np.zeros(len(cells)), np.zeros(len(cells))
-        reference = max(table.values[table.incumbent], 1e-300)
+        reference = max(table.values[table.incumbent], TINY)
         excess = self._excess(table, cells, reference)
         sd, here = np.minimum(table.sds[cells], 10.0), cells == table.incumbent
         log_mean = np.minimum(excess + sd**2 / 2, 30.0)  # of a lognormal cost; e^30 is finite
@@ -196,9 +194,7 @@ class ExpectedSaving:
     @staticmethod
     def _excess(table: QTable, cells: Ints, reference: float) -> Floats:
         """Return by how much the logarithms of values exceed that of the reference, at least 0."""
-        with np.errstate(over="ignore"):
-            excess = np.log(np.maximum(table.values[cells], 1e-300) / reference)
-        return np.clip(excess, 0.0, 700.0)  # of infinity, the expected improvement is no number
+        return np.maximum(np.log(np.maximum(table.values[cells], TINY) / reference), 0.0)
 
 
 def expected_improvement(excess: Floats, sd: Floats) -> Floats:

@@ -6,10 +6,6 @@ categorical one has a length scale per value): a knob that hardly matters gets a
 measurement at one of its values then says much about the others. The nugget is the part of a cost
 that no neighbour predicts.
 
-The size of a cost far above the best does not matter for the choice of a configuration. So the
-logarithms of such costs are compressed (:func:`compress`), and a cliff does not bend the model near
-the best.
-
 Notation, as in the reference:
 
 * x, points: coordinates of the measured configurations, shape (m, d), and of others, shape (n, d);
@@ -21,8 +17,8 @@ Notation, as in the reference:
   alpha = K^-1 (y - mean).
 
 The posterior at new points has the mean ``mean + k(points, x) alpha`` and the variance
-``amplitude^2 + nugget^2 - k(points, x) K^-1 k(x, points)``. This variance is that for a known
-constant. It leaves out how unsure `mean` is, so after few measurements, sds far from them are a
+``amplitude^2 + nugget^2 - k(points, x) K^-1 k(x, points)``. This is the variance for a known
+constant: how unsure `mean` is does not enter. So after few measurements, sds far from them are a
 little too small.
 
 The module is not replaced by a library for one reason: :func:`fit_hyperparameters` moves on a
@@ -42,13 +38,11 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from scipy.linalg import blas, lapack
 
 from rrl.core.space import Floats
 
 NUGGET = 0.06  # expected sd of the part that no neighbour predicts
-CAP = 2.0  # costs above e^2 times the best are compressed
 PRIOR_SD = 0.7  # of each hyperparameter's logarithm
 SAME = 1e-7  # log likelihoods that differ by less are equal, apart from rounding
 
@@ -71,28 +65,6 @@ class Hyperparameters(NamedTuple):
     nugget: float = NUGGET
 
 
-def compress(log_cost: Floats) -> Floats:
-    """Let logarithms above `CAP` grow only logarithmically.
-
-    Examples
-    --------
-    >>> compress(np.array([-1.0, 2.0, 5.0])).round(2)
-    array([-1.  ,  2.  ,  3.39])
-    """
-    return np.where(log_cost > CAP, CAP + np.log1p(np.maximum(log_cost - CAP, 0)), log_cost)
-
-
-def expand(compressed: Floats) -> Floats:
-    """Undo :func:`compress`.
-
-    Examples
-    --------
-    >>> expand(compress(np.array([-1.0, 2.0, 5.0]))).round(2)
-    array([-1.,  2.,  5.])
-    """
-    return np.where(compressed > CAP, CAP + np.expm1(np.maximum(compressed - CAP, 0)), compressed)
-
-
 def correlation(a: Floats, b: Floats, length_scales: Floats) -> Floats:
     """Return the Matérn correlation (5/2) between points of shape (m, d) and (n, d), read-only.
 
@@ -110,27 +82,18 @@ def correlation(a: Floats, b: Floats, length_scales: Floats) -> Floats:
 def _correlation(m: int, n: int, a: bytes, b: bytes, length_scales: bytes) -> Floats:
     """Return what :func:`correlation` does, or what it was for the same numbers a moment ago.
 
-    While configurations serve that were measured before, the points stay the same: only the noise
-    of their means changes.
+    While only configurations serve that were measured before, the points stay the same, and the
+    noise of their means changes.
     """
     scales = np.frombuffer(length_scales)
     of_a, of_b = (
         np.frombuffer(x).reshape(size, len(scales)) / scales for x, size in ((a, m), (b, n))
     )
-    result: Floats = 2 * of_a @ of_b.T
-    _set_correlations(result, (of_a * of_a).sum(axis=1), (of_b * of_b).sum(axis=1))
+    norms = np.add.outer((of_a * of_a).sum(axis=1), (of_b * of_b).sum(axis=1))
+    r = np.sqrt(5 * np.maximum(norms - 2 * of_a @ of_b.T, 0))  # rounding may take a square below 0
+    result: Floats = (1 + r + r * r / 3) * np.exp(-r)
     result.flags.writeable = False  # it is shared with the next caller
     return result
-
-
-@njit(cache=True)
-def _set_correlations(products: Floats, of_a: Floats, of_b: Floats) -> None:
-    """Replace doubled scalar products by the correlations; `of_a` and `of_b` are squared norms."""
-    for i in range(len(of_a)):
-        for j in range(len(of_b)):
-            square = max(of_a[i] + of_b[j] - products[i, j], 0.0)  # rounding may take it below 0
-            r = math.sqrt(5 * square)
-            products[i, j] = (1 + r + r * r / 3) * math.exp(-r)
 
 
 class GaussianProcess:

@@ -1,4 +1,4 @@
-"""One knob: the values that it may take and the positions that a distance uses.
+"""One knob: the values that it may take, and their order.
 
 The two are kept apart on purpose. *Values* are what the server is handed; *positions* say which
 values are expected to behave alike. Only positions enter a distance.
@@ -35,8 +35,10 @@ class Knob:
         What the server calls it.
     values : sequence of int, float or str
         The values it may take, each once.
-    positions : sequence of float, optional
-        The coordinate of each value, in the unit of a region's radius; 0, 1, 2, ... if not given.
+    positions : sequence of int, optional
+        The position of each value in the order of their effect: the numbers from 0, each once. By
+        default the values are given in their order. Two values next to each other are one step
+        apart, and that is the unit of a region's radius.
 
     Attributes
     ----------
@@ -47,50 +49,46 @@ class Knob:
     Raises
     ------
     ValueError
-        If there is no value, a value or position occurs twice or is not finite, or the two
-        differ in length.
+        If there is no value, a value occurs twice or is not finite, or the positions are not the
+        numbers from 0, one for each value.
 
     Examples
     --------
     >>> Knob("batch_timeout_micros", (0, 1000, 5000)).positions
-    (0.0, 1.0, 2.0)
+    (0, 1, 2)
     >>> Knob("allocator", ("glibc", "jemalloc", "tcmalloc")).categorical
     True
     """
 
     name: str
     values: tuple[Value, ...]
-    positions: tuple[float, ...]
+    positions: tuple[int, ...]
     categorical: bool = field(init=False, repr=False)
 
     def __init__(
-        self, name: str, values: Iterable[Value], positions: Iterable[float] | None = None
+        self, name: str, values: Iterable[Value], positions: Iterable[int] | None = None
     ) -> None:
         values = tuple(plain(value) for value in values)
         unordered = positions is None and all(isinstance(value, str) for value in values)
-        given = range(len(values)) if positions is None else positions
-        positions = tuple(float(position) for position in given)
-        fields = {"name": name, "values": values, "positions": positions, "categorical": unordered}
-        vars(self).update(fields)  # the class is frozen
+        positions = tuple(range(len(values)) if positions is None else positions)
         if not name or not isinstance(name, str):
             raise ValueError(f"a knob needs a name, got {name!r}")
         if not values:
             raise ValueError(f"knob {name!r} has no values: give it at least one")
-        if len(values) != len(positions):
+        one, times = Counter(values).most_common(1)[0]
+        if times > 1:
+            raise ValueError(f"knob {name!r} has the value {one!r} twice")
+        if sorted(positions) != list(range(len(values))):
             raise ValueError(
-                f"knob {name!r} has {len(values)} values but {len(positions)} positions: "
-                "give one position per value"
+                f"knob {name!r} has {len(values)} values, so its positions are the numbers from 0 "
+                f"to {len(values) - 1}, each once; got {positions}"
             )
         numbers = [x for x in values if not isinstance(x, str)]
-        for what, all_given, finite in (
-            ("value", values, numbers),
-            ("position", positions, positions),
-        ):
-            one, times = Counter(all_given).most_common(1)[0]
-            if times > 1:
-                raise ValueError(f"knob {name!r} has the {what} {one!r} twice")
-            if not all(map(isfinite, finite)):  # NumPy has no integers beyond 64 bits
-                raise ValueError(f"knob {name!r} has a {what} that is not finite: {all_given}")
+        if not all(map(isfinite, numbers)):  # NumPy has no integers beyond 64 bits
+            raise ValueError(f"knob {name!r} has a value that is not finite: {values}")
+        order = tuple(map(int, positions))
+        fields = {"name": str(name), "values": values, "positions": order, "categorical": unordered}
+        vars(self).update(fields)  # the class is frozen
 
     @cached_property
     def _index(self) -> dict[Value, int]:
@@ -98,9 +96,10 @@ class Knob:
 
     @cached_property
     def coordinates(self) -> NDArray[np.float64]:
-        """The coordinates of the values, one row each.
+        """The coordinates of the values, one row each: their positions.
 
-        Those of a categorical knob have a column per value, so that any two have distance 1.
+        Those of a categorical knob have a column per value instead, so that any two of its values
+        have distance 1.
 
         Examples
         --------
@@ -112,27 +111,7 @@ class Knob:
         """
         if self.categorical:
             return np.eye(len(self.values)) / np.sqrt(2)
-        return np.array(self.positions)[:, None]
-
-    @cached_property
-    def scaled(self) -> NDArray[np.float64]:
-        """The coordinates in units of their mean spacing, from 0; those of categories as they are.
-
-        Examples
-        --------
-        >>> Knob("timeout", (0, 10, 40), positions=(0, 10, 40)).scaled.ravel()
-        array([0. , 0.5, 2. ])
-        """
-        if self.categorical:
-            return self.coordinates
-        span = max(self.positions) - min(self.positions)
-        scaled = self.coordinates / (span / max(len(self.values) - 1, 1) or 1.0)
-        return scaled - scaled.min()
-
-    @cached_property
-    def ranks(self) -> NDArray[np.int64]:
-        """The rank of each value, by its position."""
-        return np.argsort(np.argsort(self.positions))
+        return np.array(self.positions, dtype=float)[:, None]
 
     def index(self, value: Value) -> int:
         """Return the index of a value, counted from 0.

@@ -1,7 +1,11 @@
 """Learned similarity: a Gaussian process tells what all measurements say about a region.
 
-The process (:mod:`rrl.core.gaussian_process`) sees a configuration at its scaled coordinates, and
-:class:`LearnedSimilarity` turns its posterior into estimates.
+The process (:mod:`rrl.core.gaussian_process`) sees a configuration at its coordinates and at the
+logarithm of the load. :class:`LearnedSimilarity` turns the posterior into estimates.
+
+The size of a cost far above the best does not matter for the choice of a configuration. So the
+logarithms of such costs are compressed (:func:`compress`), and a cliff does not bend the model near
+the best.
 """
 
 from __future__ import annotations
@@ -12,13 +16,7 @@ from functools import partial
 
 import numpy as np
 
-from rrl.core.gaussian_process import (
-    GaussianProcess,
-    Hyperparameters,
-    compress,
-    expand,
-    fit_hyperparameters,
-)
+from rrl.core.gaussian_process import GaussianProcess, Hyperparameters, fit_hyperparameters
 from rrl.core.qtable import QTable
 from rrl.core.similarity import Estimate, Similarity
 from rrl.core.space import ConfigSpace, Floats, Ints
@@ -26,11 +24,12 @@ from rrl.core.space import ConfigSpace, Floats, Ints
 # Expected log cost over the incumbent's, far from all measurements, and the sd of this expectation.
 # What serves now was chosen by somebody, so few others are better:
 BESIDE_A_START = 2.0, 0.6
-LENGTH = 3.0  # expected length scale, in mean distances between values
+LENGTH = 3.0  # expected length scale, in steps between values
 LEAST, MOST = 0.3, 1.2  # limits of it, as fractions of the distance between first and last value
 LOAD_LENGTH = 2.0  # expected length scale of the log load: a factor of 7.4
 FIRST_FIT, GROWTH = 8, 1.5  # the hyperparameters are fitted after 8, 13, 20, 31, ... measurements
-MOST_LOG = 500.0  # logarithm of the highest cost that is returned
+CAP = 2.0  # costs above e^2 times the best are compressed
+MOST_LOG = 200.0  # logarithm of the highest cost that is returned
 
 
 def prior_hyperparameters(space: ConfigSpace) -> Hyperparameters:
@@ -46,8 +45,30 @@ def prior_hyperparameters(space: ConfigSpace) -> Hyperparameters:
     lengths = []
     for knob in space.knobs:
         span = 1 if knob.categorical else max(len(knob.values) - 1, 1)
-        lengths += [min(max(LENGTH, LEAST * span), MOST * span)] * knob.scaled.shape[1]
+        lengths += [min(max(LENGTH, LEAST * span), MOST * span)] * knob.coordinates.shape[1]
     return Hyperparameters(np.array([*lengths, LOAD_LENGTH]), 1.0)
+
+
+def compress(log_cost: Floats) -> Floats:
+    """Let logarithms above `CAP` grow only logarithmically.
+
+    Examples
+    --------
+    >>> compress(np.array([-1.0, 2.0, 5.0])).round(2)
+    array([-1.  ,  2.  ,  3.39])
+    """
+    return np.where(log_cost > CAP, CAP + np.log1p(np.maximum(log_cost - CAP, 0)), log_cost)
+
+
+def expand(compressed: Floats) -> Floats:
+    """Undo :func:`compress`.
+
+    Examples
+    --------
+    >>> expand(compress(np.array([-1.0, 2.0, 5.0]))).round(2)
+    array([-1.,  2.,  5.])
+    """
+    return np.where(compressed > CAP, CAP + np.expm1(np.maximum(compressed - CAP, 0)), compressed)
 
 
 def log_costs(costs: Floats) -> Floats:
@@ -150,10 +171,8 @@ class LearnedSimilarity(Similarity):
 
 
 def _points(table: QTable, cells: Ints) -> Floats:
-    """Return where the process sees configurations: their scaled coordinates, the log load."""
-    columns = zip(table.space.knobs, table.space.value_indices[cells].T, strict=True)
-    scaled = [knob.scaled[indices] for knob, indices in columns]
-    return np.column_stack([*scaled, np.full(len(cells), table.log_load)])
+    """Return where the process sees configurations: their coordinates, and the log load."""
+    return np.column_stack([table.space.coordinates(cells), np.full(len(cells), table.log_load)])
 
 
 def _reference(table: QTable) -> float:

@@ -21,7 +21,7 @@ from rrl.core.space import ConfigSpace, Floats, Ints
 SCALED = 8  # first measurements that set the scale of values from another load level
 TRUST = 2.0  # a value from another load level counts for at most this number of estimates
 FLOOR = 0.01  # fraction of the lowest positive cost: keeps the logarithm of a cost of 0 finite
-HIGHEST = 1e150  # the square of a cost must be finite, and sums of such squares
+LOWEST, HIGHEST = 1e-30, 1e30  # of a cost above 0: so ratios of costs, and squares, are finite
 NOISE, NOISE_WEIGHT = 0.15, 4.0  # noise expected before any repeat, and its weight in repeats
 
 
@@ -96,7 +96,7 @@ class QTable:
     last_log_load : float
         Logarithm of the last load, at which the next measurement is recorded.
     outlier : bool
-        Whether this load is far from all load levels, so that it does not count for `log_load`.
+        Whether the last load is far from all load levels. An outlier does not count for `log_load`.
     loads : int
         Number of loads that `log_load` is the mean of.
     values, sds : ndarray, shape (n,)
@@ -203,8 +203,7 @@ class QTable:
     def copy(self) -> QTable:
         """Return a table with the same measurements, and with values of its own."""
         other = copy.copy(self)
-        for name in ("values", "sds", "counts", "inherited"):
-            setattr(other, name, getattr(self, name).copy())
+        other.values, other.sds = self.values.copy(), self.sds.copy()
         return other
 
     def _inherit(self, other: QTable) -> None:
@@ -221,24 +220,21 @@ class QTable:
     def _rescale(self, index: int, cost: float) -> None:
         """Multiply inherited values by the mean ratio of the first costs to what was expected."""
         self._scaled += 1
-        floor = self.floor or 1e-300
-        with np.errstate(over="ignore"):
-            ratio = (cost + floor) / (self.values[index] + floor)
-            factor = min(ratio, HIGHEST) ** (1 / self._scaled)  # makes a running geometric mean
-            scaled = self.values[self.inherited] * factor
-        self.values[self.inherited] = np.minimum(scaled, HIGHEST)  # no way back from infinity
+        floor = self.floor or 1.0  # without a floor, all costs are 0
+        ratio = (cost + floor) / (self.values[index] + floor)
+        self.values[self.inherited] *= ratio ** (1 / self._scaled)  # a running geometric mean
 
 
 def _relative(mean: float, squares: float) -> float:
     """The squared deviations of one configuration's costs, as fractions of their mean."""
-    return squares / mean / mean if mean > 1e-150 else 0.0
+    return squares / mean / mean if mean > 0 else 0.0
 
 
 class Tables(list[QTable]):
     """One table per load level, a group of loads that are treated as one.
 
     Estimates of a load are noisy, and each load level has to learn from its own episodes. So there
-    should be few. All agents group loads with this class.
+    should be few load levels. All agents group loads with this class.
 
     A load belongs to the nearest load level. It is an outlier if it differs from that level by more
     than a factor of `ratio`. An outlier begins a new load level if the factor is above the square
@@ -291,6 +287,8 @@ class Tables(list[QTable]):
     def told(self, configuration: Configuration, cost: float) -> tuple[QTable, int, float]:
         """Return the table of the last load, the configuration's index and the cost.
 
+        A cost below `LOWEST` is returned as 0.
+
         Raises
         ------
         ValueError
@@ -299,9 +297,11 @@ class Tables(list[QTable]):
         """
         if self._current is None:
             raise ValueError("tell comes after ask: the load of this episode is not known")
-        if not 0 <= float(cost) <= HIGHEST:  # in single precision, HIGHEST is infinite
+        number = float(cost)  # in half precision, HIGHEST is infinite
+        if not 0 <= number <= HIGHEST:
             raise ValueError(f"a cost must be a number from 0 to {HIGHEST:g}, got {cost!r}")
-        return self._current, self.space.index(configuration), float(cost)
+        number = number if number >= LOWEST else 0.0
+        return self._current, self.space.index(configuration), number
 
     def nearest(self, load: float) -> QTable | None:
         """Return the table with measurements whose load level is nearest; None if there is none."""

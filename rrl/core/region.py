@@ -27,16 +27,16 @@ SHIFT = 0.618  # of the way to the next spread configuration, from one episode t
 class Region:
     """What every region answers. A subclass says at least which values a measurement updates.
 
-    All answers are about one table, which no region changes. A region learns in :meth:`learn`.
+    Each answer is about one table, and no region changes a table. A region learns in :meth:`learn`.
     """
 
     def around(self, table: QTable, index: int) -> Ints:
         """Return the configurations whose values a measurement at `index` updates, sorted."""
         raise NotImplementedError
 
-    def candidates(self, table: QTable) -> Ints | None:
-        """Return the configurations that may be tried next, sorted; None means all."""
-        return None
+    def candidates(self, table: QTable) -> Ints:
+        """Return the configurations that may be tried next, sorted; by default, these are all."""
+        return np.arange(len(table.space))
 
     def learn(self, table: QTable, cost: float) -> None:
         """Take in the cost of an episode, after the table was updated."""
@@ -48,8 +48,8 @@ class FixedRadius(Region):
     Parameters
     ----------
     radius : float, optional
-        In units of the knobs' positions; it may be changed between episodes. A wide region finds
-        a good configuration sooner, a narrow one settles on a better one.
+        In steps of a knob; it may be changed between episodes. A wide region finds a good
+        configuration sooner, a narrow one settles on a better one.
 
     Raises
     ------
@@ -61,7 +61,7 @@ class FixedRadius(Region):
     >>> from rrl import ConfigSpace, Knob
     >>> table = QTable(ConfigSpace([Knob("a", (1, 2, 3)), Knob("b", (1, 2, 3))]))
     >>> FixedRadius(1.0).around(table, 0), FixedRadius(1.0).candidates(table)
-    (array([0, 1, 3]), None)
+    (array([0, 1, 3]), array([0, 1, 2, 3, 4, 5, 6, 7, 8]))
     """
 
     def __init__(self, radius: float = 1.0) -> None:
@@ -141,10 +141,9 @@ def theoretical_radius(start: float, episode: ArrayLike, dimensions: int) -> Any
 class RadiusSelection:
     """Bayesian optimisation of a radius whose best value drifts.
 
-    A wide region finds a good configuration sooner, a narrow one settles on a better one, and which
-    is better changes as the table fills. The abstract of the paper names Bayesian optimisation of
-    the region's size as its answer; its full text was not at hand, so everything beyond that name
-    is a choice made here:
+    A wide region finds a good configuration sooner, and a narrow one settles on a better one. Which
+    radius is best changes as the table fills. The abstract of the paper names the answer: Bayesian
+    optimisation of the region's size. The full text was not at hand, so all the rest is our choice:
 
     * What is observed: the mean, over a block of episodes, of ``log(cost / best known cost)``.
     * The model: a Gaussian process over ``log(1 + radius)`` and ``log(age + ONSET)``, so that an
@@ -186,8 +185,6 @@ class RadiusSelection:
     """
 
     def __init__(self, dimensions: int, start: float, widest: float) -> None:
-        if not 0 <= start <= widest < math.inf:
-            raise ValueError(f"need 0 <= start <= widest, got {start!r} and {widest!r}")
         self.dimensions, self.start, self.widest = dimensions, start, widest
         self.radius, self.episode = float(start), 0
         self.blocks: list[tuple[float, float, float, float]] = []  # radius, age, mean, its variance
@@ -250,7 +247,7 @@ class RadiusSelection:
         return centre + self.prior(self._candidates, now) - sd
 
 
-@cache
+@cache  # to look for the libraries takes half as long as to select a radius
 def _threads() -> Any:
     from threadpoolctl import ThreadpoolController
 
@@ -258,7 +255,7 @@ def _threads() -> Any:
 
 
 class SelectedRadius(Region):
-    """A region whose radius is selected by Bayesian optimisation, see :class:`RadiusSelection`.
+    """The paper's adaptive region: a :class:`RadiusSelection` selects its radius.
 
     Each load level has its own radius, as it has its own table.
 
@@ -271,7 +268,7 @@ class SelectedRadius(Region):
         The first radius. By default it is a twelfth of the diameter, between 1.25 and 6, and at
         most the diameter.
     selection : callable, optional
-        What selects a radius: :class:`RadiusSelection`, or another one with the same parameters.
+        What selects a radius: :class:`RadiusSelection`, or a class with the same parameters.
 
     Attributes
     ----------
@@ -326,10 +323,6 @@ class SelectedRadius(Region):
 
     @staticmethod
     def _excess(table: QTable, costs: Floats) -> Floats:
-        """Return the logarithm of each cost over the best known one, from -700 to 700."""
+        """Return the logarithm of each cost over the best known one; 0 if all costs are 0."""
         best = table.means[table.incumbent] + table.floor
-        if not best > 0:
-            return np.zeros(len(costs))
-        with np.errstate(over="ignore", divide="ignore"):
-            excess = np.log((costs + table.floor) / best)
-        return np.clip(excess, -700.0, 700.0)  # infinity has no variance
+        return np.log((costs + table.floor) / best) if best > 0 else np.zeros(len(costs))

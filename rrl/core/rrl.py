@@ -47,7 +47,7 @@ class RRL:
     space : ConfigSpace
         What can be chosen.
     rng : numpy.random.Generator
-        All its choices come from it.
+        The agent draws all its random numbers from this generator.
     similarity : Similarity, optional
         What a measurement says about others: a :class:`~rrl.core.similarity.Copy` by default.
     region : Region, optional
@@ -153,15 +153,11 @@ class RRL:
     def _catch_up(self, table: QTable) -> None:
         """Let a table take in what the nearest other load level says, after another was told.
 
-        The similarity predicts the configurations that may be tried, or if all may be, those that
-        were measured.
+        The similarity predicts what was measured, and the region that was updated last.
         """
-        if table.near is None or not table.episodes:
-            return
-        cells = self.region.candidates(table)
-        cells = table.measured if cells is None else cells
-        if found := self.similarity.predict(table, cells):
-            table.update(cells, *found, learning_rate=1.0)
+        if table.near is not None and table.episodes:
+            cells = np.union1d(table.measured, table.last)
+            table.values[cells], table.sds[cells] = self.similarity.predict(table, cells)
 
 
 def deploy(table: QTable) -> int:
@@ -169,8 +165,9 @@ def deploy(table: QTable) -> int:
 
     The challenger is the configuration whose upper limit is lowest: its expected cost times
     exp(`SURE` sds), where an sd is a fraction of the cost. It replaces the incumbent if the
-    incumbent's expected cost is higher by at least the sd of the difference. So a lucky measurement
-    rarely changes anything. Only measured configurations are deployed, see :func:`expected_cost`.
+    incumbent's expected cost is higher by at least the sd of the difference. So one lucky
+    measurement rarely changes anything. Only a measured configuration is deployed, see
+    :func:`expected_cost`.
 
     Parameters
     ----------
@@ -204,8 +201,8 @@ def expected_cost(
     """Return the expected cost of a measured configuration, and its sd as a fraction.
 
     Two numbers say what a configuration costs: the value of the table, and the mean of its own
-    measurements, each with the given `noise`. The more precise one is taken. So copies from
-    neighbours count no more once a configuration was measured often enough itself.
+    measurements, each with the given `noise`. The more precise number is taken. So copies from
+    neighbours no longer count once the configuration itself was measured often enough.
 
     Examples
     --------

@@ -41,8 +41,8 @@ class ConfigSpace:
         The value indices of each combination that exists, shape (n, d), in any order. All exist
         if it is not given.
     cores : int, optional
-        Of the machine whose server the knobs belong to, if that is known: what "automatic" means
-        there. Spaces that differ in nothing else are equal.
+        Number of cores of the machine, if it is known: this is what "automatic" means for its
+        server. Two spaces that differ in nothing else are equal.
 
     Attributes
     ----------
@@ -52,8 +52,8 @@ class ConfigSpace:
     Raises
     ------
     ValueError
-        If names repeat, a value index is out of range, nothing is available, or a whole grid has
-        more than `MOST` combinations.
+        If a name occurs twice, a value index is out of range, nothing is available, or a whole grid
+        has more than `MOST` combinations.
 
     Examples
     --------
@@ -128,11 +128,10 @@ class ConfigSpace:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ConfigSpace):
             return NotImplemented
-        same = np.array_equal(self.value_indices, other.value_indices)
-        return self.knobs == other.knobs and same
+        return self.fingerprint == other.fingerprint
 
     def __hash__(self) -> int:
-        return hash((self.knobs, len(self)))
+        return hash(self.fingerprint)
 
     def __repr__(self) -> str:
         spans = " x ".join(f"{knob.name}[{len(knob.values)}]" for knob in self.knobs)
@@ -199,7 +198,8 @@ class ConfigSpace:
         told = []
         for knob in self.knobs:  # 1, 1.0 and True are one value, and one fraction
             values = [x if isinstance(x, str) else Fraction(x) for x in knob.values]
-            told.append((knob.name, values, knob.positions, knob.categorical))
+            positions = tuple(map(float, knob.positions))  # as files have them
+            told.append((knob.name, values, positions, knob.categorical))
         rows = self.value_indices.astype("<i8").tobytes()
         return sha256(repr(told).encode() + rows).hexdigest()[:16]
 
@@ -207,14 +207,18 @@ class ConfigSpace:
 
     @cached_property
     def positions(self) -> Floats:
-        """Coordinates of every configuration, with one row each and one column per knob.
+        """The :meth:`coordinates` of every configuration."""
+        table = self.coordinates(slice(None))
+        table.flags.writeable = False
+        return table
+
+    def coordinates(self, cells: Ints | slice) -> Floats:
+        """Return the coordinates of some configurations, one row each and one column per knob.
 
         A categorical knob has one column per value instead: any two of its values have distance 1.
         """
-        columns = zip(self.knobs, self.value_indices.T, strict=True)
-        table = np.concatenate([knob.coordinates[indices] for knob, indices in columns], axis=1)
-        table.flags.writeable = False
-        return table
+        columns = zip(self.knobs, self.value_indices[cells].T, strict=True)
+        return np.concatenate([knob.coordinates[indices] for knob, indices in columns], axis=1)
 
     def distances(self, index: int) -> Floats:
         """Euclidean distance from one configuration to each, shape (n,)."""
@@ -262,8 +266,8 @@ class ConfigSpace:
     def steps(self, index: int) -> Ints:
         """Return the number of steps from one configuration to each, shape (n,).
 
-        A step changes one knob to the next value. Any two values of a categorical knob are one
-        step apart. A step may pass through a combination that is not available.
+        A step changes one knob to its next value. Any two values of a categorical knob are one step
+        apart. The way may lead through combinations that are not available.
 
         Examples
         --------
@@ -273,7 +277,7 @@ class ConfigSpace:
         """
         away = np.zeros(len(self), dtype=np.int64)
         for knob, indices in zip(self.knobs, self.value_indices.T, strict=True):
-            steps = np.abs(knob.ranks - knob.ranks[indices[index]])
+            steps = np.abs(np.array(knob.positions) - knob.positions[indices[index]])
             away += (np.minimum(steps, 1) if knob.categorical else steps)[indices]
         return away
 
@@ -294,7 +298,7 @@ class ConfigSpace:
         for knob, indices in zip(self.knobs, self.value_indices.T, strict=True):
             last = len(knob.values) - 1
             if last and not knob.categorical:
-                squared += ((knob.ranks / last - 0.5) ** 2)[indices]
+                squared += ((np.array(knob.positions) / last - 0.5) ** 2)[indices]
         return np.flatnonzero(squared <= squared.min() + ROUNDING)
 
 
@@ -322,8 +326,8 @@ def check_radius(radius: float) -> float:
 def from_table(table: Mapping[str, ArrayLike], knobs: Sequence[str]) -> ConfigSpace:
     """Build the space that a table of measurements covers.
 
-    The values of a knob are those of its column, sorted, and one step apart. For other positions,
-    make the knobs, and give the rows as `available` to :class:`ConfigSpace`.
+    The values of a knob are those of its column, sorted. For another order, make the knobs, and
+    give the rows as `available` to :class:`ConfigSpace`.
 
     Parameters
     ----------

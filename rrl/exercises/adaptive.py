@@ -25,7 +25,7 @@ check_region_sizes = Values(
 
 
 _CUBE = ConfigSpace([Knob(name, (1, 2, 3, 4, 5, 6, 7)) for name in ("inter", "intra", "batch")])
-_PAIR = ConfigSpace([Knob("inter", (1, 2, 3)), Knob("batch", (1, 4, 8, 20), (0.0, 0.5, 1.7, 4.0))])
+_GAPS = ConfigSpace([Knob("batch", range(9))], available=[[0], [3], [4], [8]])
 
 
 def _away(space: ConfigSpace, index: int | None = None) -> Any:
@@ -38,7 +38,7 @@ check_next_radius = Function(
     lambda s, r: _away(s)[_away(s) > r][0],
     [
         *((_CUBE, radius) for radius in (0.0, 0.7, 1.0, 1.5, 2.5, 2.9)),
-        *((_PAIR, radius) for radius in (0.0, 1.0, 1.01)),
+        *((_GAPS, radius) for radius in (0.0, 1.0, 1.01)),
     ],
     (
         lambda s, r: np.sqrt(r**2 + 1),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rrl.exercises.judging import Function, ask, kind_of, require
+from rrl.exercises.judging import Function, ask, kind_of, require, shown
 from rrl.studies.goals import front
 
 TARGET_S, CPUS = 0.08, 10
@@ -24,25 +24,19 @@ def check_cost_of(answer: Callable[..., Any]) -> None:
     for longer in (1.0, 1e3):
         target = longer * TARGET_S
         episodes = [(cpus, longer * p99) for cpus, p99 in ORDERED]
-        costs = [_cost(answer, cpus, p99, target) for cpus, p99 in episodes]
+        hint = "The arguments are single numbers."
+        costs = [ask(answer, cpus, p99, target, CPUS, hint=hint) for cpus, p99 in episodes]
+        for kind in map(kind_of, costs):
+            require(kind == "a number", f"cost_of() returns {kind}, not a number")
         for ((cpus, p99), a), ((more, later), b) in pairwise(zip(episodes, costs, strict=True)):
             require(
                 a < b,
-                f"({cpus}, {p99:g}) costs {a:.4g}, and ({more}, {later:g}) costs {b:.4g} (CPUs, "
-                f"p99 in s, with a target of {target:g} s), but the first one is better: the SLO "
-                "comes first, and a p99 of exactly the target keeps it; within the SLO one CPU "
+                f"({cpus}, {p99:g}) costs {shown(a)}, and ({more}, {later:g}) costs {shown(b)} "
+                f"(CPUs, p99 in s, with a target of {target:g} s), but the first is better: the "
+                "SLO comes first, and a p99 of exactly the target keeps it; within the SLO one CPU "
                 "less costs less, whatever the latency; else the later one costs more",
             )
     print("cost_of: right")
-
-
-def _cost(answer: Callable[..., Any], cpus: int, p99: float, target: float) -> float:
-    """Return the cost that an answer gives to an episode, after a look at its kind."""
-    got = ask(answer, cpus, p99, target, CPUS, hint="The arguments are single numbers.")
-    kind = kind_of(got)
-    require(kind == "a number", f"cost_of() returns {kind}, not a number")
-    require(got == got, f"cost_of({cpus}, {p99:g}, {target:g}, {CPUS}) is not a number (nan)")
-    return float(got)
 
 
 def _unbeaten(beats: Callable[[Any, Any], Any]) -> Callable[..., Any]:

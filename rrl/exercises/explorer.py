@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import product
+from itertools import chain, product, zip_longest
 from typing import Any
 
 import gymnasium
@@ -13,7 +13,7 @@ from gymnasium import spaces
 from rrl.core.exploration import action_probabilities
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.exercises.judging import Function, WrongAnswer, ask, kind_of, numbers, require, same
+from rrl.exercises.judging import Function, ask, compare, require, shown
 
 #: How many times less likely a cost is at a temperature.
 check_times_less_likely = Function(
@@ -34,24 +34,16 @@ _GRID = ConfigSpace([Knob(name, (1, 2, 3, 4, 5)) for name in ("inter", "intra", 
 
 def check_region(answer: Callable[..., Any]) -> None:
     """Check the indices of all configurations within a radius of one."""
+    rule = (
+        "the distance is the root of the sum of squares, and np.flatnonzero returns the indices of "
+        "what is true"
+    )
+    whole = "return whole numbers: numbers with a decimal point cannot be indices"
     for index, radius in product((0, 62, 124), (1.0, 0.0, 1.5, 3.0)):
         found = ask(answer, _GRID, index, radius)
-        pair = "np.where and np.nonzero return a tuple: its first entry, [0], is the array"
-        array, kind = numbers(found), f"region() returns {kind_of(found)}"
-        require(array is None or array.ndim < 2 or not isinstance(found, tuple), pair)
-        listed = array is not None and array.ndim == 1 and array.dtype != bool
-        require(listed, f"{kind}; np.flatnonzero returns the indices of the true elements")
-        whole = "return whole numbers: numbers with a decimal point cannot be indices"
-        require(not np.size(found) or np.asarray(found).dtype.kind in "iu", whole)
-        wanted, away = set(_GRID.ball(index, radius).tolist()), _GRID.distances(index)
-        for number in sorted(wanted ^ {*np.asarray(found).tolist()}):
-            require(0 <= number < len(_GRID), f"{number} is no index of the grid")
-            word = "belongs" if number in wanted else "does not belong"
-            raise WrongAnswer(
-                f"{number} {word} to the region of {index} with a radius of {radius:g}: it is "
-                f"{away[number]:.3g} away (the root of the sum of squares)"
-            )
-        require(same(found, sorted(wanted)), "the indices are not sorted, or one is there twice")
+        region = f"the region of {index} with a radius of {radius:g}"
+        compare(region, found, _GRID.ball(index, radius), rule)
+        require(np.asarray(found).dtype.kind in "iu", whole)
     print("region: right")
 
 
@@ -104,83 +96,68 @@ SEED = 5  # of the run that a loop is tried with
 
 
 class Countdown(gymnasium.Env[Any, Any]):
-    """A run of four steps; an observation is the number of steps so far.
+    """A run of four steps, which writes down its calls; an observation is the number of steps.
 
     Parameters
     ----------
-    terminates : bool
-        Whether the last step terminates the run, or truncates it.
+    end : str
+        What the last step says: "terminated" or "truncated".
+    calls : list of str
     """
 
-    def __init__(self, *, terminates: bool) -> None:
+    def __init__(self, end: str, calls: list[str]) -> None:
         self.observation_space = spaces.Box(0, 4, (1,), np.float64)
         self.action_space = spaces.Discrete(10)
-        self.terminates, self.number = terminates, 0
+        self.end, self.calls, self.number = end, calls, 0
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        """Begin again, with the right seed only."""
-        require(seed == SEED, "the seed does not reach the environment: call reset(seed=seed)")
+        """Begin again."""
+        self.calls.append(f"reset(seed={seed})")
         self.number = 0
         return np.zeros(1), {}
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Return the next observation, and a reward that depends on the action."""
+        """Return the next observation, and minus the number of the step as its reward."""
         require(self.number < 4, "the run goes on after its end: stop at the end")
+        self.calls.append(f"step({shown(action)})")
         self.number += 1
-        reward, over = -self.number - 10.0 * action, self.number == 4
-        seen = np.array([float(self.number)])
-        return seen, reward, over and self.terminates, over and not self.terminates, {}
+        over, seen = self.number == 4, np.array([float(self.number)])
+        ends = over and self.end == "terminated", over and self.end == "truncated"
+        return seen, -float(self.number), *ends, {}
 
 
 class Recorder:
-    """An agent that writes down what it sees; its action is the number of the step."""
+    """An agent that writes down its calls; its action is the number of the step, from 0."""
 
-    def __init__(self) -> None:
-        self.seen: list[Any] = []
-        self.learned: list[tuple[Any, Any, Any]] = []
+    def __init__(self, calls: list[str]) -> None:
+        self.calls, self.asked = calls, 0
 
     def act(self, observation: Any) -> int:
         """Return how often it was asked before."""
-        told = len(self.learned) == len(self.seen)
-        require(told, "learn() has to be called once after each step, before the next act()")
-        self.seen.append(np.asarray(observation).tolist())
-        return len(self.seen) - 1
+        self.calls.append(f"act({shown(observation)})")
+        self.asked += 1
+        return self.asked - 1
 
     def learn(self, observation: Any, action: Any, reward: Any) -> None:
         """Write down what the loop says."""
-        self.learned.append((np.asarray(observation).tolist(), action, reward))
+        self.calls.append(f"learn({shown(observation)}, {shown(action)}, {shown(reward)})")
 
 
 def check_play(answer: Callable[..., Any]) -> None:
     """Check a loop of acting, stepping and learning until the run is over."""
-    for terminates in (False, True):
-        environment, agent = Countdown(terminates=terminates), Recorder()
+    steps = [(f"act([{n}])", f"step({n})", f"learn([{n}], {n}, {-n - 1})") for n in range(4)]
+    wanted = [f"reset(seed={SEED})", *chain(*steps)]
+    for end in ("truncated", "terminated"):
+        calls: list[str] = []
         hint = "reset() returns a pair, and step() five things."
-        rewards = ask(answer, environment, agent, SEED, hint=hint)
-        found = numbers(rewards)
-        listed = found is not None and found.ndim == 1
-        require(listed, f"play() returns {kind_of(rewards)}: return a list of rewards")
-        end = "terminated" if terminates else "truncated"
-        require(
-            len(rewards) == 4, f"a run that is {end} after 4 steps gives {len(rewards)} rewards"
-        )
-        wanted = [[n] for n in range(4)]
-        require(
-            same(agent.seen, wanted),
-            "act() has to see what reset(seed=seed) returned first in its pair, and then what each "
-            "step() returned first in its five things",
-        )
-        right = [-(n + 1) - 10.0 * n for n in range(4)]
-        require(same(list(rewards), right), f"the rewards are {rewards}, not those of the steps")
-        times = len(agent.learned)
-        require(times == 4, f"learn() is called {times} times in 4 steps: once after each step")
-        observed, actions, told = map(list, zip(*agent.learned, strict=True))
-        require(
-            same(observed, wanted),
-            "learn() needs the observation that act() saw, which is the one before the action",
-        )
-        require(same(actions, range(4)), "learn() needs the action that act() returned")
-        require(same(told, right), "learn() gets other rewards than those returned")
+        rewards = ask(answer, Countdown(end, calls), Recorder(calls), SEED, hint=hint)
+        for number, (call, right) in enumerate(zip_longest(calls, wanted, fillvalue="missing"), 1):
+            require(
+                call == right,
+                f"in a run that is {end} after 4 steps, call {number} is {call}, not {right}: "
+                "act() sees the last observation, and learn() the same, the action and its reward",
+            )
+        compare("what play() returns", rewards, [-1, -2, -3, -4], "a list of all rewards")
     print("play: right")
 
 
@@ -190,37 +167,20 @@ def check_play(answer: Callable[..., Any]) -> None:
 def check_region_greedy(agent_class: Callable[..., Any]) -> None:
     """Check an agent that adds a reward to all actions within the radius."""
     space = ConfigSpace([Knob("inter", (1, 2, 3)), Knob("batch", (1, 2, 3, 4))])
-    pupil = ask(agent_class, space.shape, np.random.default_rng(0))
-    pupil.space, pupil.radius = space, 1.0
     hint = "np.ravel_multi_index(tuple(action), shape) gives the index of an action."
-    for reward in (-1.0, -3.0):
-        ask(pupil.learn, None, space.value_indices[5], reward, hint=hint)
-    near = np.isin(np.arange(len(space)), space.ball(5, 1.0))
-    for name, wanted in (("count", 2), ("total", -4)):
-        part = _table(pupil, name, space)
-        require(part.any(), f"learn() does not change self.{name}: update it in place")
-        require(not part[~near].any(), f"self.{name} changes outside the region: use space.ball")
-        require(
-            part[near].all(),
-            f"self.{name} lacks a part of the region: its neighbours, or the measured cell",
-        )
-        found = np.unique(part[near]).tolist()
-        require(
-            found == [wanted],
-            f"after the rewards -1 and -3, self.{name} contains {found} in the region, not "
-            f"{wanted}: for each reward, add 1 to each count, and the reward to each sum",
-        )
-    before = _table(pupil, "count", space).sum()
-    pupil.radius = 0.0
-    ask(pupil.learn, None, space.value_indices[11], -1.0, hint=hint)
-    grown = int(_table(pupil, "count", space).sum() - before)
-    require(grown == 1, f"with a radius of 0, {grown} counts grow, not 1: use self.radius")
+    for index, radius, rewards in ((5, 1.0, (-1.0, -3.0)), (11, 0.0, (-1.0,))):
+        pupil = ask(agent_class, space.shape, np.random.default_rng(0))
+        pupil.space, pupil.radius = space, radius
+        for reward in rewards:
+            ask(pupil.learn, None, space.value_indices[index], reward, hint=hint)
+        near = np.isin(np.arange(len(space)), space.ball(index, radius)).reshape(space.shape)
+        for name, wanted in (("count", len(rewards)), ("total", sum(rewards))):
+            compare(
+                f"after the rewards {shown(rewards)} for the action {index} with a radius of "
+                f"{radius:g}, self.{name}",
+                getattr(pupil, name),
+                np.where(near, wanted, 0),
+                "for each reward, change the entries of the region, space.ball(index, "
+                "self.radius), in place: add 1 to each count, and the reward to each sum",
+            )
     print("RegionGreedy: right")
-
-
-def _table(pupil: Any, name: str, space: ConfigSpace) -> Any:
-    """Return a table of an agent as one row, after a look at what the answer has made of it."""
-    table, kind = numbers(getattr(pupil, name)), kind_of(getattr(pupil, name))
-    if table is None or table.shape != space.shape:
-        raise WrongAnswer(f"self.{name} is {kind}: change its entries in place")
-    return table.astype(float).ravel()

@@ -5,7 +5,7 @@ A check is called with what the learner wrote. :class:`Values` checks numbers or
 with the right one in all of them. A known mistake is a wrong answer with a reason. The reason is
 shown only if the learner's answer agrees with the mistake in all cases, so that the reason is true.
 Any other wrong function is shown beside the right one, for the first case in which the two differ.
-A few checks are functions of their own, made of :func:`ask` and :func:`require`.
+A few checks are functions of their own, made of :func:`ask`, :func:`compare` and :func:`require`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 Mistake = tuple[Any, str]  # a wrong answer, and the reason that is shown
 ROUNDING = 1e-4  # relative: an answer may be rounded to five digits
+SHOWN = 10  # the most numbers that a reason shows of an answer
 _SLIPS: tuple[tuple[Callable[[Any], Any], str], ...] = (
     (lambda right: 100 * right, "that is 100 times the right answer: is it in percent?"),
     (lambda right: 1e3 * right, "that is 1000 times the right answer: is it in milliseconds?"),
@@ -102,7 +103,7 @@ def _told(
     own = [frame.line for frame in frames if code and frame.filename == code.co_filename]
     at = f", at `{own[-1]}`" if own and own[-1] else ""
     said = f": {error}" if str(error) else ""
-    what = f"{_name(function)}({_shown(arguments)}) stops with {type(error).__name__}{said}{at}"
+    what = f"{_name(function)}({_listed(arguments)}) stops with {type(error).__name__}{said}{at}"
     fits = isinstance(error, TypeError | ValueError | LookupError | AttributeError)
     return f"{what}. {hint}" if hint and fits else what
 
@@ -164,6 +165,33 @@ def _close(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
     return np.isclose(one, other, rtol=ROUNDING, atol=1e-12, equal_nan=True)
 
 
+def compare(what: str, got: Any, right: Any, rule: str = "") -> None:
+    """Raise :class:`WrongAnswer` if an answer is not the right one; it says both, and the rule.
+
+    Of an answer of another kind it says the kinds, and of a large array the first entry that
+    differs.
+
+    Examples
+    --------
+    >>> compare("the sum", 4, 4)
+    >>> compare("the region", [0, 1], [0, 1, 5], "a border belongs to it")
+    Traceback (most recent call last):
+    rrl.exercises.judging.WrongAnswer: the region is [0, 1], not [0, 1, 5]: a border belongs to it
+    """
+    if same(got, right):
+        return
+    said = f" is {shown(got)}, not {shown(right)}"
+    kind, wanted = kind_of(got), kind_of(right)
+    one, other = numbers(got), numbers(right)
+    rows = one is not None and other is not None and one.ndim == other.ndim == 1
+    if kind != wanted and right is not None and not (rows and len(got) <= SHOWN >= len(right)):
+        said = f" is {kind}, not {wanted}"
+    elif one is not None and other is not None and other.size > SHOWN:
+        place = np.argwhere(~_close(one, other))[0].tolist()
+        said = f"{place} is {shown(one[tuple(place)])}, not {shown(other[tuple(place)])}"
+    raise WrongAnswer(f"{what}{said}" + (f": {rule}" if rule else ""))
+
+
 class Values:
     """A check of one or more values; a reason never contains the right value.
 
@@ -196,13 +224,13 @@ class Values:
                 print(f"{name}: right")
                 continue
             for wrong, reason in mistakes:
-                require(not same(answer, wrong), f"{name} = {_one(answer)}: {reason}")
+                require(not same(answer, wrong), f"{name} = {shown(answer)}: {reason}")
             kind, wanted = kind_of(answer), kind_of(right)
-            require(kind == wanted, f"{name} = {_one(answer)} is {kind}, not {wanted}")
+            require(kind == wanted, f"{name} = {shown(answer)} is {kind}, not {wanted}")
             if isinstance(right, str):
                 words = sorted({right, *(wrong for wrong, _ in mistakes)})
                 raise WrongAnswer(f"{name}: write one of {', '.join(map(repr, words))}")
-            raise WrongAnswer(f"{name} is not {_one(answer)}: read the question again")
+            raise WrongAnswer(f"{name} is not {shown(answer)}: read the question again")
 
 
 class Function:
@@ -252,7 +280,7 @@ class Function:
         answer, right = self.run(answer), self.run(self.right)
         got = [ask(answer, *case, hint=self.hint) for case in self.cases]
         wanted = [_quiet(right, case) for case in self.cases]
-        calls = [f"{_name(answer)}({_shown(case)})" for case in self.cases]
+        calls = [f"{_name(answer)}({_listed(case)})" for case in self.cases]
         for call, g in zip(calls, got, strict=True):
             nothing = g is None and not any(w is None for w in wanted)
             require(not nothing, f"{call} returns nothing: is there a `return`?")
@@ -265,8 +293,7 @@ class Function:
         for slip, reason in _SLIPS:
             require(not _agree(got, [_slipped(slip, w) for w in wanted]), reason)
         for call, g, w in zip(calls, got, wanted, strict=True):
-            if not same(g, w):
-                raise WrongAnswer(_difference(call, g, w))
+            compare(call, g, w)
 
 
 def _agree(got: Sequence[Any], others: Sequence[Any]) -> bool:
@@ -290,18 +317,6 @@ def _quiet(known: Callable[..., Any], case: tuple[Any, ...]) -> Any:
 # --- Saying what an answer is ------------------------------------------------------------------
 
 
-def _difference(call: str, got: Any, wanted: Any) -> str:
-    """Return a sentence about an answer and the right one; of a large array, the first entry."""
-    kind, right = kind_of(got), kind_of(wanted)
-    if kind != right and wanted is not None:
-        return f"{call} is {kind}, not {right}"
-    one, other = numbers(got), numbers(wanted)
-    if one is not None and other is not None and other.size > 10:
-        place = np.argwhere(~_close(one, other))[0].tolist()
-        return f"{call}{place} is {_one(one[tuple(place)])}, not {_one(other[tuple(place)])}"
-    return f"{call} is {_one(got)}, not {_one(wanted)}"
-
-
 def kind_of(value: Any) -> str:
     """Return what an answer is, in words.
 
@@ -320,29 +335,29 @@ def kind_of(value: Any) -> str:
     return f"{word}s of shape {array.shape}" if array.ndim else f"a {word}"
 
 
-def _shown(arguments: Sequence[Any]) -> str:
-    return ", ".join(_one(value) for value in arguments)
+def _listed(arguments: Sequence[Any]) -> str:
+    return ", ".join(shown(value) for value in arguments)
 
 
-def _one(value: Any) -> str:
-    """Return a value as a person would write it: at most ten numbers of five digits.
+def shown(value: Any) -> str:
+    """Return a value as a person would write it: at most `SHOWN` numbers of five digits.
 
     Numbers that differ by more than `ROUNDING` look different, too.
 
     Examples
     --------
-    >>> _one([1.0, 1.0002, 2 / 3])
+    >>> shown([1.0, 1.0002, 2 / 3])
     '[1, 1.0002, 0.66667]'
     """
     if isinstance(value, np.random.Generator):
         return "rng"
-    if isinstance(value, list | tuple) and len(value) <= 10:
-        inner = ", ".join(_one(v) for v in value)
+    if isinstance(value, list | tuple) and len(value) <= SHOWN:
+        inner = ", ".join(shown(v) for v in value)
         return f"({inner})" if isinstance(value, tuple) else f"[{inner}]"
-    if isinstance(value, dict) and len(value) <= 10:
-        return "{" + ", ".join(f"{_one(k)}: {_one(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, np.ndarray | np.generic) and value.size <= 10:
-        return _one(value.tolist())
+    if isinstance(value, dict) and len(value) <= SHOWN:
+        return "{" + ", ".join(f"{shown(k)}: {shown(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, np.ndarray | np.generic) and value.size <= SHOWN:
+        return shown(value.tolist())
     if isinstance(value, float) or (type(value) is int and abs(value) < 10**15):
         return f"{value:.5g}" if -1e5 < value < 1e5 else f"{value:g}"
     text = repr(value)

@@ -12,7 +12,7 @@ from rrl.core.exploration import expected_improvement
 from rrl.core.knob import Knob
 from rrl.core.qtable import QTable
 from rrl.core.space import ConfigSpace
-from rrl.exercises.judging import Function, Values, ask, kind_of, require
+from rrl.exercises.judging import Function, Values, ask, compare, kind_of, require
 
 #: Which of two equal expectations with different sds improves more and costs more.
 check_improvement_and_price = Values(
@@ -73,13 +73,9 @@ def check_optimistic(agent_class: Callable[..., Any]) -> None:
         exploration = ask(agent_class)
         exploration.width = width
         got = ask(exploration.choose, table, cells, np.random.default_rng(1))
-        kind, whole = kind_of(got), isinstance(got, Integral)
-        require(whole, f"choose() returns {kind}: return one index, a whole number")
-        require(got in cells, f"choose() returns {got}: return one of `cells`, cells[position]")
-        costs = table.values * np.exp(-width * table.sds)
-        require(
-            got == wanted,
-            f"with self.width = {width:g} choose() returns {got}, whose optimistic cost is "
-            f"{costs[got]:.3g}; {wanted} has the lowest, {costs[wanted]:.3g}",
-        )
+        whole = isinstance(got, Integral)
+        require(whole, f"choose() returns {kind_of(got)}: return one index, a whole number")
+        lowest = (table.values * np.exp(-width * table.sds))[wanted]
+        rule = f"{wanted} has the lowest optimistic cost of `cells`, {lowest:.3g}"
+        compare(f"with self.width = {width:g} choose()", got, wanted, rule)
     print("Optimistic: right")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rrl.core.space import Floats
 from rrl.exercises.bound import line_regions
-from rrl.exercises.judging import Function, Values, ask, kind_of, require, same
+from rrl.exercises.judging import Function, Values, ask, compare
 from rrl.theory.mdp import mean_field
 
 #: Half the mean squared differences of the log costs 0, 1 and 3 on a line.
@@ -57,12 +57,12 @@ def check_useful_radius(answer: Callable[..., Any]) -> None:
         ]
         table = pd.DataFrame(rows, columns=["estimator", "distance", "error"])
         got = ask(answer, table.sample(frac=1, random_state=1), hint=hint)
-        kind = kind_of(got)
-        require(kind == "a number", f"useful_radius() returns {kind}, not a number")
-        require(
-            same(got, right),
-            f"the median errors of a copy are {copied} at the distances {distances}, and that of "
-            f"the global mean is 5 everywhere: useful_radius() returns {float(got):g}, not {right}",
+        compare(
+            "useful_radius()",
+            got,
+            right,
+            f"the median errors of a copy are {copied} at the distances {distances}, and those of "
+            "the global mean are 5",
         )
     print("useful_radius: right")
 

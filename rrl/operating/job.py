@@ -1,13 +1,9 @@
-"""The settings of a tuning run, and the options about its objective, its load and its budget."""
+"""The settings of a tuning run."""
 
 from __future__ import annotations
 
-import math
-import os
-from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -18,21 +14,10 @@ from rrl.core.space import ConfigSpace
 from rrl.rivals.agents import home
 from rrl.support.errors import UsageError
 from rrl.support.provenance import version
-from rrl.tuning.objective import MeanLatency, Objective
-from rrl.tuning.presets import CPUS
-from rrl.tuning.slo import SLO, Constrained, most_cpus, parse_objective, parse_slo
-from rrl.workloads.trace import Trace, read_trace
-from rrl.workloads.workload import Poisson, Workload
-
-BUDGET_FRACTION = 0.05  # of the requests of the tuning may be late or failed because of trials
-
-OBJECTIVES = """Objectives of --objective: mean, p99 (any percentile), slo:0.08 (the fraction of
-requests above 0.08 s), or the fewest CPUs, where the latency only has to keep an SLO:
-  "cpus with p99<80ms"    it needs --knob cpus=1,2
-An episode that breaks the SLO costs latency / target, which is above 1. One that keeps it costs the
-fraction of the CPUs, at most 1.
-"""
-"""What the help of a command says about objectives."""
+from rrl.tuning.objective import Objective
+from rrl.tuning.slo import SLO
+from rrl.workloads.trace import Trace
+from rrl.workloads.workload import Workload
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +27,7 @@ class Job:
     Parameters
     ----------
     what : str
-        One line of text that names what is tuned.
+        The name of what is tuned.
     default : configuration
         The recommendation is compared with it, and the agent `rrl-gp` begins at or near it.
     slo : SLO, optional
@@ -57,8 +42,8 @@ class Job:
         Late or failed requests that trials may have besides the default's own, see
         :mod:`rrl.tuning.guard`.
     about : mapping
-        What else must be the same when the run continues: the model, the server, the machine, and
-        the fraction of the clients' requests that goes to a trial.
+        What else must be the same when the run continues: the recording, or the model, the server,
+        the machine, and the fraction of the clients' requests that goes to a trial.
     patience : int
         The tuning ends early when the agent `rrl-gp` has kept its best this many episodes in a row
         under a steady load: no trial is worth its price any more. With 0 it never does.
@@ -93,11 +78,6 @@ class Job:
             )
         home(self.agent)
 
-    @property
-    def may_settle(self) -> bool:
-        """Whether the tuning may end before its last episode."""
-        return self.agent == "rrl-gp" and self.patience > 0 and isinstance(self.workload, Poisson)
-
     def rng(self, *stream: int) -> np.random.Generator:
         """Return the random generator of one stream of the seed."""
         return np.random.default_rng([self.seed, *stream])
@@ -125,64 +105,3 @@ class Job:
             "slo": self.slo and str(self.slo),
             "agent_version": version(f"agent {self.agent}"),
         }
-
-
-# --- from the options -----------------------------------------------------------------------------
-
-
-def read_job(
-    options: Namespace,
-    what: str,
-    source: str,
-    space: ConfigSpace,
-    default: Configuration,
-    load: Workload,
-    fixed: Configuration | None = None,
-) -> tuple[Job, Path]:
-    """Return the job of `rrl tune` or `rrl replay`, and the folder of its files.
-
-    The path or the name of the model or the recording, `source`, names the folder.
-    """
-    folder = options.out or Path("build") / "tune" / Path(os.path.abspath(source)).name
-    objective, slo = read_goal(options, space, default)
-    names = ("agent", "episodes", "requests", "rounds", "seed", "patience", "budget")
-    given = {name: getattr(options, name) for name in names}
-    if options.budget is None:
-        tuning = options.episodes * options.requests
-        given["budget"] = math.ceil(round(BUDGET_FRACTION * tuning, 9))
-    return Job(what, space, default, load, objective, slo, fixed=fixed or {}, **given), folder
-
-
-def read_goal(
-    options: Namespace, space: ConfigSpace, default: Configuration
-) -> tuple[Objective, SLO | None]:
-    """Return the objective of the agent, and the SLO, which the objective may bring along."""
-    slo = parse_slo(options.slo) if options.slo is not None else None
-    if options.objective is None:
-        return slo.statistic if slo else MeanLatency(), slo
-    own = default.get(CPUS, 1)
-    most = most_cpus(space, own if isinstance(own, int | float) else 1)
-    objective = parse_objective(options.objective, most)
-    if isinstance(objective, Constrained):
-        if slo is not None:
-            raise UsageError(f"--slo: the objective has one already, {objective.slo}; leave it out")
-        slo = objective.slo
-    return objective, slo
-
-
-def read_load(options: Namespace) -> Workload:
-    """Return the arrivals: recorded ones, or Poisson."""
-    if options.trace and options.rate is not None:
-        raise UsageError("--rate and --trace: give one of them")
-    if options.trace:
-        trace = read_trace(options.trace)
-        wanted = (max(options.episodes + 1, options.rounds)) * options.requests
-        if wanted > len(trace.times):
-            raise UsageError(
-                f"{options.trace} holds {len(trace.times)} requests and the run needs {wanted}: "
-                "lower --episodes or --requests"
-            )
-        return trace
-    if options.rate is None:
-        raise UsageError("give the load: --rate REQUESTS_PER_S, or --trace FILE of timestamps")
-    return Poisson(options.rate)

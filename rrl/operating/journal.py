@@ -11,10 +11,12 @@ is computed again, and a line from which something else follows is refused.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -25,51 +27,14 @@ from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.files import alone_in, append, write_atomically
-from rrl.tuning.episode import MEMORY, Episode, Server
-from rrl.tuning.watch import Watch
+from rrl.tuning.episode import MEMORY, OTHER_WORK, Episode, Server
+from rrl.tuning.watch import Watch, WatchingServer, measure_watched
 
 Record = dict[str, Any]
 """A line of a journal."""
 
 JOURNAL = "journal.jsonl"
-SCHEMA = 11
-
-
-def read_records(path: Path, content: bytes) -> tuple[list[Record], int]:
-    """Return the records of a journal with this content, and how many of its bytes they have.
-
-    A last line that a kill, a full disk or a loss of power has damaged is left out. This is never
-    the first one, which is written whole.
-
-    Raises
-    ------
-    DataError
-        If it is no journal, or if a line is damaged.
-    """
-    *lines, cut_off = content.split(b"\n")
-    records = [_record(line) for line in lines]
-    if len(records) > 1 and records[-1] is None:
-        records, cut_off = records[:-1], lines[-1] + b"\n" + cut_off
-    if content and not (records and records[0] and "journal" in records[0]):
-        raise DataError(
-            f"{path}, line 1: not the first line of a journal; "
-            "restore the file, or choose another folder"
-        )
-    if None in records:
-        raise DataError(
-            f"{path}, line {records.index(None) + 1}: damaged; restore the file, or remove it to "
-            "start a new run"
-        )
-    return [record for record in records if record is not None], len(content) - len(cut_off)
-
-
-def _record(line: bytes) -> Record | None:
-    """Return the record of a line; None if the line is damaged."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) else None
+SCHEMA = 13
 
 
 @dataclass(frozen=True)
@@ -123,19 +88,41 @@ def open_journal(folder: str | os.PathLike[str], settings: Mapping[str, Any]) ->
 
 
 def _continued(path: Path, header: Record) -> list[Record]:
-    """Return the records of a file; begin it if nothing was measured with other settings."""
+    """Return the records of a file; begin it if nothing was measured with other settings.
+
+    A last line that a kill, a full disk or a loss of power has damaged is cut off. This is never
+    the first one, which is written whole.
+    """
     if path.is_symlink():
         raise DataError(f"{path}: it is a link; remove it, or choose another folder")
-    content = path.read_bytes() if path.exists() else b""
-    records, whole = read_records(path, content)
+    lines = BytesIO(path.read_bytes() if path.exists() else b"").readlines()
+    records = [_record(line) for line in lines]
+    if len(records) > 1 and not records[-1]:
+        del records[-1]
+    if records and "journal" not in records[0]:
+        records[0] = {}
+    if {} in records:
+        raise DataError(
+            f"{path}, line {records.index({}) + 1}: no line of a journal, or a damaged one; "
+            "restore the file, or choose another folder by --out"
+        )
     error = _difference(path, records[0], json.loads(_line(header))) if records else None
     if error and len(records) > 1:
         raise error
     if error or not records:
         write_atomically(path, _line(header))
         return []
-    os.truncate(path, whole)
+    os.truncate(path, sum(map(len, lines[: len(records)])))
     return records[1:]
+
+
+def _record(line: bytes) -> Record:
+    """Return the record of a line; an empty one if the line is damaged or cut off."""
+    try:
+        record = json.loads(line) if line.endswith(b"\n") else {}
+    except (ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _line(record: Record) -> str:
@@ -159,11 +146,12 @@ def _difference(path: Path, old: Record, new: Record) -> UsageError | None:
 
 # --- the answers of a server ----------------------------------------------------------------------
 
-REPORTED = (MEMORY, "aborted", "failure", "others")
+NUMBERS = (MEMORY, OTHER_WORK)
+REPORTED = (*NUMBERS, "aborted", "failure", "others")
 """The entries of an episode's `info` that a journal stores."""
 
 
-class TapedServer:
+class TapedServer(WatchingServer):
     """A server that plays a tape until it ends, and then notes there what another one answers.
 
     An answer is an episode without its configuration, which who asks knows, or an error.
@@ -210,11 +198,15 @@ class TapedServer:
             self.answers.append(answer)
             if "error" in answer:
                 raise ServerError(str(answer["error"]), lost=int(answer["lost"]))
-            return Episode(configuration, **answer)
+            episode = Episode(configuration, **answer)
+            for name in NUMBERS:
+                if not 0 <= episode.info.get(name, 0) < math.inf:
+                    raise ValueError(f"{name} {episode.info[name]!r}")
+            return episode
         if self._server is None:
             raise ValueError("there is no such measurement")
         try:
-            episode = self._server.measure(configuration, arrivals, rng, watch=watch)
+            episode = measure_watched(self._server, configuration, arrivals, rng, watch)
         except ServerError as error:
             self.answers.append({"error": str(error), "lost": error.lost})
             raise

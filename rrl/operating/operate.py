@@ -39,9 +39,9 @@ from rrl.operating.report import (
     write,
 )
 from rrl.operating.verdict import NAMES, Round, costs_of, judge_costs, summarise
-from rrl.recording.other_work import OtherWork, busy_line
 from rrl.rivals.agents import maker
 from rrl.support.errors import DataError, ServerError, UsageError, check_interrupt
+from rrl.support.machine import busy_line
 from rrl.tuning.defaults import nearest
 from rrl.tuning.episode import Server
 from rrl.tuning.guard import USUAL_EPISODES, Guard, GuardedStep, guarded_step
@@ -53,17 +53,15 @@ ROOM_BYTES = 2**20  # less is a full disk: an episode may not fit
 SETTLED = "no trial is worth its price any more: the tuning ends early"
 
 
-def carry_out(
-    run: Run, server: Server, command: Sequence[str] = (), others: OtherWork | None = None
-) -> None:
+def carry_out(run: Run, server: Server, command: Sequence[str] = ()) -> None:
     """Learn, compare, decide and report.
 
     If the server measures now, `command` starts such a server, without the flags of a
-    configuration, and the journal notes what `others` do on the machine.
+    configuration.
     """
     folder = run.journal.path.parent
     try:
-        run.begin(server, others)
+        run.begin(server)
         run.learn()
         run.compare()
     except KeyboardInterrupt:
@@ -87,8 +85,6 @@ def carry_out(
 def check_room(folder: Path) -> None:
     """Raise OSError if there is no room for a run's files, or for those of a server."""
     for place in (folder, Path(tempfile.gettempdir())):
-        while not place.exists():
-            place = place.parent
         if shutil.disk_usage(place).free < ROOM_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
 
@@ -127,7 +123,8 @@ def settled(job: Job, steps: Sequence[GuardedStep]) -> bool:
 
     An episode in which the guard ended or refused a trial does not count.
     """
-    if not job.may_settle or len(steps) < job.patience:
+    steady = job.agent == "rrl-gp" and isinstance(job.workload, Poisson)
+    if not (steady and 0 < job.patience <= len(steps)):
         return False
     last = steps[-job.patience :]
     best = last[-1].recommended
@@ -158,7 +155,6 @@ class Run:
         self.deploy: Configuration | None = None
         self._agent = make_agent(job)
         self._server: Server | None = None
-        self._others: OtherWork | None = None
         self._turns: Iterator[tuple[Times, int, list[str]]] = iter(())
 
     def stays(self, keep_best: bool) -> Configuration:
@@ -189,7 +185,9 @@ class Run:
         ``ends`` says why there are no more rounds, and ``busy`` how often others used the machine.
         """
         found = summarise(self.job, self.steps, self.rounds, self.guard)
-        return found | {"ends": self._why_no_round(), "busy": busy_line(self.journal.records)}
+        answers = [answer for record in self.journal.records for answer in record["answers"]]
+        busy = busy_line(answer.get("info", {}) for answer in answers)
+        return found | {"ends": self._why_no_round(), "busy": busy}
 
     # --- the phases -------------------------------------------------------------------------------
 
@@ -213,9 +211,9 @@ class Run:
         self.guard.budget = self.job.budget
         self.guard.serves = self.guard.default  # whatever served when the run was stopped
 
-    def begin(self, server: Server, others: OtherWork | None = None) -> None:
-        """Ask this server from now on; the journal notes what `others` do on the machine."""
-        self._server, self._others = server, others
+    def begin(self, server: Server) -> None:
+        """Ask this server from now on."""
+        self._server = server
         if self.steps:
             done = f"{len(self.steps)} episodes and {len(self.rounds)} rounds"
             LOG.info(f"continuing after {done} in {self.journal.path}")
@@ -285,15 +283,9 @@ class Run:
         taped = TapedServer(self.job.space, self._server, old.get("answers", []))
         self.guard.budget = old["budget"] if old else self.job.budget
         check_interrupt()
-        if self._others is not None:
-            self._others.start()
         line = self._episode(taped, old) if learning else self._round(taped)
         line |= {"budget": self.guard.budget, "late_s": self.guard.late_s}
         line |= {"answers": taped.answers}
-        if self._others is not None:
-            line["other_work"] = self._others.look()
-        elif 0 <= old.get("other_work", -1) <= 1:
-            line["other_work"] = old["other_work"]
         if stored is None:
             self.journal.append(line)
         elif line != stored:
@@ -312,20 +304,20 @@ class Run:
         """Let the agent learn from an episode; return its line without the answers."""
         job, number = self.job, len(self.steps)
         load = self.steps[-1].next_load if number else old.get("load_per_s") or self._drawn[0]
-        due = np.array(old["due_s"], dtype=float) if "due_s" in old else next(self._drawn[1])
+        if isinstance(job.workload, Poisson | Trace):
+            due = next(self._drawn[1])
+        else:  # clients send when they like; a server that sees them needs only the number
+            due = np.arange(job.requests) / load
         what = server, self._agent, load, due, job.rng(3, number), job.objective
         step = guarded_step(*what, self.guard)
         self.steps.append(step)
         self.rounds = []
-        line: Record = {
+        return {
             "episode": number,
             "load_per_s": step.load,
             "configuration": step.configuration,
             "cost": step.cost,
         }
-        if isinstance(job.workload, Poisson | Trace):  # it is drawn again; clients send theirs once
-            return line
-        return line | {"due_s": due.tolist()}
 
     def _round(self, server: Server) -> Record:
         """Measure the default and the second configuration; return their line."""

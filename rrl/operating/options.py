@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import csv
 import ipaddress
+import math
+import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-from zlib import crc32
+from typing import Any
 
 from rrl.core.knob import Configuration, Value
 from rrl.core.space import ConfigSpace
-from rrl.serving.client_traffic import MOST_CALLS
+from rrl.operating.job import Job
+from rrl.serving.client_traffic import MOST_CALLS, ClientTraffic
 from rrl.serving.settings import FLAG, cpus_of, is_process_knob, read_value, usable_cpus
 from rrl.support.errors import UsageError
 from rrl.support.machine import available_cpus
 from rrl.support.number_options import COUNT, SEED, above_zero, whole
 from rrl.tuning.defaults import SERVER_DEFAULTS
+from rrl.tuning.objective import MeanLatency, Objective
 from rrl.tuning.presets import CPUS, paper_cpu, serving_knob
+from rrl.tuning.slo import SLO, Constrained, most_cpus, parse_objective, parse_slo
+from rrl.workloads.trace import read_trace
+from rrl.workloads.workload import Poisson, Workload
 
 PATIENCE = 15
 """Episodes in a row in which no trial was worth its price, after which the tuning ends.
@@ -29,11 +35,22 @@ in at most 1 % of the runs at the recorded loads (the study is in commit f7d51a8
 
 MANY = whole(2, 10**6)
 
-T = TypeVar("T")
+Knobs = dict[str, tuple[Value, ...]]
+"""The values of each knob."""
+
+BUDGET_FRACTION = 0.05  # of the requests of the tuning may be late or failed because of trials
 _BATCHES = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
 
 DATA = Path("data")
 """The folder in which a profile is known by its name."""
+
+OBJECTIVES = """Objectives of --objective: mean, p99 (any percentile), slo:0.08 (the fraction of
+requests above 0.08 s), or the fewest CPUs, where the latency only has to keep an SLO:
+  "cpus with p99<80ms"    it needs --knob cpus=1,2
+An episode that breaks the SLO costs latency / target, which is above 1. One that keeps it costs the
+fraction of the CPUs, at most 1.
+"""
+"""What the help of a command says about objectives."""
 
 
 def ip_address(text: str) -> str:
@@ -68,11 +85,6 @@ def refuse_without_effect(options: Namespace) -> None:
                 f"--requests {options.requests}: too many of the clients' requests for an episode "
                 f"with --canary {options.canary:g}; give fewer, or a larger --canary"
             )
-
-
-def checksum(path: Path) -> str:
-    """Return a file's checksum, so that a journal can identify the file of its measurements."""
-    return f"crc32 {crc32(path.read_bytes()):08x}"
 
 
 def add_model_options(parser: Any, more: Any) -> None:
@@ -158,14 +170,14 @@ def add_run_options(parser: ArgumentParser) -> Any:
     more.add_argument("--seed", type=SEED, default=0, help="seed of all randomness (default 0)")
     more.add_argument(
         "--default",
-        type=setting,
+        type=knob,
         action="append",
         default=[],
         metavar="NAME=VALUE",
         help="a value of the configuration to compare with (default: the server's own default)",
     )
     more.add_argument(
-        "--out", type=Path, help="folder of journal and result (default: build/tune/NAME)"
+        "--out", type=Path, help="folder of journal and result (default: build/COMMAND/NAME)"
     )
     more.add_argument("--quiet", action="store_true", help="no progress on stderr")
     return more
@@ -174,60 +186,41 @@ def add_run_options(parser: ArgumentParser) -> Any:
 # --- knobs ----------------------------------------------------------------------------------------
 
 
-def _words(text: str, form: str) -> tuple[str, list[str]]:
-    """Read a name and its values; `form` is what a mistake is told of them."""
-    name, _, values = text.partition("=")
+def knob(text: str) -> tuple[str, tuple[Value, ...]]:
+    """Read an option that is a knob with its values; only a flag or a variable takes any number.
+
+    Examples
+    --------
+    >>> knob("inter_op=1,2"), knob("flag:--rate=0.5")
+    (('inter_op', (1, 2)), ('flag:--rate', (0.5,)))
+    >>> knob('env:CPUS="0,1","2,3"')
+    ('env:CPUS', ('0,1', '2,3'))
+    """
+    name, _, given = text.partition("=")
     try:
-        words = next(csv.reader([values], strict=True), [])
+        words = next(csv.reader([given], strict=True), [])
     except csv.Error:
         words = []
     if not words or not all(words):
         raise ArgumentTypeError(
-            f"{text!r}: write it as {name}={form}; no value is empty, and one with a comma is in "
-            'double quotes: "0,1"'
+            f"{text!r}: write it as {name}=VALUE; no value is empty, a comma separates two values, "
+            'and one with a comma is in double quotes: "0,1"'
         )
-    return name, words
+    values = tuple(map(read_value, words))
+    if ":" not in name and any(isinstance(value, float) for value in values):
+        raise ArgumentTypeError(f"{text!r}: give whole numbers, without a point")
+    return name, values
 
 
-def knob(text: str) -> tuple[str, tuple[Value, ...]]:
-    """Read an option that is a knob with its values.
-
-    Examples
-    --------
-    >>> knob("inter_op=1,2")
-    ('inter_op', (1, 2))
-    >>> knob('env:CPUS="0,1","2,3"')
-    ('env:CPUS', ('0,1', '2,3'))
-    """
-    name, words = _words(text, "VALUE,VALUE")
-    return name, tuple(map(read_value, words))
-
-
-def setting(text: str) -> tuple[str, Value]:
-    """Read an option that is the one value of a knob.
-
-    Examples
-    --------
-    >>> setting("threads=2"), setting("mode=fast"), setting('env:CPUS="0,1"')
-    (('threads', 2), ('mode', 'fast'), ('env:CPUS', '0,1'))
-    """
-    name, words = _words(text, "VALUE")
-    if len(words) > 1:
-        raise ArgumentTypeError(f"{text!r}: a default has one value of each knob")
-    return name, read_value(words[0])
-
-
-def each_once(option: str, pairs: Sequence[tuple[str, T]]) -> dict[str, T]:
-    """Return the pairs as a mapping; raise UsageError if two pairs have the same name."""
-    names = [name for name, _ in pairs]
+def each_once(option: str, knobs: Sequence[tuple[str, tuple[Value, ...]]]) -> Knobs:
+    """Return the values by the names of their knobs; raise UsageError if one is given twice."""
+    names = [name for name, _ in knobs]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"{option} {twice[0]}= is given twice; give it once")
-    return dict(pairs)
+    return dict(knobs)
 
 
-def read_knobs(
-    options: Namespace, largest: int
-) -> tuple[dict[str, tuple[Value, ...]], dict[str, Value]]:
+def read_knobs(options: Namespace, largest: int) -> tuple[Knobs, dict[str, Value]]:
     """Return the knobs that are given with several values, and those with one, which are fixed.
 
     A batch must hold the largest request (`largest` examples), or the server refuses it. So smaller
@@ -266,25 +259,92 @@ def read_knobs(
 def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configuration]:
     """Return the space to tune, and the knobs that have one value and are fixed.
 
-    Flags, environment variables and CPUs that are fixed leave the usual knobs to tune.
+    If no knob has several values, the threads that are not fixed are tuned.
     """
     knobs, fixed = read_knobs(options, largest)
-    if knobs:
-        free = [serving_knob(name, values) for name, values in knobs.items()]
-        return ConfigSpace(free, cores=available_cpus()), fixed
-    if not all(is_process_knob(name) for name in fixed if name != "max_batch_size"):
+    free = [serving_knob(name, values) for name, values in knobs.items()]
+    if not free:
+        usual = paper_cpu(min(available_cpus(), 8)).knobs
+        free = [knob for knob in usual if knob.name not in fixed]
+    if not free:
         raise UsageError("each --knob has only one value: there is nothing to tune")
-    return paper_cpu(min(available_cpus(), 8)), fixed
+    return ConfigSpace(free, cores=available_cpus()), fixed
 
 
-def read_default(options: Namespace, space: ConfigSpace) -> Configuration:
-    """Return the default to compare with: the user's choice, or the server's own.
+def read_default(options: Namespace) -> Configuration:
+    """Return the user's choice of the default to compare with; it is empty without one."""
+    given = each_once("--default", options.default)
+    if several := [name for name, values in given.items() if len(values) > 1]:
+        raise UsageError(f"--default {several[0]}=: a default has one value of each knob")
+    return {name: value for name, (value,) in given.items()}
+
+
+def own_default(space: ConfigSpace) -> Configuration:
+    """Return the server's own configuration.
 
     The default of the CPUs is all of them, and that of a flag or an environment variable its first
     value.
     """
-    if options.default:
-        return each_once("--default", options.default)
     own = {**SERVER_DEFAULTS, CPUS: len(usable_cpus())}
     first = {knob.name: knob.values[0] for knob in space.knobs if is_process_knob(knob.name)}
     return {name: {**first, **own}.get(name, 0) for name in space.names}
+
+
+# --- the job --------------------------------------------------------------------------------------
+
+
+def read_job(
+    options: Namespace, space: ConfigSpace, own: Configuration, **more: Any
+) -> tuple[Job, Path]:
+    """Return the job of `rrl tune` or `rrl replay`, and the folder of its files.
+
+    The default is the user's choice, or else the server's `own`. The job has `more` settings.
+    """
+    what = Path(os.path.abspath(options.model)).name
+    folder = options.out or Path("build") / options.command / what
+    default = read_default(options) or own
+    objective, slo = read_goal(options, space, default)
+    names = ("agent", "episodes", "requests", "rounds", "seed", "patience", "budget")
+    given = {name: getattr(options, name) for name in names}
+    if options.budget is None:
+        tuning = options.episodes * options.requests
+        given["budget"] = math.ceil(round(BUDGET_FRACTION * tuning, 9))
+    load = read_load(options)
+    return Job(what, space, default, load, objective, slo, **given, **more), folder
+
+
+def read_goal(
+    options: Namespace, space: ConfigSpace, default: Configuration
+) -> tuple[Objective, SLO | None]:
+    """Return the objective of the agent, and the SLO, which the objective may bring along."""
+    slo = parse_slo(options.slo) if options.slo is not None else None
+    if options.objective is None:
+        return slo.statistic if slo else MeanLatency(), slo
+    own = default.get(CPUS, 1)
+    most = most_cpus(space, own if isinstance(own, int | float) else 1)
+    objective = parse_objective(options.objective, most)
+    if isinstance(objective, Constrained):
+        if slo is not None:
+            raise UsageError(f"--slo: the objective has one already, {objective.slo}; leave it out")
+        slo = objective.slo
+    return objective, slo
+
+
+def read_load(options: Namespace) -> Workload:
+    """Return the arrivals: those of clients, recorded ones, or Poisson."""
+    if getattr(options, "traffic", False):
+        return ClientTraffic()
+    if options.trace and options.rate is not None:
+        raise UsageError("--rate and --trace: give one of them")
+    if options.trace:
+        trace = read_trace(options.trace)
+        wanted = (max(options.episodes + 1, options.rounds)) * options.requests
+        if wanted > len(trace.times):
+            raise UsageError(
+                f"{options.trace} holds {len(trace.times)} requests and the run needs {wanted}: "
+                "lower --episodes or --requests"
+            )
+        return trace
+    if options.rate is None:
+        raise UsageError("give the load: --rate REQUESTS_PER_S, or --trace FILE of timestamps")
+    return Poisson(options.rate)

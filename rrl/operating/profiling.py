@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
-from dataclasses import replace
+from argparse import Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,12 @@ from rrl.operating.log import LOG
 from rrl.operating.options import DATA, add_model_options, read_knobs, refuse
 from rrl.operating.report import duration
 from rrl.operating.requests import about, model_path, read_requests
-from rrl.recording.other_work import busy_line
-from rrl.recording.plan import HALVES, REPEATS, ROUNDS, Plan
-from rrl.recording.plans import PLANS
+from rrl.recording.plan import HALVES, PLANS, REPEATS, ROUNDS, Plan
 from rrl.recording.profile import OTHER_WORK, read_profile
 from rrl.serving.models import MODELS
 from rrl.support.errors import UsageError, check_interrupt
-from rrl.support.number_options import COUNT, SEED, whole
+from rrl.support.machine import busy_line
+from rrl.support.number_options import COUNT, SEED, above_zero, whole
 from rrl.tuning.presets import in_words
 
 _EXAMPLES = """examples:
@@ -61,9 +59,9 @@ def add_parsers(commands: Any) -> None:
     profile.add_argument(
         "--finals",
         type=whole(0, 10**6),
+        default=0,
         metavar="N",
-        help="then measure the N best of each half and load again (default: the named plan's, "
-        "or 0)",
+        help="then measure the N best of each half and load again (default 0)",
     )
     profile.add_argument("--dry-run", action="store_true", help="show the plan; measure nothing")
     profile.set_defaults(run=_profile, parser=profile)
@@ -77,8 +75,6 @@ def _profile(options: Namespace) -> None:
     plan, own = _plan(options)
     server = {"executable": options.executable, "start_timeout_s": options.start_timeout, **own}
     name = Path(options.model).resolve().name
-    if options.finals is not None:
-        plan = replace(plan, finalists=options.finals)
     size = f"{name}: {len(plan.space)} configurations, {plan.episodes} episodes, {_duration(plan)}"
     if options.dry_run:
         print(f"{size}\n{_listed(plan)}")
@@ -120,17 +116,14 @@ def _duration(plan: Plan) -> str:
 
 def _loads(text: str) -> tuple[float, ...]:
     """Read loads in requests/s."""
-    try:
-        return tuple(map(float, text.split(",")))
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r}: write requests/s as 50,100") from None
+    return tuple(map(above_zero, text.split(",")))
 
 
 def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
     """Return the plan, and what the recording needs to serve one's own model."""
     known = options.model in MODELS
     if options.model in PLANS:
-        names = ("knob", "rates", "requests", "passes", "seed", "sample", "signature")
+        names = ("knob", "rates", "requests", "passes", "seed", "finals", "sample", "signature")
         refuse(options, names, "on a named plan: name a model for your own plan")
         return PLANS[options.model], {}
     if not known and not Path(options.model).exists():
@@ -151,6 +144,6 @@ def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
         raise UsageError("give the loads in requests/s: --rates 20,60")
     plan = Plan(
         name, knobs, options.rates, requests=options.requests, passes=options.passes, fixed=fixed,
-        seed=options.seed, about=what,
+        seed=options.seed, finalists=options.finals, about=what,
     )  # fmt: skip
     return plan, own

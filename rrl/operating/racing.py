@@ -30,6 +30,8 @@ MISSING = (
 
 MOST = 1e100
 """The largest number of a table; sums of larger ones would not be finite."""
+LOWEST, HIGHEST = 1e-25, 1e25
+"""Limits of a cost above 0. With its noise, an agent takes it for what it is."""
 
 _EXAMPLES = """examples:
   the folder mine/ has a file per table, with a column cost and a column per knob:
@@ -112,8 +114,6 @@ def _tables(options: Namespace) -> list[Scenario]:
     """Read all tables of the folder."""
     from rrl.studies.table_races import table_scenario
 
-    if not options.folder.is_dir():
-        raise UsageError(f"no folder {options.folder}; give a folder of .csv files")
     found = []
     for path in sorted(options.folder.glob("[!.]*.csv")):
         table = read_table(path, options.cost)
@@ -123,7 +123,7 @@ def _tables(options: Namespace) -> list[Scenario]:
             raise DataError(f"{path}: its lowest cost is 0, so no ratio exists; correct that row")
         found.append(where)
     if not found:
-        raise DataError(f"{options.folder}: no .csv file in it; put a file per table there")
+        raise DataError(f"{options.folder}: no .csv file there; give a folder with one per table")
     return found
 
 
@@ -158,7 +158,7 @@ def read_table(path: Path, cost: str) -> pd.DataFrame:
     path : pathlib.Path
         UTF-8 text with a header. Lines end with LF or CRLF. Lines without a value are ignored.
     cost : str
-        Name of the cost column. Costs are numbers from 0 to `MOST`.
+        Name of the cost column. A cost is 0, or a number from `LOWEST` to `HIGHEST`.
 
     Returns
     -------
@@ -193,8 +193,8 @@ def read_table(path: Path, cost: str) -> pd.DataFrame:
     if len(table.drop_duplicates([*knobs])) < 2:
         raise DataError(f"{path}: it has one configuration only, so there is nothing to choose")
     costs = _numbers(cells[cost])
-    remedy = f"it must be a number from 0 to {MOST:g}, with a point for decimals"
-    _refuse(path, cells[cost][~(costs >= 0)], remedy)
+    remedy = f"it must be a number, 0 or from {LOWEST:g} to {HIGHEST:g}, with a point for decimals"
+    _refuse(path, cells[cost][~((costs == 0) | costs.between(LOWEST, HIGHEST))], remedy)
     return table.assign(**{cost: costs})
 
 

@@ -64,9 +64,9 @@ def in_ms(seconds: float) -> str:
 
 
 def load_words(job: Job) -> str:
-    """Say how many episodes a job has, and how long their requests last at the mean rate."""
+    """Say how many episodes a job may have, and how long they last at the mean rate."""
     count = job.episodes + 2 * job.rounds
-    words = f"{'at most ' * job.may_settle}{count} episodes of {job.requests} requests"
+    words = f"at most {count} episodes of {job.requests} requests"
     if (rate := job.workload.rate) <= 0:  # clients send them, and have sent none yet
         return f"{words} of the clients"
     return f"{words}: {duration(count * job.requests / rate)} of load"
@@ -74,12 +74,12 @@ def load_words(job: Job) -> str:
 
 def plan_lines(job: Job) -> list[str]:
     """Say what a job may do to a service, for `--dry-run`."""
-    tried = [one for one in job.space if one != dict(job.default)]
+    tried = len(job.space) - (dict(job.default) in job.space)
     lines = ["dry run: nothing was started or changed"]
     lines.append(f"default, which serves first: {in_words(job.default)}")
     if job.fixed:
         lines.append(f"with every configuration: {in_words(job.fixed)}")
-    lines.append(f"may be tried: {len(tried)} configurations of")
+    lines.append(f"may be tried: {tried} configurations of")
     lines += [f"  {knob.name}: {', '.join(map(str, knob.values))}" for knob in job.space.knobs]
     lines.append(
         f"how long: {load_words(job)}, each after at most one change of the configuration: "

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rrl.operating.log import LOG
-from rrl.operating.options import checksum, refuse
+from rrl.operating.options import refuse
 from rrl.serving import models
 from rrl.serving.launcher import LOCAL, find_executable, kind_of
 from rrl.serving.sample import WARMUP, Inputs, fit, random_inputs, read_sample
@@ -26,10 +26,10 @@ def about(options: Namespace) -> dict[str, Any]:
     version, folder = newest_version(model_path(options.model))
     sample = options.sample
     return {
-        "model": f"version {version}, {model_digest(folder)}",
+        "model": f"version {version}, {digest(folder)}",
         "server": server_version(find_executable(options.executable)),
         "signature": options.signature,
-        "sample": sample and f"{sample.name} ({checksum(sample)})",
+        "sample": sample and f"{sample.name} ({digest(sample)})",
     }
 
 
@@ -84,8 +84,6 @@ def read_requests(options: Namespace) -> tuple[list[Inputs], int]:
         return [], 1
     sample = options.sample
     _, newest = newest_version(model_path(options.model))
-    if not any(newest.iterdir()):
-        raise DataError(f"{newest}: this version of the model is empty; export it again")
     needed = saved_inputs(newest, options.signature)
     if sample is None and (newest / WARMUP).exists():
         sample = newest / WARMUP
@@ -94,7 +92,7 @@ def read_requests(options: Namespace) -> tuple[list[Inputs], int]:
         made = random_inputs(needed, np.random.default_rng([options.seed, 4]))
         shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in made.items())
         inputs = [made]
-        LOG.info(f"no --sample: the requests have random values of {shapes}")
+        LOG.info(f"no --sample: the requests of rrl have random values of {shapes}")
     elif sample.is_dir():
         raise DataError(f"{sample}: a folder; give a file with a request")
     else:
@@ -110,8 +108,8 @@ def read_requests(options: Namespace) -> tuple[list[Inputs], int]:
 # --- what is measured -----------------------------------------------------------------------------
 
 
-def model_digest(version: Path) -> str:
-    """Return a digest of all files of a version folder: their names and their contents.
+def digest(path: Path) -> str:
+    """Return a digest of a file, or of all files of a folder: their names and their contents.
 
     Files in linked folders count, too, as a deployment may link to a shared `variables` folder.
 
@@ -120,17 +118,17 @@ def model_digest(version: Path) -> str:
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     _ = (Path(folder) / "saved_model.pb").write_bytes(b"graph")
-    ...     model_digest(Path(folder))
+    ...     digest(Path(folder))
     'sha256 5df3901e39f6'
     """
-    digest = hashlib.sha256()
-    within = ((Path(folder), names) for folder, _, names in os.walk(version, followlinks=True))
-    files = [folder / name for folder, names in within for name in names]
-    for path in sorted(path for path in files if path.is_file()):
-        digest.update(f"{path.relative_to(version).as_posix()}\0".encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return f"sha256 {digest.hexdigest()[:12]}"
+    found = hashlib.sha256()
+    within = ((Path(folder), names) for folder, _, names in os.walk(path, followlinks=True))
+    files = [folder / name for folder, names in within for name in names] or [path]
+    for one in sorted(one for one in files if one.is_file()):
+        found.update(f"{one.relative_to(path).as_posix()}\0".encode())
+        with one.open("rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
+    return f"sha256 {found.hexdigest()[:12]}"
 
 
 def server_version(command: Sequence[str]) -> str:

@@ -13,34 +13,30 @@ from typing import Any
 
 from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
-from rrl.operating.job import Job
 from rrl.operating.log import LOG
-from rrl.operating.operate import Run
+from rrl.operating.operate import Run, check_room
 from rrl.operating.requests import model_path
-from rrl.recording.other_work import OtherWork
 from rrl.serving.client_traffic import ClientTraffic
 from rrl.serving.envoy_config import Door
 from rrl.serving.handover import HandoverServer
-from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
+from rrl.serving.launcher import find_executable
 from rrl.serving.live import LiveServer
 from rrl.serving.sample import Inputs
 from rrl.support.errors import RRLError, ServerError
 from rrl.tuning.episode import Server
 from rrl.tuning.presets import in_words
 
-PORT = 8500  # TensorFlow Serving's own
-
 
 @contextmanager
-def open_server(
-    options: Namespace, run: Run, requests: list[Inputs]
-) -> Iterator[tuple[Server, OtherWork]]:
-    """Open the server of a run, and what measures the work of others on its machine.
+def open_server(options: Namespace, run: Run, requests: list[Inputs]) -> Iterator[Server]:
+    """Open the server of a run.
 
-    At a port, the server goes on at the end with the configuration that stays.
+    At a port, it goes on at the end with the configuration that stays.
     """
-    job = run.job
-    base, space = model_path(options.model), with_default(job)
+    job, base = run.job, model_path(options.model)
+    values = {knob.name: (*knob.values, job.default[knob.name]) for knob in job.space.knobs}
+    # Of the combinations that are new in it, only the default is ever used.
+    space = ConfigSpace([Knob(name, dict.fromkeys(both)) for name, both in values.items()])
     given: dict[str, Any] = {
         "inputs": requests,
         "executable": options.executable,
@@ -52,7 +48,7 @@ def open_server(
     if options.port is None:
         # Each change starts a new process: two that stay may differ in speed, though set alike.
         with LiveServer(base, space, **given) as server:
-            yield server, OtherWork()
+            yield server
         return
     door = Door(options.port, options.rest_port, options.bind, options.max_request * 2**20)
     traffic = job.workload if isinstance(job.workload, ClientTraffic) else None
@@ -74,27 +70,18 @@ def open_server(
         if traffic is not None:
             LOG.warning(f"waiting for requests at {server.address}")
             server.wait_for_requests(20)
-        yield server, OtherWork(server.processes)
+        yield server
     except BaseException as error:
         if isinstance(error, ServerError | OSError):
             LOG.warning(str(error))  # now: the return takes long, and its own error would hide it
         leave_running(server, run.stays(options.keep_best))
         raise
     if not leave_running(server, run.stays(options.keep_best)):
+        check_room(run.journal.path.parent)
         raise ServerError(
             f"{door}: the configuration to deploy cannot take over; a line above says why; the "
             "same command tries again"
         )
-
-
-def with_default(job: Job) -> ConfigSpace:
-    """Return a space that also has the default; its other new combinations are never used."""
-    return ConfigSpace(
-        [
-            Knob(knob.name, tuple(dict.fromkeys((*knob.values, job.default[knob.name]))))
-            for knob in job.space.knobs
-        ]
-    )
 
 
 # --- the service at a port ------------------------------------------------------------------------
@@ -124,9 +111,12 @@ def leave_running(server: HandoverServer, configuration: Configuration) -> bool:
 def _leave(server: HandoverServer) -> None:
     """Leave the serving configuration at the port without this process, and report its place."""
     left = server.leave()
+    what = (
+        f"{in_words(left.configuration)}; the log is {left.log}" if left else "what served before"
+    )
     LOG.warning(
-        f"{server.door} stays in service with {in_words(left.configuration)}; the log is "
-        f"{left.log}; end it with: rrl stop {server.door.port}"
+        f"the service at {server.door} goes on with {what}; "
+        f"end it with: rrl stop {server.door.port}"
     )
     LOG.warning("if that server ends, only a supervisor starts it again (the page for operators)")
 
@@ -139,14 +129,8 @@ def command_here(options: Namespace) -> list[str]:
     base = model_path(options.model)
     return [
         *find_executable(options.executable),
-        f"--port={options.port or PORT}",
+        f"--port={options.port or 8500}",  # TensorFlow Serving's own
+        *([f"--rest_api_port={options.rest_port}"] if options.rest_port else []),
         f"--model_name={base.resolve().name}",
         f"--model_base_path={base.resolve()}",
     ]
-
-
-def own_server(options: Namespace) -> str:
-    """Say which server starts here, if nobody chose it and it is not the original."""
-    if options.executable or kind_of(find_executable()) != LOCAL:
-        return ""
-    return f"no {BINARY} on the PATH: the local server of rrl, on the same runtime, takes its place"

@@ -11,26 +11,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rrl.operating.job import OBJECTIVES, Job, read_job, read_load
+from rrl.operating.job import Job
 from rrl.operating.log import LOG
 from rrl.operating.operate import carry_out, check_room, open_run
 from rrl.operating.options import (
     DATA,
+    OBJECTIVES,
     add_model_options,
     add_run_options,
-    checksum,
-    each_once,
     ip_address,
-    read_default,
+    own_default,
+    read_job,
     read_space,
     refuse_without_effect,
 )
 from rrl.operating.report import load_words, plan_lines
 from rrl.operating.requests import about, read_requests
-from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
+from rrl.recording.profile import DESCRIPTION, read_profile
 from rrl.recording.replay import RecordedServer
-from rrl.serving.client_traffic import ClientTraffic
-from rrl.serving.launcher import find_executable
+from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
 from rrl.serving.settings import flags, prefix
 from rrl.support.errors import DataError, UsageError
 from rrl.support.machine import describe_machine
@@ -109,7 +108,9 @@ def add_parsers(commands: Any) -> None:
         epilog=_REHEARSALS + OBJECTIVES,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    replay.add_argument("source", help="a profile's folder, or its name in data/; or a testbed")
+    replay.add_argument(
+        "model", metavar="SOURCE", help="a profile's folder, or its name in data/; or a testbed"
+    )
     add_run_options(replay)
     replay.set_defaults(run=_replay)
     stop = commands.add_parser(
@@ -168,7 +169,7 @@ def _add_service_options(group: Any) -> None:
 
 def _tune(options: Namespace) -> None:
     from rrl.operating.metrics import metrics_at  # `--help` needs neither
-    from rrl.operating.targets import command_here, open_server, own_server
+    from rrl.operating.targets import command_here, open_server
 
     refuse_without_effect(options)
     requests, largest = read_requests(options)
@@ -178,24 +179,25 @@ def _tune(options: Namespace) -> None:
         return
     job = replace(job, about=_measured(options))  # not before, as it may build the model
     with ExitStack() as stack:
-        if note := own_server(options):
-            LOG.info(note)
-        check_room(folder)
+        if not options.executable and kind_of(find_executable()) == LOCAL:
+            LOG.info(
+                f"no {BINARY} on the PATH: the local server of rrl, on the same runtime, takes its "
+                "place"
+            )
         run = stack.enter_context(open_run(job, folder))
+        check_room(folder)
         if options.metrics_port:
             stack.enter_context(metrics_at(options.metrics_port, run.guard))
         LOG.info(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
-        server, others = stack.enter_context(open_server(options, run, requests))
+        server = stack.enter_context(open_server(options, run, requests))
         LOG.info(f"{load_words(job)}, plus the server starts")
-        carry_out(run, server, command_here(options), others)
+        carry_out(run, server, command_here(options))
 
 
 def _job(options: Namespace, largest: int) -> tuple[Job, Path]:
     """Return the job and its folder; `largest` is the number of examples in the largest request."""
     space, fixed = read_space(options, largest)
-    load = ClientTraffic() if options.traffic else read_load(options)
-    default = read_default(options, space)
-    job, folder = read_job(options, options.model, options.model, space, default, load, fixed)
+    job, folder = read_job(options, space, own_default(space), fixed=fixed)
     if options.port and job.slo is None:
         raise UsageError("--port: say which requests are late for your clients, by --slo p99<80ms")
     ports = [port for port in (options.port, options.rest_port, options.metrics_port) if port]
@@ -215,32 +217,30 @@ def _measured(options: Namespace) -> dict[str, Any]:
         **about(options),
         "machine": f"{here['processor']}, {here['cpus']} CPUs, {here['system']}",
         "packages": ", ".join(f"{name} {number}" for name, number in here["versions"].items()),
-        "canary": options.canary if options.traffic else None,  # the load of a trial
+        "canary": options.canary,  # the load of a trial
     }
 
 
 def _replay(options: Namespace) -> None:
-    server, what = _open(options)
-    default = each_once("--default", options.default) or serving_default(server.space)
-    server.space.index(default)
-    load = read_load(options)
-    job, folder = read_job(options, what, options.source, server.space, default, load)
+    server, about = _open(options)
+    job, folder = read_job(options, server.space, serving_default(server.space), about=about)
+    server.space.index(job.default)
     with open_run(job, folder) as run:
         carry_out(run, server)
 
 
-def _open(options: Namespace) -> tuple[Server, str]:
-    """Return the server of a source, and its name; a profile knows a rate if none is given."""
+def _open(options: Namespace) -> tuple[Server, dict[str, Any]]:
+    """Return the server of a source, and what it is; a profile knows a rate if none is given."""
     from rrl.simulation.testbeds import TESTBEDS, testbed  # it compiles loops
 
-    path = Path(options.source)
-    if options.source in TESTBEDS:
-        return testbed(options.source), f"testbed {options.source}"
+    source, path = options.model, Path(options.model)
+    if source in TESTBEDS:
+        return testbed(source), {"data": "testbed"}
     folder = next((f for f in (path, DATA / path) if f.is_dir()), None)
     if folder is None:
         profiles = sorted(f.parent.name for f in DATA.glob("*/profile.json"))
         raise UsageError(
-            f"unknown source {options.source!r}; known: {', '.join([*TESTBEDS, *profiles])}, "
+            f"unknown source {source!r}; known: {', '.join([*TESTBEDS, *profiles])}, "
             "or give a profile's folder (for CSV files, use `rrl race FOLDER`)"
         )
     profile = read_profile(folder)
@@ -251,8 +251,7 @@ def _open(options: Namespace) -> tuple[Server, str]:
     rates = profile.rates_per_s
     if options.trace is None and options.rate is None:
         options.rate = rates[len(rates) // 2]
-    what = f"profile {folder.name} ({checksum(folder / EPISODES)})"
-    return RecordedServer(profile, options.rate), what
+    return RecordedServer(profile, options.rate), {"data": profile.description["sha256"]}
 
 
 def _stop(options: Namespace) -> None:

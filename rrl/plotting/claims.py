@@ -21,7 +21,7 @@ def plot_profiles(
     Parameters
     ----------
     costs : mapping of str to ndarray, shape (problems, seeds)
-        What does not happen in a run is infinite.
+        What does not happen in a run is above the last limit.
     limits : ndarray, shape (limits,)
     rng : numpy.random.Generator
         It draws the runs again within each problem.

@@ -139,9 +139,9 @@ class Profile:
 
         It is empty without finals, and for recordings that describe no verdicts of theirs.
 
-        A result has the value of each knob, the `verdict` (the word of
-        :class:`rrl.recording.truth.Verdict`), the `ratio` to the best with its limits `low` and
-        `high`, and `best_s`, a typical mean latency of the best in seconds.
+        A result has the value of each knob, the `verdict` ("best", "tied", "separated" or
+        "undecided"), the `ratio` to the best with its limits `low` and `high`, and `best_s`, a
+        typical mean latency of the best in seconds.
         """
         finals = self.description.get("finals", {})
         return finals.get(f"{rate_per_s:g}", {}).get("finalists", [])
@@ -167,7 +167,9 @@ def read_profile(folder: str | os.PathLike[str]) -> Profile:
         description = read_json(folder / DESCRIPTION)
         text = read_text(path)
     except FileNotFoundError as error:
-        raise DataError(f"{error.filename}: not found; record it with `rrl profile`") from None
+        raise DataError(
+            f"{error.filename}: not found; restore it, or record it with `rrl profile`"
+        ) from None
     _check_description(folder / DESCRIPTION, description)
     if description["complete"] and description["sha256"] != episodes_hash(path):
         raise DataError(

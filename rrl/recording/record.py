@@ -6,17 +6,15 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.core.knob import Configuration, Knob
-from rrl.recording.other_work import BUSY, OtherWork
+from rrl.core.knob import Knob
 from rrl.recording.plan import HALVES, REPEATS, ROUNDS, Key, Plan, ordered
 from rrl.recording.profile import (
     COLUMNS,
@@ -33,23 +31,14 @@ from rrl.recording.truth import judge_half
 from rrl.serving.quiet import load_tensorflow
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.support.files import alone_in, append, read_json, write_atomically
-from rrl.support.machine import describe_machine, exclusive
-from rrl.tuning.episode import Episode, Server
+from rrl.support.machine import BUSY, describe_machine, exclusive
+from rrl.tuning.episode import Episode
 
 if TYPE_CHECKING:
+    from rrl.serving.live import LiveServer
     from rrl.serving.sample import Inputs
 
-MAX_TRIES = 3  # tries per episode in one visit; later sweeps try again if none counts
 SWEEPS = 3  # sweeps over a pass; each one measures what is still missing
-
-
-class Recordable(Server, Protocol):
-    """A server that reports how long its last start took."""
-
-    start_s: float
-
-    def configure(self, configuration: Configuration) -> Any:
-        """Start a configuration and warm it up."""
 
 
 class Recorder:
@@ -58,38 +47,55 @@ class Recorder:
     An episode counts if the load generator was on time. No limit is on a latency. But the generator
     may delay requests by a tenth of the mean latency, so the same delay is sooner too long for a
     fast configuration. If other processes used more than `BUSY` of the processor time meanwhile,
-    the episode is measured again, but the last try counts: some machines are never idle.
-
-    Open it by :func:`open_recorder`, which lets no other process record into the folder.
+    the episode does not count either. What does not count is measured again at the end of its pass,
+    up to `SWEEPS` times in all. Beside other work, the last of these times counts: some machines
+    are never idle.
 
     Parameters
     ----------
     plan : Plan
     folder : pathlib.Path
         The folder of the profile. An existing profile of the same plan is continued.
-    others : OtherWork, optional
-        It measures the work of other processes.
-
-    Raises
-    ------
-    DataError
-        If the folder has a profile of another plan or from another machine.
+    server : LiveServer
     """
 
-    def __init__(self, plan: Plan, folder: Path, others: OtherWork | None = None) -> None:
-        self.plan, self.folder = plan, folder
+    def __init__(self, plan: Plan, folder: Path, server: LiveServer) -> None:
+        self.plan, self.folder, self.server = plan, folder, server
         self.columns = [*plan.knobs, *COLUMNS, *OTHER_WORK]
-        self._others = others or OtherWork()
-        self._complete = False  # whether the folder is marked as complete
         self._done: set[Key] = set()
-        self._resume()
 
-    def __len__(self) -> int:
-        return len(self._done)
+    def run(self) -> Iterator[tuple[int, Episode]]:
+        """Measure the missing episodes in order, and mark the profile as complete.
+
+        Meanwhile, no other process may record into the folder.
+
+        Yields
+        ------
+        done, episode
+            The number of episodes recorded so far, and the newest episode, which is on disk.
+
+        Raises
+        ------
+        DataError
+            If the folder has a profile of another plan or from another machine.
+        UnstableError
+            If an episode of the plan is missing at the end, because no try counted.
+        UsageError
+            If another process records into the folder.
+        """
+        with alone_in(self.folder):
+            if self._resume():
+                return
+            missing = 0
+            for keys in self._passes():
+                for sweep in range(1, SWEEPS + 1):
+                    yield from self._sweep(keys, last=sweep == SWEEPS)
+                missing += len(self._left(keys))
+            self._finish(missing)
 
     # --- what is to be measured -------------------------------------------------------------------
 
-    def order(self) -> Iterator[list[Key]]:
+    def _passes(self) -> Iterator[list[Key]]:
         """Yield the passes over the grid and then, if it is whole, those over the finalists."""
         plan = self.plan
         grid = dict.fromkeys(range(len(plan.space)), plan.pairs)
@@ -119,55 +125,40 @@ class Recorder:
 
     # --- measurements -----------------------------------------------------------------------------
 
-    def run(self, server: Recordable, rng: np.random.Generator) -> Iterator[Episode]:
-        """Measure the missing episodes in order; yield each saved one."""
-        for keys in self.order():
-            for _ in range(SWEEPS):
-                for index, visit in groupby(self._left(keys), key=itemgetter(1)):
-                    with exclusive():
-                        server.configure(self.plan.space[index])
-                        for key in visit:
-                            yield from self._try(server, key, rng)
+    def _sweep(self, keys: list[Key], last: bool) -> Iterator[tuple[int, Episode]]:
+        """Measure the missing episodes of a pass once; yield those that count."""
+        for index, visit in groupby(self._left(keys), key=itemgetter(1)):
+            with exclusive():
+                self.server.configure(self.plan.space[index])
+                for key in visit:
+                    episode = self._measure(key, last)
+                    if key in self._done:
+                        yield len(self._done), episode
 
-    def _try(self, server: Recordable, key: Key, rng: np.random.Generator) -> Iterator[Episode]:
-        """Measure an episode until it counts, or has been tried too often."""
-        for number in range(1, MAX_TRIES + 1):
-            episode = self._measure(server, key, rng, last=number == MAX_TRIES)
-            if key in self._done:
-                yield episode
-                return
-
-    def _measure(
-        self, server: Recordable, key: Key, rng: np.random.Generator, last: bool
-    ) -> Episode:
+    def _measure(self, key: Key, last: bool) -> Episode:
         """Measure and save an episode, which may not count."""
         pass_, index, rate, repeat = key
         configuration = self.plan.space[index]
         seed, arrivals = self.plan.arrivals(pass_, rate, repeat)
         started = datetime.now(UTC)
-        self._others.start()
-        episode = server.measure(configuration, arrivals, rng)
-        other_work = self._others.look()
+        episode = self.server.measure(configuration, arrivals, np.random.default_rng(seed))
         row = {
             **configuration,
             "rate_per_s": f"{self.plan.rates_per_s[rate]:g}",
             "pass": pass_,
             "repeat": repeat,
-            "order": len(self),
+            "order": len(self._done),
             "started": started.isoformat(timespec="seconds"),
-            "start_s": f"{server.start_s:.2f}",
+            "start_s": f"{self.server.start_s:.2f}",
             "arrival_seed": seed,
             **values_of(episode),
-            "other_work": other_work,
         }
-        disturbed = other_work > BUSY and not last
+        disturbed = row["other_work"] > BUSY and not last
         self._save(key, row, "slip" if not episode.valid else "busy" if disturbed else "")
         return episode
 
     def _save(self, key: Key, values: Mapping[str, Any], why: str) -> None:
         """Append an episode to those that count, or to the rejected ones with the reason."""
-        if self._complete:
-            self._describe(complete=False)
         row = {name: str(values[name]) for name in self.columns}
         if why:
             append_row(self.folder / REJECTED, {"why": why, **row})
@@ -177,40 +168,35 @@ class Recorder:
 
     # --- the folder -------------------------------------------------------------------------------
 
-    def finish(self) -> None:
-        """Mark the profile as complete if it is not, with a hash of its episodes.
-
-        Raises
-        ------
-        UnstableError
-            If an episode of the plan is missing, because none of its tries counted.
-        """
-        if missing := sum(len(self._left(keys)) for keys in self.order()):
+    def _finish(self, missing: int) -> None:
+        """Mark the profile as complete; refuse that while episodes are missing."""
+        if missing:
             raise UnstableError(
                 f"{self.folder}: {missing} episodes of the plan did not count in any of "
-                f"{SWEEPS * MAX_TRIES} tries, because the load generator was late ({REJECTED} has "
-                "them); the same command tries them again, best on an idle machine"
+                f"{SWEEPS} tries, because the load generator was late ({REJECTED} has them); the "
+                "same command tries them again, best on an idle machine"
             )
-        if not self._complete:
-            self._describe(complete=True, sha256=episodes_hash(self.folder / EPISODES))
+        self._describe(complete=True, sha256=episodes_hash(self.folder / EPISODES))
 
-    def _resume(self) -> None:
-        path = self.folder / DESCRIPTION
-        if not path.exists():
-            self._describe(complete=False)
-            return
-        stored = read_json(path)
-        if not (isinstance(stored, dict) and isinstance(stored.get("machine", {}), dict)):
-            raise DataError(f"{path}: it is no description of a profile; choose another folder")
-        if stored.get("plan") != self.plan.to_json():
-            raise DataError(f"{path} is from another plan; choose another folder, or remove it")
-        here, there = describe_machine(), stored.get("machine", {})
-        if any(here[key] != there.get(key) for key in ("processor", "cpus")):
-            raise DataError(f"{path} was recorded on another machine; choose another folder")
-        self._complete = bool(stored.get("complete"))
+    def _resume(self) -> bool:
+        """Read what is on disk, or begin; return whether the profile is complete."""
+        path, complete = self.folder / DESCRIPTION, False
+        if path.exists():
+            stored = read_json(path)
+            if not (isinstance(stored, dict) and isinstance(stored.get("machine", {}), dict)):
+                raise DataError(f"{path}: it is no description of a profile; choose another folder")
+            if stored.get("plan") != self.plan.to_json():
+                raise DataError(f"{path} is from another plan; choose another folder, or remove it")
+            here, there = describe_machine(), stored.get("machine", {})
+            if any(here[key] != there.get(key) for key in ("processor", "cpus")):
+                raise DataError(f"{path} was recorded on another machine; choose another folder")
+            complete = bool(stored.get("complete"))
         remove_cut_off(self.folder / REJECTED)
-        if remove_cut_off(self.folder / EPISODES):
-            self._done.update(self._recorded())
+        if not remove_cut_off(self.folder / EPISODES):
+            self._describe(complete=False)
+            return False
+        self._done.update(self._recorded())
+        return complete
 
     def _recorded(self) -> Iterator[Key]:
         """Yield the episodes on disk."""
@@ -241,25 +227,6 @@ class Recorder:
         }
         text = json.dumps(description, indent=2) + "\n"
         write_atomically(self.folder / DESCRIPTION, text)
-        self._complete = complete
-
-
-@contextmanager
-def open_recorder(plan: Plan, folder: Path, others: OtherWork | None = None) -> Iterator[Recorder]:
-    """Open a recorder for the block; meanwhile, no other process may record into the folder.
-
-    Parameters
-    ----------
-    plan, folder, others
-        Those of :class:`Recorder`. The folder is made if it is missing.
-
-    Raises
-    ------
-    UsageError
-        If another process records into the folder.
-    """
-    with alone_in(folder):
-        yield Recorder(plan, folder, others)
 
 
 # --- rows -----------------------------------------------------------------------------------------
@@ -276,6 +243,7 @@ def values_of(episode: Episode) -> dict[str, Any]:
         "failed": int((~episode.ok).sum()),
         "latencies_us": " ".join(map(str, micros)),
         "statuses": "" if episode.ok.all() else " ".join(map(str, episode.status)),
+        **{name: episode.info[name] for name in OTHER_WORK},
     }
 
 
@@ -344,7 +312,7 @@ def record_live(
     Yields
     ------
     done, episode
-        The number of episodes recorded so far, and the newest episode, which is on disk.
+        Those of :meth:`Recorder.run`.
 
     Raises
     ------
@@ -353,16 +321,9 @@ def record_live(
     """
     from rrl.serving.live import LiveServer
     from rrl.serving.models import build
-    from rrl.serving.saved_model import random_request
 
     if plan.gpu:
         check_gpu()
-    rng = np.random.default_rng(plan.seed)
-    with open_recorder(plan, folder) as recorder:
-        if base is None:
-            base = build(plan.model)
-            inputs = [random_request(base, rng)]
-        with LiveServer(base, plan.space, inputs=inputs, fixed=plan.fixed, **settings) as server:
-            for episode in recorder.run(server, rng):
-                yield len(recorder), episode
-            recorder.finish()
+    base = base or build(plan.model)
+    with LiveServer(base, plan.space, inputs=inputs, fixed=plan.fixed, **settings) as server:
+        yield from Recorder(plan, folder, server).run()

@@ -15,8 +15,7 @@ from rrl.core.space import ConfigSpace, Floats, from_table
 from rrl.recording.profile import Profile, read_profile
 from rrl.recording.truth import SWEEPS
 from rrl.support.errors import DataError
-from rrl.tuning.episode import Episode, Status, check_arrivals, watched
-from rrl.tuning.watch import Watch
+from rrl.tuning.episode import Episode, Status, check_arrivals
 
 
 class RecordedServer:
@@ -76,12 +75,7 @@ class RecordedServer:
             self._rows.setdefault(key, []).append(row)
 
     def measure(
-        self,
-        configuration: Configuration,
-        arrivals: ArrayLike,
-        rng: np.random.Generator,
-        *,
-        watch: Watch | None = None,
+        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
     ) -> Episode:
         """Draw a recorded episode of `configuration` at the load of `arrivals` (s)."""
         arrivals = check_arrivals(arrivals)
@@ -96,7 +90,7 @@ class RecordedServer:
         latency = np.concatenate([part[0] for part in parts])[:n]
         status = np.concatenate([part[1] for part in parts])[:n]
         info = {"server": "recorded", "rate_per_s": float(self._rates[rate])}
-        return watched(Episode(configuration, arrivals, latency, status, info=info), watch)
+        return Episode(configuration, arrivals, latency, status, info=info)
 
     def _episode(self, row: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return a row's latencies and statuses; they are stored, because parsing is slow."""
@@ -140,18 +134,13 @@ class NoisyReplay(RecordedServer):
         return found
 
     def measure(
-        self,
-        configuration: Configuration,
-        arrivals: ArrayLike,
-        rng: np.random.Generator,
-        *,
-        watch: Watch | None = None,
+        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
     ) -> Episode:
         """Draw an episode of `configuration` at the load of `arrivals` (s), and its residual."""
         drawn = super().measure(configuration, arrivals, rng)
         away, levels = self._noise[self.nearest_rate(drawn.arrivals)]
         mean_s = np.exp(levels[self.space.index(configuration)] + rng.choice(away))
-        return watched(replace(drawn, latency=mean_s * drawn.latency), watch)
+        return replace(drawn, latency=mean_s * drawn.latency)
 
     def best(self, rate_per_s: float) -> int:
         """Return the index of the configuration with the lowest level at a recorded load."""
@@ -304,18 +293,11 @@ class TableServer:
         self._values = [values[indices == i] for i in range(len(self.space))]
 
     def measure(
-        self,
-        configuration: Configuration,
-        arrivals: ArrayLike,
-        rng: np.random.Generator,
-        *,
-        watch: Watch | None = None,
+        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
     ) -> Episode:
         """Draw a recorded cost of `configuration` and use it for every request."""
         arrivals = check_arrivals(arrivals)
         value = rng.choice(self._values[self.space.index(configuration)])
         n = len(arrivals)
         latency, status = np.full(n, value), np.full(n, Status.OK.value)
-        return watched(
-            Episode(configuration, arrivals, latency, status, info={"server": "table"}), watch
-        )
+        return Episode(configuration, arrivals, latency, status, info={"server": "table"})

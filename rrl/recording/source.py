@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rrl.core.knob import Configuration
+from rrl.recording.replay import RecordedServer
 from rrl.support.errors import UsageError
 from rrl.support.machine import available_cpus, describe_machine
 from rrl.tuning.defaults import serving_default
@@ -63,7 +65,10 @@ def open_source(source: str, name: str, data: str | os.PathLike[str] = DATA) -> 
         If there is no such profile.
     """
     if source == "recorded":
-        yield _recorded(Path(data) / name)
+        server = RecordedServer(Path(data) / name)
+        about = server.profile.description
+        words = f"{about['plan']['model']} recorded {about['recorded']}"
+        yield _source(words, about["machine"], lambda: server)
     elif source == "live":
         with ExitStack() as stack:
             yield _live(name, stack)
@@ -71,38 +76,25 @@ def open_source(source: str, name: str, data: str | os.PathLike[str] = DATA) -> 
         raise UsageError(f"unknown source {source!r}; known: recorded, live")
 
 
-def _recorded(folder: Path) -> Source:
-    from rrl.recording.replay import RecordedServer
-
-    server = RecordedServer(folder)
-    about, machine = server.profile.description, server.profile.description["machine"]
-    provenance = (
-        f"{about['plan']['model']} recorded {about['recorded']}, {machine['cpus']} CPUs, "
-        f"{machine['processor']}"
-    )
-    return Source(server, serving_default(server.space), provenance, lambda: server)
-
-
 def _live(name: str, stack: ExitStack) -> Source:
-    from rrl.recording.plans import PLANS
+    from rrl.recording.plan import PLANS
     from rrl.serving.launcher import find_executable, kind_of
     from rrl.serving.live import LiveServer
     from rrl.serving.models import build
 
     if name not in PLANS:
         raise UsageError(f"unknown plan {name!r}; known: {', '.join(PLANS)}")
-    model = PLANS[name].model
+    model, kind = PLANS[name].model, kind_of(find_executable())
     path, space = build(model, MODELS), paper_cpu(min(available_cpus(), 8))
+    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    words = f"{model} measured here and now ({kind} server): {when}"
+    return _source(words, describe_machine(), lambda: stack.enter_context(LiveServer(path, space)))
 
-    def another() -> LiveServer:
-        return stack.enter_context(LiveServer(path, space))
 
-    machine, kind = describe_machine(), kind_of(find_executable())
-    provenance = (
-        f"{model} measured here and now ({kind} server): {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, "
-        f"{machine['cpus']} CPUs, {machine['processor']}"
-    )
-    return Source(another(), serving_default(space), provenance, another)
+def _source(words: str, machine: Mapping[str, Any], another: Callable[[], Server]) -> Source:
+    server = another()
+    provenance = f"{words}, {machine['cpus']} CPUs, {machine['processor']}"
+    return Source(server, serving_default(server.space), provenance, another)
 
 
 def sustained_rate(
@@ -128,8 +120,6 @@ def choose_rates(
 
     They are the recorded loads, or 60 and 110 % of the rate that the default sustains live.
     """
-    from rrl.recording.replay import RecordedServer
-
     if len(rates_per_s):
         return [float(rate) for rate in rates_per_s]
     if isinstance(source.server, RecordedServer):

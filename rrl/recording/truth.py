@@ -9,7 +9,6 @@ that are tied with it.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -76,22 +75,11 @@ def centre_interval(values: Floats) -> tuple[float, float, float]:
     return float(np.median(means)), float(means[cut]), float(means[-1 - cut])
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """A finalist compared with the best: the cost ratio with its limits, and a word for it."""
-
-    word: str
-    ratio: float = 1.0
-    low: float = 1.0
-    high: float = 1.0
-
-
-def judge(means: Floats) -> tuple[int, list[Verdict]]:
+def judge(means: Floats) -> tuple[int, Floats]:
     """Compare finalists over paired episodes.
 
     On a shared machine, other users may make one episode in ten several times slower. So the
-    episodes are paired, and the centre of their ratios is robust. A finalist is tied with the best
-    if both limits of its ratio differ from 1 by less than `TOLERANCE`.
+    episodes are paired, and the centre of their ratios is robust.
 
     Parameters
     ----------
@@ -105,33 +93,23 @@ def judge(means: Floats) -> tuple[int, list[Verdict]]:
         Column with the smallest typical cost. Median polish estimates this cost, because finalists
         that were left out early took part in fewer episodes. So a finalist that is nearly as good
         may have a ratio a little below 1.
-    verdicts : list of Verdict, length finalists
-        Each word is "best", "separated", "tied" or "undecided".
-
-    Raises
-    ------
-    ValueError
-        If there are no measurements.
+    ratios : ndarray, shape (finalists, 3)
+        The ratio of each finalist to the best, and the two limits of this ratio. All three are 1
+        for the best.
 
     Examples
     --------
     >>> rounds = np.linspace(1, 2, 6)[:, None] * [1.0, 1.5, 1.01]
-    >>> best, verdicts = judge(rounds)
-    >>> best, [verdict.word for verdict in verdicts]
-    (0, ['best', 'separated', 'tied'])
+    >>> best, ratios = judge(rounds)
+    >>> best, ratios[:, 0].round(2).tolist()
+    (0, [1.0, 1.5, 1.01])
     """
     logs = np.log(means)
-    if logs.shape[1] == 0 or np.isnan(logs).all():
-        raise ValueError("there are no episodes: measure a round first")
     best = int(np.nanargmin(_median_polish(logs)))
-    verdicts = []
-    for ratios in _ratios(logs, best):
-        centre, low, high = centre_interval(ratios)
-        tied = max(-low, high) < np.log1p(TOLERANCE)
-        word = "tied" if tied else "separated" if low > 0 else "undecided"
-        verdicts.append(Verdict(word, *np.exp([centre, low, high]).tolist()))
-    verdicts[best] = Verdict("best")
-    return best, verdicts
+    differences = (logs - logs[:, [best]]).T
+    ratios = np.array([np.exp(centre_interval(row[~np.isnan(row)])) for row in differences])
+    ratios[best] = 1.0
+    return best, ratios
 
 
 def _median_polish(logs: Floats) -> Floats:
@@ -143,12 +121,6 @@ def _median_polish(logs: Floats) -> Floats:
             rows = np.nanmedian(logs - columns, axis=1, keepdims=True)
             columns = np.nanmedian(logs - rows, axis=0)
     return columns
-
-
-def _ratios(logs: Floats, column: int) -> list[Floats]:
-    """Return each finalist's log ratios to one of them, in the episodes that have both."""
-    differences = (logs - logs[:, [column]]).T
-    return [row[~np.isnan(row)] for row in differences]
 
 
 class HalfTruth(NamedTuple):
@@ -213,10 +185,8 @@ def judge_half(profile: Profile, rate_per_s: float, half: int) -> HalfTruth:
     if of_grid.all():
         return HalfTruth(grid, ratio, low, high, np.zeros(n, bool), np.ones(n, bool))
     finalists, means = _rounds(rows[~of_grid], index[~of_grid], cost[~of_grid])
-    _, verdicts = judge(means)
-    ratio[finalists] = [verdict.ratio for verdict in verdicts]
-    low[finalists] = [verdict.low for verdict in verdicts]
-    high[finalists] = [verdict.high for verdict in verdicts]
+    _, ratios = judge(means)
+    ratio[finalists], low[finalists], high[finalists] = ratios.T
     scale = np.exp(np.nanmedian(np.log(grid[finalists]) - np.log(ratio[finalists])))
     grid[finalists] = scale * ratio[finalists]
     with np.errstate(invalid="ignore"):  # comparisons with NaN are false

@@ -54,13 +54,13 @@ class Candidates(Searcher):
         self.candidates = range(len(space)) if candidates is None else list(candidates)
         self.repeats = repeats
 
-    def begin(self, search: Search, start: int) -> None:
+    def begin(self, search: Search) -> None:
         """See :meth:`Searcher.begin`."""
         search.todo = [index for index in self.candidates for _ in range(self.repeats)]
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        return search.todo[0] if search.todo else search.lowest
+        return search.lowest
 
 
 def fixed_default(space: ConfigSpace, rng: np.random.Generator) -> Candidates:
@@ -134,23 +134,23 @@ class CoordinateDescent(Searcher):
         super().__init__(space, rng)
         self.repeats, self.rounds, self._neighbours = repeats, rounds, Neighbours(space)
 
-    def begin(self, search: Search, start: int) -> None:
+    def begin(self, search: Search) -> None:
         """See :meth:`Searcher.begin`."""
-        search.memory, search.todo = {"at": start, "line": 0}, self._line(start, 0)
+        search.memory = {"lines": 0}
+        self._plan(search, search.start)
 
-    def _line(self, at: int, knob: int) -> list[int]:
-        return [i for i in self._neighbours.line(at, knob) for _ in range(self.repeats)]
+    def _plan(self, search: Search, at: int) -> None:
+        """Plan the line through a configuration along the next knob."""
+        line = self._neighbours.line(at, search.memory["lines"] % len(self.space.knobs))
+        search.memory |= {"line": line, "lines": search.memory["lines"] + 1}
+        search.todo = [index for index in line for _ in range(self.repeats)]
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        memory, knobs = search.memory, len(self.space.knobs)
-        if not search.todo:
-            line = self._neighbours.line(memory["at"], memory["line"] % knobs)
-            memory["at"] = min(line, key=search.mean)
-            memory["line"] += 1
-            search.todo = self._line(memory["at"], memory["line"] % knobs)
-        over = memory["line"] >= self.rounds * knobs
-        return search.lowest if over else search.todo[0]
+        if search.memory["lines"] >= self.rounds * len(self.space.knobs):
+            return search.lowest
+        self._plan(search, min(search.memory["line"], key=search.mean))
+        return search.todo[0]
 
 
 class Annealing(Searcher):
@@ -196,9 +196,9 @@ class Annealing(Searcher):
         self.temperature, self.decay, self.reach = temperature, decay, reach
         self.again, self.patience, self._neighbours = again, patience, Neighbours(space)
 
-    def begin(self, search: Search, start: int) -> None:
+    def begin(self, search: Search) -> None:
         """See :meth:`Searcher.begin`."""
-        search.memory = {"at": start, "failures": 0}
+        search.memory = {"at": search.start, "failures": 0}
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""

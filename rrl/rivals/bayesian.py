@@ -28,16 +28,12 @@ JITTER = 1e-6  # added to the variance of a point, so that repeated points can b
 
 
 class Surrogate:
-    """The Gaussian process of some measurements.
+    """The Gaussian process of the measurements that it was told.
 
     Parameters
     ----------
     cube : ndarray, shape (configurations, columns)
         See :func:`rrl.rivals.grid.unit_cube`.
-    history : list of [int, float]
-        Each pair is the index of a configuration and its cost. There is at least one.
-    hyperparameters : Hyperparameters, optional
-        These are what :meth:`fit` returns; by default the prior's.
     length : float, optional
         This is the expected length scale, as a fraction of a knob's range.
 
@@ -47,31 +43,27 @@ class Surrogate:
         The indices of the measured configurations, sorted, each once.
     """
 
-    def __init__(
-        self,
-        cube: Floats,
-        history: list[list[Any]],
-        hyperparameters: Hyperparameters | None = None,
-        length: float = LENGTH,
-    ) -> None:
-        indices = np.array([index for index, _ in history], dtype=np.int64)
-        self._cube, self.measured = cube, np.unique(indices)
-        logs = log_costs(np.array([cost for _, cost in history], dtype=float))
-        self._centre, self._scale = logs.mean(), logs.std() or 1.0
-        self._x, self._y = cube[indices], (logs - self._centre) / self._scale
-        self._variance = np.full(len(indices), JITTER)
+    def __init__(self, cube: Floats, length: float = LENGTH) -> None:
+        self._cube, self._told = cube, list[tuple[int, float]]()
         self._prior = Hyperparameters(np.full(cube.shape[1], length), 1.0, NOISE)
-        self.hyperparameters = hyperparameters or self._prior
+        self.hyperparameters = self._prior
 
-    def fit(self) -> Hyperparameters:
-        """Return hyperparameters that suit the measurements."""
-        process = partial(GaussianProcess, self._x, self._y, self._variance)
-        return fit_hyperparameters(process, self.hyperparameters, self._prior)
+    def tell(self, index: int, cost: float) -> None:
+        """Take in a measurement; if it is time, fit the hyperparameters."""
+        self._told.append((index, cost))
+        indices, costs = map(np.array, zip(*self._told, strict=True))
+        self.measured = np.unique(indices)
+        logs, variance = log_costs(costs), np.full(len(costs), JITTER)
+        self._centre, self._scale = logs.mean(), logs.std() or 1.0
+        standard = (logs - self._centre) / self._scale
+        self._process = partial(GaussianProcess, self._cube[indices], standard, variance)
+        if fit_is_due(len(self._told), FIRST_FIT):
+            start, prior = self.hyperparameters, self._prior
+            self.hyperparameters = fit_hyperparameters(self._process, start, prior)
 
     def posterior(self, indices: Ints) -> tuple[Floats, Floats]:
         """Return posterior mean and sd of standardised log costs, without an episode's noise."""
-        process = GaussianProcess(self._x, self._y, self._variance, self.hyperparameters)
-        mean, sd = process.posterior(self._cube[indices])
+        mean, sd = self._process(self.hyperparameters).posterior(self._cube[indices])
         return mean, np.sqrt(np.maximum(sd**2 - self.hyperparameters.nugget**2, JITTER))
 
     def costs(self) -> tuple[Floats, Floats]:
@@ -133,16 +125,15 @@ class GPEI(Searcher):
         self.initial, self.length = initial, length
         self.cube, self._neighbours = unit_cube(space), Neighbours(space)
 
-    def begin(self, search: Search, start: int) -> None:
+    def begin(self, search: Search) -> None:
         """See :meth:`Searcher.begin`."""
         drawn = latin_hypercube(self._neighbours, self.initial - 1, self.rng)
-        search.memory, search.todo = {"told": [], "hyperparameters": None}, [start, *drawn]
+        search.memory = {"model": Surrogate(self.cube, self.length)}
+        search.todo = [search.start, *drawn]
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        if search.todo:
-            return search.todo[0]
-        known = self._known(search)
+        known = search.memory["model"]
         candidates = np.arange(len(self.space))
         if len(candidates) > MOST:
             drawn = self.rng.choice(len(candidates), MOST, replace=False)
@@ -156,16 +147,9 @@ class GPEI(Searcher):
 
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`; the table gets the posterior of what was measured."""
-        search.memory["told"].append([index, cost])
-        if fit_is_due(search.table.episodes, FIRST_FIT):
-            search.memory["hyperparameters"] = self._known(search).fit()
-        known, table = self._known(search), search.table
+        known, table = search.memory["model"], search.table
+        known.tell(index, cost)
         table.values[known.measured], table.sds[known.measured] = known.costs()
-
-    def _known(self, search: Search) -> Surrogate:
-        """Return the model of all measurements."""
-        known = search.memory
-        return Surrogate(self.cube, known["told"], known["hyperparameters"], self.length)
 
 
 def latin_hypercube(neighbours: Neighbours, count: int, rng: np.random.Generator) -> list[int]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rrl.core.space import ConfigSpace, Floats
 
@@ -26,15 +25,18 @@ def unit_cube(space: ConfigSpace) -> Floats:
     columns = [np.empty((len(space), 0))]
     for knob, indices in zip(space.knobs, space.value_indices.T, strict=True):
         if len(knob.values) > 1:
-            own = knob.coordinates
-            if not knob.categorical:
-                own = (own - own.min()) / np.ptp(own)
-            columns.append(own[indices])
+            longest = 1 if knob.categorical else len(knob.values) - 1
+            columns.append(knob.coordinates[indices] / longest)
     return np.concatenate(columns, axis=1)
 
 
 class Neighbours:
     """Steps along the knobs: neighbours on a grid whose values are ordered by position.
+
+    Attributes
+    ----------
+    ranks : ndarray of int, shape (configurations, knobs)
+        The rank, by position, of the value that each configuration gives to each knob.
 
     Examples
     --------
@@ -46,45 +48,31 @@ class Neighbours:
 
     def __init__(self, space: ConfigSpace) -> None:
         self.space = space
-        self._values = [
-            [knob.values[i] for i in np.argsort(knob.positions).tolist()] for knob in space.knobs
-        ]
+        columns = zip(space.knobs, space.value_indices.T, strict=True)
+        self.ranks = np.stack([np.array(knob.positions)[i] for knob, i in columns], axis=1)
 
-    def ranks(self, index: int) -> list[int]:
-        """Rank of the value of each knob, by position."""
-        row = self.space.value_indices[index].tolist()
-        return [knob.ranks.item(i) for knob, i in zip(self.space.knobs, row, strict=True)]
-
-    def at(self, ranks: list[int]) -> int | None:
-        """Return the configuration with these ranks; None if there is none."""
-        if not all(0 <= r < size for r, size in zip(ranks, self.space.shape, strict=True)):
-            return None
-        values = (values[r] for values, r in zip(self._values, ranks, strict=True))
-        configuration = dict(zip(self.space.names, values, strict=True))
-        return self.space.index(configuration) if configuration in self.space else None
-
-    def nearest(self, ranks: list[int]) -> int:
+    def nearest(self, ranks: ArrayLike) -> int:
         """Return the available configuration that is nearest to these ranks."""
-        found = self.at(ranks)
-        if found is not None:
-            return found
         wanted = [
-            knob.coordinates[knob.index(values[r])]
-            for knob, values, r in zip(self.space.knobs, self._values, ranks, strict=True)
+            knob.coordinates[np.argsort(knob.positions)[rank]]
+            for knob, rank in zip(self.space.knobs, np.asarray(ranks), strict=True)
         ]
         away = self.space.positions - np.concatenate(wanted)
         return int(np.linalg.norm(away, axis=1).argmin())
 
     def step(self, index: int, knob: int, by: int) -> int | None:
         """Return the configuration `by` steps along a knob; None beyond the end or missing."""
-        ranks = self.ranks(index)
-        ranks[knob] += by
-        return self.at(ranks)
+        rank = self.ranks[index, knob] + by
+        return self._with(index, knob, rank) if 0 <= rank < self.space.shape[knob] else None
 
-    def line(self, index: int, knob: int) -> Iterator[int]:
-        """Yield the configurations that differ from one in a single knob, itself included."""
-        here = self.ranks(index)
-        for rank in range(self.space.shape[knob]):
-            there = self.at([*here[:knob], rank, *here[knob + 1 :]])
-            if there is not None:
-                yield there
+    def line(self, index: int, knob: int) -> list[int]:
+        """Return the configurations that differ from one in a single knob, itself included."""
+        found = (self._with(index, knob, rank) for rank in range(self.space.shape[knob]))
+        return [other for other in found if other is not None]
+
+    def _with(self, index: int, knob: int, rank: int) -> int | None:
+        """Return the configuration with another rank of a knob; None if it is missing."""
+        changed = self.space.knobs[knob]
+        value = changed.values[changed.positions.index(rank)]
+        configuration = {**self.space[index], changed.name: value}
+        return self.space.index(configuration) if configuration in self.space else None

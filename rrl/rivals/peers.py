@@ -8,6 +8,7 @@ category. If a proposed configuration is not available, the nearest available on
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -38,20 +39,25 @@ class Optuna(Searcher):
     def __init__(self, space: ConfigSpace, rng: np.random.Generator, *, initial: int = 10) -> None:
         super().__init__(space, rng)
         self.initial, self._neighbours = initial, Neighbours(space)
-        try:
-            self._optuna = import_module("optuna")
-        except ImportError as error:
-            raise UsageError(f"optuna is not installed ({error}): pip install optuna") from None
-        self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
-        integer = self._optuna.distributions.IntDistribution
-        choice = self._optuna.distributions.CategoricalDistribution
+        optuna = self._optuna
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        integer = optuna.distributions.IntDistribution
+        choice = optuna.distributions.CategoricalDistribution
         self._ranges = {
             knob.name: choice(range(size)) if knob.categorical else integer(0, size - 1)
             for knob, size in zip(space.knobs, space.shape, strict=True)
             if size > 1
         }
 
-    def begin(self, search: Search, start: int) -> None:
+    @property
+    def _optuna(self) -> Any:
+        """The package; an agent that kept it could not be copied."""
+        try:
+            return import_module("optuna")
+        except ImportError as error:
+            raise UsageError(f"optuna is not installed ({error}): pip install optuna") from None
+
+    def begin(self, search: Search) -> None:
         """See :meth:`Searcher.begin`."""
         search.memory = {"study": self._optuna.create_study(), "trial": None, "asked": None}
 
@@ -71,7 +77,7 @@ class Optuna(Searcher):
         if asked == index:
             study.tell(search.memory["trial"], cost)
             return
-        ranks = dict(zip(self.space.names, self._neighbours.ranks(index), strict=True))
+        ranks = dict(zip(self.space.names, self._neighbours.ranks[index].tolist(), strict=True))
         params = {name: ranks[name] for name in self._ranges}
         other = self._optuna.trial.create_trial(
             params=params, distributions=self._ranges, value=cost

@@ -72,15 +72,11 @@ class QLearning(Searcher):
         chance(0, *epsilon)  # it checks the numbers
         self.epsilon, self.learning_rate = epsilon, learning_rate
 
-    def begin(self, search: Search, start: int) -> None:
-        """See :meth:`Searcher.begin`."""
-        search.memory = {"start": start}
-
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
         table, measured = search.table, search.table.measured
         if not len(measured):
-            return search.memory["start"]
+            return search.start
         if self.rng.random() < chance(search.table.episodes, *self.epsilon):
             return int(self.rng.integers(len(self.space)))
         return int(measured[table.values[measured].argmin()])
@@ -131,15 +127,11 @@ class DeepQNetwork(Searcher):
         widths = np.maximum(np.ptp(space.positions, axis=0), 1e-9)
         self._features = 2 * (space.positions - space.positions.min(axis=0)) / widths - 1
 
-    def begin(self, search: Search, start: int) -> None:
-        """See :meth:`Searcher.begin`."""
-        search.memory = {"start": start}
-
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
         greedy = self.replay and self.rng.random() >= chance(search.table.episodes, *self.epsilon)
         if not search.table.episodes:
-            return search.memory["start"]
+            return search.start
         if not greedy:
             return int(self.rng.integers(len(self.space)))
         everywhere = np.arange(len(self.space))
@@ -185,17 +177,12 @@ class Network:
     ) -> None:
         self.learning_rate, self.steps = learning_rate, 0
         shapes = [shape for pair in pairwise(sizes) for shape in (pair, pair[1:])]
-        self._flat = np.zeros(sum(map(math.prod, shapes)))  # so that a step is one operation
-        self.weights = _views(self._flat, shapes)
+        self.weights = [np.zeros(shape) for shape in shapes]
         for k, fan_in in enumerate(sizes[:-1]):
             layer = self.weights[2 * k]
             layer[:] = math.sqrt(2 / fan_in) * rng.standard_normal(layer.shape)
-        self._mean, self._square = np.zeros_like(self._flat), np.zeros_like(self._flat)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # Views would become arrays of their own in a copy, which then learns nothing.
-        self.__dict__.update(state)
-        self.weights = _views(self._flat, [layer.shape for layer in self.weights])
+        self._means = [np.zeros(shape) for shape in shapes]
+        self._squares = [np.zeros(shape) for shape in shapes]
 
     def __call__(self, inputs: Floats) -> Floats:
         """Return outputs of shape (n,) for inputs of shape (n, inputs)."""
@@ -215,18 +202,13 @@ class Network:
         gradients: list[Floats] = []
         for k in range(len(self.weights) - 2, -1, -2):
             below = layers[k // 2]
-            gradients[:0] = [(below.T @ delta).ravel(), delta.sum(axis=0)]
+            gradients[:0] = [below.T @ delta, delta.sum(axis=0)]
             if k:
                 delta = (delta @ self.weights[k].T) * (below > 0)
-        gradient = np.concatenate(gradients)
         self.steps += 1
         pace = self.learning_rate * math.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps)
-        self._mean += 0.1 * (gradient - self._mean)
-        self._square += 0.001 * (gradient**2 - self._square)
-        self._flat -= pace * self._mean / (np.sqrt(self._square) + 1e-8)
-
-
-def _views(flat: Floats, shapes: Sequence[tuple[int, ...]]) -> list[Floats]:
-    """Return views of a flat array, one of each shape."""
-    parts = np.split(flat, np.cumsum([math.prod(shape) for shape in shapes[:-1]]))
-    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        adam = zip(self.weights, self._means, self._squares, gradients, strict=True)
+        for weights, mean, square, gradient in adam:
+            mean += 0.1 * (gradient - mean)
+            square += 0.001 * (gradient**2 - square)
+            weights -= pace * mean / (np.sqrt(square) + 1e-8)

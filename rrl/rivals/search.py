@@ -36,14 +36,18 @@ class Search:
     ----------
     table : QTable
         The measurements, and what to deploy.
+    start : int
+        The index of a good guess, or of what has served so far.
     todo : list of int
-        The indices of the configurations that a plan still measures, in their order. A measurement
-        takes its configuration from the list, whoever chose it.
+        The indices of the configurations that a plan still measures, in their order. They serve
+        before anything is chosen. A measurement takes its configuration from the list, whoever
+        chose it.
     memory : dict
         What the search continues from, under names of its own.
     """
 
     table: QTable
+    start: int
     todo: list[int] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)
 
@@ -77,11 +81,11 @@ class Searcher:
         self.tables = Tables(space)
         self.searches: list[Search] = []  # one per load level
 
-    def begin(self, search: Search, start: int) -> None:
-        """Prepare the memory of a new search; `start` is a good guess or served so far."""
+    def begin(self, search: Search) -> None:
+        """Prepare the plan and the memory of a new search."""
 
     def choose(self, search: Search) -> int:
-        """Return the index of the next configuration."""
+        """Return the index of the next configuration, when no plan is left."""
         raise NotImplementedError
 
     def learn(self, search: Search, index: int, cost: float) -> None:
@@ -95,9 +99,10 @@ class Searcher:
         table = self.tables.at(load)
         if table.level == len(self.searches):
             known = None if table.near is None else table.near.incumbent
-            self.searches.append(Search(table))
-            self.begin(self.searches[-1], self.start if known is None else known)
-        return self.space[self.choose(self.searches[table.level])]
+            self.searches.append(Search(table, self.start if known is None else known))
+            self.begin(self.searches[-1])
+        search = self.searches[table.level]
+        return self.space[search.todo[0] if search.todo else self.choose(search)]
 
     def tell(self, configuration: Configuration, cost: float) -> None:
         """See :meth:`rrl.core.agent.Agent.tell`."""

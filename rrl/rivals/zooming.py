@@ -78,23 +78,21 @@ class Zooming(Searcher):
         self.lipschitz, self.width = lipschitz, confidence * math.sqrt(2 * math.log(HORIZON))
         self.cube = unit_cube(space)
 
-    def begin(self, search: Search, start: int) -> None:
+    def begin(self, search: Search) -> None:
         """See :meth:`Searcher.begin`."""
-        search.memory = {"start": start, "cover": _Cover(self.cube, self.lipschitz, self.width)}
-        search.memory["first"] = 0.0  # the first cost above 0
+        search.memory = {"cover": _Cover(self.cube, self.lipschitz, self.width)}
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
         if not search.table.episodes:
-            return search.memory["start"]
+            return search.start
         cover = search.memory["cover"]
         bare = np.flatnonzero(cover.covering == 0)
         return int(self.rng.choice(bare)) if len(bare) else cover.highest()
 
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
-        first = search.memory["first"] = search.memory["first"] or cost
-        search.memory["cover"].add(index, _reward(cost, first))
+        search.memory["cover"].add(index, cost)
 
 
 def distances(cube: Floats, index: int) -> Floats:
@@ -103,24 +101,23 @@ def distances(cube: Floats, index: int) -> Floats:
     return np.sqrt(np.einsum("ij,ij->i", away, away))
 
 
-def _reward(cost: float, first: float) -> float:
-    """Return the reward of a cost; `first` is the first one above 0, or 0 if there was none."""
-    return min(max(log_cost(first or 1.0) - log_cost(cost), -MOST_LOG), MOST_LOG)
-
-
 class _Cover:
     """The active configurations of a search, and how many of them cover each configuration."""
 
     def __init__(self, cube: Floats, lipschitz: float, width: float) -> None:
         self._cube, self._lipschitz, self._width = cube, lipschitz, width
         self._means: dict[int, tuple[int, float]] = {}  # number and mean of the rewards
+        self._first = 0.0  # the first cost above 0
         self.covering = np.zeros(len(cube), dtype=np.int64)
 
     def _radius(self, count: int) -> float:
         return self._width / math.sqrt(count + 1)
 
-    def add(self, index: int, reward: float) -> None:
+    def add(self, index: int, cost: float) -> None:
         """Add a measurement; it activates a configuration that is not active."""
+        self._first = self._first or cost
+        reward = log_cost(self._first or 1.0) - log_cost(cost)
+        reward = min(max(reward, -MOST_LOG), MOST_LOG)
         away = self._lipschitz * distances(self._cube, index)
         count, mean = self._means.get(index, (0, 0.0))
         if count:

@@ -29,7 +29,7 @@ from rrl.serving.envoy_config import (
 from rrl.serving.lasting import Lasting, wait_until
 from rrl.serving.launcher import ModelServer, port_error
 from rrl.support.errors import ServerError, UsageError
-from rrl.support.files import write_atomically
+from rrl.support.files import read_json, write_atomically
 
 ENVOY = "envoy"
 BOOTSTRAP = "bootstrap.json"
@@ -70,6 +70,8 @@ class Envoy:
         A folder that stays, for this Envoy alone.
     door : Door
         Where it listens.
+    model : str
+        What is served, for `check_options`.
 
     Attributes
     ----------
@@ -77,29 +79,31 @@ class Envoy:
         Its log of requests, see :class:`rrl.serving.client_traffic.ClientTraffic`.
     """
 
-    def __init__(self, folder: Path, door: Door) -> None:
+    def __init__(self, folder: Path, door: Door, model: str = "") -> None:
         self.folder, self.log = folder, folder / ACCESS_LOG
         self.process, self.door = Lasting(folder, ENVOY), door
+        self._bootstrap = bootstrap(door, folder, model)
 
-    def check_door(self) -> None:
-        """Check an Envoy that runs for its configuration. If none runs, check that one can start.
+    def check_options(self) -> None:
+        """Raise UsageError if the Envoy that was started last has another configuration."""
+        written = self.folder / BOOTSTRAP
+        if written.exists() and read_json(written) != self._bootstrap:
+            raise UsageError(
+                f"the service at port {self.door.port} was opened for another model, with other "
+                f"options, or by another version of rrl; give the same, or end it with "
+                f"`rrl stop {self.door.port}`"
+            )
+
+    def check_ports(self) -> None:
+        """Check that an Envoy can start.
 
         Raises
         ------
         UsageError
-            If the running Envoy has another configuration, or if there is no ``envoy`` to start.
+            If there is no ``envoy``.
         ServerError
             If a port is taken at which Envoy would listen.
         """
-        if self.process.alive:
-            running = json.loads((self.folder / BOOTSTRAP).read_text(encoding="utf-8"))
-            if running != bootstrap(self.door, self.folder):
-                raise UsageError(
-                    f"the service at port {self.door.port} was opened with other options, or by "
-                    f"another version of rrl; give the same, or end it with "
-                    f"`rrl stop {self.door.port}`"
-                )
-            return
         find_envoy()
         for port in self.door.ports:
             if why := port_error(port, self.door.bind):
@@ -120,7 +124,7 @@ class Envoy:
         """
         self._write_servers(kept, None)
         self._write(ROUTES, routes(_next()))
-        self._write(BOOTSTRAP, bootstrap(self.door, self.folder))
+        self._write(BOOTSTRAP, self._bootstrap)
         (self.folder / ADMIN).unlink(missing_ok=True)
         command = [
             find_envoy(), "--config-path", str(self.folder / BOOTSTRAP), "--disable-hot-restart",

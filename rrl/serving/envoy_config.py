@@ -84,10 +84,13 @@ class Door:
         return [port for port in (self.port, self.rest_port) if port]
 
 
-def bootstrap(door: Door, folder: Path) -> dict[str, Any]:
-    """Return what Envoy reads at its start; `folder` has the other files."""
+def bootstrap(door: Door, folder: Path, model: str = "") -> dict[str, Any]:
+    """Return what Envoy reads at its start; `folder` has the other files.
+
+    The name of the model changes nothing: it says who may go on with this Envoy.
+    """
     return {
-        "node": {"id": f"rrl-{door.port}", "cluster": "rrl"},
+        "node": {"id": f"rrl-{door.port}", "cluster": "rrl", "metadata": {"model": model}},
         "admin": {"address": _pipe(folder / ADMIN)},
         "static_resources": {
             "listeners": [_listener(door, port, folder) for port in door.ports],

@@ -4,7 +4,8 @@ TensorFlow fixes its thread pools once per process, so a new configuration is a 
 keep one address, where an Envoy passes every call on. :class:`HandoverServer` is a live server
 behind it. The *kept* server and Envoy are processes of their own, which go on whatever happens to
 the tuner. At most one more server is on *trial*; it ends with the tuner, and then the kept one
-answers its calls. A tuner that comes later finds both, and goes on with them.
+answers its calls. A tuner that comes later goes on with this Envoy, and its first server takes over
+from the kept one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,20 +27,21 @@ from rrl.serving.client_traffic import LOG_LATE_S, Call, ClientTraffic, OthersRe
 from rrl.serving.envoy import Envoy
 from rrl.serving.envoy_config import KEPT, TRIAL, Door
 from rrl.serving.lasting import wait_until
-from rrl.serving.launcher import LOCAL, ModelServer, find_executable, free_port
+from rrl.serving.launcher import ModelServer, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
 from rrl.serving.service import (
     lock_port,
-    note_server,
-    noted_server,
     other_servers,
     port_folder,
+    server_runs,
+    set_current,
     stop_others,
     stop_service,
     unlock_port,
 )
-from rrl.support.errors import GeneratorError, ServerError, UsageError
+from rrl.support.errors import GeneratorError, ServerError
+from rrl.support.machine import OtherWork
 from rrl.tuning.episode import Episode
 from rrl.tuning.watch import Watch
 
@@ -61,7 +62,7 @@ class HandoverServer(LiveServer):
     that other clients send to :attr:`address`. A configuration that does not start never takes
     over. The address opens when the first configuration answers.
 
-    If an earlier process has left a service at the port, this object goes on with it.
+    If an earlier process has left a service at the port, that serves until then.
 
     Parameters
     ----------
@@ -104,42 +105,32 @@ class HandoverServer(LiveServer):
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
-        self._program = find_executable(options.get("executable"))
         self.traffic = traffic or ClientTraffic()
         self._of_others, self._canary = traffic is not None, canary
         self.door = door or Door(free_port())
         self._another = partial(self._another, rest=self.door.rest_port is not None)
         self._folder = port_folder(self.door.port)
-        self._envoy = Envoy(self._folder, self.door)
+        self._envoy = Envoy(self._folder, self.door, os.path.abspath(self._model_path))
         self._kept: Configuration | None = None
         self._kept_server: ModelServer | None = None
         self._trial: ModelServer | None = None
-        self._route = KEPT  # where predictions go: to TRIAL until Envoy has taken that back
+        # Where predictions go: to TRIAL until Envoy has taken that back. A tuner that was killed
+        # may have left one.
+        self._route = TRIAL
         self._changed_s = -math.inf  # when the route has changed last
         self._hang_s = self._timeout_s
         self._left = False
+        self._others = OtherWork(self._processes)
         self._alone = lock_port(self._folder, self.door.port)
         try:
-            self._find()
+            if self._envoy.process.alive or server_runs(self._folder):
+                self._envoy.check_options()
+            if not self._envoy.process.alive:
+                self._envoy.check_ports()
             self.traffic.follow(self._envoy.log, self._envoy.new_log)
         except BaseException:
             unlock_port(self._folder, self._alone)
             raise
-
-    def _find(self) -> None:
-        """See what an earlier process has left at the port, or that the port is free."""
-        left, opened = noted_server(self._folder), self._envoy.process.alive
-        kept = left if left is not None and left.alive else None
-        self._envoy.check_door()
-        model = None if left is None else left.model
-        if (opened or kept) and (not model or model.resolve() != Path(self._model_path).resolve()):
-            raise UsageError(
-                f"{self.door} serves {model or 'an unknown model'}; end that with "
-                f"`rrl stop {self.door.port}`, or choose another port"
-            )
-        self._kept_server = kept
-        if opened:
-            self._route = TRIAL  # a tuner that was killed may have left a trial there
 
     @property
     def address(self) -> str:
@@ -149,9 +140,14 @@ class HandoverServer(LiveServer):
     @property
     def serves(self) -> bool:
         """Whether a server answers at the address now."""
-        return self._envoy.process.alive and bool(self._kept_server and self._kept_server.alive)
+        return self._envoy.process.alive and server_runs(self._folder)
 
-    def processes(self) -> list[int]:
+    @property
+    def _running(self) -> ModelServer | None:
+        """The kept server of this process, if it has one that runs."""
+        return self._kept_server if self._kept_server and self._kept_server.alive else None
+
+    def _processes(self) -> list[int]:
         """Return the numbers of the processes that outlive this one: Envoy and the kept server."""
         kept = self._kept_server and self._kept_server.process.pid
         return [pid for pid in (self._envoy.process.pid, kept) if pid]
@@ -166,30 +162,29 @@ class HandoverServer(LiveServer):
             stop_service(self._folder)
             os.close(self._alone)
 
-    def leave(self) -> ModelServer:
+    def leave(self) -> ModelServer | None:
         """Let the kept server go on at the address without this process; return it.
+
+        It is None if it is still the one that an earlier process has left.
 
         Raises
         ------
         ServerError
-            If it does not serve. Then Envoy and all servers are stopped.
+            If none serves. Then Envoy and all servers are stopped.
         """
-        kept = self._kept_server
-        if kept is None or not self.serves:
+        if not self.serves:
             self.close()
             raise ServerError(f"nothing serves at {self.door}")
         with suppress(ServerError, OSError):  # then any that it replaces goes on, too
-            self._settle(drain=False)
+            self._settle()
         if self._leave():
             os.close(self._alone)
-        return kept
+        return self._running
 
     def _leave(self) -> bool:
         """End the trial and the connections; return False if an earlier call has done that."""
         first, self._left = not self._left, True
         if first:
-            with suppress(ServerError, OSError):  # Envoy may have ended, or the disk be full
-                self._end_trial()
             self._stop_trial()
             self.traffic.close()
             super().close()  # the connections
@@ -215,26 +210,16 @@ class HandoverServer(LiveServer):
         self._end_trial()
         return running
 
-    def _suits(self, found: ModelServer, wanted: Configuration) -> bool:
-        """Return whether a kept server is like one that would start now for a configuration.
-
-        An earlier process may have started it otherwise, or, a local one, with an older version.
-        """
-        old = found.kind == LOCAL and self._version not in (None, found.version)
-        own = found.configuration, found.program, found.rest_port is None
-        return not old and own == (wanted, self._program, self.door.rest_port is None)
-
     def _keep_running(self, wanted: Configuration) -> ModelServer:
         """See that the kept server runs a configuration, and that Envoy runs before it."""
-        kept = self._kept_server if self._kept_server and self._kept_server.alive else None
-        if kept is None or not self._suits(kept, wanted):
+        kept = self._running
+        if kept is None or kept.configuration != wanted:
             if kept is not None:  # otherwise the trial, if there is one, is all that serves
-                self._end_trial()
                 self._stop_trial()
             self._kept_server = kept = self._launch(wanted, lasting=self._folder)
         if not self._envoy.process.alive:
             self._route = KEPT  # a trial that runs gets no calls
-            note_server(self._folder, kept)  # this process may be killed when Envoy runs
+            set_current(self._folder, kept)
             self._envoy.start(kept)
         self._settle()
         if self._client is None:
@@ -242,29 +227,23 @@ class HandoverServer(LiveServer):
         self._prepare(self._client)
         return kept
 
-    def _settle(self, *, drain: bool = True) -> None:
-        """If other servers last, let Envoy and the note name the kept one, and end the others.
+    def _settle(self) -> None:
+        """If other servers last, let Envoy and a supervisor know the kept one, and end the others.
 
-        If that fails or is interrupted, all go on, and the next call of this does it.
-
-        Parameters
-        ----------
-        drain : bool
-            Whether the others first answer what they have.
+        The others first answer what they have. If any of this fails or is interrupted, all go on,
+        and the next call of this does it.
         """
-        kept = self._kept_server
+        kept = self._running
         if kept is None or not other_servers(self._folder, kept):
             return
         self._envoy.point(kept, self._trial)
-        note_server(self._folder, kept)
-        if drain:
-            self._drain(KEPT)
+        set_current(self._folder, kept)
+        self._drain()
         stop_others(self._folder, kept)
 
     def _begin_trial(self, wanted: Configuration, kept: ModelServer) -> ModelServer:
         """Let a configuration run beside the kept one, with its part of the predictions."""
         if self._trial and not (self._trial.alive and self._trial.configuration == wanted):
-            self._end_trial()
             self._stop_trial()
         trial = self._trial = self._trial or self._launch(wanted)
         trial.resume()
@@ -284,7 +263,7 @@ class HandoverServer(LiveServer):
             return
         self._route_to_kept()
         if self._trial is not None:
-            self._drain(TRIAL)
+            self._drain()
             self._trial.pause()
 
     def _route_to_kept(self) -> None:
@@ -292,36 +271,41 @@ class HandoverServer(LiveServer):
         self._envoy.route()
         self._route, self._changed_s = KEPT, time.monotonic()
 
-    def _stop_trial(self, grace_s: float = 10.0) -> None:
-        """End the trial's process; the kept server answers what it has not begun to answer."""
+    def _stop_trial(self, *, at_once: bool = False) -> None:
+        """End the trial, and its process; the kept server answers what it has not begun to answer.
+
+        Parameters
+        ----------
+        at_once : bool
+            Whether the trial begins no other answer, and uses no more of the processor for them.
+        """
+        with suppress(ServerError, OSError):  # Envoy may have ended, or the disk be full
+            if at_once:
+                self._route_to_kept()
+            else:
+                self._end_trial()
         if self._trial is not None:
             # If calls still go there: the sooner it ends, the sooner Envoy sends them again.
             if self._route == KEPT and self._envoy.process.alive:
                 with suppress(ServerError, OSError):  # the disk may be full
                     self._let_finish(self._trial)
-            self._trial.stop(grace_s)
+            self._trial.stop(0.0 if at_once else 10.0)
             self._trial = None
 
-    def _drain(self, route: str) -> None:
-        """Wait until a route's requests of others that came before a change have ended."""
+    def _drain(self) -> None:
+        """Wait until all requests of others that came before a change have ended.
+
+        The kept server may have some of the route of a trial, which it answers instead.
+        """
         # Envoy's thread for requests may know of the change a little later than Envoy says.
         changed = time.monotonic() + LOG_LATE_S
-
-        def ended() -> bool:
-            return not any(c.route == route and c.arrival < changed for c in self.traffic.open())
-
         time.sleep(SETTLE_S)
-        wait_until(ended, DRAIN_S)
+        wait_until(lambda: all(c.arrival >= changed for c in self.traffic.open()), DRAIN_S)
 
     def _drop(self) -> None:
-        """Return to the kept server at once, and stop the one that failed or did badly.
-
-        Calls whose answer a trial has not begun are sent again to the kept server.
-        """
+        """Return to the kept server at once, and stop the one that failed or did badly."""
         if self._route == TRIAL:
-            with suppress(ServerError, OSError):  # Envoy may have ended, or the disk be full
-                self._route_to_kept()
-            self._stop_trial(grace_s=0.0)  # the sooner its calls are sent again
+            self._stop_trial(at_once=True)
         elif self._kept_server is not None and self._envoy.process.alive:  # else Envoy is to blame
             self._kept_server.stop()
 

@@ -23,6 +23,7 @@ from rrl.support.errors import ServerError
 from rrl.support.files import write_atomically
 
 KILLED_S = 60.0  # in which the kernel ends a process
+BEGINS_S = 10.0  # in which a script notes its number
 
 _started: list[subprocess.Popen[bytes]] = []  # Python warns about one that runs and is forgotten
 
@@ -55,15 +56,11 @@ class Process:
     @property
     def pid(self) -> int | None:
         """The number of the process; None if it does not run on this machine."""
-        with suppress(OSError, ValueError):  # it has just ended, or just begun
-            pid = int(self.file.read_text()) if self.alive else None
+        # It has just ended, or just begun.
+        with suppress(OSError, ValueError), self.file.open("rb") as file:
+            pid = int(file.read(20)) if self.alive else None
             # Machines may share a home: elsewhere, another process has the number.
             return pid if pid and _may_have_opened(pid, self.file) else None
-        return None
-
-    @property
-    def status(self) -> int | None:
-        """The exit status of a process that has ended; None if nobody here can know it."""
         return None
 
     def send(self, number: int) -> None:
@@ -112,28 +109,19 @@ class Lasting(Process):
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
-    def alive(self) -> bool:
-        """Whether it runs, or the script that has been started here."""
-        return self._runs_here() is not None or super().alive
-
-    @property
-    def pid(self) -> int | None:
-        """The number of the process; None if it does not run."""
-        return self._runs_here() or super().pid
-
-    @property
     def status(self) -> int | None:
         """The exit status of a process that was started here and has ended."""
-        return self._child.returncode if self._child else None
-
-    def _runs_here(self) -> int | None:
-        child = self._child
-        return child.pid if child is not None and child.poll() is None else None
+        return self._child.poll() if self._child else None
 
     def start(self, command: Sequence[str], log: Path, *before: str) -> None:
         """Write the script and run it, with its output in a file.
 
-        The script takes the lock, runs the lines `before`, and becomes `command`.
+        The script takes the lock, notes its number, runs the lines `before`, and becomes `command`.
+
+        Raises
+        ------
+        ServerError
+            If the script does not begin in time. Then it does not begin later either.
         """
         noted = shlex.quote(str(self.file))
         lines = [
@@ -147,7 +135,15 @@ class Lasting(Process):
         ]
         write_atomically(self.script, "\n".join(lines) + "\n")
         with log.open("wb") as output:
-            self._child = start_apart(["/bin/sh", str(self.script)], subprocess.DEVNULL, output)
+            child = start_apart(["/bin/sh", str(self.script)], subprocess.DEVNULL, output)
+        self._child = child
+        try:
+            begun = wait_until(lambda: bool(self.pid) or child.poll() is not None, BEGINS_S)
+            if not begun:
+                raise ServerError(f"{self.script}: it did not begin within {BEGINS_S:g} s")
+        except BaseException:  # nobody could find it without its number
+            child.kill()
+            raise
 
 
 def _may_have_opened(pid: int, file: Path) -> bool:

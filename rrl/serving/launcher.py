@@ -18,7 +18,7 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from urllib.parse import quote
 
 import psutil
@@ -31,7 +31,7 @@ from rrl.serving.saved_model import newest_version
 from rrl.serving.settings import cpus_of, environment_of, flags, prefix
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import write_atomically
-from rrl.support.owned_folder import OwnedFolder, places
+from rrl.support.owned_folder import owned_folder, places
 
 BINARY = "tensorflow_model_server"
 LOCAL = "local"
@@ -41,8 +41,6 @@ LONGEST_SOCKET = 103  # bytes; Linux allows 107 in a socket's path, other system
 NOT_IN_SOCKETS = "%?#"  # gRPC reads the path as a URI
 PREFIX = "s-"  # of the folder of a server that lasts
 SERVER = "server"  # the name of its process in there
-
-_NOTED = ("folder", "model", "version", "name", "configuration", "program", "log", "rest_port")
 
 _COMPLAINTS = {
     "unknown argument": "ignored a flag it does not know",
@@ -117,10 +115,8 @@ class ModelServer:
         ``127.0.0.1:port``; None if it has none.
     log : pathlib.Path
         The server's log.
-    version : int
-        The newest version of the model when this object was made.
-    program : list of str
-        The command of `find_executable` that starts it, without flags.
+    kind : str
+        Which executable it is: `LOCAL` or `BINARY`.
     process : Child or Lasting
 
     Raises
@@ -147,16 +143,17 @@ class ModelServer:
         self._timeout_s, self._log_stays = start_timeout_s, bool(logs)
         given = (configuration or {}).items()
         self.configuration = {name: plain(value) for name, value in given}
-        self.model = Path(os.path.abspath(model_path))  # a link may lead elsewhere later
-        self.name = self.model.resolve().name
-        self.program = find_executable(executable)
+        model = Path(os.path.abspath(model_path))  # a link may lead elsewhere later
+        self.name = model.resolve().name
+        program = find_executable(executable)
+        self.kind = kind_of(program)
         self.rest_port = free_port() if rest else None
-        self.version, _ = newest_version(self.model)
+        newest_version(model)  # there must be one
         cpus_of(self.configuration)  # more than there are cannot be bound to
         if lasting is None:
             usual, short = places()[0], places()[-1]
-            self._own = OwnedFolder("server", usual if fits(usual / "rrl-server-") else short)
-            self.folder = self._own.path
+            place = usual if fits(usual / "rrl-server-") else short
+            self.folder = owned_folder(self, "server", place)
             self.process: Child | Lasting = Child(self.folder / f"{SERVER}.lock")
             self.log = new_log(Path(logs), self.name) if logs else self.folder / "server.log"
         else:
@@ -174,43 +171,22 @@ class ModelServer:
         if parameters:
             write_atomically(batching, parameters)
         self.command = [
-            *self.program,
+            *program,
             "--port=0",
             f"--grpc_socket_path={self.folder / SOCKET}",
             *([f"--rest_api_port={self.rest_port}"] if rest else []),
             f"--model_name={self.name}",
-            f"--model_base_path={self.model}",
+            f"--model_base_path={model}",
             *own,
             *([] if lasting or self.kind == LOCAL else ["--file_system_poll_wait_seconds=0"]),
         ]
         self.address = f"unix:{self.folder / SOCKET}"
-
-    @classmethod
-    def found(cls, note: dict[str, Any]) -> Self:
-        """Return the lasting server of which another process has made a note, see `note`."""
-        server = cls.__new__(cls)
-        vars(server).update({name: note[name] for name in _NOTED})
-        for name in ("folder", "model", "log"):
-            setattr(server, name, Path(note[name]))
-        server.address = f"unix:{server.folder / SOCKET}"
-        server.process = Lasting(server.folder, SERVER)
-        server._log_stays = True
-        return server
-
-    def note(self) -> dict[str, Any]:
-        """Return what `found` needs, which may be written as JSON with paths as text."""
-        return {name: getattr(self, name) for name in _NOTED}
 
     def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    @property
-    def kind(self) -> str:
-        """Which executable it is: `LOCAL` or `BINARY`."""
-        return kind_of(self.program)
 
     @property
     def rest_address(self) -> str | None:
@@ -294,9 +270,8 @@ class ModelServer:
     def check(self) -> None:
         """Raise ServerError if the process has ended."""
         if not self.alive:
-            status = self.process.status
-            known = "" if status is None else f" with status {status}"
-            raise ServerError(f"server of {self.name!r} ended{known}; {self._kept_log()}")
+            said = f"ended with status {self.process.status}; {self._kept_log()}"
+            raise ServerError(f"server of {self.name!r} {said}")
 
     def memory_bytes(self) -> int | None:
         """Return the memory of the process in bytes; None if it is not running.
@@ -313,10 +288,9 @@ class ModelServer:
     def pause(self) -> None:
         """Pause the whole process group; it then uses no processor, and requests wait.
 
-        A process that has ended is not an error. A server that lasts has clients, so it goes on.
+        A process that has ended is not an error.
         """
-        if isinstance(self.process, Child):
-            self.process.send(signal.SIGSTOP)
+        self.process.send(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let a paused process group continue."""

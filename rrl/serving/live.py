@@ -21,8 +21,9 @@ from rrl.serving.loadgen import SIGNATURE, Client, LastingError
 from rrl.serving.sample import Inputs, fit, random_inputs
 from rrl.serving.saved_model import newest_version, saved_inputs
 from rrl.support.errors import ServerError, UnstableError
-from rrl.tuning.episode import MEMORY, Episode, check_arrivals
-from rrl.tuning.watch import Watch
+from rrl.support.machine import OtherWork
+from rrl.tuning.episode import MEMORY, OTHER_WORK, Episode, check_arrivals
+from rrl.tuning.watch import Watch, WatchingServer
 
 RESTARTS = 3
 """How many times in a row a server that died is started again before an error is raised."""
@@ -32,7 +33,7 @@ ANSWER_S = 2.0  # in which a server must tell its state after failed requests
 WARM_S = 5.0  # no further batch size after this time: a batch may wait long to fill
 
 
-class LiveServer:
+class LiveServer(WatchingServer):
     """Measure configurations on a server process that it starts itself; a context manager.
 
     Another configuration restarts the server, which is warm before the first measured request.
@@ -103,6 +104,7 @@ class LiveServer:
         self._client: Client | None = None
         self._payloads: list[bytes] = []
         self._requests: Sequence[Inputs] = []
+        self._others = OtherWork()
         self.start_s = 0.0
 
     def __enter__(self) -> Self:
@@ -141,19 +143,12 @@ class LiveServer:
 
     def _check_version(self) -> None:
         """Check that the version that is measured is still the model's newest."""
-        version = self._version
-        if version is None:  # any version may serve
-            return
         newest, _ = newest_version(Path(self._model_path))
-        if newest < version:
-            raise UnstableError(
-                f"{self._model_path}: version {version}, which is measured, is not there any more; "
-                "restore it, or start a new run"
-            )
-        if newest > version:
+        if self._version not in (None, newest):  # None: any version may serve
             raise UnstableError(
                 f"{self._model_path}: the newest version is now {newest}, but the measurements are "
-                f"of version {version}; start a new run to measure the new version"
+                f"of version {self._version}; make that the newest again, or start a new run to "
+                f"measure version {newest}"
             )
 
     def _prepare(self, client: Client) -> None:
@@ -233,8 +228,9 @@ class LiveServer:
         for attempt in range(restarts + 1):
             try:
                 server = self.configure(configuration)
+                self._others.start()
                 episode = self._fire(server, arrivals, watch)
-                info = {**episode.info, "server": server.kind}
+                info = {**episode.info, "server": server.kind, OTHER_WORK: self._others.look()}
                 if memory := server.memory_bytes():  # a trial that was stopped has none
                     info[MEMORY] = memory
                 return replace(episode, configuration=configuration, info=info)

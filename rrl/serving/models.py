@@ -2,8 +2,7 @@
 
 The weights are random, because the latency of a forward pass does not depend on their values but
 only on shapes. Inputs are the bytes that a device would send (uint8 pixels, int16 sound). So
-requests stay small, and the conversion is part of the served graph. Each model contains TF
-Serving's own warm-up file, so a server is warm before it reports that it is available.
+requests stay small, and the conversion is part of the served graph.
 """
 
 from __future__ import annotations
@@ -15,19 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock
-from numpy.typing import NDArray
 
-from rrl.serving.loadgen import predict_request
 from rrl.serving.quiet import load_tensorflow, quiet
-from rrl.serving.sample import WARMUP
-from rrl.serving.saved_model import FILE, random_request
+from rrl.serving.saved_model import FILE
 from rrl.support.errors import UsageError
 
 INPUT = "inputs"
-WARMUPS = 3  # requests in the file for the warm-up
-SEED = 0  # of the weights and of these requests
+SEED = 0  # of the weights
 
 
 def _image_classifier(architecture: str, side: int, keras: Any) -> Any:
@@ -105,23 +99,4 @@ def _export(model: str, version: Path) -> None:
 
     keras.utils.set_random_seed(SEED)
     MODELS[model](keras).export(version, verbose=False)
-    write_warmup(version, model, random_request(version.parent, np.random.default_rng(SEED)))
     keras.backend.clear_session()
-
-
-def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]]) -> Path:
-    """Write TF Serving's warm-up file, of one request, into a version folder such as ``base/1``.
-
-    TF Serving replays it before it reports AVAILABLE.
-    """
-    import tensorflow as tf
-    from tensorflow_serving.apis import prediction_log_pb2
-
-    predict = {"request": predict_request(inputs, model=model)}
-    log = prediction_log_pb2.PredictionLog(predict_log=predict)
-    path = version / WARMUP
-    path.parent.mkdir(exist_ok=True)
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for _ in range(WARMUPS):
-            writer.write(log.SerializeToString())
-    return path

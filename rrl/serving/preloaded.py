@@ -101,14 +101,21 @@ class Child(Process):
 
     _number: int | None = None
     _parent: Parent | None = None
+    _status: int | None = None
 
     @property
     def status(self) -> int | None:
         """The exit status, or minus the signal that ended it; None if it has not been started."""
-        if self._parent is None:
-            return None
-        status = self._parent.ask(self._number)
-        return -signal.SIGKILL if status is None else status  # as the parent
+        if self._status is None and self._parent is not None:
+            status = self._parent.ask(self._number)  # once: then the kernel forgets the server
+            self._status = -signal.SIGKILL if status is None else status  # as the parent
+        return self._status
+
+    def stop(self, grace_s: float = 10.0) -> bool:
+        """End the process, see :meth:`Process.stop`, and let the kernel forget it."""
+        ran = super().stop(grace_s)
+        _ = self.status
+        return ran
 
     def start(
         self,
@@ -166,7 +173,10 @@ def main() -> None:
     with suppress(EOFError, ConnectionError):
         while True:
             question = owner.recv()
-            owner.send(_status(question) if isinstance(question, int) else _fork(*question))
+            if isinstance(question, int):
+                owner.send(os.waitstatus_to_exitcode(os.waitpid(question, 0)[1]))
+            else:
+                owner.send(_fork(*question))
     os._exit(0)  # at once: TensorFlow needs a second for it otherwise
 
 
@@ -180,35 +190,16 @@ def _preload() -> bool:
     return False
 
 
-_statuses: dict[int, int] = {}  # of the servers that have ended, by their numbers
-
-
-def _status(child: int) -> int:
-    """Return the exit status of a server that has ended."""
-    if child not in _statuses:
-        _statuses[child] = os.waitpid(child, 0)[1]
-    return os.waitstatus_to_exitcode(_statuses[child])
-
-
-def _forget_ended() -> None:
-    """Let the kernel forget all servers that have ended: their numbers are few."""
-    with suppress(ChildProcessError):  # there is no server
-        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-            _statuses.update([ended])
-
-
 def _fork(command: list[str], file: str, log: str, cpus: list[int]) -> int:
     """Start a server; return its number, or 0 if there is no room: those that run must not suffer.
 
     A fork copies the lock, too, so the file is locked until the server ends.
     """
     parent = os.getpid()
-    _forget_ended()
     try:
         with Path(file).open("r+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if pid := os.fork():
-                _statuses.pop(pid, None)  # that of an earlier one
                 return pid
             _become(command, lock.fileno(), log, cpus, parent)
     except OSError:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rrl.serving.loadgen import SIGNATURE, LastingError
+from rrl.serving.loadgen import LastingError
 from rrl.serving.quiet import load_tensorflow
-from rrl.serving.sample import Needed, random_inputs
+from rrl.serving.sample import Needed
 from rrl.support.errors import DataError
 
 FILE = "saved_model.pb"
@@ -88,11 +87,3 @@ def needed_inputs(signature: Any) -> Needed:
 
     inputs = sorted(signature.inputs.items())
     return {name: tf.TensorSpec(info.tensor_shape, info.dtype) for name, info in inputs}
-
-
-def random_request(
-    base: Path, rng: np.random.Generator, signature: str = SIGNATURE
-) -> dict[str, NDArray[Any]]:
-    """Make a request with random values for the newest version of a model."""
-    _, newest = newest_version(base)
-    return random_inputs(saved_inputs(newest, signature), rng)

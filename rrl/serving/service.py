@@ -1,12 +1,12 @@
 """The service at a port: its folder, the server that is kept in it, and who tunes it.
 
 The folder has the files of the Envoy, and a folder for each server that lasts. It stays when the
-tuner ends, however that ends.
+tuner ends, however that ends. A tuner that comes later needs to know no more of a server than that
+it runs: it starts one of its own, and ends the others.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from contextlib import suppress
@@ -16,10 +16,9 @@ from rrl.serving.envoy import ENVOY
 from rrl.serving.lasting import Lasting, Process
 from rrl.serving.launcher import PREFIX, SERVER, ModelServer
 from rrl.support.errors import UsageError
-from rrl.support.files import open_alone, write_atomically
+from rrl.support.files import open_alone
 from rrl.support.user_folder import user_folder
 
-NOTE = "server.json"  # in the folder of a server
 CURRENT = "server.sh"  # for a supervisor: a link to the script of the server that is kept
 TUNER = "tuner.pid"  # with the number of the process that tunes
 END_TUNER_S = 60.0  # until a tuner is killed
@@ -31,25 +30,21 @@ def port_folder(port: int) -> Path:
     return user_folder("ports", str(port))
 
 
-def note_server(folder: Path, server: ModelServer) -> None:
-    """Note which server is kept, for later processes and for a supervisor."""
-    write_atomically(server.folder / NOTE, json.dumps(server.note(), default=str))
+def set_current(folder: Path, server: ModelServer) -> None:
+    """Let a supervisor start this server, which is the one that is kept."""
     (link := folder / f".{CURRENT}").unlink(missing_ok=True)
     link.symlink_to(server.folder / CURRENT)
     link.replace(folder / CURRENT)
 
 
-def noted_server(folder: Path) -> ModelServer | None:
-    """Return the server that was noted last at a port, whether or not it runs."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        kept = (folder / CURRENT).readlink().parent
-        return ModelServer.found(json.loads((kept / NOTE).read_text(encoding="utf-8")))
-    return None
-
-
 def other_servers(folder: Path, kept: ModelServer | None) -> list[Path]:
     """Return the folders of the servers of a port except one."""
     return [one for one in folder.glob(f"{PREFIX}*/") if not kept or one.name != kept.folder.name]
+
+
+def server_runs(folder: Path) -> bool:
+    """Return whether a server of a port runs."""
+    return any(Lasting(one, SERVER).alive for one in other_servers(folder, None))
 
 
 def stop_others(folder: Path, kept: ModelServer | None) -> bool:

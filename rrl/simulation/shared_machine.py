@@ -25,8 +25,7 @@ from numpy.typing import ArrayLike
 
 from rrl.core.knob import Configuration
 from rrl.core.space import Floats
-from rrl.tuning.episode import Episode, Server, check_arrivals, watched
-from rrl.tuning.watch import Watch
+from rrl.tuning.episode import Episode, Server, check_arrivals
 from rrl.workloads.workload import positive
 
 _FOR_EVER = 1e9  # seconds; nobody simulates so long
@@ -139,12 +138,7 @@ class SharedServer:
         self.carried, self._now = 0, 0.0
 
     def measure(
-        self,
-        configuration: Configuration,
-        arrivals: ArrayLike,
-        rng: np.random.Generator,
-        *,
-        watch: Watch | None = None,
+        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
     ) -> Episode:
         """Serve what was carried over and then the requests that arrive at `arrivals` (s).
 
@@ -163,5 +157,4 @@ class SharedServer:
         self._now = start + float(times[-1])
         latency = np.maximum(answered[owed:] - times, 0.0)  # rounding can give -1e-16
         info = {**served.info, "carried": owed}
-        episode = Episode(configuration, times, latency, served.status[owed:], info=info)
-        return watched(episode, watch)
+        return Episode(configuration, times, latency, served.status[owed:], info=info)

@@ -22,10 +22,9 @@ from rrl.core.space import Bools, ConfigSpace, Floats
 from rrl.simulation.queueing import serve_grid
 from rrl.simulation.service_model import BatchSpeed, Machine, Model, lognormal
 from rrl.tuning.defaults import LEFT_OUT
-from rrl.tuning.episode import Episode, Status, check_arrivals, watched
+from rrl.tuning.episode import Episode, Status, check_arrivals
 from rrl.tuning.presets import CPUS
 from rrl.tuning.slo import most_cpus
-from rrl.tuning.watch import Watch
 
 #: Values of the knobs that a space leaves out; 0 CPUs are all of them.
 DEFAULTS = MappingProxyType({**LEFT_OUT, CPUS: 0})
@@ -91,18 +90,12 @@ class SimulatedServer:
             raise ValueError(f"{CPUS}={most}: {self.machine.name} has {self.machine.cores:g} cores")
 
     def measure(
-        self,
-        configuration: Configuration,
-        arrivals: ArrayLike,
-        rng: np.random.Generator,
-        *,
-        watch: Watch | None = None,
+        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
     ) -> Episode:
         """Serve the requests that arrive at `arrivals` (s) under `configuration`.
 
         The random numbers do not depend on the configuration, so equal generators give common
-        random numbers. A `watch` may stop the episode, see
-        :class:`rrl.tuning.watch.Watch`.
+        random numbers.
 
         Raises
         ------
@@ -114,8 +107,7 @@ class SimulatedServer:
         latency, rejected = self.grid(times, rng, [index])
         status = np.where(rejected[0], Status.UNAVAILABLE.value, Status.OK.value)
         info = {"server": "simulated", "model": self.model.name, "machine": self.machine.name}
-        episode = Episode(self.space[index], times, latency[0], status, info=info)
-        return watched(episode, watch)
+        return Episode(self.space[index], times, latency[0], status, info=info)
 
     def grid(
         self,

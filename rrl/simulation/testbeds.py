@@ -17,10 +17,10 @@ name            knobs                                    served                 
                 batch_threads: 512 configurations
 ==============  =======================================  ==========================  ============
 
-Each number was fitted to a recorded profile, was published, or is assumed: `SOURCES` has the source
-of each. *Fitted* means that :mod:`rrl.simulation.calibration` fits the number to a profile under
-``data/``. The profiles were recorded on a machine with 2 cores, with TensorFlow's runtime and batch
-scheduler.
+Each number was fitted to a recorded profile, was published, or is assumed. A comment beside the
+number says which, and `SOURCES` has a word for it. *Fitted* means that
+:mod:`rrl.simulation.calibration` fits the number to a profile under ``data/``. The profiles were
+recorded on a machine with 2 cores, with TensorFlow's runtime and batch scheduler.
 
 The simulator's notebook shows how well held-out configurations are predicted, and how much depends
 on the assumptions.
@@ -35,14 +35,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from rrl.recording.plans import PLANS
+from rrl.recording.plan import PLANS
 from rrl.simulation.service_model import Machine, Model
 from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.presets import CPUS, effective_space, paper_cpu, paper_gpu
 
+# Fitted to mobilenet_v2-threads (288 means of 4 episodes). `variation`, and the `noise` of the
+# machines, are assumed: episodes vary as much as recorded ones.
 MOBILENET_V2 = Model(
     "mobilenet_v2",
-    item=0.0067,
+    item=0.0067,  # with `fixed`: fitted to mobilenet_v2-batching, given the sum of the two
     fixed=0.0005,
     parallel=0.3,
     sync=0.0049,
@@ -51,10 +53,13 @@ MOBILENET_V2 = Model(
     overhead=0.0036,
     variation=0.3,
 )
+# Fitted to inception_v3-threads, given `parallel`.
 INCEPTION_V3 = Model(
     "inception_v3",
+    # Assumed: 11.4 GFLOP at 33 GFLOP/s keep 10 cores 30 to 60 % busy at the paper's loads. The fit
+    # gives 0.050 s: a core of the recorded profile is faster.
     item=0.35,
-    parallel=0.9,
+    parallel=0.9,  # published: 1 to 12 threads of a server with 16 cores
     sync=0.0111,
     branches=1.3,
     dispatch=0.0007,
@@ -62,9 +67,11 @@ INCEPTION_V3 = Model(
     overhead=0.0059,
     variation=0.1,
 )
+# Assumed: the time of a batch is affine in its size (Shen et al., "Nexus", SOSP 2019).
 INCEPTION_V3_GPU = Model(
     "inception_v3", item=0.0006, fixed=0.006, dispatch=0.001, overhead=0.0060, variation=0.05
 )
+# The machine of the profiles, fitted to mobilenet_v2-threads, too.
 TWO_CORES = Machine("2 cores", cores=2, spin=0.18, switching=0.09, wake=0.0036, noise=0.1)
 AMPLE = {"max_enqueued_batches": 1000}  # so many that an episode of 1000 requests is never rejected
 
@@ -75,6 +82,8 @@ def _on_two_cores(plan: str) -> SimulatedServer:
     return SimulatedServer(space, MOBILENET_V2, TWO_CORES, AMPLE)
 
 
+# The cores are those of the paper's released code. The contention is assumed: 3 % per busy core.
+# With it, notebook 11 fits the 0.90 of `parallel`; with 0.5 %, it would fit 0.87.
 TEN_CORES = replace(TWO_CORES, name="10 cores", cores=10, contention=0.03, handlers=40)
 
 
@@ -94,36 +103,19 @@ def _gpu() -> SimulatedServer:
     return SimulatedServer(paper_gpu(), INCEPTION_V3_GPU, machine)
 
 
-_THREADS = "fitted: mobilenet_v2-threads (288 means of 4 episodes)"
-_BATCHING = "fitted: mobilenet_v2-batching, given the sum of item and fixed of mobilenet_v2-threads"
-_INCEPTION, _CARRIED = "fitted: inception_v3-threads, given parallel", "carried over from cpu2"
-_VARYING = "assumed: episodes vary as much as recorded ones"
-_AFFINE = 'assumed: the time of a batch is affine in its size (Shen et al., "Nexus", SOSP 2019)'
 _POOLS = ("sync", "dispatch", "front_end", "overhead")
+_HELPERS = ("spin", "switching", "wake")
 _TWO = {
-    **dict.fromkeys((*_POOLS, "parallel", "spin", "switching", "wake"), _THREADS),
-    **dict.fromkeys(("item", "fixed"), _BATCHING),
-    **dict.fromkeys(("variation", "noise"), _VARYING),
-    "cores": "the machine of the profiles",
+    **dict.fromkeys((*_POOLS, *_HELPERS, "item", "fixed", "parallel"), "fitted"),
+    "cores": "published",
 }
 _LARGE = {
-    # The fit to inception_v3-threads gives 0.050 s: a core of the recorded profile is faster.
-    "item": "assumed: 11.4 GFLOP at 33 GFLOP/s keep 10 cores 30 to 60 % busy at the paper's loads",
-    # Notebook 11 fits 0.90 with this contention. With 0.5 % per busy core, it would fit 0.87.
-    "parallel": "published: 1 to 12 threads of a server with 16 cores",
-    "contention": "assumed: 3 % per busy core",
-    **dict.fromkeys((*_POOLS, "branches"), _INCEPTION),
-    **dict.fromkeys(("spin", "switching", "wake", "noise"), _CARRIED),
-    "cores": "released code of the paper",
+    **dict.fromkeys((*_POOLS, "branches"), "fitted"),
+    **dict.fromkeys((*_HELPERS, "noise"), "carried"),
+    **dict.fromkeys(("cores", "parallel"), "published"),
 }
-#: Source of each parameter of a testbed. Parameters that are not named here are assumed.
-SOURCES: dict[str, dict[str, str]] = {
-    "cpu2": _TWO,
-    "cpu2-joint": _TWO,
-    "cpu10": _LARGE,
-    "cpu10-cores": _LARGE,
-    "gpu": {**dict.fromkeys(("item", "fixed"), _AFFINE), "noise": _VARYING},
-}
+#: What each parameter of a testbed is; carried: over from ``cpu2``. The others are assumed.
+SOURCES = {"cpu2": _TWO, "cpu2-joint": _TWO, "cpu10": _LARGE, "cpu10-cores": _LARGE, "gpu": {}}
 
 
 TESTBEDS: dict[str, Callable[[], SimulatedServer]] = {

@@ -86,7 +86,7 @@ def cases() -> Iterator[tuple[ConfigSpace, list[float], float, float]]:
     changing = [10.0] * 50 + [40.0] * 55 + [10.0] * 25
     yield (paper_cpu(), changing, 1.0, 0.07)
     threads = {"inter_op": (1, 2, 4), "intra_op": (1, 2), "batch_threads": (0, 1, 2, 4)}
-    serving = effective_space({**threads, "max_batch_size": (1, 2, 4, 8)})
+    serving = effective_space({**threads, "max_batch_size": (1, 2, 4, 8)}, cores=2)
     yield (serving, [10.0] * 160, 1.0, 0.2)
     yield (serving, [10.0] * 120, 0.2, 0.1)
     mixed = [Knob("policy", ("a", "b", "c")), Knob("size", (1, 2, 4, 8)), Knob("rate", range(8))]

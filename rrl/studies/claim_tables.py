@@ -8,7 +8,6 @@ Whoever judges a claim reads these tables and nothing else.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,12 +18,13 @@ from numpy.typing import NDArray
 
 from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.similarity import Copy
+from rrl.core.space import Floats
 from rrl.recording.profile import read_profile
 from rrl.recording.replay import RecordedServer
-from rrl.studies.days import DEFAULT, KNOWING, Arrays, Day, problem_label
+from rrl.studies.days import DEFAULT, KNOWING, Arrays, Day, day_scenario, problem_label
 from rrl.studies.other_half import FIXED, ORACLE, READER, how_sure, told_by_judge
 from rrl.studies.outcomes import Results, name_of
-from rrl.studies.problems import half_of, open_scenario
+from rrl.studies.problems import PathLike, half_of
 from rrl.studies.race import Race, score
 from rrl.studies.registration import Problem, Registration
 from rrl.studies.scenario import Scenario
@@ -35,7 +35,6 @@ from rrl.studies.similarity_error import (
     region_errors,
     typical_difference,
 )
-from rrl.workloads.device_day import device_day
 
 ESTIMATORS = {"copy": Copy, "learned": LearnedSimilarity, "mean": GlobalMean}
 """How the agents estimate a region, and what is known without regions."""
@@ -54,15 +53,14 @@ class Evidence(NamedTuple):
     Parameters
     ----------
     runs : DataFrame
-        One row per problem under a load that stays, agent or reference, and seed. `first` is the
-        number of episodes until the recommendation is within 5 % of the optimum for the first time;
-        it is infinite if it never is. `mean_cost` is the true mean cost of all episodes over the
-        optimum's, and `deployed` that of the last recommendation. `latency_s` and `late` are the
-        true mean latency and the true fraction of late requests of what is deployed after the
-        registered number of episodes. `error` is the standard error of the logarithm of
-        `latency_s`, and `requests` is the number of independent requests behind `late`.
-        `simple_regret` is the default's true cost above the optimum's, divided by the optimum's.
-        `load` is "low", "middle" or "high" on a recording of three loads, and empty elsewhere.
+        One row per problem under a load that stays, agent or reference, and seed.
+        `first_within_5`, `mean_cost` and `deployed` are those of :func:`rrl.studies.race.score`.
+        `latency_s` and `late` are the true mean latency and the true fraction of late requests of
+        what is deployed after the registered number of episodes. `error` is the standard error of
+        the logarithm of `latency_s`, and `requests` is the number of independent requests behind
+        `late`. `simple_regret` is the default's true cost above the optimum's, divided by the
+        optimum's. `load` is "low", "middle" or "high" on a recording of three loads, and empty
+        elsewhere.
     late : DataFrame
         The same for agents that minimised the fraction of late requests.
     served : DataFrame
@@ -171,9 +169,7 @@ def steady_table(
                 "seed": np.arange(len(final)),
                 "episodes": episodes,
                 "load": _level(scenario),
-                "first": found["first_within_5"],
-                "mean_cost": found["mean_cost"],
-                "deployed": 1 + found["simple_regret"],
+                **{name: found[name] for name in ("first_within_5", "mean_cost", "deployed")},
                 "latency_s": scenario.cost[final],
                 "error": sure["error"][final],
                 "requests": sure["requests"][final],
@@ -282,7 +278,7 @@ def served_table(
     problems: Sequence[Problem],
     results: Mapping[Setting | Day, Race | Arrays],
     scenarios: Mapping[Any, Scenario],
-    data: str | os.PathLike[str],
+    data: PathLike,
 ) -> pd.DataFrame:
     """Return the table `served` of :class:`Evidence`.
 
@@ -296,29 +292,23 @@ def served_table(
         own = {one.agent: found for one, found in results.items() if one.problem == what.problem}
         if not problem.workload or not own:
             continue
-        if isinstance(what, Day):
-            scenario = open_scenario(what.testbed, device_day(what.rate, what.length_s), data)
-            runs = scenario.workload, what.requests, what.first_seed
-        else:
-            scenario = scenarios[what.problem]
-            runs = scenario.workload, scenario.requests, 0
+        day = what if isinstance(what, Day) else None
+        scenario = day_scenario(day, data) if day else scenarios[what.problem]
         error: dict[str, float] = {}
         seen = float("nan")
         if isinstance(scenario.server, RecordedServer):
             chosen = {agent: _chosen(found) for agent, found in own.items() if agent != KNOWING}
-            latency, error, met = told_by_judge(scenario.server, *runs, chosen)
+            latency, error, met = told_by_judge(scenario, what.first_seed, chosen)
             seen = float(np.mean([(what.testbed, rate) not in held_out for rate in met.flat]))
         else:
             latency = {agent: _mean_s(found) for agent, found in own.items()}
-            if isinstance(what, Day):
+            if day:
                 latency[ORACLE] = latency.pop(KNOWING)
             else:
                 best = latency[DEFAULT] / (1 + _regret(scenario))  # on the arrivals of each seed
                 latency |= {ORACLE: best, FIXED: best}
-        if isinstance(what, Day):
-            regret = float(np.median(latency[DEFAULT]) / np.median(latency[ORACLE])) - 1
-        else:
-            regret = _regret(scenario)
+        middle = {agent: np.median(values) for agent, values in latency.items()}
+        regret = float(middle[DEFAULT] / middle[ORACLE]) - 1 if day else _regret(scenario)
         for agent, values in latency.items():
             row: dict[str, Any] = {"agent": agent, "seed": np.arange(len(values))}
             row |= {"latency_s": values, "error": error.get(agent, 0.0)}
@@ -331,7 +321,7 @@ def _chosen(found: Race | Arrays) -> NDArray[np.int32]:
     return found.chosen if isinstance(found, Race) else found["chosen"]
 
 
-def _mean_s(found: Race | Arrays) -> NDArray[np.float64]:
+def _mean_s(found: Race | Arrays) -> Floats:
     if isinstance(found, Race):
         assert found.costs is not None, "make the sweep with costs=True"
         return found.costs.mean(axis=1)
@@ -343,7 +333,7 @@ def _regret(scenario: Scenario) -> float:
     return float(scenario.cost[scenario.default]) / scenario.optimum - 1
 
 
-def recorded_table(data: str | os.PathLike[str]) -> pd.DataFrame:
+def recorded_table(data: PathLike) -> pd.DataFrame:
     """Return the table `recorded` of :class:`Evidence`; both halves of a profile count as one.
 
     Examples

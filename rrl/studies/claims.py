@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import binomtest, norm, wilcoxon
 
+from rrl.core.space import Floats
 from rrl.studies.claim_tables import Evidence
 from rrl.studies.days import DEFAULT
 from rrl.studies.other_half import FIXED, ORACLE, READER
@@ -24,7 +24,6 @@ from rrl.studies.registration import FAMILY, METRICS, ClaimPart, RegisteredClaim
 from rrl.support.aggregates import holm, largest_interval, stratified_draws
 from rrl.support.intervals import bootstrap_interval
 
-Values = NDArray[np.float64]
 Draws = np.random.Generator | int
 """What draws again for the intervals; with a seed, no number depends on which others there are."""
 RESAMPLES = 1000
@@ -109,7 +108,7 @@ def part_number(
 
 def samples(
     part: ClaimPart, rules: SimpleNamespace, rows: pd.DataFrame, agent: str
-) -> list[tuple[str, Values, Values, float]]:
+) -> list[tuple[str, Floats, Floats, float]]:
     """Return the two samples of a part's ratio, on each problem that can test it.
 
     Where the median run of neither agent ever arrives, there is no ratio of episodes. Where that of
@@ -126,7 +125,6 @@ def samples(
         over, under, error = theirs[name].to_numpy(float), own[name].to_numpy(float), 0.0
         if part.metric == "speed":
             most = own["episodes"].iloc[0] + 1
-            over, under = np.minimum(over, most), np.minimum(under, most)
             if _upper_median(over) == _upper_median(under) == most:
                 continue
         elif part.metric == "loss":
@@ -158,16 +156,16 @@ def _both(
             yield problem, runs, theirs[problem]
 
 
-def _mean(values: Values) -> Values:
+def _mean(values: Floats) -> Floats:
     return values.mean(axis=-1)
 
 
-def _upper_median(values: Values) -> Values:
+def _upper_median(values: Floats) -> Floats:
     """Return the median of the last axis; of an even number, the later one in the middle."""
     return np.sort(values, axis=-1)[..., values.shape[-1] // 2]
 
 
-def _over_problems(draws: Values, problems: Sequence[str], rng: np.random.Generator) -> Values:
+def _over_problems(draws: Floats, problems: Sequence[str], rng: np.random.Generator) -> Floats:
     """Return the mean of problems that are drawn again, shape (resamples,).
 
     All loads of a testbed are drawn together, because they share its machine and model. If there is
@@ -182,7 +180,7 @@ def _over_problems(draws: Values, problems: Sequence[str], rng: np.random.Genera
     return np.take_along_axis(sums, drawn, axis=1).sum(axis=1) / counts[drawn].sum(axis=1)
 
 
-def _p_value(over: Values, under: Values, error: float) -> float:
+def _p_value(over: Floats, under: Floats, error: float) -> float:
     """Compare the runs of a load seed by seed, and once more with the error of the truth."""
     logs = np.log(over / under)
     p = float(wilcoxon(logs, method="asymptotic").pvalue) if np.any(logs) else 1.0
@@ -239,7 +237,7 @@ def _count(part: ClaimPart, rows: pd.DataFrame) -> Number:
 
 
 def _number(
-    part: ClaimPart, estimate: Sequence[float], problems: Iterable[str], each: Values
+    part: ClaimPart, estimate: Sequence[float], problems: Iterable[str], each: Floats
 ) -> Number:
     """Return the number with a value and the limits of its interval."""
     value, low, high = estimate

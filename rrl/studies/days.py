@@ -15,6 +15,7 @@ default's run of the same seed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ from rrl.simulation.shared_machine import ALONE, Neighbour, SharedServer
 from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.outcomes import interval
-from rrl.studies.problems import open_scenario
+from rrl.studies.problems import PathLike, open_scenario
 from rrl.studies.scenario import Scenario
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Server
@@ -136,16 +137,20 @@ class Knowing:
     def __init__(self, rates: ArrayLike, best: Sequence[Configuration]) -> None:
         self.rates, self.known = np.asarray(rates, dtype=float), list(best)
 
-    def ask(self, load: float) -> Configuration:
+    def best(self, load: float) -> Configuration:
         """Return the best configuration of the nearest level on a log scale."""
-        return self.best(load)
+        return self.known[int(np.argmin(np.abs(np.log(self.rates / load))))]
+
+    ask = best
 
     def tell(self, configuration: Configuration, cost: float) -> None:
         """Learn nothing."""
 
-    def best(self, load: float) -> Configuration:
-        """Return the best configuration of the nearest level on a log scale."""
-        return self.known[int(np.argmin(np.abs(np.log(self.rates / load))))]
+
+def day_scenario(day: Day, data: PathLike) -> Scenario:
+    """Return the scenario of a day, without a truth."""
+    opened = open_scenario(day.testbed, device_day(day.rate, day.length_s), data)
+    return replace(opened, requests=day.requests)
 
 
 @lru_cache(maxsize=16)
@@ -163,7 +168,7 @@ def level_costs(problem: Day, data: str) -> tuple[Floats, Floats]:
     rates : ndarray, shape (levels,)
     costs : ndarray, shape (levels, configurations)
     """
-    server = _scenario(problem, data).server
+    server = day_scenario(problem, data).server
     if isinstance(server, RecordedServer):
         profile, judge = server.profile, 1 - (server.half or 0)
         truths = [judge_half(profile, rate, judge).cost for rate in profile.rates_per_s]
@@ -199,23 +204,18 @@ def run_days(day: Day, data: str) -> Arrays:
     """
     chosen = np.empty((day.seeds, day.episodes), dtype=np.int32)
     late, mean_s = np.empty_like(chosen), np.empty(chosen.shape, dtype=np.float32)
-    hour, scenario = np.empty_like(mean_s), _scenario(day, data)
+    hour, scenario = np.empty_like(mean_s), day_scenario(day, data)
     for row, seed in enumerate(range(day.first_seed, day.first_seed + day.seeds)):
         server = _server(day, scenario.server, seed)
         agent = _agent(day, server.space, seed, data)
-        rng, elapsed_s = np.random.default_rng([seed, 1]), 0.0
-        run = tune(server, agent, scenario.workload, day.episodes, rng, requests=day.requests)
-        for number, step in enumerate(run):
-            elapsed_s += float(step.episode.arrivals[-1])
-            hour[row, number] = HOURS * elapsed_s / day.length_s
-            chosen[row, number] = server.space.index(step.configuration)
-            mean_s[row, number] = step.episode.latency.mean()
-            late[row, number] = step.episode.bad(day.late_s)
+        rng = np.random.default_rng([seed, 1])
+        run = tune(server, agent, scenario.workload, day.episodes, rng, requests=scenario.requests)
+        chosen[row] = [server.space.index(c) for c in run.configurations]
+        episodes = [step.episode for step in run]
+        mean_s[row] = [episode.latency.mean() for episode in episodes]
+        late[row] = [episode.bad(day.late_s) for episode in episodes]
+        hour[row] = HOURS * np.cumsum([one.arrivals[-1] for one in episodes]) / day.length_s
     return {"chosen": chosen, "mean_s": mean_s, "late": late, "hour": hour}
-
-
-def _scenario(day: Day, data: str) -> Scenario:
-    return open_scenario(day.testbed, device_day(day.rate, day.length_s), data)
 
 
 def _server(day: Day, machine: Server, seed: int) -> Server:

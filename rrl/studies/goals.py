@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rrl.core.space import Floats
+from rrl.core.space import Bools, Floats
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import requests_of_half
 from rrl.simulation.optimum import charged
@@ -26,7 +26,6 @@ from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Setting
 from rrl.tuning.defaults import heuristic_candidates
 from rrl.tuning.presets import CPUS
-from rrl.tuning.slo import most_cpus
 from rrl.workloads.workload import cut_into_episodes
 
 
@@ -166,7 +165,7 @@ def _values(
     found = {"p99_s": p99, "p99": p99 / requests.reference_s, "mean": mean / mean.min()}
     found |= {f"late {name}": requests.late(target) for name, target in targets_s.items()}
     found |= {f"kept {name}": p99 <= target for name, target in targets_s.items()}
-    if most_cpus(space) is not None:
+    if CPUS in space.names:
         found["cpus"] = np.array([space[i][CPUS] for i in range(len(space))], dtype=float)
     return found
 
@@ -192,7 +191,7 @@ def compared_with_mean(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataF
     return table.rename(columns={"rival": "goal"})
 
 
-def front(cost: Sequence[float], latency: Sequence[float]) -> NDArray[np.bool_]:
+def front(cost: Sequence[float], latency: Sequence[float]) -> Bools:
     """Return which points are on the Pareto front: no other is as good in one and better in one.
 
     Examples

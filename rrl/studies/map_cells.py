@@ -230,17 +230,12 @@ def agent_with(agent: str, setting: str) -> MakeAgent:
     >>> make(paper_grid()[0], np.random.default_rng(0)).region.radius
     5.0
     """
-    options = json.loads(setting)
-
-    def make(space: ConfigSpace, rng: np.random.Generator) -> Any:
-        changes = dict(options)
-        if "temperature" in changes:
-            changes["exploration"] = Boltzmann(*changes.pop("temperature"))
-        if agent == "rrl":
-            changes["region"] = FixedRadius(changes.pop("radius"))
-        return maker(agent, **changes)(space, rng)
-
-    return make
+    changes = json.loads(setting)
+    if "temperature" in changes:
+        changes["exploration"] = Boltzmann(*changes.pop("temperature"))
+    if agent == "rrl":
+        changes["region"] = FixedRadius(changes.pop("radius"))
+    return maker(agent, **changes)
 
 
 def run_measures(served: Floats, recommended: Floats) -> Floats:

@@ -57,11 +57,12 @@ def map_evidence(tuning: pd.DataFrame, runs: pd.DataFrame, length: int) -> Evide
         names = zip(own["surface"], *(own[name] for name in CELL), strict=True)
         own = own.assign(
             problem=[f"{kind} {rough:g} {noise:g}" for kind, rough, noise in names],
-            first=own[column],
+            first_within_5=np.minimum(own[column], length + 1),
             episodes=length,
             **head,
         )
-        arrivals += [own, own[own["agent"] == AGENTS["C4"]].assign(agent=ORACLE, first=1.0)]
+        oracle = own[own["agent"] == AGENTS["C4"]].assign(agent=ORACLE, first_within_5=1.0)
+        arrivals += [own, oracle]
         errors += [
             head | {"problem": noise, "estimator": "again", "error": _error_again(noise)}
             for noise in PAPER_CONDITIONS["noise"]
@@ -98,7 +99,6 @@ def on_map(registered: Registration) -> Registration:
         registered,
         columns={"paper": (), "recommended": (), "rivals": (RIVAL,)},
         decided_by=MEASURES,
-        confirmed_by={"kinds": (), "claims": ()},
         problems=(),
         claims={id: there(id, registered.claims[id]) for id in AGENTS},
     )

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from rrl.core.space import Floats, Ints
 from rrl.recording.profile import Profile
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import CONFIDENCE, judge_half, replay_best, rows_of_half
 from rrl.studies.days import DEFAULT
 from rrl.studies.scenario import Scenario
-from rrl.workloads.workload import Workload, cut_into_episodes
+from rrl.workloads.workload import cut_into_episodes
 
 ORACLE = "oracle"
 """Always chooses what is best by the half that judges."""
@@ -32,17 +33,13 @@ FIXED = "fixed"
 
 
 def told_by_judge(
-    server: RecordedServer,
-    load: Workload,
-    requests: int,
-    first_seed: int,
-    chosen: Mapping[str, NDArray[np.int32]],
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, float], NDArray[np.float64]]:
+    scenario: Scenario, first_seed: int, chosen: Mapping[str, NDArray[np.int32]]
+) -> tuple[dict[str, Floats], dict[str, float], Floats]:
     """Judge what some agents served under a changing load by the half that none of them replayed.
 
-    `server` replays one half, and the other one judges. An episode has so many `requests`. The runs
-    have the seed `first_seed` and those that follow. `chosen` contains the configurations that each
-    agent served, shape (seeds, episodes), and the default is among the agents.
+    The server of the scenario replays one half, and the other one judges. The runs have the seed
+    `first_seed` and those that follow. `chosen` contains the configurations that each agent served,
+    shape (seeds, episodes), and the default is among the agents.
 
     Returns
     -------
@@ -54,14 +51,14 @@ def told_by_judge(
     met : ndarray, shape (seeds, episodes)
         The recorded loads (requests/s) that answered.
     """
-    profile, rates = server.profile, server.profile.rates_per_s
+    server = scenario.server
+    assert isinstance(server, RecordedServer)
     assert server.half is not None
-    judge = 1 - server.half
+    profile, rates, judge = server.profile, server.profile.rates_per_s, 1 - server.half
     costs = np.array([judge_half(profile, rate, judge).cost for rate in rates])
     errors = np.array([ratio_errors(profile, rate, judge) for rate in rates])
     seeds, episodes = chosen[DEFAULT].shape
-    met = np.array([loads_met(server, load, requests, first_seed + i, episodes)
-                    for i in range(seeds)])  # fmt: skip
+    met = np.array([loads_met(scenario, first_seed + i, episodes) for i in range(seeds)])
     often = np.bincount(met.ravel(), minlength=len(rates))
     read = np.array([replay_best(profile, rate, server.half) for rate in rates])
     references = {
@@ -82,15 +79,15 @@ def told_by_judge(
     return latency, error, np.array(rates)[met]
 
 
-def loads_met(
-    server: RecordedServer, load: Workload, requests: int, seed: int, episodes: int
-) -> NDArray[np.int64]:
+def loads_met(scenario: Scenario, seed: int, episodes: int) -> Ints:
     """Return the number of the recorded load that answers each episode of a run.
 
     The arrivals of a seed are those of :func:`rrl.studies.race.race`.
     """
+    server, requests = scenario.server, scenario.requests
+    assert isinstance(server, RecordedServer)
     arrivals_rng, _ = np.random.default_rng([seed, 1]).spawn(2)
-    stretch = load.arrivals((episodes + 1) * requests, arrivals_rng)
+    stretch = scenario.workload.arrivals((episodes + 1) * requests, arrivals_rng)
     served = islice(cut_into_episodes(stretch, requests), 1, None)  # the first is only watched
     return np.array([server.nearest_rate(arrivals) for arrivals in served])
 
@@ -156,7 +153,7 @@ def design_effect(profile: Profile, rate_per_s: float, half: int, limit_s: float
     return max(1.0, between / independent) if independent > 0 else 1.0
 
 
-def ratio_errors(profile: Profile, rate_per_s: float, half: int) -> NDArray[np.float64]:
+def ratio_errors(profile: Profile, rate_per_s: float, half: int) -> Floats:
     """Return the standard error of the logarithm of each cost over the best's, by a half.
 
     What took part in the finals has the error that its limits stand for, and the best has none. All

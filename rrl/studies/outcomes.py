@@ -7,7 +7,7 @@ run, the number is one more than the horizon: it is only known to be larger.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,22 +29,10 @@ Results = Mapping[Setting, Race]
 Problem = tuple[str, Load]
 
 COMPARED = ("first_within_5", "stays_within_5", "deployed", "mean_cost")
-"""The measures by which agents are compared. Smaller values are better in all of them."""
+"""The measures by which agents are compared, see :func:`rrl.studies.race.score`.
 
-
-def measures(scenario: Scenario, runs: Race, names: Iterable[str] = COMPARED) -> dict[str, Floats]:
-    """Return censored measures of each run, by default those of `COMPARED`; each of shape (seeds,).
-
-    `deployed` is the true cost of the last recommendation, divided by the optimum's. The other
-    measures are those of :func:`rrl.studies.race.score`.
-    """
-    found = score(scenario, runs)
-    found["deployed"] = 1 + found["simple_regret"]
-    horizon = runs.chosen.shape[1]
-    return {
-        name: np.minimum(found[name], horizon + 1) if counts_episodes(name) else found[name]
-        for name in names
-    }
+Smaller values are better in all of them.
+"""
 
 
 def median_of(measure: str, episodes: int) -> Callable[..., Floats]:
@@ -104,7 +92,8 @@ def runs_table(results: Results, scenarios: Mapping[Problem, Scenario]) -> pd.Da
             "seed": setting.first_seed + np.arange(len(runs.chosen)),
             "episodes": setting.episodes,
         }
-        tables.append(pd.DataFrame(head | measures(scenarios[setting.problem], runs)))
+        found = score(scenarios[setting.problem], runs)
+        tables.append(pd.DataFrame(head | {name: found[name] for name in COMPARED}))
     table = pd.concat(tables, ignore_index=True)
     for row in table[table.duplicated(["problem", "agent", "seed"])].itertuples():
         which = f"{row.agent} on {row.problem} from seed {row.seed}"
@@ -126,7 +115,7 @@ def medians(
     by : sequence of str
         The columns that tell the groups apart.
     names : sequence of str
-        The measures, see :func:`measures`.
+        The measures, see :func:`rrl.studies.race.score`.
     rng : numpy.random.Generator
 
     Returns

@@ -15,30 +15,27 @@ name                space
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.ndimage import map_coordinates
 
 from rrl.core.knob import Configuration, Knob
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, Floats
 from rrl.recording.profile import Profile, read_profile
 from rrl.recording.replay import NoisyReplay, RecordedServer
 from rrl.simulation.testbeds import TESTBEDS
-from rrl.studies.scenario import Costs, Scenario, find_truth, near_best
+from rrl.studies.scenario import Scenario, find_truth, near_best
 from rrl.studies.settings import Load, workload
 from rrl.support.errors import UsageError
-from rrl.tuning.episode import Episode, Server, Status, check_arrivals, watched
+from rrl.tuning.episode import Episode, Server, Status, check_arrivals
 from rrl.tuning.presets import paper_cpu
-from rrl.tuning.watch import Watch
 from rrl.workloads.workload import Poisson, Workload
 
-PathLike = str | os.PathLike[str]
+PathLike = str | Path
 
 SURFACES = ("wide", "narrow", "pool")
 """Synthetic tables of mean costs on the paper's grid."""
@@ -52,12 +49,13 @@ NOISY = ("keyword-joint",)
 ANY_LOAD = 10.0  # requests per second; the costs of a surface do not depend on it
 
 
+@lru_cache(maxsize=64)
 def open_scenario(
     testbed: str, load: Load | Workload | None = None, data: PathLike = "data"
 ) -> Scenario:
     """Make a scenario quickly, without computing its truth; a surface has its truth already.
 
-    Later calls return the same one.
+    Later calls with the same arguments return the same one.
 
     Parameters
     ----------
@@ -84,12 +82,6 @@ def open_scenario(
     >>> open_scenario("pool").cost.shape, open_scenario("gpu", 500.0).name
     ((1331,), 'gpu 500/s')
     """
-    key: tuple[Any, ...] = testbed, load, data
-    return _opened(*key)
-
-
-@lru_cache(maxsize=64)
-def _opened(testbed: str, load: Load | Workload | None, data: PathLike) -> Scenario:
     if testbed in SURFACES:
         with np.load(Path(data) / "surfaces" / "surfaces.npz") as surfaces:
             return surface(testbed, paper_cpu(), surfaces[testbed].ravel())
@@ -116,7 +108,7 @@ def _opened(testbed: str, load: Load | Workload | None, data: PathLike) -> Scena
     return Scenario(name, server, arrivals, unknown, unknown, none, requests)
 
 
-def _finer(coarse: Scenario) -> tuple[ConfigSpace, Costs]:
+def _finer(coarse: Scenario) -> tuple[ConfigSpace, Floats]:
     """Return a surface on a finer grid: between two steps, log costs are interpolated linearly."""
     order = [np.argsort(knob.positions) for knob in coarse.space.knobs]  # that of their effect
     logs = np.log(coarse.cost.reshape(coarse.space.shape)[np.ix_(*order)])
@@ -184,12 +176,7 @@ class SurfaceServer:
         self.space, self.cost, self.noise = space, np.asarray(cost, dtype=float).ravel(), noise
 
     def measure(
-        self,
-        configuration: Configuration,
-        arrivals: ArrayLike,
-        rng: np.random.Generator,
-        *,
-        watch: Watch | None = None,
+        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
     ) -> Episode:
         """Charge the same cost to every request of the episode."""
         arrivals = check_arrivals(arrivals)
@@ -198,7 +185,7 @@ class SurfaceServer:
         n = len(arrivals)
         info = {"server": "surface"}
         latency, status = np.full(n, cost), np.full(n, Status.OK.value)
-        return watched(Episode(configuration, arrivals, latency, status, info=info), watch)
+        return Episode(configuration, arrivals, latency, status, info=info)
 
 
 def surface(name: str, space: ConfigSpace, cost: ArrayLike, noise: float = 0.07) -> Scenario:
@@ -222,7 +209,7 @@ NOISE = 0.1
 """The coefficient of variation of an episode's cost on these spaces."""
 
 
-def _category(rng: np.random.Generator) -> tuple[ConfigSpace, Costs]:
+def _category(rng: np.random.Generator) -> tuple[ConfigSpace, Floats]:
     """Each value of the category has its own best numbers of threads, and its own factor."""
     knobs = [Knob("policy", tuple("abcdef")), Knob("threads", range(8)), Knob("batch", range(8))]
     space = ConfigSpace(knobs)
@@ -233,7 +220,7 @@ def _category(rng: np.random.Generator) -> tuple[ConfigSpace, Costs]:
     return space, np.exp(factor[policy] + away**2 @ curvature)
 
 
-def _binary(rng: np.random.Generator) -> tuple[ConfigSpace, Costs]:
+def _binary(rng: np.random.Generator) -> tuple[ConfigSpace, Floats]:
     """Each knob has an effect, and each pair of knobs has one."""
     valid = np.zeros(256, dtype=np.bool_)
     valid[rng.permutation(256)[:128]] = True
@@ -244,7 +231,7 @@ def _binary(rng: np.random.Generator) -> tuple[ConfigSpace, Costs]:
     return space, np.exp(x @ rng.normal(0, 0.25, 8) + np.einsum("ni,ij,nj->n", x, pairs, x))
 
 
-def _sparse(rng: np.random.Generator) -> tuple[ConfigSpace, Costs]:
+def _sparse(rng: np.random.Generator) -> tuple[ConfigSpace, Floats]:
     """A bowl whose axes are no knobs, and a little roughness; some knobs hardly matter."""
     exists = np.zeros(5**6, dtype=np.bool_)
     exists[rng.permutation(5**6)[: 5**6 // 10]] = True
@@ -257,7 +244,7 @@ def _sparse(rng: np.random.Generator) -> tuple[ConfigSpace, Costs]:
     return space, np.exp(((away @ bent.T) ** 2).sum(axis=1) + rough)
 
 
-_MAKERS: dict[str, Callable[[np.random.Generator], tuple[ConfigSpace, Costs]]] = {
+_MAKERS: dict[str, Callable[[np.random.Generator], tuple[ConfigSpace, Floats]]] = {
     "made-category": _category,
     "made-binary": _binary,
     "made-sparse": _sparse,

@@ -108,7 +108,7 @@ def surface_episodes(
 def counts_episodes(measure: str) -> bool:
     """Return whether a measure of :func:`score` is a number of episodes.
 
-    Such a number is infinite, or censored at the horizon, if the event never happens.
+    Such a number is censored at the horizon if the event never happens.
 
     Examples
     --------
@@ -149,10 +149,11 @@ def score(scenario: Scenario, runs: Race) -> dict[str, Floats]:
     dict of str to ndarray, shape (seeds,)
         ``first_within_5`` is the first episode whose recommended configuration is good (see
         :class:`Scenario`). ``stays_within_5`` is the first episode from which on all recommended
-        configurations are good, to the end of the run. Both are infinite if this never happens.
-        ``simple_regret`` is the true cost of the last recommendation above the optimum's, divided
-        by the optimum's. ``mean_cost`` is the true mean cost of all episodes, divided by the
-        optimum's, and ``mean_cost_100`` is that of the first hundred episodes.
+        configurations are good, to the end of the run. Both are one more than the number of
+        episodes if this never happens. ``deployed`` is the true cost of the last recommendation,
+        divided by the optimum's, and ``simple_regret`` is what of this is above 1. ``mean_cost`` is
+        the true mean cost of all episodes, divided by the optimum's, and ``mean_cost_100`` is that
+        of the first hundred episodes.
 
     Examples
     --------
@@ -166,11 +167,13 @@ def score(scenario: Scenario, runs: Race) -> dict[str, Floats]:
     """
     best = scenario.optimum
     served, deployed = scenario.cost[runs.chosen] / best, scenario.cost[runs.recommended] / best
-    good = scenario.good[runs.recommended]
+    good, never = scenario.good[runs.recommended], runs.recommended.shape[1] + 1
+    regret = deployed[:, -1] - 1
     return {
-        "first_within_5": np.where(good.any(axis=1), good.argmax(axis=1) + 1.0, np.inf),
-        "stays_within_5": stays_from(good),
-        "simple_regret": deployed[:, -1] - 1,
+        "first_within_5": np.where(good.any(axis=1), good.argmax(axis=1) + 1.0, never),
+        "stays_within_5": np.minimum(stays_from(good), never),
+        "simple_regret": regret,
+        "deployed": 1 + regret,
         "mean_cost": served.mean(axis=1),
         "mean_cost_100": served[:, :100].mean(axis=1),
     }

@@ -31,7 +31,7 @@ from rrl.support.provenance import PACKAGE
 METRICS = {
     "similarity": ("similarity", "error"),
     "information": ("similarity", "error"),
-    "speed": ("runs", "first"),
+    "speed": ("runs", "first_within_5"),
     "loss": ("runs", "deployed"),
     "price": ("runs", "mean_cost"),
     "latency": ("runs", "latency_s"),

@@ -15,9 +15,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rrl.core.space import ConfigSpace
+from rrl.core.space import Bools, ConfigSpace, Floats
 from rrl.recording.replay import NoisyReplay, RecordedServer
 from rrl.recording.truth import TOLERANCE, judge_half, late_fraction, replay_best
 from rrl.simulation.optimum import charged
@@ -25,9 +24,6 @@ from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
 from rrl.workloads.workload import Poisson, Workload, cut_into_episodes
-
-Costs = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 SLO_FACTOR = 2.0
 """The latency objective of a scenario, in units of the optimum's mean latency."""
@@ -61,9 +57,9 @@ class Scenario:
     name: str
     server: Server
     workload: Workload
-    cost: Costs
-    violations: Costs
-    good: Flags
+    cost: Floats
+    violations: Floats
+    good: Bools
     requests: int = 100
 
     @property
@@ -121,13 +117,13 @@ class Truth(NamedTuple):
     `possible` marks those that are within 5 % of the optimum by the lower limit of their cost.
     """
 
-    cost: Costs
-    late: Costs
-    good: Flags
-    possible: Flags
+    cost: Floats
+    late: Floats
+    good: Bools
+    possible: Bools
 
 
-def near_best(cost: Costs) -> Flags:
+def near_best(cost: Floats) -> Bools:
     """Return which configurations are within 5 % of the optimum, by costs without an error."""
     return cost <= (1 + TOLERANCE) * cost.min()
 

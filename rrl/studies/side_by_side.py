@@ -140,15 +140,14 @@ def changes(steps: pd.DataFrame) -> pd.DataFrame:
     the trials that a guard ended. The first start of a server does not count.
     """
     later = steps[steps["episode"] > 0]
-    changed = later[later["switch_s"] > 0].groupby("contestant")["switch_s"]
-    ended = later[later["ended"].notna()].groupby("contestant")
-    runs = steps["run"].nunique()
-    found: Mapping[str, Any] = {
-        "changes": changed.size() / runs,
-        "seconds": changed.sum() / runs,
-        "seconds per change": changed.median(),
-        "ended by the guard": ended.size() / runs,
-    }
-    counted = ["changes", "seconds", "ended by the guard"]
-    table = pd.DataFrame(found, index=pd.Index(sorted(set(steps["contestant"])), name="contestant"))
-    return table.fillna(dict.fromkeys(counted, 0.0))
+    seconds = later["switch_s"].where(later["switch_s"] > 0)
+    by_contestant = later.assign(seconds=seconds).groupby("contestant")
+    changed, ended, runs = by_contestant["seconds"], by_contestant["ended"], steps["run"].nunique()
+    return pd.DataFrame(
+        {
+            "changes": changed.count() / runs,
+            "seconds": changed.sum() / runs,
+            "seconds per change": changed.median(),
+            "ended by the guard": ended.count() / runs,
+        }
+    )

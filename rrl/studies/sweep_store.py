@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rrl.recording.profile import DESCRIPTION, EPISODES
 from rrl.studies.behaviour import label, problem_name
@@ -191,11 +192,17 @@ def read_arrays(path: Path) -> Arrays:
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return {name: _wide(arrays[name]) for name in arrays.files}
     except Exception as error:  # zipfile, zlib, lzma and NumPy have a dozen kinds for damage
         raise DataError(
             f"{path}: damaged ({error}); restore it, or remove it: it is then computed again"
         ) from None
+
+
+def _wide(array: NDArray[Any]) -> NDArray[Any]:
+    """Return whole numbers with 32 bits or more: arithmetic with those of a file overflows."""
+    whole = array.dtype.kind in "iu"
+    return array.astype(np.promote_types(array.dtype, np.int32)) if whole else array
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:

@@ -122,9 +122,7 @@ class Sweep:
         :func:`rrl.studies.days.run_days`.
         """
         found = self._found(self.settings)
-        return {
-            w: _day(rows) if isinstance(w, Day) else self._race(rows) for w, rows in found.items()
-        }
+        return {w: rows if isinstance(w, Day) else self._race(rows) for w, rows in found.items()}
 
     def scenarios(self) -> dict[tuple[str, Load], Scenario]:
         """Return the problems of the settings with their truths; a surface has its truth already.
@@ -205,25 +203,17 @@ class Sweep:
         name = run_name(what)
         if self.store.changes(name, key):
             return None
-        arrays = read_arrays(self.store.path(name))
+        arrays, (kept, _) = read_arrays(self.store.path(name)), self.store.index[name]
         if isinstance(what, TruthOf):
-            return arrays
-        enough = len(arrays["chosen"]) >= what.seeds
+            return arrays if kept == what else None  # a name has six digits of a number only
+        enough = kept.seeds >= what.seeds and kept._replace(seeds=what.seeds) == what
         costs = "costs" in arrays or not self.costs or isinstance(what, Day)
         wanted = {name: rows[: what.seeds] for name, rows in arrays.items()}
         return wanted if enough and costs else None
 
     def _race(self, rows: Arrays) -> Race:
         costs = rows["costs"].astype(np.float64) if self.costs else None
-        return Race(rows["chosen"].astype(np.int32), rows["recommended"].astype(np.int32), costs)
-
-
-def _day(rows: Arrays) -> Arrays:
-    """Return the arrays of a day with wider whole numbers: arithmetic with a file's overflows."""
-    return {
-        name: values.astype(np.int32) if values.dtype.kind in "iu" else values
-        for name, values in rows.items()
-    }
+        return Race(rows["chosen"], rows["recommended"], costs)
 
 
 def _call(path: Path, task: Task) -> tuple[Path, Arrays]:

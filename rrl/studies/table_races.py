@@ -20,9 +20,9 @@ from rrl.core.space import from_table
 from rrl.rivals.agents import maker
 from rrl.studies.behaviour import code
 from rrl.studies.days import Arrays
-from rrl.studies.outcomes import measures, medians
+from rrl.studies.outcomes import medians
 from rrl.studies.problems import SurfaceServer, surface
-from rrl.studies.race import race
+from rrl.studies.race import race, score
 from rrl.studies.scenario import Scenario
 from rrl.studies.sweeps import Sweep, Task
 from rrl.support.errors import DataError
@@ -143,7 +143,7 @@ def _task(where: Scenario, agent: str, seed: int, episodes: int) -> Task:
 
 def _run(where: Scenario, agent: str, seed: int, episodes: int) -> Arrays:
     try:
-        return measures(where, race(where, maker(agent), [seed], episodes), MEASURED)
+        return score(where, race(where, maker(agent), [seed], episodes))
     except Exception as error:  # whatever it is, the other runs go on
         return {FAILED: np.array([" ".join(f"{type(error).__name__}: {error}".split())])}
 

@@ -21,47 +21,41 @@ LOCK_NAME = "owner.lock"
 SHORT = "/tmp"  # for a socket, whose path may have about a hundred characters
 
 
-class OwnedFolder:
-    """A temporary folder of this process, which only its user can read.
+def owned_folder(owner: object, name: str, parent: Path | None = None) -> Path:
+    """Make a temporary folder, which only this user can read, and return it.
 
-    The folder is removed with this object, at the latest when the process ends. If the process is
-    killed, the next one that makes a folder removes it.
+    It is removed with its owner, at the latest when the process ends. If the process is killed, the
+    next one that makes a folder removes it.
 
     Parameters
     ----------
+    owner : object
+        An object that can have weak references.
     name : str
         A word for the folder's name, to tell people what it is for.
     parent : pathlib.Path, optional
         Where the folder is made. By default, it is made where temporary files go.
 
-    Attributes
-    ----------
-    path : pathlib.Path
-
     Examples
     --------
-    >>> folder = OwnedFolder("example")
-    >>> _ = (folder.path / "a.txt").write_text("a")
-    >>> folder.remove()
-    >>> folder.path.exists()
+    >>> owner = set()
+    >>> folder = owned_folder(owner, "example")
+    >>> _ = (folder / "a.txt").write_text("a")
+    >>> del owner
+    >>> folder.exists()
     False
     """
-
-    def __init__(self, name: str, parent: Path | None = None) -> None:
-        remove_abandoned()
-        self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{name}-", dir=parent))
-        scratch = self.path / f".{LOCK_NAME}"
-        lock = open_alone(scratch, os.O_RDWR | os.O_CREAT)
-        scratch.rename(self.path / LOCK_NAME)  # the file appears only when it is locked
-        self._finalizer = weakref.finalize(self, _remove, self.path, lock, os.getpid())
-
-    def remove(self) -> None:
-        """Remove the folder now."""
-        self._finalizer()
+    remove_abandoned()
+    path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{name}-", dir=parent))
+    scratch = path / f".{LOCK_NAME}"
+    lock = open_alone(scratch, os.O_RDWR | os.O_CREAT)
+    scratch.rename(path / LOCK_NAME)  # the file appears only when it is locked
+    weakref.finalize(owner, _remove, path, lock, os.getpid())
+    return path
 
 
 def _remove(path: Path, lock: int, owner: int) -> None:
-    if os.getpid() == owner:  # a forked process also has the object, but not the folder
+    if os.getpid() == owner:  # a forked process also has the owner, but not the folder
         shutil.rmtree(path, ignore_errors=True)
     os.close(lock)
 
@@ -71,13 +65,12 @@ def places() -> list[Path]:
     return [Path(place) for place in dict.fromkeys((tempfile.gettempdir(), SHORT))]
 
 
-def remove_abandoned() -> list[Path]:
-    """Remove this user's folders whose owner has ended, and return them.
+def remove_abandoned() -> None:
+    """Remove this user's folders whose owner has ended.
 
     A folder whose owner lives is never touched, because its lock is held. A folder without a lock
     file is not touched either.
     """
-    removed = []
     for path in (path for place in places() for path in place.glob(f"{PREFIX}*/")):
         # It has no lock file, or its owner lives, or it has just been removed.
         with suppress(OSError, UsageError):
@@ -87,7 +80,5 @@ def remove_abandoned() -> list[Path]:
             try:
                 if os.fstat(lock).st_nlink:  # else another process has removed it
                     shutil.rmtree(path, ignore_errors=True)
-                    removed.append(path)
             finally:
                 os.close(lock)
-    return removed

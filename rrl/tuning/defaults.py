@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import ceil
 from types import MappingProxyType
 
 import numpy as np
@@ -31,32 +30,7 @@ LEFT_OUT: Configuration = MappingProxyType({**SERVER_DEFAULTS, "max_batch_size":
 """
 
 LONGEST_TIMEOUT_MICROS = 10_000  # that the guide suggests
-
-
-def guess_cores(space: ConfigSpace) -> int:
-    """Return the number of cores of a space's machine; guess it if the space does not give it.
-
-    If the number of CPUs is a knob, the guess is its highest value. Otherwise it assumes that
-    thread pools with a value 0 ("automatic") go up to the number of cores, and that thread pools
-    without it go up to twice that number. If the space has no thread pools, the guess is the
-    largest number of batch threads.
-
-    Examples
-    --------
-    >>> from rrl import paper_cpu, testbed
-    >>> guess_cores(paper_cpu(10)), guess_cores(testbed("cpu2").space)
-    (10, 2)
-    """
-    if space.cores is not None:
-        return space.cores
-    numbers = {k.name: [ceil(x) for x in k.values if not isinstance(x, str)] for k in space.knobs}
-    knobs = {name: values for name, values in numbers.items() if values}
-    if CPUS in knobs:
-        return max(knobs[CPUS])
-    for name in ("inter_op", "intra_op"):
-        if name in knobs:
-            return max(knobs[name]) if 0 in knobs[name] else max(1, max(knobs[name]) // 2)
-    return max(knobs.get("batch_threads", (1,)))
+MANY = 4096  # cores, if a space does not give them: the nearest value of a knob is its largest one
 
 
 def nearest(space: ConfigSpace, wanted: Configuration) -> Configuration:
@@ -64,13 +38,14 @@ def nearest(space: ConfigSpace, wanted: Configuration) -> Configuration:
 
     Batch threads are matched first, then the other knobs in their order. A knob that is not
     mentioned takes its first value. The distance between two values is their difference, not that
-    of their positions. If 0 threads are wanted and the knob has no 0, there is one per core.
+    of their positions. If 0 threads or CPUs are wanted and the knob has no 0, there are as many as
+    the space's machine has cores. If the space does not give them, it is the knob's largest value.
     """
     gaps = np.zeros((len(space), len(space.knobs)))
     for k, knob in enumerate(space.knobs):
         target = wanted.get(knob.name)
-        if knob.name in THREADS and target == 0 and 0 not in knob.values:
-            target = guess_cores(space)
+        if knob.name in (*THREADS, CPUS) and target == 0 and 0 not in knob.values:
+            target = space.cores or MANY
         by_value = [
             float(i) if target is None
             else float(value != target) if isinstance(value, str) or isinstance(target, str)
@@ -103,7 +78,7 @@ def serving_default(space: ConfigSpace) -> Configuration:
     >>> serving_default(paper_gpu())
     {'max_batch_size': 128, 'batch_timeout_micros': 0, 'batch_threads': 8}
     """
-    return nearest(space, {**SERVER_DEFAULTS, CPUS: guess_cores(space)})
+    return nearest(space, {**SERVER_DEFAULTS, CPUS: 0})
 
 
 def heuristic_candidates(space: ConfigSpace) -> list[Configuration]:
@@ -125,8 +100,7 @@ def heuristic_candidates(space: ConfigSpace) -> list[Configuration]:
     >>> [c["batch_timeout_micros"] for c in heuristic_candidates(paper_gpu())]
     [0, 500, 1000, 2000, 5000, 10000]
     """
-    cores = guess_cores(space)
-    wanted = {**SERVER_DEFAULTS, "batch_threads": cores, CPUS: cores}
+    wanted = {**SERVER_DEFAULTS, "batch_threads": space.cores or MANY, CPUS: 0}
     timeouts = [knob.values for knob in space.knobs if knob.name == "batch_timeout_micros"]
     numbers = [x for x in (timeouts[0] if timeouts else (0,)) if not isinstance(x, str)]
     tried = [micros for micros in numbers if micros <= LONGEST_TIMEOUT_MICROS]

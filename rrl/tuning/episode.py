@@ -8,7 +8,7 @@ distinguish them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol
 
@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike
 from rrl.core.knob import Configuration
 from rrl.core.space import Bools, ConfigSpace, Floats, Ints
 from rrl.support.errors import GeneratorError
-from rrl.tuning.watch import Watch
 
 MAX_INVALID = 5  # episodes in a row; after these, the machine is too busy to measure anything
 TOO_LATE = (
@@ -27,6 +26,8 @@ TOO_LATE = (
 )
 MEMORY = "memory_bytes"
 """Where an episode's `info` has the memory of the server, without files, if that is known."""
+OTHER_WORK = "other_work"
+"""Where it has the fraction of the processors' time that others used, see `rrl.support.machine`."""
 
 
 class Status(IntEnum):
@@ -177,37 +178,11 @@ class Episode:
         return int(np.count_nonzero(self.failed | (self.latency > late_s)))
 
 
-def watched(episode: Episode, watch: Watch | None) -> Episode:
-    """Return what remains of a finished episode if a watch had stopped it.
-
-    Simulated and recorded servers know the whole episode at once. A stopped episode has the
-    requests that were sent before it stopped. Its `info` has the reason as ``aborted``.
-
-    Examples
-    --------
-    >>> episode = Episode({}, [0.0, 1.0, 2.0, 3.0], [0.2, 9.0, 9.0, 9.0], [0, 0, 0, 0])
-    >>> short = watched(episode, Watch(late_s=0.5, allowance=2, usual=0.02))
-    >>> len(short), dict(short.info)
-    (3, {'aborted': 'budget'})
-    """
-    if watch is None:
-        return episode
-    due, failed = episode.arrivals, ~episode.ok
-    done = due + episode.latency
-    for sent in range(1, len(due)):
-        if reason := watch.at(float(due[sent]), due[:sent], done[:sent], failed[:sent]):
-            return replace(
-                episode,
-                arrivals=due[:sent],
-                latency=episode.latency[:sent],
-                status=episode.status[:sent],
-                info={**episode.info, "aborted": reason},
-            )
-    return episode
-
-
 class Server(Protocol):
-    """Protocol of all servers that can run a configuration: simulated, recorded or live."""
+    """Protocol of all servers that can run a configuration: simulated, recorded or live.
+
+    A server that can stop an episode while it runs is a :class:`rrl.tuning.watch.WatchingServer`.
+    """
 
     @property
     def space(self) -> ConfigSpace:
@@ -215,17 +190,9 @@ class Server(Protocol):
         ...
 
     def measure(
-        self,
-        configuration: Configuration,
-        arrivals: ArrayLike,
-        rng: np.random.Generator,
-        *,
-        watch: Watch | None = None,
+        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
     ) -> Episode:
-        """Serve the requests that arrive at `arrivals` (s) under `configuration`.
-
-        A `watch` may stop the episode before all requests were sent.
-        """
+        """Serve the requests that arrive at `arrivals` (s) under `configuration`."""
         ...
 
 
@@ -248,18 +215,16 @@ def measure_valid(
     raise GeneratorError(TOO_LATE)
 
 
-def count_requests(episode: Episode, late_s: float | None) -> tuple[int, int]:
+def count_requests(episode: Episode, late_s: float) -> tuple[int, int]:
     """Return the number of requests of an episode, and of those that failed or were late.
 
-    Those of other clients, which a server reports with an episode, count like the others. Without a
-    limit `late_s` in seconds, only failed ones are bad.
+    Those of other clients, which a server reports with an episode, count like the others.
 
     Examples
     --------
-    >>> count_requests(Episode({}, [0.0, 0.1], [0.02, 0.03], [0, 14]), None)
+    >>> count_requests(Episode({}, [0.0, 0.1], [0.02, 0.03], [0, 14]), late_s=1.0)
     (2, 1)
     """
     latency, status = map(np.asarray, episode.info.get("others", ([], [])))
-    limit_s = np.inf if late_s is None else late_s
-    others = int(np.count_nonzero((status != 0) | (latency > limit_s)))
-    return len(episode) + len(latency), episode.bad(limit_s) + others
+    others = int(np.count_nonzero((status != 0) | (latency > late_s)))
+    return len(episode) + len(latency), episode.bad(late_s) + others

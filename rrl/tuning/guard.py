@@ -40,7 +40,7 @@ from rrl.tuning.loop import Step
 from rrl.tuning.mean_bound import lower_mean
 from rrl.tuning.objective import Objective, Percentile
 from rrl.tuning.presets import in_words
-from rrl.tuning.watch import Watch
+from rrl.tuning.watch import Watch, measure_watched
 from rrl.workloads.workload import Times, estimate_rate
 
 DELTA = 0.05  # probability that the promise does not hold
@@ -225,8 +225,8 @@ class Guard:
         for _ in range(MAX_INVALID):
             watch, requests, bad, ended, why = self.watch(configuration), 0, 0, "", ""
             try:
-                episode = server.measure(configuration, arrivals, rng, watch=watch)
-                requests, bad = count_requests(episode, self.late_s)
+                episode = measure_watched(server, configuration, arrivals, rng, watch)
+                requests, bad = count_requests(episode, watch.late_s)
                 if episode.valid:
                     check_answered(episode)
                     why = str(episode.info.get("aborted", ""))

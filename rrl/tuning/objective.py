@@ -8,8 +8,8 @@ one violation. So no configuration can look fast because it rejects requests.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -19,16 +19,8 @@ from rrl.workloads.workload import positive
 
 FAILURE_S = 10.0  # seconds; far above any latency that a user would wait for
 
-
-class Objective(Protocol):
-    """Protocol of a function that turns an episode into a cost.
-
-    The cost is finite and at least 0. A smaller cost is better.
-    """
-
-    def __call__(self, episode: Episode) -> float:
-        """Return the cost of an episode."""
-        ...
+Objective = Callable[[Episode], float]
+"""A function that turns an episode into a cost, finite and at least 0. A smaller cost is better."""
 
 
 def charged_latency(episode: Episode, failure_s: float = FAILURE_S) -> Floats:

@@ -7,11 +7,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rrl.core.knob import Knob, Value
-from rrl.core.space import Bools, ConfigSpace
+from rrl.core.space import ConfigSpace
 
 THREADS = ("inter_op", "intra_op", "batch_threads")
 CPUS = "cpus"
 """The knob for the number of CPUs that the server is bound to."""
+WITHOUT_EFFECT = (
+    ("batch_threads", 0, "max_batch_size"),
+    ("batch_threads", 0, "batch_timeout_micros"),
+    ("max_batch_size", 1, "batch_timeout_micros"),
+)
+"""If a knob has a value, another one has no effect."""
 
 
 def in_words(configuration: Mapping[str, Value]) -> str:
@@ -41,9 +47,9 @@ def serving_knob(name: str, values: Sequence[Value]) -> Knob:
     Examples
     --------
     >>> serving_knob("batch_threads", (0, 1, 2, 8)).positions
-    (3.0, 0.0, 1.0, 2.0)
+    (3, 0, 1, 2)
     >>> serving_knob("batch_timeout_micros", (0, 1000)).positions
-    (0.0, 1.0)
+    (0, 1)
     """
     if any(isinstance(value, str) for value in values):
         return Knob(name, tuple(values))
@@ -71,7 +77,7 @@ def paper_cpu(cores: int = 10) -> ConfigSpace:
     >>> len(paper_cpu()), paper_cpu(2).knobs[0].values
     (1331, (0, 1, 2))
     >>> paper_cpu(2).knobs[0].positions  # 0 means all cores, see `serving_knob`
-    (2.0, 0.0, 1.0)
+    (2, 0, 1)
     """
     if isinstance(cores, bool) or cores != int(cores) or not 1 <= cores <= 4096:
         raise ValueError(f"cores must be a whole number from 1 to 4096, got {cores!r}")
@@ -121,16 +127,8 @@ def effective_space(knobs: Mapping[str, Sequence[Value]], cores: int | None = No
     """
     whole = ConfigSpace([serving_knob(name, values) for name, values in knobs.items()])
     index = dict(zip(whole.names, whole.value_indices.T, strict=True))
-    everywhere = np.ones(len(whole), dtype=bool)
-
-    def has(name: str, value: int) -> Bools:
-        """Return where a knob has a value; this is nowhere if the knob is absent."""
-        return np.array(knobs[name])[index[name]] == value if name in knobs else ~everywhere
-
-    def first(name: str) -> Bools:
-        """Return where a knob has its first value; this is everywhere if the knob is absent."""
-        return index[name] == 0 if name in knobs else everywhere
-
-    off, single = has("batch_threads", 0), has("max_batch_size", 1)
-    kept = (~off | first("max_batch_size")) & (~(off | single) | first("batch_timeout_micros"))
+    kept = np.ones(len(whole), dtype=bool)
+    for name, value, idle in WITHOUT_EFFECT:
+        if name in knobs and idle in knobs:
+            kept &= (np.array(knobs[name])[index[name]] != value) | (index[idle] == 0)
     return ConfigSpace(whole.knobs, available=whole.value_indices[kept], cores=cores)

@@ -168,8 +168,7 @@ class Constrained:
     Raises
     ------
     ValueError
-        If `most` is below 1, or if the configuration of an episode does not give the server from 1
-        to `most` CPUs.
+        If the configuration of an episode does not give the server from 1 to `most` CPUs.
 
     Examples
     --------
@@ -181,10 +180,6 @@ class Constrained:
 
     slo: SLO
     most: int
-
-    def __post_init__(self) -> None:
-        if self.most < 1:
-            raise ValueError(f"the most CPUs must be at least 1, got {self.most}")
 
     def __call__(self, episode: Episode) -> float:
         """Return the cost of an episode.
@@ -221,11 +216,6 @@ def most_cpus(space: ConfigSpace, *more: float) -> int | None:
 
     It is None if the space has no knob for the CPUs.
 
-    Raises
-    ------
-    UsageError
-        If a value is text.
-
     Examples
     --------
     >>> from rrl import Knob, paper_cpu
@@ -234,8 +224,6 @@ def most_cpus(space: ConfigSpace, *more: float) -> int | None:
     (2, 4, None)
     """
     values = next((knob.values for knob in space.knobs if knob.name == CPUS), ())
-    if any(isinstance(value, str) for value in values):
-        raise UsageError(f"the values of {CPUS} must be numbers, got {', '.join(map(str, values))}")
     return int(max((*values, *more))) if values else None
 
 

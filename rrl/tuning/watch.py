@@ -7,11 +7,15 @@ after that limit is already bad, so a stalled server is noticed before it answer
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from rrl.core.knob import Configuration
 from rrl.core.space import Bools, Floats
+from rrl.tuning.episode import Episode, Server
 
 ALARM = math.log(1000)
 """An episode stops when the logarithm of the probability ratio of its test reaches this number."""
@@ -45,11 +49,14 @@ class Watch:
 
     Examples
     --------
+    Requests that are sent at once are not answered:
+
     >>> watch = Watch(late_s=0.1, allowance=20, usual=0.02)
-    >>> [watch.stops(bad, good, 1) for bad, good in ((2, 0), (3, 0), (3, 6), (0, 99))]
-    ['', 'worse', '', '']
-    >>> watch.stops(0, 99, open_requests=20)
-    'budget'
+    >>> due, done, failed = np.zeros(20), np.full(20, np.inf), np.zeros(20, dtype=bool)
+    >>> [watch.at(0.2, due[:sent], done[:sent], failed[:sent]) for sent in (2, 3)]
+    ['', 'worse']
+    >>> [watch.at(0.1, due[:sent], done[:sent], failed[:sent]) for sent in (19, 20)]
+    ['', 'budget']
     """
 
     late_s: float
@@ -57,21 +64,10 @@ class Watch:
     usual: float
     idle: bool = False
 
-    def stops(self, bad: int, good: int, open_requests: int) -> str:
-        """Return why the episode stops before the next request is sent; empty if it goes on.
+    def at(self, now_s: float, due: Floats, done: Floats, failed: Bools) -> str:
+        """Return why an episode stops at a time, before its next request; empty if it goes on.
 
         The reason is "worse" if the test says so, and "budget" if the allowance is used up.
-        """
-        if self.idle:
-            return ""
-        many = (1 + self.usual) / 2
-        ratios = math.log(many / self.usual), math.log((1 - many) / (1 - self.usual))
-        if bad * ratios[0] + good * ratios[1] >= ALARM:
-            return "worse"
-        return "budget" if bad + open_requests + 1 > self.allowance else ""
-
-    def at(self, now_s: float, due: Floats, done: Floats, failed: Bools) -> str:
-        """Return why an episode stops at a time, see :meth:`stops`, by the requests until then.
 
         Parameters
         ----------
@@ -83,8 +79,73 @@ class Watch:
         failed : ndarray of bool, shape (n,)
             Whether the answer is a failure. It does not matter for an open request.
         """
+        if self.idle:
+            return ""
         answered = done <= now_s
         late = np.minimum(done, now_s) - due > self.late_s
         bad = late | (answered & failed)
         n_bad, n_good = int(bad.sum()), int((answered & ~bad).sum())
-        return self.stops(n_bad, n_good, len(due) - n_bad - n_good)
+        many = (1 + self.usual) / 2
+        ratios = math.log(many / self.usual), math.log((1 - many) / (1 - self.usual))
+        if n_bad * ratios[0] + n_good * ratios[1] >= ALARM:
+            return "worse"
+        return "budget" if len(due) - n_good + 1 > self.allowance else ""
+
+
+class WatchingServer(ABC):
+    """Base of the servers that can stop an episode while it runs, as one of real requests can."""
+
+    @abstractmethod
+    def measure(
+        self,
+        configuration: Configuration,
+        arrivals: ArrayLike,
+        rng: np.random.Generator,
+        *,
+        watch: Watch | None = None,
+    ) -> Episode:
+        """Serve requests; a `watch` may stop the episode before all of them were sent."""
+
+
+def measure_watched(
+    server: Server,
+    configuration: Configuration,
+    arrivals: ArrayLike,
+    rng: np.random.Generator,
+    watch: Watch | None,
+) -> Episode:
+    """Measure a configuration under a watch, if there is one, which may stop the episode.
+
+    Simulated and recorded servers know the whole episode at once, so it is cut afterwards.
+    """
+    if isinstance(server, WatchingServer):
+        return server.measure(configuration, arrivals, rng, watch=watch)
+    episode = server.measure(configuration, arrivals, rng)
+    return episode if watch is None else stopped(episode, watch)
+
+
+def stopped(episode: Episode, watch: Watch) -> Episode:
+    """Return what remains of a finished episode if a watch had stopped it.
+
+    A stopped episode has the requests that were sent before it stopped. Its `info` has the reason
+    as ``aborted``.
+
+    Examples
+    --------
+    >>> episode = Episode({}, [0.0, 1.0, 2.0, 3.0], [0.2, 9.0, 9.0, 9.0], [0, 0, 0, 0])
+    >>> short = stopped(episode, Watch(late_s=0.5, allowance=2, usual=0.02))
+    >>> len(short), dict(short.info)
+    (3, {'aborted': 'budget'})
+    """
+    due, failed = episode.arrivals, ~episode.ok
+    done = due + episode.latency
+    for sent in range(1, len(due)):
+        if reason := watch.at(float(due[sent]), due[:sent], done[:sent], failed[:sent]):
+            return replace(
+                episode,
+                arrivals=due[:sent],
+                latency=episode.latency[:sent],
+                status=episode.status[:sent],
+                info={**episode.info, "aborted": reason},
+            )
+    return episode

@@ -37,12 +37,11 @@ def device_day(rate: float, length_s: float = 3600.0) -> Delayed:
     (100, ['Fleet', 'Cameras', 'Reconnects'])
     """
     hour = length_s / HOURS
-    frames = Cameras(Diurnal(1.0)).frames
     return Delayed(
         Superposed(
             (
                 Fleet(max(round(0.4 * rate * 60), 1), period=60.0, jitter=0.5),
-                Cameras(Diurnal(0.58 * rate / frames, amplitude=0.9, period=length_s)),
+                Cameras(Diurnal(0.58 * rate / Cameras.frames, amplitude=0.9, period=length_s)),
                 Reconnects(
                     max(round(0.02 * rate * length_s), 1),
                     every=length_s,

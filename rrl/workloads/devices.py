@@ -13,13 +13,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from rrl.workloads.workload import Times, Workload, check_size, positive
 
+DURATION_S = 13.0  # mean of an event that cameras see
+INTERVAL_S = 1.0  # between two frames of one event
 SIGMA = 0.6  # sd of the logarithm of an uplink's delay
 LONGEST_S = 10.0  # longest delay of an uplink
+
+_LAST = -math.expm1(-INTERVAL_S / DURATION_S)  # probability that a frame is its event's last one
 
 
 @dataclass(frozen=True)
@@ -27,23 +32,19 @@ class Cameras:
     """Cameras that send frames only while something moves: a cluster process.
 
     An event starts at each arrival of `starts`, and its camera sends a frame at once. The camera
-    goes on with a frame every `interval` seconds while the event lasts. Durations are exponential.
-    So the number of frames of an event is geometric, and the frames of many events overlap. No
-    event is going on at time 0.
+    goes on with a frame every `INTERVAL_S` seconds while the event lasts. Durations are exponential
+    with the mean `DURATION_S`. So the number of frames of an event is geometric, and the frames of
+    many events overlap. No event is going on at time 0.
 
     Parameters
     ----------
     starts : Workload
         When events start, on all cameras together.
-    duration : float
-        Mean duration of an event in seconds.
-    interval : float
-        Seconds between two frames of one event.
 
-    Raises
-    ------
-    ValueError
-        If a length is not positive.
+    Attributes
+    ----------
+    frames : float
+        Mean number of frames of an event, at least 1.
 
     References
     ----------
@@ -55,33 +56,18 @@ class Cameras:
     Examples
     --------
     >>> from rrl import Poisson
-    >>> cameras = Cameras(Poisson(4.0), duration=13.0, interval=1.0)
+    >>> cameras = Cameras(Poisson(4.0))
     >>> round(cameras.frames, 2), round(cameras.rate, 1)
     (13.51, 54.0)
     """
 
     starts: Workload
-    duration: float = 13.0
-    interval: float = 1.0
-
-    def __post_init__(self) -> None:
-        positive("duration", self.duration, "s")
-        positive("interval", self.interval, "s")
-
-    @property
-    def frames(self) -> float:
-        """Mean number of frames of an event, at least 1."""
-        return 1 / self._last
+    frames: ClassVar[float] = 1 / _LAST
 
     @property
     def rate(self) -> float:
         """Long-run mean requests per second."""
         return self.starts.rate * self.frames
-
-    @property
-    def _last(self) -> float:
-        """Probability that a frame is the last one of its event."""
-        return -math.expm1(-self.interval / self.duration)
 
     def arrivals(self, n: int, rng: np.random.Generator) -> Times:
         """Times of the first `n` requests: seconds, sorted, shape (n,)."""
@@ -90,11 +76,11 @@ class Cameras:
 
         def draw(events: int) -> tuple[Times, float]:
             starts = self.starts.arrivals(events, np.random.default_rng(of_starts))
-            sizes = np.random.default_rng(of_sizes).geometric(self._last, events)
+            sizes = np.random.default_rng(of_sizes).geometric(_LAST, events)
             number = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-            return np.repeat(starts, sizes) + self.interval * number, float(starts[-1])
+            return np.repeat(starts, sizes) + INTERVAL_S * number, float(starts[-1])
 
-        return _first(n, math.ceil(n / self.frames + self.starts.rate * self.duration), draw)
+        return _first(n, math.ceil(n / self.frames + self.starts.rate * DURATION_S), draw)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,7 +127,7 @@ class Diurnal:
 
     def arrivals(self, n: int, rng: np.random.Generator) -> Times:
         """Times of the first `n` requests: seconds, sorted, shape (n,)."""
-        return _thin(self.rate_at, self.rate * (1 + self.amplitude), self.rate, n, rng)
+        return _thin(self, self.rate * (1 + self.amplitude), n, rng)
 
 
 @dataclass(frozen=True)
@@ -192,25 +191,19 @@ class FlashCrowd:
 
     def arrivals(self, n: int, rng: np.random.Generator) -> Times:
         """Times of the first `n` requests: seconds, sorted, shape (n,)."""
-        return _thin(self.rate_at, self.peak, self.rate, n, rng)
+        return _thin(self, self.peak, n, rng)
 
 
-def _thin(
-    rate_at: Callable[[Times], Times],
-    peak: float,
-    mean: float,
-    n: int,
-    rng: np.random.Generator,
-) -> Times:
+def _thin(load: Diurnal | FlashCrowd, peak: float, n: int, rng: np.random.Generator) -> Times:
     """Keep each point of a Poisson process of rate `peak` with probability rate_at(t) / peak.
 
     The points that remain are a Poisson process of rate `rate_at` (Lewis and Shedler 1979).
     """
     chunks, found, last = [], 0, 0.0
     while found < check_size(n):
-        size = min(int(1.1 * (n - found) * peak / mean) + 16, _CHUNK)
+        size = min(int(1.1 * (n - found) * peak / load.rate) + 16, _CHUNK)
         times = last + np.cumsum(rng.exponential(1 / peak, size))
-        kept = times[rng.random(size) * peak < rate_at(times)]
+        kept = times[rng.random(size) * peak < load.rate_at(times)]
         chunks.append(kept)
         found, last = found + len(kept), times[-1]
     return np.concatenate(chunks)[:n]

@@ -100,10 +100,9 @@ def read_trace(path: str | Path) -> Trace:
         del lines[first]
     if not lines:
         raise DataError(f"{path} is empty: a trace needs one timestamp per line")
+    times = _times(path, lines)
     try:
-        return Trace(_times(path, lines))
-    except DataError:
-        raise
+        return Trace(times)
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
 

@@ -109,8 +109,7 @@ class Phases:
             )
         if self.starts[0] != 0 or min(np.diff(edges)) <= 0:
             raise ValueError(f"phases must start at 0 and increase to the end, got {edges}")
-        if self.requests < 1:
-            raise ValueError(f"an episode needs at least 1 request, got {self.requests}")
+        check_size(self.requests)
         for gap in self.gaps:
             positive("gap", gap, "s")
 
