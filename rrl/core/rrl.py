@@ -153,7 +153,8 @@ class RRL:
     def _catch_up(self, table: QTable) -> None:
         """Let a table take in what the nearest other load level says, after another was told.
 
-        The similarity predicts what was measured, and the region that was updated last.
+        The similarity predicts the configurations that were measured, and those of the region that
+        was updated last.
         """
         if table.near is not None and table.episodes:
             cells = np.union1d(table.measured, table.last)

@@ -36,7 +36,7 @@ def check_region(answer: Callable[..., Any]) -> None:
     """Check the indices of all configurations within a radius of one."""
     rule = (
         "the distance is the root of the sum of squares, and np.flatnonzero returns the indices of "
-        "what is true"
+        "the true elements"
     )
     whole = "return whole numbers: numbers with a decimal point cannot be indices"
     for index, radius in product((0, 62, 124), (1.0, 0.0, 1.5, 3.0)):

@@ -27,7 +27,7 @@ class Job:
     Parameters
     ----------
     what : str
-        The name of what is tuned.
+        The name of the model or of the recording.
     default : configuration
         The recommendation is compared with it, and the agent `rrl-gp` begins at or near it.
     slo : SLO, optional

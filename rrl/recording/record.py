@@ -179,7 +179,7 @@ class Recorder:
         self._describe(complete=True, sha256=episodes_hash(self.folder / EPISODES))
 
     def _resume(self) -> bool:
-        """Read what is on disk, or begin; return whether the profile is complete."""
+        """Read the recording so far, or begin one; return whether the profile is complete."""
         path, complete = self.folder / DESCRIPTION, False
         if path.exists():
             stored = read_json(path)

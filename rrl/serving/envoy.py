@@ -71,7 +71,7 @@ class Envoy:
     door : Door
         Where it listens.
     model : str
-        What is served, for `check_options`.
+        The path of the model that is served, for `check_options`.
 
     Attributes
     ----------

@@ -165,7 +165,7 @@ class HandoverServer(LiveServer):
     def leave(self) -> ModelServer | None:
         """Let the kept server go on at the address without this process; return it.
 
-        It is None if it is still the one that an earlier process has left.
+        The answer is None if a server of an earlier process still serves.
 
         Raises
         ------
