@@ -7,7 +7,7 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
 from rrl.operating import log
-from rrl.support.errors import Parser, command, interrupt_by_signals
+from rrl.support.errors import Parser, UsageError, command, interrupt_by_signals
 from rrl.support.provenance import installed
 
 _EXAMPLES = """examples:
@@ -43,7 +43,13 @@ def _parser() -> Parser:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a subcommand."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options, unknown = parser.parse_known_args(argv)
+    if unknown:  # the help of the subcommand lists its options
+        raise UsageError(
+            f"unrecognized arguments: {' '.join(unknown)}; `rrl {options.command} --help` lists "
+            "the options"
+        )
     log.show(getattr(options, "quiet", False))
     interrupt_by_signals()
     options.run(options)

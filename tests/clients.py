@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -22,6 +23,18 @@ from rrl.serving.service import CURRENT
 
 LIMIT_S = 600.0  # it only ends a test that hangs
 RRL = [sys.executable, "-m", "rrl.cli"]
+X = {"x": np.array([[1.0, 2.0]], np.float32)}
+
+
+@contextmanager
+def running(command, **options):
+    """A process that does not outlive a test that fails."""
+    process = subprocess.Popen(command, **options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def stub(client):
@@ -38,6 +51,21 @@ def predict(client, inputs):
     request = predict_request(inputs, client.model, client.signature)
     reply = stub(client).Predict(request, timeout=LIMIT_S)
     return {name: make_ndarray(tensor) for name, tensor in reply.outputs.items()}
+
+
+def refused(call, *arguments):
+    """The status and the words with which a call is refused."""
+    try:
+        call(*arguments)
+    except grpc.RpcError as error:
+        return error.code().name, error.details()
+    raise AssertionError("it was answered")
+
+
+def check_answer(address, name="probe"):
+    """A prediction of the probe at an address is right."""
+    with Client(address, name) as client:
+        assert predict(client, X)["y"].tolist() == [[2.0, 4.0]]
 
 
 WARMUPS = 3  # requests in the file for the warm-up
@@ -122,15 +150,22 @@ def calling(functions):
 
 @contextmanager
 def clients(address, rest_port=None, batch=1):
-    """Two clients of gRPC, or one of gRPC and one of REST; a list of what went wrong, or 0."""
+    """Two clients of gRPC, or one of gRPC and one of REST; a list of their answers, none wrong."""
     codes = []
     with Client(address, "probe") as client:
         assert wait_until(lambda: client.available(timeout_s=0.5), LIMIT_S)
         other = by_rest(rest_port, batch) if rest_port else by_grpc(client, batch)
         ways = (by_grpc(client, batch), other)
         with calling([lambda way=way: codes.append(way()) for way in ways]):
-            assert wait_until(lambda: codes, LIMIT_S)
+            await_calls(codes, 1)
             yield codes
+    assert set(codes) == {0}
+
+
+def await_calls(codes, count=20):
+    """Wait until so many more calls of clients have ended."""
+    before = len(codes)
+    assert wait_until(lambda: len(codes) >= before + count, LIMIT_S)
 
 
 def kept_at(service):

@@ -1,8 +1,8 @@
 """Run `rrl` with a fault at its n-th write or rename: `faulty.py KIND N ARGUMENTS`.
 
-KIND is "kill" (SIGKILL), "full" (no space is left from there on) or "count" (no fault). A write
-with a fault reaches the disk by half. Only writes to files in the folder of `--out` count. The
-number of all places is written to the file that FAULTY_COUNT names.
+KIND is "kill" (SIGKILL) or "full" (no space is left from there on). A write with a fault reaches
+the disk by half. Only writes to files in the folder of `--out` count. `faulty.py count FILE
+ARGUMENTS` has no fault, and writes the number of all places to a file.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import io
 import os
 import signal
 import sys
+from pathlib import Path
 
 kind, at, disk = "count", 0, "/nowhere"
 calls = 0
@@ -57,12 +58,11 @@ def faulty_open(file, mode="r", *arguments, open=io.open, **options):
 if __name__ == "__main__":
     from rrl.cli import main
 
-    kind, at = sys.argv[1], int(sys.argv[2])
+    kind, at = sys.argv[1], 0 if sys.argv[1] == "count" else int(sys.argv[2])
     disk = os.path.realpath(sys.argv[sys.argv.index("--out") + 1])
     os.replace = os.rename = faulty_replace
     builtins.open = io.open = faulty_open
     code = main(sys.argv[3:])
-    if count := os.environ.get("FAULTY_COUNT"):
-        with io.TextIOWrapper(io.FileIO(count, "w")) as file:
-            file.write(str(calls))
+    if kind == "count":
+        Path(sys.argv[2]).write_text(str(calls))
     sys.exit(code)

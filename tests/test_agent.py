@@ -18,7 +18,7 @@ SPACES = {
     "paper": paper_cpu(3),
     "single": ConfigSpace([Knob("inter_op", (4,))]),
     "missing": ConfigSpace(
-        [Knob("inter_op", (0, 1, 2, 4)), Knob("batch_threads", (1, 2, 4, 8))],
+        [Knob("inter_op", (0, 1, 2, 4), (3, 0, 1, 2)), Knob("batch_threads", (1, 2, 4, 8))],
         available=np.argwhere(np.indices((4, 4)).sum(axis=0) % 3 != 1),
     ),
     "table": from_table({"a": [1, 2, 3, 3], "b": [10, 20, 20, 40]}, ["a", "b"]),
@@ -48,23 +48,14 @@ def true_cost(space, configuration):
     return 1.0 + float((away**2).mean()) / span**2
 
 
-def bowl(agent, episodes, seed=0, load=10.0, noise=0.07, factor=1.0):
-    """Let an agent tune a steep bowl; yield what it chooses."""
-    rng = np.random.default_rng(seed)
-    for _ in range(episodes):
-        configuration = agent.ask(load)
-        disturbed = max(rng.normal(1, noise), 0.1)
-        agent.tell(configuration, factor * disturbed * true_cost(agent.space, configuration) ** 4)
-        yield configuration
-
-
-def run(agent, episodes, seed=0, look=False):
-    """Let an agent tune a noisy bowl under changing loads; return what it chose."""
-    noise, chosen = np.random.default_rng(seed).normal(1, 0.05, size=episodes), []
+def bowl(agent, episodes, loads=(10.0,), noise=0.07, factor=1.0, look=False):
+    """Let an agent tune a steep bowl, five episodes at each load in turn; return what it chose."""
+    rng, chosen = np.random.default_rng(0), []
     for episode in range(episodes):
-        load = LOADS[(episode // 5) % len(LOADS)]
+        load = loads[(episode // 5) % len(loads)]
         configuration = agent.ask(load)
-        agent.tell(configuration, load * noise[episode] * true_cost(agent.space, configuration))
+        cost = load * max(rng.normal(1, noise), 0.1) * true_cost(agent.space, configuration) ** 4
+        agent.tell(configuration, factor * cost)
         if look:
             agent.best(load)
         chosen.append(dict(configuration))
@@ -102,9 +93,9 @@ class AgentContract:
     def test_a_seed_decides_what_is_chosen_and_looking_at_the_best_changes_nothing(self, space):
         before = global_state()
         agent, other = self.agent(space), self.agent(space)
-        chosen = run(agent, self.episodes)
+        chosen = bowl(agent, self.episodes, LOADS)
         assert all(configuration in space for configuration in chosen)
-        assert run(other, self.episodes, look=True) == chosen
+        assert bowl(other, self.episodes, LOADS, look=True) == chosen
         best = [agent.best(load) for load in LOADS]
         assert all(configuration in space for configuration in best)
         assert [other.best(load) for load in LOADS] == best
@@ -128,7 +119,7 @@ class AgentContract:
     def test_refuses_costs_loads_and_configurations_that_are_none(self):
         """And is the same afterwards as its copy; pickling takes the same way as copying."""
         agent = self.agent(SPACES["missing"])
-        run(agent, 4)
+        bowl(agent, 4, LOADS)
         asked = agent.ask(10.0)
         twin = deepcopy(agent)
         for cost in (-1e-9, 1e31, nan, inf, -inf, np.float32(inf), np.float16(inf), "few"):
@@ -143,5 +134,5 @@ class AgentContract:
                 agent.tell(wrong, 1.0)
         for one in (agent, twin):
             one.tell(asked, 1.5)
-        assert run(agent, self.episodes) == run(twin, self.episodes)
+        assert bowl(agent, self.episodes, LOADS) == bowl(twin, self.episodes, LOADS)
         assert agent.best(10.0) == twin.best(10.0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_agent import HARD, SPACES, bowl, contract, true_cost
 
-from rrl import Knob, paper_cpu, paper_gpu, read_profile
+from rrl import Knob, paper_cpu, paper_gpu, read_profile, testbed
 from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
@@ -22,10 +22,10 @@ from rrl.rivals.baselines import (
     heuristic,
     hill_climbing,
 )
-from rrl.rivals.bayesian import GPEI, MOST, Surrogate
+from rrl.rivals.bayesian import MOST, Surrogate
 from rrl.rivals.grid import Neighbours, unit_cube
 from rrl.rivals.peers import Optuna
-from rrl.rivals.q_agents import DeepQNetwork, Network, QLearning
+from rrl.rivals.q_agents import Network
 from rrl.rivals.search import Searcher
 from rrl.rivals.variants import ABLATED
 from rrl.rivals.zooming import Zooming, distances
@@ -46,12 +46,12 @@ def optuna_(space, rng):
 
 TestCandidates = contract(Candidates)
 TestRandomSearch = contract(partial(RandomSearch, budget=15))
-TestCoordinateDescent = contract(partial(CoordinateDescent, rounds=2))
-TestAnnealing = contract(Annealing)
-TestQLearning = contract(QLearning)
-TestDeepQNetwork = contract(DeepQNetwork)
-TestZooming = contract(Zooming, tuple(SPACES))
-TestGPEI = contract(GPEI, ("single", *HARD))
+TestCoordinateDescent = contract(partial(CoordinateDescent, repeats=1, rounds=2))
+TestAnnealing = contract(maker("simulated-annealing"))
+TestQLearning = contract(maker("q-learning"))
+TestDeepQNetwork = contract(maker("deep-q-network"))
+TestZooming = contract(maker("zooming"), tuple(SPACES))
+TestGPEI = contract(maker("gp-ei"), ("single", *HARD))
 TestOptuna = contract(optuna_, ("single", *HARD), episodes=4)
 
 
@@ -71,7 +71,7 @@ OTHERS = {"rrl-released", "optuna-tpe"}  # a fitted network rounds, and an extra
 def test_the_unit_of_the_cost_changes_no_choice(name):
     for space in (paper_cpu(4), SPACES["category"]):
         one, other = (maker(name)(space, rng(3)) for _ in range(2))
-        assert list(bowl(one, 60)) == list(bowl(other, 60, factor=7000.0))
+        assert bowl(one, 60) == bowl(other, 60, factor=7000.0)
         assert one.best(10.0) == other.best(10.0)
 
 
@@ -103,7 +103,7 @@ def test_a_load_has_a_search_of_its_own_that_starts_from_the_nearest():
 def test_every_rival_deploys_by_the_rule_of_rrl():
     """A region of one configuration estimates nothing, so RRL's table has the same means."""
     space = paper_cpu(3)
-    rival = RandomSearch(space, rng(1))
+    rival = RandomSearch(space, rng(1), budget=100)
     own = RRL(space, rng(), region=FixedRadius(0.0), learning_rate=1.0)
     noise = rng(2)
     moved = []
@@ -132,6 +132,7 @@ def test_a_combination_that_is_missing_is_replaced_by_the_nearest():
 
 
 def test_defaults_in_spaces_of_all_kinds():
+    assert serving_default(testbed("cpu10-cores").space)["cpus"] == 10
     unknown = ConfigSpace([Knob("inter_op", (1, 2, 4))])  # nobody says how many cores there are
     assert serving_default(unknown) == {"inter_op": 4}
     batches = {"max_batch_size": (1, 32), "batch_timeout_micros": (0, 5000, 50_000)}
@@ -170,7 +171,7 @@ def test_the_guides_timeouts_are_tried_in_turn_and_the_best_stays():
 
 
 @pytest.mark.parametrize(
-    "make", [Candidates, partial(CoordinateDescent, rounds=1), partial(GPEI, initial=4)]
+    "make", [Candidates, maker("coordinate-descent"), maker("gp-ei", initial=4)]
 )
 def test_a_plan_loses_nothing_to_episodes_that_something_else_served(make):
     """A guard serves the default until it knows how late requests of the default are."""
@@ -192,20 +193,20 @@ def test_a_plan_loses_nothing_to_episodes_that_something_else_served(make):
 
 def test_random_search_repeats_nothing_until_it_must():
     space = paper_cpu(3)
-    numbers = chosen(RandomSearch(space, rng()), len(space) + 1)
+    numbers = chosen(RandomSearch(space, rng(), budget=100), len(space) + 1)
     assert sorted(numbers[: len(space)]) == list(range(len(space)))
     assert len(set(chosen(RandomSearch(space, rng(), budget=9), 30)[9:])) == 1
 
 
 def test_coordinate_descent_solves_a_separable_bowl_in_one_round():
     space = paper_cpu()
-    agent = CoordinateDescent(space, rng(), rounds=1)
+    agent = CoordinateDescent(space, rng(), repeats=1, rounds=1)
     numbers = chosen(agent, 40)
     assert len(set(numbers[:33])) == 31  # three lines of eleven that share their corners
     assert len(set(numbers[33:])) == 1
     lowest = min(true_cost(space, c) for c in space)
     assert true_cost(space, space[numbers[-1]]) == pytest.approx(lowest, rel=1e-12)
-    assert chosen(CoordinateDescent(space, rng(), repeats=3), 9)[::3] == numbers[:3]
+    assert chosen(CoordinateDescent(space, rng(), repeats=3, rounds=1), 9)[::3] == numbers[:3]
 
 
 def test_hill_climbing_never_goes_uphill_and_annealing_does():
@@ -220,21 +221,24 @@ def test_hill_climbing_never_goes_uphill_and_annealing_does():
                 yield true_cost(space, space[at]) > true_cost(space, space[past])
             past = at
 
-    assert not any(climbs(hill_climbing(space, rng(), patience=1000)))
-    assert any(climbs(Annealing(space, rng(), temperature=1.0, decay=0.99)))
+    how = {"reach": 2, "again": 0.1, "patience": 1000}
+    assert not any(climbs(hill_climbing(space, rng(), **how)))
+    assert any(climbs(Annealing(space, rng(), temperature=1.0, decay=0.99, **how)))
 
 
 def test_hill_climbing_restarts_when_it_is_stuck():
     space = paper_cpu(4)
-    still = chosen(hill_climbing(space, rng(), patience=1000), 400)
-    again = chosen(hill_climbing(space, rng(), patience=10), 400)
-    assert len(set(again)) > 2 * len(set(still))
+    still, often = (
+        chosen(hill_climbing(space, rng(), reach=2, again=0.1, patience=patience), 400)
+        for patience in (1000, 10)
+    )
+    assert len(set(often)) > 2 * len(set(still))
 
 
-@pytest.mark.parametrize("make", [QLearning, DeepQNetwork, Zooming, GPEI])
-def test_learners_begin_with_what_serves(make):
+@pytest.mark.parametrize("name", ["q-learning", "deep-q-network", "zooming", "gp-ei"])
+def test_learners_begin_with_what_serves(name):
     space = paper_cpu()
-    agent = make(space, rng())
+    agent = maker(name)(space, rng())
     for load in (10.0, 100.0):  # then with the best that is known
         assert agent.ask(load) == serving_default(space)
         agent.tell(serving_default(space), 1.0)
@@ -266,12 +270,12 @@ def test_the_networks_gradient_is_that_of_its_loss():
 # Zooming, and Bayesian optimisation
 
 
-@pytest.mark.parametrize("make", [Zooming, GPEI, partial(DeepQNetwork, epsilon=(0.5, 0.1, 20))])
-def test_a_bowl_is_learned(make):
+@pytest.mark.parametrize("name", ["rrl", "rrl-gp", "zooming", "gp-ei", "deep-q-network"])
+def test_a_bowl_is_learned(name):
     """Late episodes are far better than random ones, and the recommendation is better still."""
     space = paper_cpu()
     costs = np.array([true_cost(space, c) ** 4 for c in space])
-    agent = make(space, rng())
+    agent = maker(name)(space, rng())
     late = chosen(agent, 120, noise=0.05)[-30:]
     assert np.median(costs[late]) < np.quantile(costs, 0.1)
     assert costs[space.index(agent.best(10.0))] < np.quantile(costs, 0.05)
@@ -280,7 +284,7 @@ def test_a_bowl_is_learned(make):
 def test_a_first_cost_of_zero_hides_no_later_difference():
     """Fractions of late requests are often 0 at first; they were then the only reference."""
     space = ConfigSpace([Knob("threads", tuple(range(30)))])
-    agent, costs = Zooming(space, np.random.default_rng(0)), 0.02 * np.arange(1, 31)
+    agent, costs = maker("zooming", lipschitz=0.5)(space, rng()), 0.02 * np.arange(1, 31)
     agent.tell(agent.ask(10.0), 0.0)
     agent.tell(agent.ask(10.0), 0.6)
     served = []
@@ -294,7 +298,7 @@ def test_a_first_cost_of_zero_hides_no_later_difference():
 def test_zooming_tries_again_what_was_unlucky_once():
     """The mean of one bad measurement is worse, but its confidence radius is wide."""
     space = ConfigSpace([Knob("threads", (1, 2))])
-    agent, tried = Zooming(space, rng()), []
+    agent, tried = maker("zooming")(space, rng()), []
     for _ in range(20):
         tried.append(agent.ask(10.0)["threads"])
         unlucky = tried.count(2) == 1
@@ -331,7 +335,7 @@ def test_of_a_large_space_a_part_is_scanned(monkeypatch):
         return posterior(model, candidates)
 
     monkeypatch.setattr(Surrogate, "posterior", watched)
-    assert len(set(chosen(GPEI(paper_cpu(30), rng()), 15))) > 8
+    assert len(set(chosen(maker("gp-ei")(paper_cpu(30), rng()), 15))) > 8
     assert MOST <= max(scanned) <= MOST + 15  # and what was measured
 
 

@@ -54,6 +54,7 @@ SEEDS = 12
 NEVER = 301.0  # one more than the episodes of a run
 PROBLEMS = ("a 1/s", "b 2/s")
 ABOUT = {"simple_regret": 1.0, "load": "high", "seen": 0.25}
+USUAL = {"first_within_5": 1.0, "mean_cost": 1.0, "deployed": 1.0, "latency_s": 1.0, "late": 0.5}
 REACHED = {"first_within_5": 2.0, "mean_cost": 1.0, "deployed": 1.0, "latency_s": 0.04, "late": 0.0}
 SHOWN, PARTLY, NOT_SHOWN, NOT_TESTABLE = VERDICTS
 
@@ -76,7 +77,7 @@ def few():
 
 
 def judged(id, given):
-    return judge_claim(id, few(), given, np.random.default_rng(0))
+    return judge_claim(id, few(), given, 0)
 
 
 def decided(id, given):
@@ -119,18 +120,11 @@ def runs(table, agents, **columns):
 def steady(table=None, **columns):
     """Tables for loads that stay; a column is one number, or maps agents to numbers."""
     table = heads() if table is None else table
-    usual = {
-        "first_within_5": 1.0,
-        "mean_cost": 1.0,
-        "deployed": 1.0,
-        "latency_s": 1.0,
-        "late": 0.5,
-    }
     every = {}
-    for name, reached in REACHED.items():
-        given = columns.get(name, usual[name])
+    for name, usual in USUAL.items():
+        given = columns.get(name, usual)
         of_agents = given if isinstance(given, dict) else {"others": given}
-        every[name] = {ORACLE: reached, DEFAULT: usual[name]} | of_agents
+        every[name] = {ORACLE: REACHED[name], DEFAULT: usual} | of_agents
     rows = runs(table, (*few().steady_agents, DEFAULT, ORACLE, READER), **every)
     return Evidence(runs=rows, late=rows)
 
@@ -255,8 +249,7 @@ def number(id, given):
     """The number of `rrl-gp` for the first part of a claim, by the first half of recordings."""
     claim = few().claims[id]
     rows = rows_of(claim, given, "real", 0)
-    rng = np.random.default_rng(0)
-    return part_number(claim.parts[0], few().rules, rows, "rrl-gp", rng)
+    return part_number(claim.parts[0], few().rules, rows, "rrl-gp", 0)
 
 
 def test_agents_that_never_arrive_are_not_compared_and_one_that_does_gets_a_bound():
@@ -358,7 +351,7 @@ def mapped(**arrivals):
 @cache
 def on_map(rrl, rrl_adaptive, q_learning):
     both = mapped(rrl=rrl, rrl_adaptive=rrl_adaptive, q_learning=q_learning)
-    return judge_on_map(whole(), *both, EPISODES, np.random.default_rng(0))
+    return judge_on_map(whole(), *both, EPISODES, 0)
 
 
 def words(table):
@@ -391,7 +384,7 @@ def test_the_page_has_a_number_by_what_is_served_and_one_by_what_is_recommended(
         names, good = [name for name in one if MIDDLE[1] in name], one["setting"] == "good"
         swapped = one.loc[~good, names].to_numpy(), one.loc[good, names].to_numpy()
         one.loc[good, names], one.loc[~good, names] = swapped
-    table = judge_on_map(whole(), *tables, EPISODES, np.random.default_rng(0))
+    table = judge_on_map(whole(), *tables, EPISODES, 0)
     assert (table[table["agent"] == AGENTS["C3"]]["claim"] == "C3").sum() == 2, "one part, twice"
     errs = f"**{NOT_TESTABLE}**: measured again, the same configuration errs by 16.4 %"
     assert claim_page._of_paper(table, whole()).splitlines()[2:] == [
@@ -409,13 +402,13 @@ def test_the_page_has_all_numbers_of_both_halves(tmp_path):
     served = changing(("Phases", "Bursts", "DeviceDay", "Fleet"), 0.5)
     cases = every_verdict()
     given = join(cases["C5", PARTLY], cases["C1", SHOWN], cases["C8", PARTLY], served)
-    table = judge_all(few(), given, np.random.default_rng(0))
+    table = judge_all(few(), given, 0)
     assert by_half(table, "C8", "")["verdict"].tolist() == [PARTLY], "a count has no halves"
     dots = by_problem(table[table["claim"] == "C5"])
     assert len(dots[(dots["agent"] == "rrl-gp") & (dots["half"] == 1)]) == len(PROBLEMS)
     live = {"contestant": "rrl-gp", "part": ["whole run", "first half"], "ratio": 0.9, "low": 0.8,
             "high": 0.95, "verdict": "faster", "kept": 2, "runs": 15}  # fmt: skip
-    confirming = judge_all(few().confirming(), given, np.random.default_rng(0))
+    confirming = judge_all(few().confirming(), given, 0)
     words_and_tables = ["A region pays."], on_map(10, 5, np.inf), pd.DataFrame(live), confirming
     read = {"date": "d", "reason": "r", "moved": "nobody's", "read": ["a"]}
     registered = replace(few(), changes=[*few().changes, read])
@@ -447,10 +440,10 @@ def test_the_problems_that_confirm_are_judged_apart_and_change_nothing():
     pd.testing.assert_frame_equal(alone, both)
 
     def said(given):
-        apart = judge_all(registered.confirming(), given, np.random.default_rng(0))
+        apart = judge_all(registered.confirming(), given, 0)
         assert set(apart["kind"]) == {"confirming"}
         assert set(apart["claim"]) == {"C2", "C3", "C4"}
-        every = judge_all(registered, given, np.random.default_rng(0))
+        every = judge_all(registered, given, 0)
         return claim_page._confirmed(every, apart, registered)
 
     for word, same in ((NOT_SHOWN, "no"), (PARTLY, "yes"), (NOT_TESTABLE, "cannot say")):

@@ -68,7 +68,7 @@ def test_a_replay_has_a_report_and_only_the_same_run_goes_on(tmp_path, capsys, m
 READER = """
 import sys
 from rrl.operating.log import LOG, show
-show()
+show(quiet=False)
 LOG.info("one")
 sys.stdin.read()  # until the reader of the progress has gone
 LOG.info("two")
@@ -173,7 +173,9 @@ CASES = [
     (UnstableError("two passes differ"), 5, "rrl: two passes differ\n"),
     (KeyboardInterrupt(), 130, "rrl: interrupted\n"),
     (ValueError("radius must be 0 or more, got -1"), 2, "rrl: radius must be 0 or more, got -1\n"),
-    (FileNotFoundError(2, "No such file", "a b.csv"), 3, "rrl: a b.csv: No such file\n"),
+    (FileNotFoundError(2, "No such", "a b.csv"), 3, "rrl: a b.csv: No such; check the path\n"),
+    (IsADirectoryError(21, "Is a directory", "x"), 3, "rrl: x: Is a directory; give a file\n"),
+    (OSError(27, "File too large", "x"), 3, "rrl: x: File too large; make room and run it again"),
     (OSError(30, "Read-only", "x"), 3, "rrl: x: Read-only; choose another folder\n"),
     (ModuleNotFoundError("No module named 'x'"), 2, "rrl: No module named 'x'; `make env`"),
     (KeyError("oops"), 1, "rrl: KeyError: 'oops' (RRL_TRACEBACK=1 shows where)\n"),
@@ -194,11 +196,6 @@ def test_an_error_is_one_line_and_a_code(error, code, line, capsys, monkeypatch)
     monkeypatch.setenv("RRL_TRACEBACK", "1")
     with pytest.raises(type(error)):
         failing([])
-
-
-def test_callers_can_catch_bad_input_as_the_builtin_it_is():
-    assert issubclass(UsageError, ValueError)
-    assert issubclass(DataError, ValueError)
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():

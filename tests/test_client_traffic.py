@@ -104,22 +104,22 @@ def test_what_is_open_at_the_end_of_a_stopped_trial_has_failed(aborted):
     assert sorted(status.astype(bool).tolist()) == [False, aborted]
 
 
-@pytest.mark.parametrize("dies", ["trial", "Envoy"])
-def test_what_a_trial_that_died_had_of_others_counts_as_lost(dies):
-    """Without Envoy, no request comes, which is no silence of the clients."""
+@pytest.mark.parametrize(("dies", "lost"), [("trial", 2), ("Envoy", 0)])
+def test_what_a_trial_that_died_had_of_others_counts_as_lost(dies, lost):
+    """Without Envoy, no request comes, which is no silence of the clients, nor due to the trial."""
 
     def die(clients):
-        raise ServerError("it died")
+        raise (ServerError if dies == "trial" else GeneratorError)("it died")
 
     actions = [send(*"abc"), answer("a"), answer("b", attempts=2)]
     clients = Clients(*actions, *[die] * (dies == "trial"))
-    envoy = Clients(*[nothing] * len(actions), die)
+    envoy = Clients(*[nothing] * (len(actions) + (dies == "trial")), die)
     server = HandoverServer.__new__(HandoverServer)  # without a process
     vars(server).update(traffic=clients.traffic, _envoy=envoy, _of_others=True, _timeout_s=60.0)
     vars(server).update(_route=TRIAL, _drop=lambda: None)
     with pytest.raises(ServerError, match="it died") as error:
         server._fire(clients, np.zeros(9), None)
-    assert error.value.lost == 2
+    assert error.value.lost == lost
 
 
 def test_a_request_whose_end_was_lost_is_not_open(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,6 @@ from rrl import ConfigSpace, Constrained, Knob, parse_slo, testbed
 from rrl.cli import main
 from rrl.serving.launcher import LOCAL
 from rrl.serving.settings import usable_cpus
-from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Episode, Status
 from rrl.workloads.workload import Poisson
 
@@ -93,12 +93,22 @@ def test_a_bound_server_is_one_on_a_smaller_machine(cpus, index, seed):
     assert one.status.tolist() == other.status.tolist()
 
 
-def test_the_default_has_all_cpus():
-    assert serving_default(testbed("cpu10-cores").space)["cpus"] == 10
-    assert serving_default(ConfigSpace([Knob("cpus", (4, 1)), Knob("inter_op", (0, 1))])) == {
-        "cpus": 4,
-        "inter_op": 0,
-    }
+@pytest.mark.parametrize(
+    ("bed", "objective", "amount"),
+    [
+        ("cpu10-cores", "cpus with p99<900ms", r"\d+ CPUs? \(p99 at \d+ % of the target\)"),
+        ("cpu10-cores", "cpus with p99<20ms", r"p99 at \d{3,} % of the target"),
+        ("cpu2", "slo:0.02", r"[\d.]+ % over 20 ms"),
+        ("cpu2", "p95", r"p95 [\d.]+ ms"),
+    ],
+)
+def test_a_run_says_what_it_minimises(bed, objective, amount, tmp_path, capsys, caplog):
+    words = ["--rate", "8", "--requests", "30", "--episodes", "4", "--rounds", "2", "--seed", "1"]
+    main(["replay", bed, *words, "--objective", objective, "--out", str(tmp_path)])
+    best = re.findall(r"best so far [^:]*: (.*) \| ", caplog.text)
+    (compared,) = re.findall("^  (.*) against .* by default", capsys.readouterr().out, re.MULTILINE)
+    assert len(best) == 4
+    assert all(re.fullmatch(amount, said) for said in [*best, compared])
 
 
 @pytest.mark.long
@@ -118,7 +128,7 @@ def test_a_real_server_is_tuned_for_the_fewest_cpus(model, tmp_path, capsys):
     assert result["default"] == {"cpus": most}
     assert result["slo"]["default"]["slo"] == "p99<20000ms"
     assert "taskset --cpu-list" in result["start"]
-    assert "1 CPU, p99 at" in report
+    assert "1 CPU (p99 at" in report
     for used in result["memory_bytes"].values():  # TensorFlow alone needs more than 64 MiB
         assert 64 * 2**20 < used < psutil.virtual_memory().total
     assert "memory of the server: " in report

@@ -47,7 +47,7 @@ STOPS = {
     "raise KeyError('cost')": "stops with KeyError: 'cost', at `raise KeyError('cost')`",
     "raise SystemExit": "stops with SystemExit, at `raise SystemExit`",
     "return 1 / 0": "stops with ZeroDivisionError: division by zero, at `return 1 / 0`",
-    "yield 1": "a generator",
+    "yield 1": "returns a generator",
 }
 
 

@@ -33,7 +33,7 @@ def test_the_view_is_the_agents_own_table_choice_and_region(explorer, similarity
     view, agent = look(explorer), explorer.agent
     table = agent.tables.nearest(60.0)
     region = view.space.ball(view.measured, 1.5)
-    assert view.region.tolist() == region.tolist() == table.last.tolist()
+    assert view.region.tolist() == region.tolist() == table.last_region.tolist()
     known = table.counts > 0
     for shown, own in ((view.cost, table.values), (view.sd, table.sds)):
         assert np.isnan(shown[~known]).all()

@@ -17,12 +17,13 @@ from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.operate import open_run
 from rrl.rivals.agents import AGENTS
-from rrl.support.errors import ServerError, UsageError
+from rrl.support.errors import GeneratorError, ServerError, UsageError
 from rrl.tuning.episode import Episode, Status, check_arrivals
 from rrl.tuning.guard import LEAST, Guard, Part, guarded_step
 from rrl.tuning.loop import draw_run
 from rrl.tuning.mean_bound import lower_mean
 from rrl.tuning.slo import parse_slo
+from rrl.tuning.watch import Watch
 from rrl.workloads.workload import estimate_rate
 
 SPACE = ConfigSpace([Knob("threads", range(1, 7)), Knob("batch", (1, 2, 4, 8))])
@@ -162,11 +163,18 @@ def late_in_trials(configuration, *rest):
     return taking(0.01 if usual else 60.0, valid=usual)(configuration, *rest)
 
 
-def test_a_late_generator_shuns_nobody_and_ends_the_run():
+def silent_in_trials(configuration, *rest):
+    if configuration != DEFAULT:
+        raise GeneratorError("the load generator itself was late, as no client sent a request")
+    return taking(0.01)(configuration, *rest)
+
+
+@pytest.mark.parametrize("act", [late_in_trials, silent_in_trials])
+def test_a_late_generator_shuns_nobody_and_ends_the_run(act):
     guard = Guard(DEFAULT, 10_000, LATE_S)
     agent = Scripted([DEFAULT, TRIAL])
     with pytest.raises(ServerError, match="the load generator itself was late"):
-        list(guarded(Acting(late_in_trials), agent, guard, 5, np.random.default_rng(1)))
+        list(guarded(Acting(act), agent, guard, 5, np.random.default_rng(1)))
     assert not [part for part in guard.parts if part.charge is not None]
 
 
@@ -180,12 +188,13 @@ def test_an_agent_is_not_told_what_an_invalid_episode_cost():
 
 @pytest.mark.parametrize("end", ["crashed", "aborted"])
 def test_the_default_serves_what_a_bad_trial_left_and_the_trial_never_returns(end):
-    bad = {"threads": 2, "batch": 1}
+    bad, began = {"threads": 2, "batch": 1}, []
 
-    def act(configuration, *rest):
+    def act(configuration, arrivals, rng):
+        began.append(arrivals[0])
         if configuration == bad and end == "crashed":
             raise ServerError("it died", lost=3)
-        return taking(60.0 if configuration == bad else 0.01)(configuration, *rest)
+        return taking(60.0 if configuration == bad else 0.01)(configuration, arrivals, rng)
 
     guard = Guard(DEFAULT, 10_000, LATE_S)
     agent = Scripted([DEFAULT, bad], best=bad)
@@ -194,6 +203,7 @@ def test_the_default_serves_what_a_bad_trial_left_and_the_trial_never_returns(en
     assert (trial.configuration, rest.configuration) == (bad, DEFAULT)
     assert (trial.ended, rest.ended) == (end, "")
     assert trial.bad + rest.requests >= 50
+    assert began[2] == 0  # the rest comes at once
     assert [step.recommended for step in done] == [bad, DEFAULT, DEFAULT]
     assert done[2].configuration == DEFAULT
     assert agent.told[1:-1] == [(bad, guard.charge(bad))] * 2  # when it ran, and when asked for
@@ -403,6 +413,19 @@ def test_a_crash_leaves_no_bad_request_uncounted(crash, bad):
 
 
 # --- the parts ------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(*[st.floats(0, 2)] * 2, st.booleans()), min_size=1), st.floats(0, 2))
+def test_what_becomes_of_an_open_request_does_not_matter_before_its_answer(requests, now_s):
+    due, latency, failed = np.array(sorted(requests)).T
+    done, watch = due + latency, Watch(late_s=1.0, allowance=1000, usual=0.02)
+    known = (failed > 0) & (done <= now_s)
+    assert watch.reason(now_s, due, done, failed > 0) == watch.reason(now_s, due, done, known)
+
+
+def test_a_few_late_requests_among_many_good_ones_stop_nothing():
+    due, done = np.zeros(100), np.where(np.arange(100) < 3, np.inf, 0.1)
+    assert Watch(1.0, 1000, 0.05).reason(2.0, due, done, due > 0) == ""
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,15 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
-from unittest.mock import Mock
+from unittest import mock
 
 import grpc
 import numpy as np
 import psutil
 import pytest
-from clients import LIMIT_S, alive, predict, version_of
-from test_serving import X
+from clients import LIMIT_S, alive, check_answer, version_of
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
@@ -31,7 +31,7 @@ from rrl.serving.lasting import Lasting, Process, wait_until
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, LastingError
-from rrl.serving.preloaded import LOCAL_COMMAND, Parent, forget_parents
+from rrl.serving.preloaded import Parent, forget_parents
 from rrl.serving.service import TUNER, lock_port, set_current, stop_others
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import open_alone
@@ -69,8 +69,7 @@ def test_a_server_of_our_own_listens_on_no_port(model, executable):
         path = Path(server.address.removeprefix("unix:"))
         assert stat.S_ISSOCK(path.stat().st_mode)
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700  # only its user gets there
-        with Client(server.address, "probe") as client:
-            assert predict(client, X)["y"].tolist() == [[2.0, 4.0]]
+        check_answer(server.address)
 
 
 @pytest.mark.parametrize("name", ["x" * 120, "50%41", "a#1", "a?1"])
@@ -86,6 +85,8 @@ def test_the_folder_is_where_temporary_files_go_unless_its_path_is_none_for_a_so
             assert server.folder.parent == folder
             assert len(server.address) < 108
             del server
+        with pytest.raises(UsageError, match=r"too long .* or with %\?#; set XDG_STATE_HOME"):
+            ModelServer(model, executable=LOCAL, lasting=odd)
 
 
 def test_the_memory_does_not_depend_on_how_a_server_was_started(model, tmp_path):
@@ -129,7 +130,7 @@ def test_an_original_that_goes_on_without_rest_is_refused(model, tmp_path):
 # --- A start that fails or takes long ------------------------------------------------------------
 
 
-def test_an_interrupt_while_the_process_starts_leaves_none(model, monkeypatch):
+def test_an_interrupt_while_the_process_starts_leaves_none(model):
     """A later answer would be a wrong number of a process to the next question."""
 
     def interrupt_after(*question):
@@ -137,17 +138,13 @@ def test_an_interrupt_while_the_process_starts_leaves_none(model, monkeypatch):
         raise KeyboardInterrupt
 
     ask, late = Parent.ask, ModelServer(model, executable=LOCAL)
-    with monkeypatch.context() as patch:
-        patch.setattr(Parent, "ask", interrupt_after)
-        with pytest.raises(KeyboardInterrupt):
-            late.start()
+    with mock.patch.object(Parent, "ask", interrupt_after), pytest.raises(KeyboardInterrupt):
+        late.start()
     assert not late.alive
     parent = parent_of(ModelServer(model, executable=LOCAL))
-    with monkeypatch.context() as patch:
-        poll = Mock(side_effect=KeyboardInterrupt)
-        patch.setattr("multiprocessing.connection.Connection.poll", poll)
-        with pytest.raises(KeyboardInterrupt):
-            ModelServer(model, executable=LOCAL).start()
+    poll = mock.patch.object(Connection, "poll", side_effect=KeyboardInterrupt)
+    with poll, pytest.raises(KeyboardInterrupt):
+        ModelServer(model, executable=LOCAL).start()
     assert wait_until(lambda: not alive(parent), LIMIT_S)  # and so are its servers
     assert parent_of(ModelServer(model, executable=LOCAL)) != parent
 
@@ -189,7 +186,7 @@ def test_only_what_is_ours_and_abandoned_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr("rrl.support.owned_folder.SHORT", str(tmp_path))
     owner = set()
-    mine = owned_folder(owner, "test")
+    mine = owned_folder(owner, tmp_path)
     foreign = tmp_path / "rrl-foreign"
     foreign.mkdir()  # no lock file: somebody else's, or one that is being made
     elsewhere = tmp_path / "elsewhere"
@@ -254,8 +251,8 @@ def test_a_lasting_server_outlives_what_rrl_removes_and_starts_with_the_newest_v
     set_current(folder, left)
     assert (folder / "server.sh").read_text() == left.process.script.read_text()
     try:
+        check_answer(left.address, "own")
         with Client(left.address, "own") as client:
-            assert predict(client, X)["y"].tolist() == [[2.0, 4.0]]
             status = [client.fire(client.payload({"x": np.ones((n, 2), np.float32)}), [0.0]).status
                       for n in (3, 4)]  # fmt: skip
             assert [s[0] for s in status] == [0, grpc.StatusCode.INVALID_ARGUMENT.value[0]]
@@ -377,6 +374,14 @@ def test_a_full_disk_is_said_and_a_folder_without_the_right_to_write_is_replaced
         assert user_folder("ports").parent.parent == tmp_path
 
 
+def test_a_relative_folder_for_the_state_has_no_effect(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_STATE_HOME", "state")
+    assert user_folder("ports") == tmp_path / "home" / ".local" / "state" / "rrl" / "ports"
+    assert not Path("state").exists()
+
+
 # --- Servers that end with this process ----------------------------------------------------------
 
 
@@ -395,8 +400,6 @@ def test_local_servers_are_forked_from_one_process_and_end_alone(model, tmp_path
         assert psutil.Process(one.process.pid).cmdline() == parent.cmdline()
         assert "Running gRPC ModelServer at unix:" in one.log.read_text()
         for server in (one, two):
-            with Client(server.address, server.name) as client:
-                assert client.available(LIMIT_S)
             assert os.getsid(server.process.pid) == server.process.pid
         with pytest.raises(ServerError, match="ended with status 255"):
             ModelServer(model, {"flag:--tensorflow_intra_op_parallelism": "x"}).start()
@@ -412,16 +415,6 @@ def test_local_servers_are_forked_from_one_process_and_end_alone(model, tmp_path
 
 
 @pytest.mark.long
-def test_if_the_parent_dies_its_servers_do_and_the_next_has_another_one(model):
-    server = ModelServer(model).start()
-    os.kill(psutil.Process(server.process.pid).ppid(), signal.SIGKILL)
-    assert ended(server)
-    assert server.process.status == -signal.SIGKILL
-    with ModelServer(model) as another, Client(another.address, another.name) as client:
-        assert client.available(LIMIT_S)
-
-
-@pytest.mark.long
 def test_other_variables_cost_no_running_server_and_leave_no_process(model):
     variables = [{"env:RRL_TEST_OTHER": number} for number in (1, 2, 3)]
     with ModelServer(model, variables[0]) as running:
@@ -432,8 +425,7 @@ def test_other_variables_cost_no_running_server_and_leave_no_process(model):
         parent_of(ModelServer(model, variables[2]))  # a third kind, so the first one is forgotten
         running.check()
         assert runs_with(running.process.pid, "RRL_TEST_OTHER")[1] == ["1"]
-        with Client(running.address, running.name) as client:
-            assert client.available(LIMIT_S)
+        check_answer(running.address)
     del running
     assert wait_until(lambda: not alive(first), LIMIT_S)
 
@@ -454,51 +446,35 @@ def stand_in(tmp_path, monkeypatch):
     forget_parents()
 
 
+THREAD = "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "said", "left"),
     [
-        "raise ImportError",
-        "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()",
+        ("raise ImportError", "status 255; .*: ImportError", [[]]),
+        (THREAD, "status 255; .* module 'tensorflow' has no attribute", [[]]),
+        ("import os; os.fork = lambda: os.open('/nowhere', 0)", ": free some", [["preloaded"]]),
+        ("import os; os.kill(os.getpid(), 4)", "has ended: .* -c 'import tensorflow'` works", []),
+        (None, "status 1; .* Exec format error", [[]]),
     ],
 )
-def test_a_server_whose_imports_fail_or_start_a_thread_is_not_forked(text, stand_in, model):
-    """It imports them itself, and its log says what is wrong."""
-    stand_in(text)
-    server = ModelServer(model, executable=LOCAL)
-    with pytest.raises(ServerError, match="ended with status 255"):
-        server.start()
-    assert server.log.read_text().count("\n") == 1
-    parent = psutil.Process(server.process._parent.process.pid)
-    assert parent.cmdline() == [*LOCAL_COMMAND[:2], "rrl.serving.preloaded"]
+def test_a_start_that_fails_is_explained_and_costs_no_other_server(
+    text, said, left, stand_in, model, tmp_path
+):
+    """If the import fails or starts a thread, the server is not forked, but imports it itself.
 
-
-def test_a_program_that_cannot_run_is_explained_and_costs_no_other_server(model, tmp_path):
+    Then there is no room for a process, no instruction of the processor, or no program.
+    """
     (program := tmp_path / "program").write_text("no script, as it has no first line for that")
     program.chmod(0o755)
-    parents = []
+    stand_in(text or "")
     for _ in "12":
-        server = ModelServer(model, executable=str(program))
-        with pytest.raises(ServerError, match=r"status 1; .* Exec format error"):
-            server.start()
-        parents.append(server.process._parent.process.pid)
-    assert alive(parents[0])
-    assert len(set(parents)) == 1
-
-
-def test_a_process_that_ends_while_it_imports_is_explained(stand_in, model):
-    stand_in("import os; os.kill(os.getpid(), 4)")  # as on a processor without some instructions
-    with pytest.raises(ServerError, match=r"has ended: .* -c 'import tensorflow'` works"):
-        ModelServer(model, executable=LOCAL).start()
-
-
-def test_a_server_for_which_there_is_no_room_costs_no_other_one(stand_in, model):
-    stand_in("import os; os.fork = lambda: os.open('/nowhere', 0)")
-    found = set()
-    for _ in "12":
-        with pytest.raises(ServerError, match=r"no process could be started for .*: free some"):
-            ModelServer(model, executable=LOCAL).start()
-        for one in psutil.Process().children():
-            with suppress(psutil.Error):  # one that has just ended
-                if one.environ().get("PYTHONPATH") == os.environ["PYTHONPATH"]:
-                    found.add(one.pid)
-    assert len(found) == 1
+        with pytest.raises(ServerError, match=said):
+            ModelServer(model, executable=str(program) if text is None else LOCAL).start()
+    found = []  # the arguments of what has started the server, if that still runs
+    for one in psutil.Process().children():
+        with suppress(psutil.Error):  # one that has just ended
+            if one.environ().get("PYTHONPATH") == os.environ["PYTHONPATH"]:
+                found.append(one.cmdline()[3:])
+    assert found == left

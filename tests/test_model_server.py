@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import requests
 import tensorflow as tf
-from clients import WARMUPS, write_warmup
+from clients import WARMUPS, refused, write_warmup
 from half_plus import build_half_plus
 from tensorflow_serving.apis import (
     get_model_status_pb2,
@@ -22,7 +22,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from rrl.serving.launcher import LOCAL, ModelServer, find_executable, free_port
+from rrl.serving.launcher import BINARY, LOCAL, ModelServer, find_executable, free_port
 from rrl.serving.local_server import parse_flags
 
 PLUS = 2.0
@@ -98,32 +98,24 @@ def test_the_contract_names_every_flag():
     assert set(vars(parse_flags(["--model_base_path=x"]))) == set(FLAGS)
 
 
-def identify(message, name="half", version=None, label=None, signature=""):
-    spec = message.model_spec
-    spec.name, spec.signature_name = name, signature
-    if version is not None:
-        spec.version.value = version
-    if label is not None:
-        spec.version_label = label
-    return message
-
-
-def predict_request(x=(1.0, 3.0), **spec):
-    request = identify(predict_pb2.PredictRequest(), **spec)
-    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.array(x, np.float32)))
+def predict_request(**spec):
+    """A request for two numbers, of the model unless it names another one."""
+    request = predict_pb2.PredictRequest(model_spec={"name": "half"} | spec)
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.array([1.0, 3.0], np.float32)))
     return request
 
 
-def refused(method, request):
-    with pytest.raises(grpc.RpcError) as error:
-        method(request, timeout=600)
-    return error.value.code().name, error.value.details()
+def status_request(**spec):
+    return get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "half"} | spec)
 
 
 # gRPC
 
 
-@pytest.mark.parametrize("spec", [{}, {"version": 2}])
+OLD, NEW = ({"version": {"value": number}} for number in (1, 2))
+
+
+@pytest.mark.parametrize("spec", [{}, NEW])
 def test_predict_by_name_and_version(prediction, spec):
     response = prediction.Predict(predict_request(**spec), timeout=600)
     assert tf.make_ndarray(response.outputs["y"]).tolist() == [0.5 + PLUS, 1.5 + PLUS]
@@ -133,16 +125,14 @@ def test_predict_by_name_and_version(prediction, spec):
 
 def test_status(channel):
     service = model_service_pb2_grpc.ModelServiceStub(channel)
-    request = identify(get_model_status_pb2.GetModelStatusRequest())
-    (one,) = service.GetModelStatus(request, timeout=600).model_version_status
+    (one,) = service.GetModelStatus(status_request(), timeout=600).model_version_status
     assert (one.version, one.state) == (2, one.AVAILABLE)
-    for name, version, code in (
-        ("nosuch", None, "NOT_FOUND"),
-        ("half", 9, "NOT_FOUND"),
-        ("", None, "INVALID_ARGUMENT"),
+    for spec, code in (
+        ({"name": "nosuch"}, "NOT_FOUND"),
+        (OLD, "NOT_FOUND"),
+        ({"name": ""}, "INVALID_ARGUMENT"),
     ):
-        request = identify(get_model_status_pb2.GetModelStatusRequest(), name, version)
-        assert refused(service.GetModelStatus, request)[0] == code
+        assert refused(service.GetModelStatus, status_request(**spec))[0] == code
 
 
 @pytest.mark.parametrize(
@@ -150,9 +140,9 @@ def test_status(channel):
     [
         ({"name": ""}, "INVALID_ARGUMENT", "ModelSpec has no name specified."),
         ({"name": "no"}, "NOT_FOUND", "Servable not found for request: Latest(no)"),
-        ({"version": 1}, "NOT_FOUND", "Servable not found for request: Specific(half, 1)"),
-        ({"label": "no"}, "INVALID_ARGUMENT", "Unrecognized servable version label: no"),
-        ({"signature": "no"}, "FAILED_PRECONDITION", 'Serving signature key "no" not found.'),
+        (OLD, "NOT_FOUND", "Servable not found for request: Specific(half, 1)"),
+        ({"version_label": "no"}, "INVALID_ARGUMENT", "Unrecognized servable version label: no"),
+        ({"signature_name": "no"}, "FAILED_PRECONDITION", 'Serving signature key "no" not found.'),
     ],
 )
 def test_what_is_not_there_has_the_code_and_message_of_the_original(
@@ -173,6 +163,30 @@ def test_wrong_names_are_named(prediction):
         assert code == "INVALID_ARGUMENT"
         assert "z" in words
     assert "x" in two[1]
+
+
+def test_wrong_shapes_and_types(prediction):
+    for bad in (np.ones((1, 3), np.float32), np.ones(2, np.int32)):
+        request = predict_request()
+        request.inputs["x"].CopyFrom(tf.make_tensor_proto(bad))
+        assert refused(prediction.Predict, request)[0] == "INVALID_ARGUMENT"
+    for number in (0, 999):  # no type, and one that nobody knows
+        request = predict_request()
+        request.inputs["x"].dtype = number
+        assert refused(prediction.Predict, request)[0] == "INVALID_ARGUMENT"
+
+
+def test_a_request_takes_no_more_memory_than_it_sends(prediction, executable):
+    """A message may have one value, and a shape of as many as it likes."""
+    if executable == BINARY:
+        pytest.skip("the original has limits of its own")
+    request = predict_request()
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto(1.0, shape=[1]))
+    for count in (300_000_000, 2**62, 2**63 - 1):
+        request.inputs["x"].tensor_shape.dim[0].size = count
+        code, words = refused(prediction.Predict, request)
+        assert code == "INVALID_ARGUMENT"
+        assert f"shape [{count}] in a message of" in words
 
 
 # REST

@@ -115,11 +115,8 @@ def test_single_episodes_are_shrunken_as_far_as_they_are_noise(noise, better):
     assert errors[0] < better * errors[1]
 
 
-def test_without_a_second_episode_nothing_is_shrunken():
+def test_without_a_second_episode_nothing_is_shrunken_and_without_any_there_is_no_level():
     logs = {i: np.array([0.1 * i]) for i in range(200)}
     np.testing.assert_allclose(shrunken_levels(LINE, logs), 0.1 * np.arange(200))
-
-
-def test_what_was_not_measured_has_no_level():
     levels = shrunken_levels(LINE, {3: np.array([1.0]), 4: np.array([2.0, 2.0])})
     assert np.flatnonzero(np.isfinite(levels)).tolist() == [3, 4]

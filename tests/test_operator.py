@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clients import LIMIT_S, dropped_interrupt, write_warmup
+from clients import LIMIT_S, X, dropped_interrupt, write_warmup
 from test_bad_input import said
 from test_operate import operate
 
@@ -27,7 +28,7 @@ from rrl.operating.journal import JOURNAL
 from rrl.operating.metrics import HOST, metrics_at
 from rrl.operating.operate import carry_out, open_run
 from rrl.operating.options import read_job
-from rrl.operating.report import check_result, report
+from rrl.operating.report import NO_TRIAL, check_result, plan_lines, report
 from rrl.operating.targets import command_here, leave_running
 from rrl.serving.envoy_config import Door
 from rrl.serving.lasting import wait_until
@@ -69,36 +70,59 @@ def test_a_dry_run_says_what_may_be_tried_and_touches_nothing(model, tmp_path, m
     assert not (tmp_path / "out").exists()
 
 
+def test_a_trace_may_come_from_a_pipe_which_can_be_read_only_once(model, tmp_path, capsys):
+    reads, writes = os.pipe()
+    os.write(writes, b"".join(b"%d\n" % second for second in range(400)))
+    os.close(writes)
+    options = ["--rounds", "2", "--requests", "20", "--episodes", "10", "--dry-run"]
+    try:
+        assert main(["tune", str(model), "--trace", f"/dev/fd/{reads}", *options]) == 0
+    finally:
+        os.close(reads)
+    assert "14 episodes of 20 requests" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("budget", "tried"), [(4, False), (5, True)])
+def test_a_budget_too_small_for_any_trial_is_told_before_the_run(budget, tried, tmp_path, caplog):
+    mine = job(budget=budget)
+    run = operate(mine, Service(), tmp_path)
+    assert (run.result()["harm"]["trial_requests"] > 0) == tried
+    assert (NO_TRIAL in caplog.messages) == (NO_TRIAL in plan_lines(mine)) == (not tried)
+
+
 @pytest.mark.parametrize("source", [".", "../mine", "mine/../../mine"])
 def test_a_run_has_the_name_of_its_model_wherever_it_is_started(source, tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     monkeypatch.chdir(tmp_path / "mine")
     options = _parser().parse_args(["replay", source, "--rate", "9"])
     one = job()
-    named, folder = read_job(options, one.space, one.default)
+    named, folder = read_job(options, one.space, one.default, one.workload)
     assert (named.what, folder) == ("mine", Path("build/replay/mine"))
 
 
-def sample(name, shape):
-    """What writes a sample with one array to a folder, and returns its path."""
-    return lambda folder: write_warmup(folder, "probe", {name: np.zeros(shape, np.float32)})
-
-
 @pytest.mark.parametrize(
-    ("make", "code", "message"),
+    ("command", "message"),
     [
-        (sample("x", (0, 2)), 3, "a request without an example"),
-        (sample("x", (1, 3)), 4, "the model needs: x float32 (None, 2)"),
-        (sample("y", (1, 2)), 4, "the request has the inputs y; the model needs"),
-        (lambda folder: folder, 3, "a folder; give a file"),
+        (["tune"], "give the load: --rate"),
+        (["tune", "--rate", "9", "--slo", "80ms"], "write it as p99<50ms"),
+        (["tune", "--rate", "9", "--port", "8500"], "--port: say which requests are late"),
+        (["tune", "--rate", "9", "--agent", "nosuch"], "unknown agent"),
+        (["tune", "--rate", "9", "--executable", "/nosuch"], "no executable '/nosuch'"),
+        (["tune", "--rate", "9", "--knob", "nosuch=1,2"], "unknown knob 'nosuch'"),
+        (["profile", "--knob", "inter_op=1,2"], "give the loads in requests/s"),
     ],
 )
-def test_a_sample_that_does_not_fit_starts_no_server(make, code, message, model, tmp_path, capsys):
-    arguments = tuning(model, tmp_path / "out", "--sample", str(make(tmp_path)))
-    found, line = said(arguments, capsys)
-    assert found == code
+def test_a_mistake_in_the_options_is_told_before_a_model_is_read(
+    command, message, model, monkeypatch, capsys
+):
+    def read(*_):
+        raise AssertionError("the model was read")
+
+    for module in ("tune", "profiling"):
+        monkeypatch.setattr(f"rrl.operating.{module}.read_requests", read)
+    code, line = said([command[0], str(model), *command[1:]], capsys)
+    assert code == 2
     assert message in line
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_is_no_model_is_told_from_one(model, tmp_path, capsys):
@@ -134,28 +158,6 @@ def test_a_full_disk_is_said_before_a_server_starts(model, tmp_path, monkeypatch
 # --- during a run ---------------------------------------------------------------------------------
 
 
-def test_what_rrl_cancels_is_no_failure_and_has_no_latency(model, tmp_path, capsys):
-    """A real server whose batches wait two seconds to fill; the requests are late after one."""
-    knobs = ["--knob", "batch_threads=2", "--knob", "max_batch_size=64"]
-    knobs += ["--knob", "batch_timeout_micros=0,2000000", "--agent", "random"]
-    more = ["--slo", "p99<1s", "--budget", "999", "--episodes", "2", "--seed", "1"]
-    assert main(tuning(model, tmp_path, *knobs, *more)) in (0, 5)
-    out, err = capsys.readouterr()
-    words = r"stopped after (\d+) requests: (\d+) late or failed"
-    stopped = re.findall(rf"batch_timeout_micros 2000000: {words} \|", err)
-    assert stopped
-    assert all(1 <= int(bad) <= int(sent) <= 20 for sent, bad in stopped)
-    assert re.search(rf"batch_timeout_micros 2000000 {words}", out)
-    assert "10000" not in out + err
-    assert not re.search(r"\d failed \|", err)
-    assert "random values of x float32 (1, 2)" in err
-    records = [json.loads(line) for line in (tmp_path / JOURNAL).read_bytes().splitlines()]
-    answers = [answer for record in records for answer in record.get("answers", ())]
-    ended = [answer for answer in answers if "aborted" in answer.get("info", {})]
-    assert ended
-    assert all({1} <= set(answer["status"]) <= {0, 1} for answer in ended)
-
-
 SPACE = ConfigSpace([Knob("threads", (1, 2, 3))])
 DEFAULT = {"threads": 1}
 
@@ -171,8 +173,10 @@ class Service(WatchingServer):
         self.space, self.calls, self.slow_from = SPACE, 0, slow_from
         self.seconds, self.why = {1: default_s, 2: 0.02, 3: 0.9}, why
         self.stops_at, self.fails, self.crashed = stops_at, fails or KeyboardInterrupt(), []
+        self.before = bool  # what happens before an episode: nothing
 
     def measure(self, configuration, arrivals, rng, *, watch=None):
+        self.before()
         self.calls += 1
         if self.calls > self.stops_at:
             self.crashed += [dict(configuration)] * isinstance(self.fails, ServerError)
@@ -211,61 +215,53 @@ SAID = {
     "budget": f"{STOPPED}, and the budget allows no more",
     "crash": "crashed (ended with status 1)",
 }
-HINT = "is used up (--budget), and a verdict needs 8 rounds or more\n"
 
 
-@pytest.mark.parametrize(
-    ("why", "whole", "verdict"),
-    [
-        ("budget", 0, "no difference shown"),
-        ("budget", 9, "better"),
-        ("worse", 0, "stopped"),
-        ("worse", 9, "stopped"),
-        ("crash", 0, "stopped"),
-    ],
-)
+@pytest.mark.parametrize(("why", "said"), SAID.items())
+@pytest.mark.parametrize("whole", [0, 9])
 def test_only_whole_rounds_have_costs_and_what_was_stopped_is_not_deployed(
-    why, whole, verdict, tmp_path, caplog
+    why, said, whole, tmp_path, caplog
 ):
-    """It did well while the agent learned; after the whole rounds, the load has changed."""
+    """It did well while the agent learned; after the whole rounds, the load has changed.
+
+    A stop because of the budget says nothing against it.
+    """
     mine = job(space=NARROW, rounds=15)
-    server = Service(slow_from=mine.episodes + 2 * whole, why=why)
-    run = operate(mine, server, tmp_path)
+    run = operate(mine, Service(slow_from=mine.episodes + 2 * whole, why=why), tmp_path)
     result = run.result()
     assert (len(run.rounds), result["rounds"], result["lost"]) == (whole + 1, whole, 1)
-    assert result["verdict"] == verdict
-    assert result["cost"] == (
-        pytest.approx({"default": 0.05, "recommended": 0.02}) if whole else None
-    )
-    better = verdict == "better"
+    assert f"default 50.0 ms, recommended {said}" in told(caplog, f"round {whole + 1}/15")
+    costs = {"default": 0.05, "recommended": 0.02}
+    assert result["cost"] == (pytest.approx(costs) if whole else None)
+    better = why == "budget" and whole > 0
     assert result["deploy"] == ({"threads": 2} if better else DEFAULT)
-    slo = result["slo"]
-    assert slo["by"] == ("recommended" if better else "default")
-    assert slo["default"]["value_s"] == 0.05
-    if whole == 0:
-        assert slo["recommended"] is None
-    else:  # it may not be met by the requests that were cancelled
-        assert (slo["recommended"]["word"], slo["recommended"]["value_s"]) == ("undecided", 0.02)
+    assert result["slo"]["by"] == ("recommended" if better else "default")
     bad = pytest.raises(UnstableError, match="did worse than the default: keep the default, or")
-    with bad if verdict == "stopped" else nullcontext():
+    with nullcontext() if why == "budget" else bad:
         check_result(result)
-    assert f"default 50.0 ms, recommended {SAID[why]}" in told(caplog, f"round {whole + 1}/15")
+    verdict = "stopped" if why != "budget" else "better" if better else "no difference shown"
+    assert result["verdict"] == verdict
     text = report(mine, result, tmp_path)
-    unknown = f"\n  no round is whole, so the costs are unknown; {verdict}\n"
-    assert (unknown in text) == (whole == 0)
-    assert (HINT in text) == (verdict == "no difference shown")
+    assert ("no round is whole, so the costs are unknown" in text) == (whole == 0)
+    hint = "is used up (--budget), and a verdict needs 8 rounds or more\n"
+    assert (hint in text) == (verdict == "no difference shown")
+
+
+def test_what_rrl_cancels_is_no_failure_and_has_no_latency(tmp_path, caplog):
+    run = operate(job(), Service(), tmp_path)
+    said = [line for line in caplog.messages if f": threads 3: {STOPPED} |" in line]
+    assert len(said) == 1  # it is shunned from then on
+    text = report(run.job, run.result(), tmp_path)
+    assert f"\n  threads 3 {STOPPED}\n" in text
+    assert "10000" not in caplog.text + text  # ms, as a failure
+    assert not re.search(r"\d failed \|", caplog.text)
 
 
 @pytest.mark.parametrize("calls", [0, 1])
 def test_an_interrupt_that_python_drops_ends_the_run_before_its_next_episode(calls, tmp_path):
     """It comes while the servers start, or in the first episode."""
-
-    class Dropping(Service):
-        def measure(self, *given, **more):
-            dropped_interrupt()
-            return super().measure(*given, **more)
-
-    server = Dropping()
+    server = Service()
+    server.before = dropped_interrupt
     interrupt_by_signals()
     with open_run(job(), tmp_path) as run:
         if calls == 0:
@@ -273,22 +269,6 @@ def test_an_interrupt_that_python_drops_ends_the_run_before_its_next_episode(cal
         with pytest.raises(KeyboardInterrupt, match="the same command continues"):
             carry_out(run, server)
     assert server.calls == calls
-
-
-def test_an_interrupt_that_python_drops_ends_a_recording_before_its_next_episode(
-    tmp_path, monkeypatch
-):
-    recorded = []
-
-    def record(*_, **__):
-        for done in (1, 2):
-            dropped_interrupt()
-            recorded.append(done)
-            yield done, Episode({}, [0.0], [0.02], [0])
-
-    monkeypatch.setattr("rrl.recording.record.record_live", record)
-    assert main(["profile", "mobilenet_v2-threads", "--out", str(tmp_path)]) == 130
-    assert recorded == [1]
 
 
 @pytest.mark.parametrize(("good", "word"), [(30, "met"), (28, "undecided")])
@@ -397,7 +377,7 @@ def test_a_server_that_fails_on_a_full_disk_is_not_blamed(tmp_path, monkeypatch)
 
 
 def test_the_metrics_say_what_serves_and_what_is_left_of_the_budget():
-    """What Prometheus reads; test_faults reads it from a live run."""
+    """What Prometheus reads."""
     guard, port = Guard(DEFAULT, 40, 0.1), free_port()
     guard.parts += [
         Part(DEFAULT, 30, 0),
@@ -424,7 +404,9 @@ def test_a_run_that_continues_serves_the_default_first_whatever_it_was_stopped_i
         assert again.guard.serves == DEFAULT
 
 
-def test_a_run_continues_only_with_the_same_model_requests_and_canary(model, tmp_path, monkeypatch):
+def test_a_run_continues_only_with_the_same_model_requests_and_canary(
+    model, tmp_path, monkeypatch, capsys
+):
     stored = []
 
     def opened(job, _):
@@ -432,15 +414,18 @@ def test_a_run_continues_only_with_the_same_model_requests_and_canary(model, tmp
         raise UsageError("that is enough")
 
     monkeypatch.setattr("rrl.operating.tune.open_run", opened)
-    given = str(sample("x", (1, 2))(tmp_path))
-    words = ["tune", str(model), "--executable", LOCAL, "--out", str(tmp_path), "--slo", "p99<80ms"]
-    words += ["--port", str(free_port()), "--traffic"]
+    given = str(write_warmup(tmp_path, "probe", X))
+    monkeypatch.setattr("rrl.serving.launcher.shutil.which", lambda name: None)
+    words = ["tune", str(model), "--out", str(tmp_path), "--slo", "p99<80ms", "--traffic"]
+    words += ["--port", str(free_port())]
     for more in (["0.2"], ["1"], ["1", "--sample", given]):
         assert main([*words, "--canary", *more]) == 2
     one, two, three = stored
     assert {name for name in one if one[name] != two[name]} == {"canary"}
     assert {name for name in two if two[name] != three[name]} == {"sample"}
     assert {"model", "server", "signature", "machine", "packages"} <= set(one)
+    err = capsys.readouterr().err
+    assert "no tensorflow_model_server on the PATH: the local server of rrl" in err
 
 
 def test_a_port_of_metrics_that_is_taken_is_said_before_a_server_starts(model, tmp_path, capsys):
@@ -458,26 +443,29 @@ LEFT = Namespace(configuration={"inter_op": 1}, log="/logs/probe-1.log")
 
 
 class Kept:
-    """A service behind a port that does what a test wants when it returns to what is kept."""
+    """A service behind a port; at some moments it does what a test wants."""
 
-    door = Door(8500)
+    door, left = Door(8500), LEFT
 
-    def __init__(self, returning=lambda: None, serves=True):
-        self.returning, self.serves = returning, serves
+    def __init__(self, **does):
+        self.does = does
+
+    def now(self, moment):
+        self.does.get(moment, bool)()
 
     def keep(self, configuration):
         self.kept = configuration
 
     def configure(self, configuration):
+        self.now("begins")
         return Namespace(exposed=None)
 
     def return_to_kept(self):
-        self.returning()
+        self.now("returns")
 
     def leave(self):
-        if not self.serves:
-            raise ServerError("nothing serves at 127.0.0.1:8500")
-        return LEFT
+        self.now("leaves")
+        return self.left
 
 
 def fail():
@@ -491,12 +479,8 @@ def interrupt():
 def opened(server, run, model, monkeypatch, keep_best=False):
     """What opens this server as the service of a run."""
     monkeypatch.setattr(targets, "HandoverServer", lambda *_, **__: server)
-    options = Namespace(
-        model=str(model), executable=LOCAL, signature="serving_default", start_timeout=9.0,
-        port=8500, rest_port=None, bind="127.0.0.1", max_request=1, traffic=False, canary=1.0,
-        keep_best=keep_best,
-    )  # fmt: skip
-    return targets.open_server(options, run, [{"x": np.ones((1, 2))}])
+    words = ["tune", str(model), "--port", "8500", *["--keep-best"] * keep_best]
+    return targets.open_server(_parser().parse_args(words), run, [X])
 
 
 STAYS = (
@@ -506,8 +490,8 @@ STAYS = (
 
 
 def test_what_an_earlier_run_has_left_goes_on_if_no_other_server_takes_over(caplog):
-    server = Kept(fail)
-    server.leave = lambda: None
+    server = Kept(returns=fail)
+    server.left = None
     assert not leave_running(server, DEFAULT)
     assert told(caplog, "goes on with what served before; end it with: rrl stop 8500")
 
@@ -522,7 +506,7 @@ def test_a_configuration_that_stays_but_does_not_start_is_an_error(
     error, keep_best, model, tmp_path, monkeypatch, caplog
 ):
     """If the run has failed before, the first error is the one that counts. What serves goes on."""
-    server, fails = Kept(fail), ServerError()
+    server, fails = Kept(returns=fail), ServerError()
     words = str(error or "cannot take over; a line above says why; the same command tries again")
     if error is FULL:  # the run has not failed, but this is why no server starts
         fill_the_disk(monkeypatch)
@@ -543,59 +527,49 @@ def test_a_configuration_that_stays_but_does_not_start_is_an_error(
     assert told(caplog, "only a supervisor starts it again")
 
 
+def test_an_error_of_the_disk_during_a_run_is_told_with_its_remedy(
+    model, tmp_path, monkeypatch, caplog
+):
+    def full():
+        raise OSError(errno.ENOSPC, "no room", "/d/kept.json")
+
+    with (
+        open_run(job(), tmp_path) as run,
+        pytest.raises(OSError, match="no room"),
+        opened(Kept(returns=full), run, model, monkeypatch),
+    ):
+        full()
+    words = "/d/kept.json: no room; make room and run it again: what was saved before is intact"
+    assert {words, f"threads 1 cannot take over: {words}"} <= set(caplog.messages)
+
+
 @pytest.mark.parametrize(
-    ("moments", "serves"),
+    ("does", "claims"),
     [
-        ({"begins"}, True),
-        ({"begins"}, False),
-        ({"says"}, True),
-        ({"says", "returns"}, True),
-        ({"says", "leaves"}, True),
+        ({"begins": interrupt}, [STAYS]),
+        ({"begins": interrupt, "leaves": fail}, []),  # nothing serves
+        ({"says": interrupt}, [STAYS]),
+        ({"says": interrupt, "returns": interrupt}, [STAYS]),
+        ({"says": interrupt, "leaves": interrupt}, []),
     ],
 )
-def test_an_interrupt_at_any_moment_leaves_what_serves(
-    moments, serves, model, tmp_path, monkeypatch
-):
+def test_an_interrupt_at_any_moment_leaves_what_serves(does, claims, model, tmp_path, monkeypatch):
     """Also while the default begins to serve, or while the run says that clients may come.
 
     Another one may come while the kept configuration returns, or while the service is left. The end
-    of a block would end the service.
+    of a `with` block would end the service, so there is none.
     """
-    ended = []
-
-    class Opened(Kept):
-        def configure(self, configuration):
-            if "begins" in moments:
-                interrupt()
-            return super().configure(configuration)
-
-        def leave(self):
-            if "leaves" in moments:
-                interrupt()
-            return super().leave()
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            ended.append(True)
-
-    said = []
+    server, lines = Kept(**does), []
 
     def warning(line):
-        said.append(line)
+        lines.append(line)
         if "clients may use" in line:  # not yet, if an interrupt has come before
-            interrupt()
+            server.now("says")
 
     monkeypatch.setattr(targets.LOG, "warning", warning)
-    with open_run(job(), tmp_path) as run:
-        returning = interrupt if "returns" in moments else lambda: None
-        server = opened(Opened(returning, serves), run, model, monkeypatch)
-        with pytest.raises(KeyboardInterrupt):
-            server.__enter__()
-    claims = [line for line in said if "goes on with" in line]
-    assert claims == [STAYS] * (serves and "leaves" not in moments)
-    assert not ended
+    with open_run(job(), tmp_path) as run, pytest.raises(KeyboardInterrupt):
+        opened(server, run, model, monkeypatch).__enter__()
+    assert [line for line in lines if "goes on with" in line] == claims
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -611,7 +585,7 @@ def test_who_closes_the_terminal_after_ctrl_c_does_not_end_the_service(number, c
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
     with suppress(KeyboardInterrupt):
-        leave_running(Kept(returning), DEFAULT)
+        leave_running(Kept(returns=returning), DEFAULT)
     assert done == ["returned"]
     assert told(caplog, STAYS)
     with pytest.raises(KeyboardInterrupt):
@@ -654,9 +628,7 @@ def test_our_own_work_is_not_that_of_others(monkeypatch):
     others.start()
     looks.append(others.look())
     assert looks == [0.1, 0.9]
-    records = [{"other_work": fraction} for fraction in looks]
-    assert "in 1 of 2 measurements, at most 90 %" in busy_line(records)
-    assert busy_line(records[:1]) == busy_line([{}]) == ""
+    assert busy_line([{"other_work": looks[0]}]) == busy_line([{}]) == ""
 
 
 # --- journals that somebody else made -------------------------------------------------------------
@@ -674,34 +646,31 @@ def whole(tmp_path_factory):
     return [json.loads(line) for line in (folder / JOURNAL).read_bytes().splitlines()]
 
 
-def with_(name, value):
-    return lambda record: record.update({name: value})
+def put(value, *place):
+    """What puts a value at a place in a record."""
 
+    def change(record):
+        for key in place[:-1]:
+            record = record[key]
+        record[place[-1]] = value
 
-def answer_with(name, value):
-    return lambda record: record["answers"][0].update({name: value})
-
-
-def info_with(name, value):
-    return lambda record: record["answers"][0]["info"].update({name: value})
+    return change
 
 
 @pytest.mark.parametrize(
     ("line", "change"),
     [
-        (2, with_("configuration", {"inter_op": 99})),
-        (3, with_("recommended", None)),
-        (2, answer_with("latency", ["a"] * 20)),
-        (2, answer_with("status", [0])),
-        (2, answer_with("others", 3)),
-        (2, info_with("others", 3)),
-        (2, info_with("memory_bytes", "much")),
-        (2, answer_with("error", "no answer")),
-        (4, with_("answers", [])),
+        (2, put({"inter_op": 99}, "configuration")),
+        (3, put(None, "recommended")),
+        (2, put([0], "answers", 0, "status")),
+        (2, put(3, "answers", 0, "info", "others")),
+        (2, put("much", "answers", 0, "info", "memory_bytes")),
+        (2, put("no answer", "answers", 0, "error")),
+        (4, put([], "answers")),
         (4, lambda record: record["answers"].append(record["answers"][0])),
-        (3, info_with("other_work", float("inf"))),
-        (6, with_("costs", {"default": 1.0})),
-        (6, with_("recommended", {"inter_op": 99})),
+        (3, put(float("inf"), "answers", 0, "info", "other_work")),
+        (6, put({"default": 1.0}, "costs")),
+        (6, put({"inter_op": 99}, "recommended")),
         (6, lambda record: record["answers"].pop()),
     ],
 )

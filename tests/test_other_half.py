@@ -34,23 +34,13 @@ def scenario():
 
 
 def test_the_loads_are_those_that_the_server_answered(scenario):
-    answered = []
-
-    class Watched:
-        space = scenario.space
-
-        def measure(self, *given, **named):
-            episode = scenario.server.measure(*given, **named)
-            answered.append(episode.info["rate_per_s"])
-            return episode
-
     agent = AGENTS["random"](scenario.space, np.random.default_rng(0))
     rng, requests = np.random.default_rng([3, 1]), scenario.requests
-    tune(Watched(), agent, scenario.workload, 40, rng, requests=requests)
+    run = tune(scenario.server, agent, scenario.workload, 40, rng, requests=requests)
+    answered = [step.episode.info["rate_per_s"] for step in run]
     rates = np.array(scenario.server.profile.rates_per_s)
-    met = loads_met(scenario, 3, 40)
     assert len(set(answered)) > 1
-    assert rates[met].tolist() == answered
+    assert rates[loads_met(scenario, 3, 40)].tolist() == answered
 
 
 @pytest.mark.parametrize("half", [0, 1])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl.core.exploration import Boltzmann, action_probabilities
+from rrl.core.exploration import action_probabilities
 from rrl.core.knob import Knob
 from rrl.core.qtable import NOISE, NOISE_WEIGHT, QTable, Tables, update_region
 from rrl.core.space import ConfigSpace
@@ -75,19 +75,6 @@ def test_counts_means_and_noise_are_those_of_the_measurements(measured):
     assert table.measured.tolist() == list(dict.fromkeys(index for index, _ in measured))
 
 
-@given(tables, temperatures)
-def test_draws_follow_the_probabilities(values, temperature):
-    """Each draw is the inverse of the distribution function."""
-    table, boltzmann = QTable(line(len(values))), Boltzmann(temperature, temperature)
-    table.values[:], cells = values, np.arange(len(values))
-    running = np.cumsum(action_probabilities(values, temperature))
-    rng, uniforms = np.random.default_rng(1), np.random.default_rng(1)
-    for _ in range(20):
-        chosen, uniform = boltzmann.choose(table, cells, rng), uniforms.random()
-        assert running[chosen] >= uniform - 1e-9
-        assert chosen == 0 or running[chosen - 1] <= uniform + 1e-9
-
-
 def test_a_new_load_level_inherits_values_and_finds_their_scale():
     tables = Tables(line(3))
     table = tables.at(10.0)
@@ -102,6 +89,13 @@ def test_a_new_load_level_inherits_values_and_finds_their_scale():
     measure(new, 0, 12.0)  # the inherited value counts as two measurements
     assert new.values[0] == pytest.approx((2 * 4.0 + 4.0) / 3 * 0.7 + 12 * 0.3, rel=0.03)
     assert table.values.tolist() == [1.0, 2.0, 1.0]
+
+
+def test_a_value_of_an_own_measurement_is_not_scaled_by_what_others_cost():
+    tables = Tables(line(2))
+    for load, index, cost in ((10.0, 0, 1.0), (10.0, 1, 1.0), (100.0, 0, 4.0), (100.0, 1, 16.0)):
+        measure(tables.at(load), index, cost)
+    assert tables[1].values[0] == pytest.approx(4.0, rel=0.03)
 
 
 # --- which load level a load belongs to -----------------------------------------------------------

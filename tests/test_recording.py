@@ -11,12 +11,14 @@ from operator import itemgetter
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock, Timeout
 
 from rrl.recording.plan import HALVES, REPEATS, ROUNDS, Plan, ordered
 from rrl.recording.profile import DESCRIPTION, EPISODES, REJECTED
 from rrl.recording.record import SWEEPS, Recorder, check_gpu
 from rrl.support.errors import DataError, UnstableError, UsageError
-from rrl.support.machine import BUSY
+from rrl.support.machine import BUSY, LOCK
+from rrl.support.user_folder import user_folder
 from rrl.tuning.episode import Episode, Status
 
 PLAN = Plan(
@@ -131,11 +133,7 @@ def test_an_interrupted_recording_goes_on_to_the_same_rows(whole, tmp_path, life
     ("old", "new", "message"),
     [
         (b"", b"9", r"line 3: no episode of the plan \(.*no value 9.: .*; restore the file, or"),
-        (
-            b",20,",
-            b",20.5,",
-            "line 3: no episode of the plan .*'rate_per_s' has no value '20.5'",
-        ),
+        (b",20,", b",20.5,", "line 3: no episode .*'rate_per_s' has no value '20.5'"),
         (b" ", b"", "line 3: 4 latencies, the plan has 5"),
     ],
 )
@@ -170,6 +168,16 @@ def test_a_recording_of_which_a_file_is_gone(whole, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         recorded(tmp_path, Scripted(3))
     assert len(lines(recorded(tmp_path))) == len(lines(whole))
+
+
+def test_nobody_else_measures_on_the_machine_during_an_episode(tmp_path):
+    class Looking(Scripted):
+        def measure(self, *given):
+            with pytest.raises(Timeout):
+                FileLock(user_folder() / LOCK, timeout=0).acquire()
+            return super().measure(*given)
+
+    next(Recorder(PLAN, tmp_path, Looking()).run())
 
 
 def test_a_second_recording_in_one_folder_says_so_and_touches_nothing(tmp_path):
@@ -216,15 +224,6 @@ def test_what_cannot_be_measured_now_is_left_for_later_and_then_given_up(tmp_pat
     written = known.stat().st_mtime_ns
     recorded(tmp_path, plan=one)
     assert known.stat().st_mtime_ns == written, "what is complete keeps its date"
-
-
-def test_rows_of_any_length_are_read_again(tmp_path):
-    """Python's csv module reads no field of more than 128 KiB."""
-    long = replace(PLAN, requests=30_000)
-    with pytest.raises(KeyboardInterrupt):
-        recorded(tmp_path, Scripted(3), plan=long)
-    done, _ = next(Recorder(long, tmp_path, Scripted()).run())
-    assert done == 4
 
 
 def test_no_row_is_added_to_columns_in_another_order(tmp_path):

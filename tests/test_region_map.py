@@ -41,7 +41,7 @@ from rrl.studies.roughness import (
     episode_noise,
     half_of_profile,
     roughness,
-    smooth_level,
+    smooth_costs,
 )
 from rrl.studies.sweeps import Sweep
 
@@ -57,9 +57,9 @@ def test_noise_cancels_out_of_the_roughness(wanted, noise):
     pairs, rng = paper_grid()[1], np.random.default_rng(1)
     cost = map_surface("bowl", wanted, 5)
     first, second = (cost * np.exp(noise * rng.standard_normal(len(cost))) for _ in range(2))
-    found = roughness(first, second, pairs, smooth_level(first, second, pairs))
+    found = roughness(first, second, pairs, smooth_costs(first, second, pairs))
     assert found == pytest.approx(wanted, rel=0.35)
-    assert roughness(first, first, pairs, smooth_level(first, first, pairs)) > 1.2 * wanted
+    assert roughness(first, first, pairs, smooth_costs(first, first, pairs)) > 1.2 * wanted
 
 
 def test_the_noise_is_that_of_one_episode_and_a_slower_half_does_not_count():
@@ -73,7 +73,7 @@ def test_the_noise_is_that_of_one_episode_and_a_slower_half_does_not_count():
 def test_a_configuration_that_a_half_lacks_is_left_out():
     first, second = np.array([1.0, 1.1, np.nan, 1.2]), np.array([1.0, 1.1, 1.3, 1.2])
     pairs = np.array([[0, 1], [1, 2], [2, 3]])
-    level = smooth_level(first, second, pairs)
+    level = smooth_costs(first, second, pairs)
     assert not np.isnan(level).any()
     assert roughness(first, second, pairs, level) == pytest.approx(0.1)
     halves = Half(first, np.array([1.0, 1, 0, 1])), Half(second, np.ones(4))
@@ -239,7 +239,12 @@ def test_a_map_has_a_row_per_setting_and_run_and_a_factor_per_cell_and_measure(t
     cells, every = ((0.15, 0.07), (0.5, 0.3)), agent_settings()
     settings = {"rrl": every["rrl"][::24], "q-learning": every["q-learning"][:2]}
     plan = region_map.Plan(
-        [(*cell, agent, one) for cell in cells for agent in settings for one in settings[agent]],
+        [
+            region_map.Tried(*cell, agent, one)
+            for cell in cells
+            for agent in settings
+            for one in settings[agent]
+        ],
         region_map.Stage(("bowl", "cone"), range(1, 3), 60),
         region_map.Stage(("valley", "ridge"), range(3, 5), 80),
         (("keyword-threads", 900.0),),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_agent import SPACES, bowl, contract, true_cost
+from test_agent import SPACES, contract, true_cost
 from test_parts import SmallNetwork
 from test_space import spaces
 
@@ -121,43 +119,7 @@ def test_ask_and_best_write_no_value(candidates):
     assert len(contents(agent)) >= 3
 
 
-# --- where it starts, and what it finds -----------------------------------------------------------
-
-
-GRID = paper_cpu(6)
-
-
-def cliff(load):
-    """Costs on the paper's grid at two loads; a cliff at few threads, and the optimum moves."""
-    x = GRID.positions - 1.0  # 0..5
-    best = np.array([3.0, 1.0, 2.0]) if load < 20 else np.array([4.0, 1.0, 3.0])
-    return (1 + 0.15 * ((x - best) ** 2).sum(axis=1)) * np.where(x[:, 0] < 1, 50.0, 1.0)
-
-
-def serve(agent, load, episodes, rng):
-    """Run an agent on the cliff; relative costs of what served and of what it recommended."""
-    truth = cliff(load) / cliff(load).min()
-    served, deployed = [], []
-    for _ in range(episodes):
-        configuration = agent.ask(load * rng.lognormal(0, 0.1))
-        cost = truth[GRID.index(configuration)]
-        agent.tell(configuration, load * cost * rng.lognormal(0, 0.07))
-        served.append(cost)
-        deployed.append(truth[GRID.index(agent.best(load))])
-    return np.array(served), np.array(deployed)
-
-
-def test_beside_a_start_it_settles_on_the_optimum_and_meets_the_cliff_at_most_seldom():
-    ends, pains, cliffs = [], [], []
-    for seed in range(4):
-        agent = recommended(GRID, np.random.default_rng(seed), start=GRID[-1])
-        served, deployed = serve(agent, 10.0, 80, np.random.default_rng([seed, 1]))
-        ends.append(deployed[60:].max())
-        pains.append((served - 1).sum())
-        cliffs.append((served > 40).sum())
-    assert np.median(ends) <= 1.05
-    assert np.median(pains) < 15  # a random configuration alone costs more than 8 above the best
-    assert np.median(cliffs) == 0
+# --- where it starts ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("refused", [0, 2])
@@ -189,39 +151,7 @@ def test_far_from_all_measurements_costs_are_expected_to_be_higher():
     assert values[39] > 1.5
 
 
-def test_regions_find_the_bottom_of_the_bowl_on_the_papers_grid():
-    """27 of 1331 configurations are within 5 %; 150 episodes with 7 % noise."""
-    space = paper_cpu()
-    costs = np.array([true_cost(space, c) ** 4 for c in space])
-    near = costs <= 1.05 * costs.min()
-    assert near.sum() == 27
-    alone, hits = partial(RRL, region=FixedRadius(0.0)), {}
-    makers = {"recommended": (recommended, 2), "paper": (RRL, 6), "none": (alone, 6)}
-    for name, (make, seeds) in makers.items():
-        agents = [make(space, np.random.default_rng(seed)) for seed in range(seeds)]
-        for seed, agent in enumerate(agents):
-            list(bowl(agent, 60 if name == "recommended" else 150, seed))
-        hits[name] = np.mean([near[space.index(agent.best(10.0))] for agent in agents])
-    assert hits["recommended"] == 1
-    assert hits["paper"] >= max(2 * hits["none"], 0.8)
-
-
 # --- loads ----------------------------------------------------------------------------------------
-
-
-def test_a_new_load_starts_from_what_is_known_and_a_seen_one_is_not_forgotten():
-    change, back, fresh = [], [], []
-    for seed in range(4):
-        rng = np.random.default_rng([seed, 1])
-        agent = recommended(GRID, np.random.default_rng(seed))
-        serve(agent, 10.0, 60, rng)
-        change.append((serve(agent, 30.0, 40, rng)[0] - 1).sum())
-        back.append(serve(agent, 10.0, 10, rng)[1])
-        new = recommended(GRID, np.random.default_rng(seed))
-        fresh.append((serve(new, 30.0, 40, rng)[0] - 1).sum())
-        assert len(agent.tables) == 2
-    assert np.median(change) < 0.7 * np.median(fresh)
-    assert np.median(back, axis=0).max() <= 1.1
 
 
 def test_what_was_measured_at_the_nearest_load_is_within_reach_at_a_new_one():
@@ -263,13 +193,6 @@ def test_all_that_was_measured_is_up_to_date_when_a_load_comes_back():
 # --- costs that are far apart ---------------------------------------------------------------------
 
 
-def test_costs_of_0_at_two_loads_leave_all_values_at_0():
-    agent = RRL(paper_cpu(2), np.random.default_rng(0))
-    for load in [10.0] * 9 + [40.0] * 9:
-        agent.tell(agent.ask(load), 0.0)
-    assert [table.values.any() for table in agent.tables] == [False, False]
-
-
 far_apart = st.sampled_from([0.0, 1e-320, 1e-30, 1e-15, 1.0, 2.0, 9e29, 1e30])
 
 
@@ -277,6 +200,7 @@ far_apart = st.sampled_from([0.0, 1e-320, 1e-30, 1e-15, 1.0, 2.0, 9e29, 1e30])
     ("make", "read"), [(RRL, chances), (adaptive, chances), (recommended, savings)]
 )
 @given(told=st.lists(st.tuples(st.sampled_from([10.0, 1000.0]), far_apart), min_size=1))
+@example(told=[(10.0, 0.0)] * 9 + [(1000.0, 0.0)] * 9)
 def test_costs_as_far_apart_as_can_be_leave_numbers(make, read, told):
     agent = make(paper_cpu(2), np.random.default_rng(0))
     for load, cost in told:

@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from rrl.operating.sequential import budget, first_decisions, symmetric_interval
@@ -37,15 +37,6 @@ def test_of_all_signs_no_more_than_the_budget_decide_by_any_round(sizes):
         assert np.mean((first > 0) & (first <= n)) <= budget(n)
     if 11.0 in sizes:  # then there are many places, and the budget is used but for a few walks
         assert np.mean(first > 0) > 0.8 * budget(11)
-
-
-def test_false_verdicts_are_rare_over_a_whole_run():
-    rng = np.random.default_rng(3)
-    jumps = np.where(np.arange(30) % 5, 0.01, 9.0)
-    for values in (rng.normal(size=(2000, 30)), rng.normal(size=(2000, 30)) * jumps):
-        parts = np.array_split(values, 4)  # they fit into the processor's cache
-        false = np.mean(np.concatenate([first_decisions(part) for part in parts]) != 0)
-        assert 0.03 < false < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
 
 
 # --- the decision ---------------------------------------------------------------------------------
@@ -81,39 +72,23 @@ def test_later_values_do_not_change_a_decision(values, later):
     assert both == first if first else abs(both) > len(values) or both == 0
 
 
-def test_disturbed_rounds_do_not_hide_a_difference():
-    values = np.full(15, 0.1) + np.random.default_rng(0).normal(0, 0.05, 15)
-    first = decision(values)
-    values[3] = -50.0  # the machine was disturbed in one round
-    assert first == 8
-    assert 8 < decision(values) <= 15
-
-
 # --- the interval ---------------------------------------------------------------------------------
 
 
 @settings(max_examples=20)
-@given(samples)
+@given(samples | clear)
+@example(np.array([1.4, 0.9, 0.5, 2.1, 1.3, 0.5, 2.7, -0.5, 1.0]))  # only 0 itself is that low
 def test_the_interval_contains_its_centre_and_agrees_with_the_decision(values):
+    """So the interval misses the centre as seldom as there is a false verdict."""
     centre, low, high = symmetric_interval(values)
     assert low <= centre <= high
     if not np.isfinite(low):
         return
     assert (low, high) == pytest.approx((max(low, values.min()), min(high, values.max())))
-    if not decision(values):
-        assert low <= 0 <= high
+    assert (low > 0 or high < 0) == (decision(values) != 0)
     for end in (low, high):
         assert decision(values - end) == 0  # an end is not excluded itself
-
-
-def test_decision_and_interval_agree_about_zero():
-    """So the interval misses the centre as seldom as there is a false verdict."""
-    rng = np.random.default_rng(5)
-    at_zero = np.array([1.4, 0.9, 0.5, 2.1, 1.3, 0.5, 2.7, -0.5, 1.0])  # no other is that low
-    for values in (at_zero, *rng.normal(0.6, 1.0, (8, 15))):
-        _, low, high = symmetric_interval(values)
-        assert (low > 0 or high < 0) == (decision(values) != 0)
-        assert decision(values - (low - 0.1)) > 0 > decision(values - (high + 0.1))
+    assert decision(values - (low - 0.1)) > 0 > decision(values - (high + 0.1))
 
 
 def test_values_that_contradict_one_another_show_nothing():

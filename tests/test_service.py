@@ -6,13 +6,20 @@ import contextlib
 import json
 import signal
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
-from clients import LIMIT_S, RRL, alive, children, clients, kept_at, predict
+from clients import (
+    LIMIT_S,
+    RRL,
+    alive,
+    await_calls,
+    check_answer,
+    children,
+    clients,
+    kept_at,
+    running,
+)
 from test_launcher import ODD, ROOT, runs_with
 
 from rrl.cli import main
@@ -21,12 +28,9 @@ from rrl.serving.envoy import ENVOY
 from rrl.serving.envoy_config import ROUTES, TRIAL
 from rrl.serving.lasting import Lasting, wait_until
 from rrl.serving.launcher import LOCAL_COMMAND, free_port, port_error
-from rrl.serving.loadgen import Client
 from rrl.serving.local_server import parse_flags
 from rrl.serving.service import TUNER, port_folder, stop_service
 from rrl.serving.settings import read_batching
-
-X = np.ones((1, 2), np.float32)
 
 
 @pytest.fixture
@@ -48,17 +52,10 @@ def arguments(model, folder, *words, port):
     ]  # fmt: skip
 
 
-@contextmanager
 def tuning(*given, port):
-    """A process that tunes at a port."""
+    """A process that tunes at a port, for a block."""
     command = [*RRL, *arguments(*given, port=port)]
-    process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
+    return running(command, stdout=-1, stderr=-1, text=True)
 
 
 def finished(process):
@@ -82,51 +79,22 @@ def batching_at(folder):
     return read_batching((kept_at(folder)[0] / "batching.txt").read_text())
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """A folder that is a file system of 8 MiB; without the right to mount it, an ordinary one."""
-    folder = tmp_path / "d"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(folder)]
-    mounted = not subprocess.run(mount, capture_output=True).returncode
-    yield folder
-    if mounted:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill_in_a_trial(folder, service):
-    """Leave no byte free on a disk in the next trial."""
-    assert wait_until(lambda: not in_a_trial(service), LIMIT_S)  # a killed tuner may have left it
-    assert wait_until(lambda: in_a_trial(service), LIMIT_S)
-    with (folder / "rest").open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-
-
 @pytest.mark.timeout(4 * LIMIT_S)
 @pytest.mark.parametrize(
-    ("ends", "small"),
+    "ends",
     [
-        ([(signal.SIGKILL, True)], "out"),
-        pytest.param(
-            [(signal.SIGKILL, False), (signal.SIGTERM, True), (signal.SIGINT, False)],
-            "state",
-            marks=pytest.mark.long,
-        ),
+        [(signal.SIGKILL, True), (signal.SIGINT, False)],
+        pytest.param([(signal.SIGKILL, False), (signal.SIGTERM, True)], marks=pytest.mark.long),
     ],
 )
 def test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends(
-    model, disk, tmp_path, port, ends, small, capsys, monkeypatch
+    model, tmp_path, port, ends, capsys
 ):
     """The same command goes on after each end, and `rrl stop` ends what serves.
 
-    An end comes inside or outside a trial; the last one is a full disk, which has the journal, or
-    what outlives the tuner. Batches of 4 come by gRPC and REST, and most trials have batches of at
-    most 1 or 2.
+    An end comes inside or outside a trial. Batches of 4 come by gRPC and REST, and most trials have
+    batches of at most 1 or 2.
     """
-    if small == "state":
-        monkeypatch.setenv("XDG_STATE_HOME", str(disk))
-    out = (disk if small == "out" else tmp_path) / "out"
     folder, rest_port = port_folder(port), free_port()
     words = ["--rate", "40", "--knob", "batch_threads=0,1,2", "--knob", "max_batch_size=1,2,8"]
     kept = {"batch_threads": 2, "max_batch_size": 8}  # it stays, because nothing is proven
@@ -134,11 +102,11 @@ def test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends(
     words += ["--agent", "random", "--budget", "9999", "--episodes", "1000"]
     words += ["--rest-port", str(rest_port), "--requests", "40"]
     batching = {"num_batch_threads": 2, "max_batch_size": 8}
-    envoys, codes, journal = set(), None, out / JOURNAL
+    envoys, codes, journal = set(), None, tmp_path / JOURNAL
     with contextlib.ExitStack() as stack:
         for number, inside in ends:
             known = journal.read_bytes().count(b"\n") if journal.exists() else 1
-            with tuning(model, out, *words, port=port) as process:
+            with tuning(model, tmp_path, *words, port=port) as process:
                 said = line_with(process, "clients may use")
                 assert f"127.0.0.1:{port} (gRPC) and 127.0.0.1:{rest_port} (REST)" in said
                 if codes is None:
@@ -158,19 +126,7 @@ def test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends(
                 assert batching.items() <= batching_at(folder).items()
                 assert f"end it with: rrl stop {port}" in err
                 assert "the same command continues" in err
-        if disk.is_mount():
-            filling = stack.enter_context(ThreadPoolExecutor(1))
-            filled = filling.submit(fill_in_a_trial, disk, folder)
-            assert main(arguments(model, out, *words, port=port)) == 3
-            filled.result()
-            err = capsys.readouterr().err
-            assert f"rrl: {out if small == 'out' else folder}" in err
-            assert "No space left on device; make room and run it again" in err.splitlines()[-1]
-            assert f"end it with: rrl stop {port}" in err
-            assert batching.items() <= batching_at(folder).items()
-        after = len(codes)
-        assert wait_until(lambda: len(codes) > after + 20, LIMIT_S)
-        assert set(codes) == {0}
+        await_calls(codes)
         assert envoys == {Lasting(folder, ENVOY).pid}
     _, server = kept_at(folder)
     assert main(["stop", str(port)]) == 0
@@ -184,10 +140,10 @@ def test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends(
 def test_a_proven_recommendation_stays_and_the_printed_line_starts_it(
     model, tmp_path, port, capsys
 ):
-    """By default a batch waits 0.4 s to fill."""
+    """By default a batch waits so long to fill that other work on the machine hides no gain."""
     words = ["--rate", "40", "--knob", "batch_threads=2", "--knob", "max_batch_size=16"]
-    words += ["--knob", "batch_timeout_micros=0,400000", "--rounds", "10"]
-    words += ["--default", "batch_timeout_micros=400000", "--budget", "9999"]
+    words += ["--knob", "batch_timeout_micros=0,1000000", "--rounds", "10"]
+    words += ["--default", "batch_timeout_micros=1000000", "--budget", "9999"]
     words += ["--knob", "flag:--grpc_max_threads=6", "--knob", f"env:RRL_ODD={ODD}"]
     words += ["--knob", "cpus=1"]
     assert main(arguments(model, tmp_path, *words, port=port)) in (0, 5)
@@ -197,17 +153,17 @@ def test_a_proven_recommendation_stays_and_the_printed_line_starts_it(
     assert result["recommended"] == {"batch_timeout_micros": 0}
     assert result["deploy"] == result["recommended"]
     assert batching_at(port_folder(port))["batch_timeout_micros"] == 0
-    with Client(f"127.0.0.1:{port}", "probe") as client:
-        predict(client, {"x": X})
+    check_answer(f"127.0.0.1:{port}")
     assert main(["stop", str(port)]) == 0
     line = result["start"]
     assert line in out
     assert "--grpc_max_threads=6" in result["flags"]
     with subprocess.Popen(["sh", "-c", f"exec {line}"], stderr=-3, cwd=ROOT) as process:
         begun = len(LOCAL_COMMAND)  # `env` and `taskset` have run before it
-        assert wait_until(lambda: runs_with(process.pid)[0][:begun] == LOCAL_COMMAND, LIMIT_S)
+        there = wait_until(lambda: runs_with(process.pid)[0][:begun] == LOCAL_COMMAND, LIMIT_S)
         started, variables, cpus = runs_with(process.pid, "RRL_ODD")
         process.kill()
+    assert there
     assert (variables, cpus) == ([ODD], 1)
     flags = parse_flags(started[begun:])
     assert (flags.port, flags.grpc_max_threads, Path(flags.model_base_path)) == (port, 6, model)
@@ -243,12 +199,3 @@ def test_a_refused_command_leaves_no_server(model, tmp_path, port, capsys):
     assert "continue it with the same options" in err
     assert "the service at" not in err
     assert [path.name for path in tmp_path.iterdir()] == [JOURNAL]  # no log of a server either
-
-
-def test_a_folder_with_too_long_a_path_is_refused_before_anything_serves(
-    model, tmp_path, port, monkeypatch, capsys
-):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ("long" * 25)))
-    assert main(arguments(model, tmp_path, *FEW, port=port)) == 2
-    assert "too long for a socket, or with %?#; set XDG_STATE_HOME" in capsys.readouterr().err
-    assert not list(tmp_path.glob("long*/rrl/ports/*"))

@@ -14,89 +14,38 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-from clients import LIMIT_S, WARMUPS, predict, stub
+from clients import LIMIT_S, X, predict
 from half_plus import build_half_plus
 from probe import most_at_once
-from test_own_model import promise, write_mixed_warmup
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer
 from rrl.serving.live import LiveServer
-from rrl.serving.loadgen import Client, predict_request
-from rrl.serving.servable import LoadedModel
+from rrl.serving.loadgen import Client
 from rrl.serving.settings import usable_cpus
-from rrl.support.errors import DataError, ServerError, UnstableError, UsageError
+from rrl.support.errors import DataError, ServerError, UnstableError
 from rrl.tuning.episode import MEMORY
 from rrl.tuning.watch import Watch
 
-X = {"x": np.array([[1.0, 2.0]], dtype=np.float32)}
 
-
-@pytest.fixture(scope="module")
-def server(model, executable):
-    """One server for all that only asks: batching on, room for four examples and no queue."""
-    configuration = {
-        "inter_op": 4,
-        "intra_op": 1,
-        "batch_threads": 1,
-        "max_batch_size": 4,
-        "max_enqueued_batches": 1,
-        "grpc_max_threads": 32,
-    }
-    with ModelServer(model, configuration, executable=executable) as running:
-        yield running
-
-
-@pytest.fixture
-def client(server):
-    with Client(server.address, server.name) as connected:
-        yield connected
-
-
-def refused(call, *arguments):
-    with pytest.raises(grpc.RpcError) as error:
-        call(*arguments)
-    return error.value.code(), error.value.details()
-
-
-class TestContract:
-    def test_a_request_takes_no_more_memory_than_it_sends(self, server, client, executable):
-        """What a sample takes is measured in test_own_model."""
-        if executable == BINARY:
-            pytest.skip("the original has limits of its own")
-        request = predict_request({}, server.name)
-        for count in (300_000_000, 2**62, 2**63 - 1):
-            request.inputs["x"].CopyFrom(promise(count))
-            code, details = refused(stub(client).Predict, request)
-            assert code == grpc.StatusCode.INVALID_ARGUMENT
-            assert f"shape [{count}, 2] in a message of" in details
-
-    def test_wrong_shape_or_type(self, client):
-        for bad in (np.ones((1, 3), np.float32), np.ones(2, np.float32), np.ones((1, 2), np.int32)):
-            code, _ = refused(predict, client, {"x": bad})
-            assert code == grpc.StatusCode.INVALID_ARGUMENT
-        request = predict_request(X, client.model)
-        for number in (0, 999):  # no type, and one that nobody knows
-            request.inputs["x"].dtype = number
-            code, _ = refused(stub(client).Predict, request)
-            assert code == grpc.StatusCode.INVALID_ARGUMENT
-
-    def test_batch_over_the_limit(self, client):
-        code, details = refused(predict, client, {"x": np.ones((5, 2), np.float32)})
-        assert code == grpc.StatusCode.INVALID_ARGUMENT
-        assert "larger than maximum" in details
-
-    def test_full_queue_is_unavailable_and_counted(self, client):
+def test_a_full_queue_is_unavailable_and_counted(model, executable):
+    small = {"batch_threads": 1, "max_batch_size": 4, "max_enqueued_batches": 1}
+    small |= {"grpc_max_threads": 32}
+    with (
+        ModelServer(model, small, executable=executable) as server,
+        Client(server.address, server.name) as client,
+    ):
         full = {"x": np.ones((4, 2), np.float32)}
         sample = client.fire(client.payload(full), np.zeros(24))
-        assert set(sample.status.tolist()) == {0, grpc.StatusCode.UNAVAILABLE.value[0]}
-        assert (sample.latency > 0).all()
+    assert set(sample.status.tolist()) == {0, grpc.StatusCode.UNAVAILABLE.value[0]}
+    assert (sample.latency > 0).all()
 
-    def test_unknown_flag_is_refused(self, model, executable):
-        with pytest.raises(ServerError, match="num_bach_threads"):
-            ModelServer(model, {"flag:--num_bach_threads": 1}, executable=executable).start()
+
+def test_an_unknown_flag_is_refused(model, executable):
+    with pytest.raises(ServerError, match="num_bach_threads"):
+        ModelServer(model, {"flag:--num_bach_threads": 1}, executable=executable).start()
 
 
 def with_flags(server, *flags):
@@ -107,7 +56,7 @@ def with_flags(server, *flags):
 
 def test_taken_port_is_refused(model, executable):
     """Two servers at one port would share its requests, if the second did not refuse to."""
-    with socket.create_server(("127.0.0.1", 0)) as first:
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as first:
         port = first.getsockname()[1]
         own = [f"--port={port}"]
         if executable == BINARY:
@@ -187,13 +136,9 @@ def test_bad_flags_end_with_255_and_one_line(capsys, arguments, message):
     assert message in lines[0]
 
 
-def test_no_model_and_no_executable(model, tmp_path):
+def test_a_folder_without_a_model_is_refused(model, tmp_path):
     with pytest.raises(ServerError, match=r"ended with status 255; .* holds no model version"):
         with_flags(ModelServer(model), f"--model_base_path={tmp_path}").start()
-    with pytest.raises(DataError, match="holds no model version"):
-        ModelServer(tmp_path / "nothing")
-    with pytest.raises(UsageError, match="no executable"):
-        ModelServer(model, executable="/nosuch/server")
 
 
 def test_a_signal_that_reaches_any_thread_stops_the_server(model):
@@ -205,89 +150,75 @@ def test_a_signal_that_reaches_any_thread_stops_the_server(model):
     assert server.process.status == 0
 
 
-class TestLiveServer:
-    SPACE = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
+SPACE = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
 
-    def test_measures_and_restarts_only_when_the_configuration_changes(self, model, monkeypatch):
-        """Or when the server was killed, but a trial is not tried again."""
-        rng = np.random.default_rng(0)
-        arrivals = np.linspace(0, 0.2, 10)
-        fixed = {"flag:--grpc_max_threads": 8, "env:RRL_TEST": "a b'c", "cpus": 1}
-        with LiveServer(model, self.SPACE, fixed=fixed, executable=LOCAL, warmup=4) as live:
-            first = live.measure({"inter_op": 1, "batch_threads": 0}, arrivals, rng)
-            pid = live._server.process.pid
-            assert "--grpc_max_threads=8" in live._server.command
-            assert psutil.Process(pid).environ()["RRL_TEST"] == "a b'c"
-            live.measure({"inter_op": 1, "batch_threads": 0}, arrivals, rng)
-            assert live._server.process.pid == pid
-            other = {"inter_op": 2, "batch_threads": 2}
-            live.measure(other, arrivals, rng)
-            assert live._server.process.pid != pid
-            os.kill(live._server.process.pid, signal.SIGKILL)  # as if it took too much memory
-            assert wait_until(lambda: not live._server.alive, LIMIT_S)
-            watch = Watch(late_s=LIMIT_S, allowance=1000, usual=0.02)
-            assert live.measure(other, arrivals, rng, watch=watch).ok.all()
 
-            def killed(server, *more):
-                fired.append(os.kill(server.process.pid, signal.SIGKILL) if not fired else None)
-                return fire(server, *more)
+def test_measures_and_restarts_only_when_the_configuration_changes(model, monkeypatch):
+    """Or when the server was killed, but a trial is not tried again."""
+    rng = np.random.default_rng(0)
+    arrivals = np.linspace(0, 0.2, 10)
+    fixed = {"flag:--grpc_max_threads": 8, "env:RRL_TEST": "a b'c", "cpus": 1}
+    with LiveServer(model, SPACE, fixed=fixed, executable=LOCAL, warmup=4) as live:
+        first = live.measure({"inter_op": 1, "batch_threads": 0}, arrivals, rng)
+        pid = live._server.process.pid
+        assert "--grpc_max_threads=8" in live._server.command
+        assert psutil.Process(pid).environ()["RRL_TEST"] == "a b'c"
+        live.measure({"inter_op": 1, "batch_threads": 0}, arrivals, rng)
+        assert live._server.process.pid == pid
+        other = {"inter_op": 2, "batch_threads": 2}
+        live.measure(other, arrivals, rng)
+        assert live._server.process.pid != pid
+        os.kill(live._server.process.pid, signal.SIGKILL)  # as if it took too much memory
+        assert wait_until(lambda: not live._server.alive, LIMIT_S)
+        watch = Watch(late_s=LIMIT_S, allowance=1000, usual=0.02)
+        assert live.measure(other, arrivals, rng, watch=watch).ok.all()
 
-            fire, fired = live._fire, []
-            monkeypatch.setattr(live, "_fire", killed)
-            idle = replace(watch, idle=True)  # as the default is measured
-            assert live.measure(other, [0.0], rng, watch=idle).ok.all()
-            assert len(fired) == 2
-            fired.clear()
-            with pytest.raises(ServerError):
-                live.measure(other, [0.0], rng, watch=watch)
-        assert first.ok.all()
-        assert (
-            64 * 2**20 < first.info[MEMORY] < psutil.virtual_memory().total
-        )  # TensorFlow alone needs more
-        assert len(first) == 10
-        assert 0 < first.info["slip_share"] < 1
+        def killed(server, *more):
+            fired.append(os.kill(server.process.pid, signal.SIGKILL) if not fired else None)
+            return fire(server, *more)
 
-    def test_a_new_version_of_the_owners_stops_the_tuning(self, model, tmp_path):
-        own = tmp_path / "own"
-        shutil.copytree(model / "1", own / "0007")  # which is 7, as in the original
-        rng, first = np.random.default_rng(0), {"inter_op": 1, "batch_threads": 0}
-        with LiveServer(own, self.SPACE, executable=LOCAL, inputs=X, warmup=2) as live:
-            live.measure(first, [0.0], rng)
-            shutil.copytree(own / "0007", own / "8")
-            for change in ({}, {"batch_threads": 2}):
-                with pytest.raises(UnstableError, match="newest version is now 8"):
-                    live.measure(first | change, [0.0], rng)
-                live.close()  # a new process does not take the new version either
-            assert sorted(path.name for path in own.iterdir()) == ["0007", "8"]  # nothing of ours
-            (own / "8").rename(own / "6")
-            shutil.rmtree(own / "0007")
-            with pytest.raises(UnstableError, match=r"newest version is now 6, .* of version 7"):
-                live._check_version()
-            shutil.rmtree(own / "6")
-            with pytest.raises(DataError, match="holds no model version"):
-                live._check_version()
+        fire, fired = live._fire, []
+        monkeypatch.setattr(live, "_fire", killed)
+        idle = replace(watch, idle=True)  # as the default is measured
+        assert live.measure(other, [0.0], rng, watch=idle).ok.all()
+        assert len(fired) == 2
+        fired.clear()
+        with pytest.raises(ServerError):
+            live.measure(other, [0.0], rng, watch=watch)
+    assert first.ok.all()
+    most = psutil.virtual_memory().total
+    assert 64 * 2**20 < first.info[MEMORY] < most  # TensorFlow alone needs more
+    assert len(first) == 10
+    assert 0 < first.info["slip_share"] < 1
+
+
+def test_a_new_version_of_the_owners_stops_the_tuning(model, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(model / "1", own / "0007")  # which is 7, as in the original
+    rng, first = np.random.default_rng(0), {"inter_op": 1, "batch_threads": 0}
+    with LiveServer(own, SPACE, executable=LOCAL, inputs=X, warmup=2) as live:
+        live.measure(first, [0.0], rng)
+        shutil.copytree(own / "0007", own / "8")
+        for change in ({}, {"batch_threads": 2}):
+            with pytest.raises(UnstableError, match="newest version is now 8"):
+                live.measure(first | change, [0.0], rng)
+            live.close()  # a new process does not take the new version either
+        assert sorted(path.name for path in own.iterdir()) == ["0007", "8"]  # nothing of ours
+        (own / "8").rename(own / "6")
+        shutil.rmtree(own / "0007")
+        with pytest.raises(UnstableError, match=r"newest version is now 6, .* of version 7"):
+            live._check_version()
+        shutil.rmtree(own / "6")
+        with pytest.raises(DataError, match="holds no model version"):
+            live._check_version()
 
 
 def test_two_batched_signatures_keep_schedulers_of_their_own(tmp_path):
     """TensorFlow names every scheduler alike; without a scope the second joins the first."""
     base = build_half_plus(tmp_path / "half", 1, 1.0)
-    one, flag, text = np.ones(1), np.ones(1, bool), np.array([b"a"], object)
-    echo = {"number": one, "whole": one.astype(np.int64), "flag": flag, "raw_bytes": text}
     with ModelServer(base, {"batch_threads": 2}, executable=LOCAL) as server:
         with Client(server.address, "half") as client:
-            assert predict(client, {"x": one.astype(np.float32)})["y"] == 1.5
-        with Client(server.address, "half", signature="echo") as client:
-            assert predict(client, echo)["whole"] == 1
+            assert predict(client, {"x": np.ones(1, np.float32)})["y"] == 1.5
+        with Client(server.address, "half", signature="length") as client:
+            assert predict(client, {"image": np.array([b"a"], object)})["length"] == 1
         assert sum(name.startswith("batch_threads") for name in threads(server)) == 4
-
-
-def test_a_process_that_has_used_tensorflow_can_load_a_model(tmp_path):
-    """As the one does that has just built the model."""
-    import tensorflow as tf
-
-    tf.constant(0)
-    version, x = build_half_plus(tmp_path / "half", 1, 1.0) / "1", {"x": np.ones(1, np.float32)}
-    write_mixed_warmup(version, x)
-    model = LoadedModel("half", version, None)
-    assert model.warm_up() == WARMUPS
-    assert model.run("serving_default", x)["y"] == 1.5

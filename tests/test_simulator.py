@@ -7,8 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
@@ -52,28 +50,6 @@ def simulated(model=PLAIN, fixed=None, **knobs):
 
 
 # ------------------------------------------------------------------------------- service model
-
-
-@given(
-    st.integers(1, 64),
-    st.integers(1, 64),
-    st.floats(0, 1),
-    st.floats(1, 4),
-    st.floats(0, 1),
-    st.floats(0, 0.2),
-    st.floats(0, 500),
-)
-def test_no_machine_does_more_work_than_its_cores(
-    inter, intra, parallel, branches, spin, contention, rate
-):
-    model = Model("m", item=0.01, parallel=parallel, branches=branches, sync=0.002, front_end=0.001)
-    machine = Machine("m", cores=8, spin=spin, contention=contention)
-    speed = BatchSpeed(model, machine, [inter], [intra]).at(rate)[0]
-    together = speed * np.arange(1, inter + 1)
-    assert speed.shape == (inter,)
-    assert np.all(speed > 0)
-    assert np.all(together <= 8 + 1e-9)
-    assert np.all(np.diff(speed) <= 1e-12)  # company never makes a batch faster
 
 
 BIG = Machine("big", cores=64)
@@ -207,7 +183,6 @@ def test_a_full_queue_answers_unavailable_at_once():
             lambda: SimulatedServer(paper_cpu(2), PLAIN, FOUR, {"inter_op": 1}),
             "'inter_op' is a knob of the space",
         ),
-        (lambda: served(testbed("cpu2"), [], **testbed("cpu2").space[0]), "at least one request"),
         (
             lambda: optimum(testbed("cpu2"), 9.0, replications=1, rng=np.random.default_rng(0)),
             "1 replications",

@@ -12,26 +12,14 @@ from hypothesis import strategies as st
 from rrl import Knob
 from rrl.core.exploration import ExpectedSaving, expected_improvement
 from rrl.core.qtable import QTable
-from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
 from rrl.studies.problems import surface
 from rrl.theory import bounds, convergence, exploration_price
 from rrl.theory.bound_checks import biases, covers, exogenous, explored, learning, noisy, sweep
-from rrl.theory.convergence import UNIFORM, slope_interval, watch_table
-from rrl.theory.cover import (
-    cover_times,
-    exact_cover_tail,
-    exact_mean_cover,
-    neighbours,
-)
-from rrl.theory.exploration_price import (
-    expected_price,
-    paying_without_end,
-    price_bound,
-    serve_without_noise,
-    staying_stuck,
-)
+from rrl.theory.convergence import slope_interval, watch_table
+from rrl.theory.cover import cover_times, exact_cover_tail, exact_mean_cover
+from rrl.theory.exploration_price import expected_price, serve_without_noise, staying_stuck
 from rrl.theory.mdp import (
     MDP,
     blur,
@@ -176,20 +164,6 @@ def test_a_slope_is_that_of_mean_times_and_paired_runs_make_it_precise():
 # --- The running system -------------------------------------------------------------------------
 
 
-def test_the_running_table_converges_and_the_blur_stays():
-    space = ConfigSpace([Knob("inter_op", tuple(range(1, 9)))])
-    cost = np.array([4.0, 3.0, 2.0, 1.0, 1.5, 2.5, 3.5, 5.0])
-    server = surface("line", space, cost, noise=0.02).server
-    how = {"seeds": 12, "episodes": 100, "exploration": UNIFORM}
-    single, blurred = (
-        watch_table(server, 10.0, cost, region=FixedRadius(radius), **how) for radius in (0, 1)
-    )
-    off = np.abs(mean_field(neighbours(space, 1)) @ cost - cost).max()
-    assert np.median(single.worst[:, -1]) < 0.3
-    assert np.median(blurred.worst[:, -1]) > 0.5 * off
-    assert np.median(single.greedy[:, -1]) == 0
-
-
 def test_one_table_is_watched_however_much_the_load_estimates_scatter(monkeypatch):
     """From two arrivals, the estimate of a steady load is often wrong by a factor of ten."""
     agents = []
@@ -200,9 +174,12 @@ def test_one_table_is_watched_however_much_the_load_estimates_scatter(monkeypatc
 
     monkeypatch.setattr(convergence, "tune", partial(tune, requests=2))
     line = surface("line", ConfigSpace([Knob("inter_op", (1, 2, 4))]), [3.0, 1.0, 2.0])
-    watch_table(line.server, 10.0, line.cost, 1, 40, make)
+    curves = watch_table(line.server, 10.0, line.cost, 1, 40, make)
     (table,) = agents[0].tables
     assert table.episodes == 40
+    off, greedy = np.abs(table.values - line.cost), line.cost[table.values.argmin()]
+    last = [curve[0, -1] for curve in (curves.worst, curves.typical, curves.greedy)]
+    assert last == [off.max(), np.median(off / line.cost), greedy / line.cost.min() - 1]
 
 
 # --- The price of exploration -------------------------------------------------------------------
@@ -234,23 +211,11 @@ def test_what_is_tried_is_expected_to_save_its_price(seed, horizon):
     assert pays[rule.choose(table, cells, rng)] or not pays.any()
 
 
-def test_an_agent_that_forgets_pays_for_ever():
-    agent, costs = paying_without_end()
-    numbers = serve_without_noise(agent, costs, 1000)
-    assert costs.argmin() == 0
-    assert [(part == 1).sum() for part in np.split(numbers, 5)] == [100] * 5
-    assert agent.best(load=1.0) == agent.space[0]  # it knows which one is better
-    price = (costs[numbers] - 1).cumsum()
-    possible = np.log(costs[0] / costs.min())
-    assert price[-1] == 1000 > price_bound(300.0, possible) == 0
-
-
 def test_the_recommended_agent_can_stay_stuck():
     agent, costs = staying_stuck()
     numbers = serve_without_noise(agent, costs, 200)
     assert 4 not in numbers
     assert set(numbers[10:]) == {2}
-    assert (costs[numbers[10:]] - costs.min()).sum() == pytest.approx(0.9 * 190)
     lower = serve_without_noise(*staying_stuck(wall=1.2), 50)
     assert set(lower[10:]) == {4}  # a lower wall is no obstacle
 

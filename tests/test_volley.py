@@ -113,10 +113,10 @@ def test_a_look_of_the_watch_makes_no_request_late(monkeypatch):
         sleep = staticmethod(lambda seconds: now.__setitem__(0, now[0] + seconds))
 
     class Slow(Watch):
-        def at(self, now_s, *seen):
+        def reason(self, now_s, *seen):
             looks.append(now_s)
             Clock.sleep(0.005)
-            return super().at(now_s, *seen)
+            return super().reason(now_s, *seen)
 
     monkeypatch.setattr(volley, "time", Clock)
     due = np.arange(5) / 10

@@ -14,8 +14,15 @@ from scipy.stats import beta as beta_law
 from scipy.stats import chisquare, kstest
 
 from rrl.support.errors import DataError
-from rrl.workloads.device_day import HOURS, device_day
-from rrl.workloads.devices import Cameras, Delayed, Reconnects, Superposed
+from rrl.workloads.devices import (
+    HOURS,
+    Cameras,
+    Delayed,
+    Reconnects,
+    Superposed,
+    _first,
+    device_day,
+)
 from rrl.workloads.modulated import Bursts, Diurnal, FlashCrowd
 from rrl.workloads.trace import Trace, read_trace
 from rrl.workloads.workload import Fleet, Phases, Poisson, cut_into_episodes, estimate_rate
@@ -172,6 +179,8 @@ def test_phases_are_the_paper_s():
     for (first, last), mean in zip(pairwise(edges), (0.07, 0.06, 0.07, 0.10, 0.12), strict=True):
         part = gaps[first * 100 : last * 100]
         assert part.mean() == pytest.approx(mean, rel=3.3 / math.sqrt(len(part)))
+    sharp = at(Phases((0, 2), (1e-6, 1e3), 3, requests=1), 3, 9)
+    assert (np.diff(sharp, prepend=0.0) > 1).tolist() == [False, False, True]
 
 
 def test_a_burst_of_one_hundred_comes_one_by_one_and_all_of_it_comes():
@@ -216,6 +225,15 @@ def test_the_day_has_its_peak_its_night_and_its_update():
     update = np.count_nonzero((times > 0.73 * length) & (times < 0.775 * length))
     night = np.count_nonzero((times > 0.68 * length) & (times < 0.725 * length))
     assert update - night == pytest.approx(0.02 * rate * length, rel=0.3)
+
+
+def test_a_beginning_that_is_not_complete_is_drawn_again_in_a_larger_size():
+    """Here the larger draw has a time that the smaller one lacks."""
+
+    def draw(size):
+        return np.array([*range(0, 10 * size, 10), *[5] * (size > 20)], dtype=float), float(size)
+
+    assert _first(3, 0, draw).tolist() == [0, 5, 10]
 
 
 # --- Episodes and the estimated rate ------------------------------------------------------------
@@ -308,7 +326,6 @@ def test_the_number_of_requests_is_checked(workload, _n):
             [0, 1.5, 2],
         ),
         (".5\n-1e0\n+2", [0, 1.5, 3]),
-        ("\n \ntime\n3\n1\n", [0, 2]),
         ("inference start\n3\n1\n", [0, 2]),
         ('"time"\n"2024-05-01 12:00:00"\n"2024-05-01 12:00:02"\n', [0, 2]),  # from spreadsheets
     ],
@@ -330,7 +347,6 @@ def test_a_trace_file_is_read(tmp_path, text, times):
         (b"time\n1\n", "two distinct times"),
         (b"1\n2\nsoon\n", "line 3: 'soon' is not a time as the others are"),
         (b"1\nnan\n", "line 2: 'nan' is not a time"),
-        (b"\n\n1\n2\nsoon\n", "line 5: 'soon' is not a time"),
         (b"1\n\n2024-13-01\n", "line 3: '2024-13-01' is not a time"),
         (b"0,07\n0,14\n", "line 1: '0,07' is not .* a point before decimals"),
         (b"nan\n1\n2\n", "line 1: 'nan' is not a time"),

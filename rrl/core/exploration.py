@@ -78,7 +78,7 @@ class Boltzmann:
     def choose(self, table: QTable, cells: Ints, rng: np.random.Generator) -> int:
         """See :meth:`Exploration.choose`; one number is drawn."""
         temperature = self.temperature(table.episodes)
-        return int(cells[_drawn(table.values[cells], temperature, table.floor, rng.random())])
+        return int(cells[_draw(table.values[cells], temperature, table.floor, rng.random())])
 
 
 @njit(cache=True)
@@ -120,7 +120,7 @@ def action_probabilities(values: Floats, temperature: float, floor: float = 0.0)
 
 
 @njit(cache=True)
-def _drawn(values: Floats, temperature: float, floor: float, uniform: float) -> int:
+def _draw(values: Floats, temperature: float, floor: float, uniform: float) -> int:
     """Return the index at which the distribution function exceeds a random number from 0 to 1."""
     running = np.cumsum(action_probabilities(values, temperature, floor))
     return int(np.searchsorted(running[:-1], uniform * running[-1], side="right"))

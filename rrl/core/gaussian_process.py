@@ -18,7 +18,7 @@ Notation, as in the reference:
 
 The posterior at new points has the mean ``mean + k(points, x) alpha`` and the variance
 ``amplitude^2 + nugget^2 - k(points, x) K^-1 k(x, points)``. This is the variance for a known
-constant: how unsure `mean` is does not enter. So after few measurements, sds far from them are a
+mean: how unsure `mean` is does not enter. So after few measurements, sds far from them are a
 little too small.
 
 The module is not replaced by a library for one reason: :func:`fit_hyperparameters` moves on a
@@ -108,9 +108,8 @@ class GaussianProcess:
     variance : ndarray, shape (m,)
         The variance of the noise in each log cost.
     hyperparameters : Hyperparameters
-    constant : tuple of float, optional
-        The mean and the sd of the prior of the constant that the log costs vary around. By default
-        the prior is flat.
+    mean_prior : tuple of float, optional
+        The mean and the sd of the normal prior of `mean`. By default the prior is flat.
 
     Examples
     --------
@@ -131,7 +130,7 @@ class GaussianProcess:
         y: Floats,
         variance: Floats,
         hyperparameters: Hyperparameters,
-        constant: tuple[float, float] | None = None,
+        mean_prior: tuple[float, float] | None = None,
     ) -> None:
         self.x, self.hyperparameters = x, hyperparameters
         self._y, self._variance = y, variance
@@ -141,11 +140,11 @@ class GaussianProcess:
         columns = np.column_stack([y, np.ones(len(y))])
         whitened, _ = lapack.dtrtrs(self._factor, columns, lower=1)
         weighted, weight = whitened[:, 0] @ whitened[:, 1], whitened[:, 1] @ whitened[:, 1]
-        self._surprise = 0.0  # of the constant, as a part of the log likelihood
-        if constant is None:
+        self._surprise = 0.0  # of the mean, as a part of the log likelihood
+        if mean_prior is None:
             self.mean = weighted / weight
         else:
-            centre, sd = constant
+            centre, sd = mean_prior
             self.mean = (weighted + centre / sd**2) / (weight + 1 / sd**2)
             surprise = ((self.mean - centre) / sd) ** 2 + math.log1p(weight * sd**2)
             self._surprise = float(surprise) / 2

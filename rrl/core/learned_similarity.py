@@ -114,7 +114,7 @@ class LearnedSimilarity(Similarity):
     elsewhere : tuple of float, optional
         The expected logarithm of a cost far from all measurements over the incumbent's cost, and
         the sd of this expectation. A trial there then has a high price until the costs seen say
-        otherwise. With None, nothing is expected.
+        otherwise. It is the prior of the process's mean; with None, that prior is flat.
 
     Attributes
     ----------
@@ -167,7 +167,7 @@ class LearnedSimilarity(Similarity):
         x = np.concatenate([_points(one, one.measured) for one in tables])
         y = np.concatenate([compress(log_means(one) - _reference(one)) for one in tables])
         variance = np.concatenate([one.noise**2 / one.visits[one.measured] for one in tables])
-        return partial(GaussianProcess, x, y, variance, constant=self.elsewhere)
+        return partial(GaussianProcess, x, y, variance, mean_prior=self.elsewhere)
 
 
 def _points(table: QTable, cells: Ints) -> Floats:

@@ -115,10 +115,10 @@ class QTable:
         Number of measurements.
     incumbent : int or None
         The configuration to deploy.
-    last : ndarray of int
+    last_region : ndarray of int
         The region that was updated last.
     floor : float
-        A small cost that is added to each value before its logarithm is taken.
+        A small cost. If it is added to each cost, a cost of 0 has a logarithm, too.
 
     Examples
     --------
@@ -150,7 +150,7 @@ class QTable:
         self.means, self.squares = np.zeros(size), np.zeros(size)
         self.episodes, self.floor = 0, 0.0
         self.incumbent: int | None = None
-        self.last, self.measured = np.empty((2, 0), dtype=np.int64)
+        self.last_region, self.measured = np.empty((2, 0), dtype=np.int64)
         self._scatter = 0.0  # sum of the squared deviations, as fractions of the means
 
     @property
@@ -198,7 +198,7 @@ class QTable:
         table = self.values, self.sds, self.counts
         update_region(*table, cells, costs, sds, learning_rate, average)
         self.inherited[cells] = False
-        self.last = cells
+        self.last_region = cells
 
     def copy(self) -> QTable:
         """Return a table with the same measurements, and with values of its own."""
@@ -284,8 +284,8 @@ class Tables(list[QTable]):
         self._current = table
         return table
 
-    def told(self, configuration: Configuration, cost: float) -> tuple[QTable, int, float]:
-        """Return the table of the last load, the configuration's index and the cost.
+    def checked(self, configuration: Configuration, cost: float) -> tuple[QTable, int, float]:
+        """Check what an agent is told; return the last load's table, the index and the cost.
 
         A cost below `LOWEST` is returned as 0.
 

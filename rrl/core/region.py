@@ -96,7 +96,7 @@ class WholeSpace(Region):
         begins = table.near is None and len(table.measured) <= 1
         if begins and not table.visits[table.space.middle].any():
             return table.space.middle
-        return table.last
+        return table.last_region
 
     def around(self, table: QTable, index: int) -> Ints:
         """See :meth:`Region.around`."""
@@ -123,7 +123,7 @@ LEAST_ERROR = 0.01  # least standard error of an observation
 CANDIDATES = 41  # radii that are compared
 
 
-def theoretical_radius(start: float, episode: ArrayLike, dimensions: int) -> Any:
+def theoretical_radius(start: float, episode: ArrayLike, dimensions: int) -> Floats:
     """Return the radius that theory recommends after some episodes.
 
     The error of a table that is learned from regions of radius rho is at most
@@ -318,11 +318,6 @@ class SelectedRadius(Region):
         selection, costs = self.selections[table.level], self._costs[table.level]
         costs.append(cost)
         if len(costs) >= selection.due:
-            selection.tell(self._excess(table, np.array(costs)))
+            best, over = table.means[table.incumbent] + table.floor, np.array(costs) + table.floor
+            selection.tell(np.log(over / best) if best > 0 else np.zeros(len(costs)))
             costs.clear()
-
-    @staticmethod
-    def _excess(table: QTable, costs: Floats) -> Floats:
-        """Return the logarithm of each cost over the best known one; 0 if all costs are 0."""
-        best = table.means[table.incumbent] + table.floor
-        return np.log((costs + table.floor) / best) if best > 0 else np.zeros(len(costs))

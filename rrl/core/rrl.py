@@ -135,7 +135,7 @@ class RRL:
 
     def tell(self, configuration: Configuration, cost: float) -> None:
         """See :meth:`rrl.core.agent.Agent.tell`."""
-        table, index, cost = self.tables.told(configuration, cost)
+        table, index, cost = self.tables.checked(configuration, cost)
         if table.level != self._last_level:
             self._catch_up(table)
         table.record(index, cost)
@@ -151,13 +151,13 @@ class RRL:
         return self.space[self.tables.deployed(load)]
 
     def _catch_up(self, table: QTable) -> None:
-        """Let a table take in what the nearest other load level says, after another was told.
+        """Let a table take in what was measured at the nearest other load level meanwhile.
 
         The similarity predicts the configurations that were measured, and those of the region that
         was updated last.
         """
         if table.near is not None and table.episodes:
-            cells = np.union1d(table.measured, table.last)
+            cells = np.union1d(table.measured, table.last_region)
             table.values[cells], table.sds[cells] = self.similarity.predict(table, cells)
 
 
@@ -192,7 +192,7 @@ def deploy(table: QTable) -> int:
     """
     incumbent = table.measured[0] if table.incumbent is None else table.incumbent
     columns = table.values, table.sds, table.means, table.visits
-    return int(_chosen(*columns, table.measured, table.noise, incumbent))
+    return int(_decide(*columns, table.measured, table.noise, incumbent))
 
 
 @njit(cache=True)
@@ -217,7 +217,7 @@ def expected_cost(
 
 
 @njit(cache=True)
-def _chosen(
+def _decide(
     values: Floats,
     sds: Floats,
     means: Floats,
@@ -226,7 +226,7 @@ def _chosen(
     noise: float,
     incumbent: int,
 ) -> int:
-    challenger, lowest = incumbent, math.inf
+    challenger, lowest = incumbent, math.inf  # the lowest upper limit so far
     for c in measured:
         cost, sd = expected_cost(values[c], sds[c], means[c], visits[c], noise)
         limit = cost * math.exp(SURE * sd)

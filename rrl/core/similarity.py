@@ -101,12 +101,12 @@ class Copy(Similarity):
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """See :meth:`Similarity.estimate`."""
         measured = table.visits, table.means, table.noise
-        sds = _compared(self._sums, table.space.positions, index, cost, cells, *measured)
+        sds = _compare(self._sums, table.space.positions, index, cost, cells, *measured)
         return Estimate(np.full(len(cells), float(cost)), sds)
 
 
 @njit(cache=True)
-def _compared(
+def _compare(
     sums: Floats,
     positions: Floats,
     index: int,
@@ -116,10 +116,9 @@ def _compared(
     means: Floats,
     noise: float,
 ) -> Floats:
-    """Compare a measurement with the measured configurations of its region.
+    """Compare a measurement with the measured configurations of its region; return all sds.
 
-    The comparisons are added to the two `sums` of a :class:`Copy`. The sds of all `cells` are
-    returned.
+    The comparisons are added to the two `sums` of a :class:`Copy`.
     """
     distances = np.empty(len(cells))
     for j in range(len(cells)):
@@ -136,12 +135,13 @@ def _compared(
 class NetworkSimilarity(Similarity):
     """A network of 256 and 64 rectified units learns the costs of a region from all measurements.
 
-    Its inputs are the mean time between requests in an episode and the knobs' positions. As in the
-    released code, the network is fitted from scratch after every measurement, and no estimate is
-    weighted by its error. What differs: inputs and costs are standardised, the optimiser is Adam on
-    the squared error (the release: FTRL with a rate of 0.7 on the Huber loss), the initial weights
-    come from a fixed seed, an estimate is at least half the lowest measured cost (a table must not
-    contain costs below 0), and the measured configuration keeps its measured cost.
+    Its inputs are the mean time between requests at the estimated load and the knobs' positions. As
+    in the released code, the network is fitted from scratch after every measurement, and no
+    estimate is weighted by its error. What differs: inputs and costs are standardised, the
+    optimiser is Adam on the squared error (the release: FTRL with a rate of 0.7 on the Huber loss),
+    the initial weights come from a fixed seed, an estimate is at least half the lowest measured
+    cost (a table must not contain costs below 0), and the measured configuration keeps its measured
+    cost.
 
     References
     ----------
@@ -178,12 +178,12 @@ class NetworkSimilarity(Similarity):
             self._errors += math.log(cost / table.values[index]) ** 2
             self._count += 1
         self._measured = [*self._measured, [int(index), load, float(cost)]][-WINDOW:]
-        costs, here = self._fitted(table.space, cells, load), cells == index
+        costs, here = self._predict_by_network(table.space, cells, load), cells == index
         sd = max(table.noise, math.sqrt(self._errors / self._count))
         return Estimate(np.where(here, cost, costs), np.where(here, table.noise, sd))
 
-    def _fitted(self, space: ConfigSpace, cells: Ints, load: float) -> Floats:
-        """Return the costs that the network expects under a load (requests per second)."""
+    def _predict_by_network(self, space: ConfigSpace, cells: Ints, load: float) -> Floats:
+        """Fit the network; return the costs that it expects under a load (requests per second)."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPRegressor
 

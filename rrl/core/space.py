@@ -22,9 +22,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-MOST = 10**8  # combinations of a whole grid: the positions of more need several gigabytes
+MOST_COMBINATIONS = 10**8  # of a whole grid: the positions of more need several gigabytes
 ROUNDING = 1e-9  # relative slack: a configuration at the radius is in the ball
-KEPT = 4096  # balls; an agent that has found its region asks for the same again and again
+BALLS_KEPT = 4096  # an agent that has found its region asks for the same ones again and again
 
 
 class ConfigSpace:
@@ -53,7 +53,7 @@ class ConfigSpace:
     ------
     ValueError
         If a name occurs twice, a value index is out of range, nothing is available, or a whole grid
-        has more than `MOST` combinations.
+        has more than `MOST_COMBINATIONS` combinations.
 
     Examples
     --------
@@ -254,7 +254,7 @@ class ConfigSpace:
         asked = int(index), check_radius(radius)
         ball = self._balls.get(asked)
         if ball is None:
-            if len(self._balls) >= KEPT:
+            if len(self._balls) >= BALLS_KEPT:
                 self._balls.clear()
             ball = np.flatnonzero(self.distances(index) <= asked[1] * (1 + ROUNDING))
             ball.flags.writeable = False  # it is shared with the next caller
@@ -304,10 +304,10 @@ class ConfigSpace:
 
 def _grid(shape: tuple[int, ...]) -> Ints:
     """Return the value indices of all combinations; the last knob varies fastest."""
-    if prod(shape) > MOST:
+    if prod(shape) > MOST_COMBINATIONS:
         raise ValueError(
             f"the knobs span {Decimal(prod(shape)):.3g} combinations, and a grid may have "
-            f"{MOST:,}: leave out knobs, or values of the knobs that have many"
+            f"{MOST_COMBINATIONS:,}: leave out knobs, or values of the knobs that have many"
         )
     columns, rest = [], np.arange(prod(shape))
     for size in reversed(shape):  # np.unravel_index takes no more than 64 knobs

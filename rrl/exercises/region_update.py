@@ -20,6 +20,8 @@ check_by_hand = Values(
         ([5, 5, 3.5, 8], "the weights are swapped: the cost has 0.25, the old value 0.75"),
         ([8, 7, 2, 8], "numbers 0 and 2 are one step from number 1: they move, too"),
         ([7, 7, 2.5, 7], "number 3 is two steps from number 1: it is not in the region"),
+        ([7, 7, 1.5, 8], "the value of number 2 is below the cost: it moves up, towards the cost"),
+        ([7, 7, 2, 8], "number 2 is in the region, too: its value moves up, towards the cost"),
         ([8, 8, 2, 8], "nothing moved: numbers 0, 1 and 2 are in the region"),
     ),
 )

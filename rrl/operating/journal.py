@@ -154,7 +154,7 @@ REPORTED = (*NUMBERS, "aborted", "failure", "others")
 class TapedServer(WatchingServer):
     """A server that plays a tape until it ends, and then notes there what another one answers.
 
-    An answer is an episode without its configuration, which who asks knows, or an error.
+    An answer is an error, or an episode without its configuration, which the caller knows.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ LOG = logging.getLogger("rrl")
 LOG.setLevel(logging.INFO)
 
 
-def show(quiet: bool = False) -> None:
+def show(quiet: bool) -> None:
     """Let a command show these lines; a program that imports the package decides for itself."""
     if not LOG.handlers:
         handler = _Stderr()

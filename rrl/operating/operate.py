@@ -1,6 +1,6 @@
 """Tune a service as its operator does: learn, compare with the default, decide and report.
 
-:func:`carry_out` is the list of these phases, and a :class:`Run` has what they measure. Every
+:func:`carry_out` is the list of these phases, and a :class:`TuningRun` has what they measure. Every
 episode is in the journal before the next one begins. So the same command continues where the last
 one was stopped: the same loop runs again, and its server plays the answers of the journal before it
 asks a real one. What the run draws itself, it draws again: each episode has a generator of its own,
@@ -28,6 +28,7 @@ from rrl.operating.job import Job
 from rrl.operating.journal import Journal, Record, TapedServer, open_journal
 from rrl.operating.log import LOG
 from rrl.operating.report import (
+    NO_TRIAL,
     amount,
     check_result,
     deployment,
@@ -44,7 +45,7 @@ from rrl.support.errors import DataError, ServerError, UsageError, check_interru
 from rrl.support.machine import busy_line
 from rrl.tuning.defaults import nearest
 from rrl.tuning.episode import Server
-from rrl.tuning.guard import USUAL_EPISODES, Guard, GuardedStep, guarded_step
+from rrl.tuning.guard import LEAST, USUAL_EPISODES, Guard, GuardedStep, guarded_step
 from rrl.tuning.loop import draw_rounds, draw_run
 from rrl.workloads.trace import Trace
 from rrl.workloads.workload import Poisson, Times
@@ -53,7 +54,7 @@ ROOM_BYTES = 2**20  # less is a full disk: an episode may not fit
 SETTLED = "no trial is worth its price any more: the tuning ends early"
 
 
-def carry_out(run: Run, server: Server, command: Sequence[str] = ()) -> None:
+def carry_out(run: TuningRun, server: Server, command: Sequence[str] = ()) -> None:
     """Learn, compare, decide and report.
 
     If the server measures now, `command` starts such a server, without the flags of a
@@ -90,7 +91,7 @@ def check_room(folder: Path) -> None:
 
 
 @contextmanager
-def open_run(job: Job, folder: str | os.PathLike[str]) -> Iterator[Run]:
+def open_run(job: Job, folder: str | os.PathLike[str]) -> Iterator[TuningRun]:
     """Open the journal of a job and play it to a new run, before any server is touched.
 
     Raises
@@ -107,7 +108,7 @@ def open_run(job: Job, folder: str | os.PathLike[str]) -> Iterator[Run]:
                     f"{journal.path} has {known} {name}s: give --{name}s {known} or more, "
                     "or choose another folder"
                 )
-        run = Run(job, journal)
+        run = TuningRun(job, journal)
         run.play()
         yield run
 
@@ -131,7 +132,7 @@ def settled(job: Job, steps: Sequence[GuardedStep]) -> bool:
     return all(step.configuration == step.recommended == step.asked == best for step in last)
 
 
-class Run:
+class TuningRun:
     """A run with its journal, its agent and its guard; :func:`open_run` makes it.
 
     Attributes
@@ -217,6 +218,8 @@ class Run:
         if self.steps:
             done = f"{len(self.steps)} episodes and {len(self.rounds)} rounds"
             LOG.info(f"continuing after {done} in {self.journal.path}")
+        elif self.job.budget < LEAST:
+            LOG.info(NO_TRIAL)
 
     def learn(self) -> None:
         """Let the agent tune until its episodes are used up, or no trial is worth its price."""

@@ -212,7 +212,7 @@ def knob(text: str) -> tuple[str, tuple[Value, ...]]:
     return name, values
 
 
-def each_once(option: str, knobs: Sequence[tuple[str, tuple[Value, ...]]]) -> Knobs:
+def _each_once(option: str, knobs: Sequence[tuple[str, tuple[Value, ...]]]) -> Knobs:
     """Return the values by the names of their knobs; raise UsageError if one is given twice."""
     names = [name for name, _ in knobs]
     if twice := [name for name in names if names.count(name) > 1]:
@@ -232,7 +232,7 @@ def read_knobs(options: Namespace, largest: int) -> tuple[Knobs, dict[str, Value
         If a knob is given twice, or has no effect because batching is off everywhere, or a server
         that is started here lacks a knob, or cannot have a value of it.
     """
-    knobs = each_once("--knob", options.knob)
+    knobs = _each_once("--knob", options.knob)
     first = {name: values[0] for name, values in knobs.items()}
     for name, values in knobs.items():
         for value in values:
@@ -273,7 +273,7 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
 
 def read_default(options: Namespace) -> Configuration:
     """Return the user's choice of the default to compare with; it is empty without one."""
-    given = each_once("--default", options.default)
+    given = _each_once("--default", options.default)
     if several := [name for name, values in given.items() if len(values) > 1]:
         raise UsageError(f"--default {several[0]}=: a default has one value of each knob")
     return {name: value for name, (value,) in given.items()}
@@ -294,11 +294,12 @@ def own_default(space: ConfigSpace) -> Configuration:
 
 
 def read_job(
-    options: Namespace, space: ConfigSpace, own: Configuration, **more: Any
+    options: Namespace, space: ConfigSpace, own: Configuration, load: Workload, **more: Any
 ) -> tuple[Job, Path]:
     """Return the job of `rrl tune` or `rrl replay`, and the folder of its files.
 
-    The default is the user's choice, or else the server's `own`. The job has `more` settings.
+    The default is the user's choice, or else the server's `own`. For the load, see
+    :func:`read_load`. The job has `more` settings.
     """
     what = Path(os.path.abspath(options.model)).name
     folder = options.out or Path("build") / options.command / what
@@ -309,7 +310,6 @@ def read_job(
     if options.budget is None:
         tuning = options.episodes * options.requests
         given["budget"] = math.ceil(round(BUDGET_FRACTION * tuning, 9))
-    load = read_load(options)
     return Job(what, space, default, load, objective, slo, **given, **more), folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace, RawDescriptionHelpFormatter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from rrl.operating.report import duration
 from rrl.operating.requests import about, model_path, read_requests
 from rrl.recording.plan import HALVES, PLANS, REPEATS, ROUNDS, Plan
 from rrl.recording.profile import OTHER_WORK, read_profile
-from rrl.serving.models import MODELS
+from rrl.serving.models import MODELS, build
 from rrl.support.errors import UsageError, check_interrupt
 from rrl.support.machine import busy_line
 from rrl.support.number_options import COUNT, SEED, above_zero, whole
+from rrl.tuning.episode import Episode
 from rrl.tuning.presets import in_words
 
 _EXAMPLES = """examples:
@@ -70,8 +72,6 @@ def add_parsers(commands: Any) -> None:
 def _profile(options: Namespace) -> None:
     from tqdm import tqdm
 
-    from rrl.recording.record import record_live
-
     plan, own = _plan(options)
     server = {"executable": options.executable, "start_timeout_s": options.start_timeout, **own}
     name = Path(options.model).resolve().name
@@ -82,7 +82,7 @@ def _profile(options: Namespace) -> None:
     folder = options.out or DATA / name
     LOG.info(size)
     bar = None
-    for done, episode in record_live(plan, folder, **server):
+    for done, episode in _recorded(plan, folder, **server):
         if bar is None:
             bar = tqdm(None, name, plan.episodes, initial=done - 1, unit="episode")
         bar.set_postfix_str(f"{1e3 * episode.latency.mean():.1f} ms", refresh=False)
@@ -93,6 +93,20 @@ def _profile(options: Namespace) -> None:
     LOG.info(f"complete: {folder}")
     if busy := busy_line(read_profile(folder).table[[*OTHER_WORK]].to_dict("records")):
         LOG.warning(busy)
+
+
+def _recorded(
+    plan: Plan, folder: Path, *, base: Path | None = None, **server: Any
+) -> Iterator[tuple[int, Episode]]:
+    """Record a plan in a folder, on a new server of a model: by default, that of the plan."""
+    from rrl.recording.record import Recorder, check_gpu
+    from rrl.serving.live import LiveServer
+
+    if plan.gpu:
+        check_gpu()
+    base = base or build(plan.model)
+    with LiveServer(base, plan.space, fixed=plan.fixed, **server) as live:
+        yield from Recorder(plan, folder, live).run()
 
 
 def _listed(plan: Plan) -> str:
@@ -131,6 +145,8 @@ def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
             f"unknown plan or model {options.model!r}; known: {', '.join((*PLANS, *MODELS))}; "
             "or give a SavedModel's base path"
         )
+    if options.rates is None:
+        raise UsageError("give the loads in requests/s: --rates 20,60")
     requests, largest = read_requests(options)
     knobs, fixed = read_knobs(options, largest)
     if not knobs:
@@ -140,8 +156,6 @@ def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
         base = model_path(options.model)
         name, what = base.resolve().name, about(options)
         own = {"base": base, "inputs": requests, "signature": options.signature}
-    if options.rates is None:
-        raise UsageError("give the loads in requests/s: --rates 20,60")
     plan = Plan(
         name, knobs, options.rates, requests=options.requests, passes=options.passes, fixed=fixed,
         seed=options.seed, finalists=options.finals, about=what,

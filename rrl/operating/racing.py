@@ -114,6 +114,8 @@ def _tables(options: Namespace) -> list[Scenario]:
     """Read all tables of the folder."""
     from rrl.studies.table_races import table_scenario
 
+    if not options.folder.is_dir():
+        raise DataError(f"{options.folder}: no folder; give the one that contains your .csv files")
     found = []
     for path in sorted(options.folder.glob("[!.]*.csv")):
         table = read_table(path, options.cost)
@@ -220,7 +222,7 @@ def _cells(path: Path) -> pd.DataFrame:
         if len(cells) != len(header):
             raise DataError(
                 f"{path}, line {line}: the header has {len(header)} cells, and this line "
-                f"{len(cells)}; correct that line"
+                f"{len(cells)}; correct that line: commas separate the cells, a point the decimals"
             )
     return pd.DataFrame(list(rows.values()), list(rows), header)
 

@@ -16,8 +16,8 @@ from rrl.operating.sequential import FEWEST
 from rrl.serving.settings import flags, prefix
 from rrl.support.errors import UnstableError, UsageError
 from rrl.support.files import write_atomically
-from rrl.tuning.guard import LATE, USUAL_EPISODES, GuardedStep, Part
-from rrl.tuning.objective import MeanLatency, Percentile, SLOViolations, charged_latency
+from rrl.tuning.guard import LATE, LEAST, USUAL_EPISODES, GuardedStep, Part
+from rrl.tuning.objective import Percentile, SLOViolations, charged_latency
 from rrl.tuning.presets import in_words
 from rrl.tuning.slo import Constrained
 
@@ -25,15 +25,22 @@ BATCHING = "batching.txt"
 """The batching file of the configuration to deploy."""
 
 
+NO_TRIAL = (
+    f"only the default will serve, because a trial begins with a budget of {LEAST} or more: give a "
+    "larger --budget, or more --episodes or --requests"
+)
+
 # --- numbers --------------------------------------------------------------------------------------
 
 
-def amount(job: Job, cost: float) -> str:
-    """Format a cost for people to read, with its unit."""
+def amount(job: Job, cost: float, *, named: bool = False) -> str:
+    """Format a cost for people to read, with its unit; `named`, and with what it is."""
     if isinstance(job.objective, Constrained):
         return job.objective.words(cost)
-    is_latency = isinstance(job.objective, MeanLatency | Percentile)
-    return f"{1e3 * cost:.1f} ms" if is_latency else f"{cost:.4g}"
+    if isinstance(job.objective, SLOViolations):
+        return f"{100 * cost:.3g} % over {in_ms(job.objective.target_s)}"
+    name = f"{job.objective} " if named else ""
+    return f"{name}{1e3 * cost:.1f} ms"
 
 
 def duration(seconds: float) -> str:
@@ -92,7 +99,7 @@ def plan_lines(job: Job) -> list[str]:
         f"late ({late}) or failed: trials add at most {job.budget} requests to those of the "
         "default alone (95 % sure)"
     )
-    return lines
+    return lines if job.budget >= LEAST else [*lines, NO_TRIAL]
 
 
 def progress(job: Job, steps: Sequence[GuardedStep], left: str) -> str:
@@ -106,7 +113,7 @@ def progress(job: Job, steps: Sequence[GuardedStep], left: str) -> str:
         step.cost for step in steps
         if step.configuration == last.recommended and not step.part.ended
     ]  # fmt: skip
-    best = f": {job.objective} {amount(job, float(np.mean(known)))}" if known else ""
+    best = f": {amount(job, float(np.mean(known)), named=True)}" if known else ""
     return (
         f"episode {len(steps)}/{job.episodes}: {in_words(last.configuration)}: "
         f"{_outcome(job, last)} | "
@@ -145,7 +152,7 @@ def ended_words(part: Part) -> str:
 # --- how to start a server ------------------------------------------------------------------------
 
 
-def deployment(deploy: Configuration, folder: Path, command: Sequence[str] = ()) -> dict[str, Any]:
+def deployment(deploy: Configuration, folder: Path, command: Sequence[str]) -> dict[str, Any]:
     """Return how a server is started with a configuration, with the batching file in a folder.
 
     The dictionary has ``flags``, ``batching`` (the content of the file `BATCHING`) and, if there is
@@ -209,10 +216,10 @@ def _gain(job: Job, result: dict[str, Any]) -> str:
     rounds, ratio, cost = result["rounds"], result["ratio"], result["cost"]
     if cost is None:
         return f"  no round is whole, so the costs are unknown; {result['verdict']}"
-    ours, theirs = amount(job, cost["recommended"]), amount(job, cost["default"])
+    ours, theirs = amount(job, cost["recommended"], named=True), amount(job, cost["default"])
     measured = f"medians of {rounds} rounds" if rounds > 1 else "one round"
     lost = f"; {result['lost']} more lost" if result["lost"] else ""
-    gain = f"  {result['objective']} {ours} against {theirs} by default ({measured}{lost})"
+    gain = f"  {ours} against {theirs} by default ({measured}{lost})"
     if ratio:
         interval = "too few rounds for an interval"
         if ratio["low"] is not None and ratio["high"] is not None:

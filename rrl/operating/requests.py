@@ -27,7 +27,7 @@ def about(options: Namespace) -> dict[str, Any]:
     sample = options.sample
     return {
         "model": f"version {version}, {digest(folder)}",
-        "server": server_version(find_executable(options.executable)),
+        "server": _server_version(find_executable(options.executable)),
         "signature": options.signature,
         "sample": sample and f"{sample.name} ({digest(sample)})",
     }
@@ -131,7 +131,7 @@ def digest(path: Path) -> str:
     return f"sha256 {found.hexdigest()[:12]}"
 
 
-def server_version(command: Sequence[str]) -> str:
+def _server_version(command: Sequence[str]) -> str:
     """Return the version of the server that a command of `find_executable` starts."""
     if kind_of(command) == LOCAL:
         from importlib.metadata import version

@@ -14,7 +14,7 @@ from typing import Any
 from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
 from rrl.operating.log import LOG
-from rrl.operating.operate import Run, check_room
+from rrl.operating.operate import TuningRun, check_room
 from rrl.operating.requests import model_path
 from rrl.serving.client_traffic import ClientTraffic
 from rrl.serving.envoy_config import Door
@@ -22,13 +22,13 @@ from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import find_executable
 from rrl.serving.live import LiveServer
 from rrl.serving.sample import Inputs
-from rrl.support.errors import RRLError, ServerError
+from rrl.support.errors import RRLError, ServerError, explain
 from rrl.tuning.episode import Server
 from rrl.tuning.presets import in_words
 
 
 @contextmanager
-def open_server(options: Namespace, run: Run, requests: list[Inputs]) -> Iterator[Server]:
+def open_server(options: Namespace, run: TuningRun, requests: list[Inputs]) -> Iterator[Server]:
     """Open the server of a run.
 
     At a port, it goes on at the end with the configuration that stays.
@@ -73,7 +73,8 @@ def open_server(options: Namespace, run: Run, requests: list[Inputs]) -> Iterato
         yield server
     except BaseException as error:
         if isinstance(error, ServerError | OSError):
-            LOG.warning(str(error))  # now: the return takes long, and its own error would hide it
+            # Now, because the return takes long, and its own error would hide it.
+            LOG.warning(explain(error)[0])
         leave_running(server, run.stays(options.keep_best))
         raise
     if not leave_running(server, run.stays(options.keep_best)):
@@ -101,7 +102,7 @@ def leave_running(server: HandoverServer, configuration: Configuration) -> bool:
     try:
         server.return_to_kept()
     except (RRLError, OSError) as error:
-        LOG.warning(f"{in_words(configuration)} cannot take over: {error}")
+        LOG.warning(f"{in_words(configuration)} cannot take over: {explain(error)[0]}")
         return False
     finally:
         _leave(server)

@@ -21,7 +21,10 @@ from rrl.operating.options import (
     add_run_options,
     ip_address,
     own_default,
+    read_default,
+    read_goal,
     read_job,
+    read_load,
     read_space,
     refuse_without_effect,
 )
@@ -29,6 +32,7 @@ from rrl.operating.report import load_words, plan_lines
 from rrl.operating.requests import about, read_requests
 from rrl.recording.profile import DESCRIPTION, read_profile
 from rrl.recording.replay import RecordedServer
+from rrl.rivals.agents import home
 from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
 from rrl.serving.settings import flags, prefix
 from rrl.support.errors import DataError, UsageError
@@ -37,6 +41,7 @@ from rrl.support.number_options import fraction, whole
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
 from rrl.tuning.presets import in_words
+from rrl.workloads.workload import Workload
 
 _EXAMPLES = """examples:
   a known model, on this machine:
@@ -172,8 +177,9 @@ def _tune(options: Namespace) -> None:
     from rrl.operating.targets import command_here, open_server
 
     refuse_without_effect(options)
+    load = _check(options)
     requests, largest = read_requests(options)
-    job, folder = _job(options, largest)
+    job, folder = _job(options, largest, load)
     if options.dry_run:
         print("\n".join(plan_lines(job)))
         return
@@ -194,17 +200,29 @@ def _tune(options: Namespace) -> None:
         carry_out(run, server, command_here(options))
 
 
-def _job(options: Namespace, largest: int) -> tuple[Job, Path]:
-    """Return the job and its folder; `largest` is the number of examples in the largest request."""
-    space, fixed = read_space(options, largest)
-    job, folder = read_job(options, space, own_default(space), fixed=fixed)
-    if options.port and job.slo is None:
+def _check(options: Namespace) -> Workload:
+    """Refuse what is wrong with every model: a model of one's own takes long to read.
+
+    The load is returned, because a trace that comes from a pipe can be read only once.
+    """
+    load = read_load(options)
+    space, _ = read_space(options, 1)
+    _, slo = read_goal(options, space, read_default(options) or own_default(space))
+    if options.port and slo is None:
         raise UsageError("--port: say which requests are late for your clients, by --slo p99<80ms")
     ports = [port for port in (options.port, options.rest_port, options.metrics_port) if port]
     if len(set(ports)) < len(ports):
         raise UsageError(f"port {max(ports, key=ports.count)} is given twice; give each its own")
-    # A default that cannot start is refused now, not after an hour.
+    home(options.agent)
     find_executable(options.executable)
+    return load
+
+
+def _job(options: Namespace, largest: int, load: Workload) -> tuple[Job, Path]:
+    """Return the job and its folder; `largest` is the number of examples in the largest request."""
+    space, fixed = read_space(options, largest)
+    job, folder = read_job(options, space, own_default(space), load, fixed=fixed)
+    # A default that cannot start is refused now, not after an hour.
     flags({**fixed, **job.default}, Path("batching.txt"))
     prefix({**fixed, **job.default})
     return job, folder
@@ -223,7 +241,8 @@ def _measured(options: Namespace) -> dict[str, Any]:
 
 def _replay(options: Namespace) -> None:
     server, about = _open(options)
-    job, folder = read_job(options, server.space, serving_default(server.space), about=about)
+    default, load = serving_default(server.space), read_load(options)
+    job, folder = read_job(options, server.space, default, load, about=about)
     server.space.index(job.default)
     with open_run(job, folder) as run:
         carry_out(run, server)
@@ -240,8 +259,9 @@ def _open(options: Namespace) -> tuple[Server, dict[str, Any]]:
     if folder is None:
         profiles = sorted(f.parent.name for f in DATA.glob("*/profile.json"))
         raise UsageError(
-            f"unknown source {source!r}; known: {', '.join([*TESTBEDS, *profiles])}, "
-            "or give a profile's folder (for CSV files, use `rrl race FOLDER`)"
+            f"unknown source {source!r}; known: {', '.join([*TESTBEDS, *profiles])}"
+            f"{'' if profiles else f' (no profile in {DATA.resolve()})'}, or give a profile's "
+            "folder (for CSV files, use `rrl race FOLDER`)"
         )
     profile = read_profile(folder)
     if not profile.description["complete"]:

@@ -14,7 +14,7 @@ from rrl.operating.job import Job
 from rrl.operating.sequential import symmetric_interval
 from rrl.tuning.episode import MEMORY
 from rrl.tuning.guard import Guard, GuardedStep, Measured
-from rrl.tuning.slo import join
+from rrl.tuning.slo import join_episodes
 from rrl.workloads.workload import Poisson
 
 FAR = 20.0  # the log ratio of costs if one of them is 0; the verdict limits large ones anyway
@@ -79,7 +79,7 @@ def judge_costs(costs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     return {"verdict": verdict, "ratio": ratio}
 
 
-def judge_slo(
+def _judge_slo(
     job: Job, steps: Sequence[GuardedStep], rounds: Sequence[Round], configuration: Configuration
 ) -> dict[str, Any] | None:
     """Judge a configuration by the job's SLO; None without one, or if nothing is known.
@@ -97,7 +97,7 @@ def judge_slo(
         if any(it.part.ended for it in own):
             ended = True
         elif own:
-            served.append(join([it.episode for it in own]))
+            served.append(join_episodes([it.episode for it in own]))
     if configuration == dict(job.default) and isinstance(job.workload, Poisson):
         served += [one.episode for one in steps if one.configuration == configuration]
     if not served:
@@ -119,8 +119,8 @@ def summarise(
         ``cost`` has the median cost of each of the two in whole rounds, or is None without any.
         ``rounds`` is the number of whole rounds, and ``lost`` that of the others. ``deploy`` is the
         configuration to deploy: the recommended one if it is shown to be better, and otherwise the
-        default. ``slo`` has what :func:`judge_slo` says of each of the two; ``by`` names the one to
-        deploy. ``memory_bytes`` is the median memory of the server with each of the two, or None if
+        default. ``slo`` says how each of the two meets the SLO; ``by`` names the one to deploy.
+        ``memory_bytes`` is the median memory of the server with each of the two, or None if
         it is not known. ``harm`` is what the guard says of all requests, and which trials ``ended``
         early.
     """
@@ -147,7 +147,7 @@ def summarise(
     better = result["verdict"] == "better"
     if job.slo:
         two = zip(NAMES, (dict(job.default), recommended), strict=True)
-        slo = {name: judge_slo(job, steps, rounds, one) for name, one in two}
+        slo = {name: _judge_slo(job, steps, rounds, one) for name, one in two}
         result["slo"] = {"by": "recommended" if better else "default", **slo}
     return result | {"deploy": recommended if better else dict(job.default)}
 

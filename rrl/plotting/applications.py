@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rrl.core.space import Floats
 from rrl.plotting.shared import MS, agent_style, marker, plain_log_ticks, plot_intervals
-from rrl.workloads.device_day import HOURS
+from rrl.workloads.devices import HOURS
 
 STARTS_AT = 9  # the hour of the clock at which the day begins, so that its peak is at 15:00
 NIGHT = (17.5, 18.5)  # when the firmware update comes, in hours since the start of the day

@@ -68,7 +68,7 @@ def plot_region_map(factors: pd.DataFrame, places: pd.DataFrame) -> Figure:
         image = _draw_cells(ax, rows, text)
         for row, label in zip(rows.itertuples(), ax.texts, strict=True):
             x, y = label.get_position()
-            label.set_y(free_height(x, y, marks))
+            label.set_y(_free_height(x, y, marks))
             if SIGNS.get(row.bound):
                 cell = Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch="//", ec="0.6", lw=0)
                 ax.add_patch(cell)
@@ -148,7 +148,7 @@ def _draw_cells(ax: Axes, rows: pd.DataFrame, text: Callable[[Any], str]) -> Axe
     return image
 
 
-def free_height(x: float, y: float, marks: pd.DataFrame) -> float:
+def _free_height(x: float, y: float, marks: pd.DataFrame) -> float:
     """Return the height in the cell (x, y) that is furthest from the marks, up to enough room."""
     beside = np.maximum((marks["x"] - x).abs() - HALF_WIDTH, 0)
 

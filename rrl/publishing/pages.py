@@ -26,7 +26,7 @@ HEAD = (
 )
 
 
-def gallery(root: Path) -> str:
+def _gallery(root: Path) -> str:
     """Return the page of the files that the manifest of a checkout names.
 
     Raises
@@ -62,7 +62,7 @@ def gallery(root: Path) -> str:
 def write_pages(root: Path) -> list[Path]:
     """Write both pages of a checkout, and return their paths."""
     front = insert((root / PAGE).read_text(encoding="utf-8"), results(root / "figures"))
-    pages = {root / PAGE: front, root / GALLERY: gallery(root)}
+    pages = {root / PAGE: front, root / GALLERY: _gallery(root)}
     for page, text in pages.items():
         write_atomically(page, text)
     return list(pages)

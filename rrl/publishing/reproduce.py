@@ -34,7 +34,7 @@ CELL_TIMEOUT = 1800  # seconds; a cell that takes longer is stopped as hanging
 GRACE_S = 5.0  # after this time, a kernel that was interrupted is killed
 
 
-def run_all(
+def _run_all(
     outputs: Mapping[Path, Path], parameters: dict[str, Any], jobs: int, cell_timeout: int
 ) -> None:
     """Run notebooks side by side, and print the time of each.
@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_parameters(notebook, parameters)
     interrupt_by_signals()  # the kernels must end, too
     with alone_in(options.out):
-        run_all(outputs, parameters, options.jobs, options.cell_timeout)
+        _run_all(outputs, parameters, options.jobs, options.cell_timeout)
 
 
 if __name__ == "__main__":

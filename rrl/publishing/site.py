@@ -60,7 +60,7 @@ def _executed(copy: Path, notebook: Path) -> Any:
     return page
 
 
-def write_source(root: Path, source: Path) -> None:
+def _write_source(root: Path, source: Path) -> None:
     """Write what Sphinx reads; folders are as in the checkout, so relative links stay valid.
 
     Raises
@@ -100,7 +100,7 @@ def write_site(root: Path, out: Path) -> Path:
         If Sphinx finds a defect, for example a link that leads nowhere.
     """
     source = out.with_name(f"{out.name}-source")
-    write_source(root, source)
+    _write_source(root, source)
     from sphinx.cmd.build import build_main
 
     shutil.rmtree(out, ignore_errors=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
@@ -36,7 +36,6 @@ from rrl.tuning.episode import Episode
 
 if TYPE_CHECKING:
     from rrl.serving.live import LiveServer
-    from rrl.serving.sample import Inputs
 
 SWEEPS = 3  # sweeps over a pass; each one measures what is still missing
 
@@ -151,7 +150,7 @@ class Recorder:
             "started": started.isoformat(timespec="seconds"),
             "start_s": f"{self.server.start_s:.2f}",
             "arrival_seed": seed,
-            **values_of(episode),
+            **_values_of(episode),
         }
         disturbed = row["other_work"] > BUSY and not last
         self._save(key, row, "slip" if not episode.valid else "busy" if disturbed else "")
@@ -161,9 +160,9 @@ class Recorder:
         """Append an episode to those that count, or to the rejected ones with the reason."""
         row = {name: str(values[name]) for name in self.columns}
         if why:
-            append_row(self.folder / REJECTED, {"why": why, **row})
+            _append_row(self.folder / REJECTED, {"why": why, **row})
         else:
-            append_row(self.folder / EPISODES, row)
+            _append_row(self.folder / EPISODES, row)
             self._done.add(key)
 
     # --- the folder -------------------------------------------------------------------------------
@@ -191,8 +190,8 @@ class Recorder:
             if any(here[key] != there.get(key) for key in ("processor", "cpus")):
                 raise DataError(f"{path} was recorded on another machine; choose another folder")
             complete = bool(stored.get("complete"))
-        remove_cut_off(self.folder / REJECTED)
-        if not remove_cut_off(self.folder / EPISODES):
+        _remove_cut_off(self.folder / REJECTED)
+        if not _remove_cut_off(self.folder / EPISODES):
             self._describe(complete=False)
             return False
         self._done.update(self._recorded())
@@ -232,7 +231,7 @@ class Recorder:
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def values_of(episode: Episode) -> dict[str, Any]:
+def _values_of(episode: Episode) -> dict[str, Any]:
     """Return the columns of a row that describe the result of an episode."""
     micros = np.rint(episode.latency * 1e6).astype(np.int64)
     return {
@@ -247,7 +246,7 @@ def values_of(episode: Episode) -> dict[str, Any]:
     }
 
 
-def append_row(path: Path, row: Mapping[str, str]) -> None:
+def _append_row(path: Path, row: Mapping[str, str]) -> None:
     """Add a row to a CSV file; when this returns, the row is on disk."""
     import pandas as pd
 
@@ -256,7 +255,7 @@ def append_row(path: Path, row: Mapping[str, str]) -> None:
     append(path, text)
 
 
-def remove_cut_off(path: Path) -> bool:
+def _remove_cut_off(path: Path) -> bool:
     """Remove the end of a CSV file that a kill cut off; return whether rows are left.
 
     This is the last line if it does not end. A header without a row is removed, too.
@@ -284,46 +283,3 @@ def check_gpu() -> None:
             "the plan needs a GPU, and TensorFlow finds none; if this machine has one, install "
             "tensorflow[and-cuda], see data/README.md"
         )
-
-
-def record_live(
-    plan: Plan,
-    folder: Path,
-    *,
-    base: Path | None = None,
-    inputs: Sequence[Inputs] | None = None,
-    **settings: Any,
-) -> Iterator[tuple[int, Episode]]:
-    """Record a plan on a new server, or continue the recording in `folder`.
-
-    Parameters
-    ----------
-    plan : Plan
-    folder : pathlib.Path
-        The folder of the profile.
-    base : pathlib.Path, optional
-        The base path of one's own model. By default, the plan names a known model.
-    inputs : sequence, optional
-        The requests to send to one's own model. The default is one random request.
-    **settings
-        Of :class:`rrl.serving.live.LiveServer`, such as `executable`, `start_timeout_s` (s),
-        `signature`, and the `timeout_s` of a request (s).
-
-    Yields
-    ------
-    done, episode
-        Those of :meth:`Recorder.run`.
-
-    Raises
-    ------
-    UsageError
-        If this machine cannot record the plan, or if another process records into the folder.
-    """
-    from rrl.serving.live import LiveServer
-    from rrl.serving.models import build
-
-    if plan.gpu:
-        check_gpu()
-    base = base or build(plan.model)
-    with LiveServer(base, plan.space, inputs=inputs, fixed=plan.fixed, **settings) as server:
-        yield from Recorder(plan, folder, server).run()

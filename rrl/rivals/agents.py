@@ -2,7 +2,8 @@
 
 A module is imported only when its agent is made. So a missing package stops only the agents that
 need it. The rivals use the settings that cost least in ``data/choosing/rivals.csv``, and the agents
-named ``...-for-speed`` those that found a good configuration soonest.
+named ``...-for-speed`` those that found a good configuration soonest. A setting that each of them
+has here has no default in its class.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ HOME = {
     "optuna-tpe": "rrl.rivals.peers:Optuna",
 }
 
-#: What `data/choosing/rivals.csv` chose, in place of the defaults of the classes.
+#: What `data/choosing/rivals.csv` chose.
 SETTINGS: dict[str, dict[str, Any]] = {
     "random": {"budget": 10},
     "coordinate-descent": {"repeats": 1, "rounds": 1},

@@ -80,7 +80,7 @@ class RandomSearch(Searcher):
     Parameters
     ----------
     space, rng
-    budget : float, optional
+    budget : int
         After this many episodes, the configuration with the lowest mean cost serves.
 
     References
@@ -88,9 +88,7 @@ class RandomSearch(Searcher):
     Bergstra & Bengio, "Random Search for Hyper-Parameter Optimization", JMLR 13, 2012.
     """
 
-    def __init__(
-        self, space: ConfigSpace, rng: np.random.Generator, *, budget: float = math.inf
-    ) -> None:
+    def __init__(self, space: ConfigSpace, rng: np.random.Generator, *, budget: int) -> None:
         super().__init__(space, rng)
         self.budget = budget
 
@@ -111,11 +109,10 @@ class CoordinateDescent(Searcher):
     Parameters
     ----------
     space, rng
-    repeats : int, optional
+    repeats : int
         Each value is measured in this many episodes before the best one is chosen.
-    rounds : float, optional
+    rounds : int
         After this many rounds over all knobs, the configuration with the lowest mean cost serves.
-        By default the rounds never end, so every round adds to the means along the last lines.
 
     References
     ----------
@@ -124,12 +121,7 @@ class CoordinateDescent(Searcher):
     """
 
     def __init__(
-        self,
-        space: ConfigSpace,
-        rng: np.random.Generator,
-        *,
-        repeats: int = 1,
-        rounds: float = math.inf,
+        self, space: ConfigSpace, rng: np.random.Generator, *, repeats: int, rounds: int
     ) -> None:
         super().__init__(space, rng)
         self.repeats, self.rounds, self._neighbours = repeats, rounds, Neighbours(space)
@@ -164,12 +156,12 @@ class Annealing(Searcher):
     Parameters
     ----------
     space, rng
-    temperature : float, optional
+    temperature : float
         A step that raises the cost by this fraction of the present cost is accepted with
         probability 1/e.
-    decay : float, optional
+    decay : float
         Each measurement multiplies the temperature by this factor.
-    reach : int, optional
+    reach : int
         A move goes at most this number of steps along a knob.
     again : float, optional
         This is the probability that the present configuration is measured again.
@@ -186,9 +178,9 @@ class Annealing(Searcher):
         space: ConfigSpace,
         rng: np.random.Generator,
         *,
-        temperature: float = 1.0,
-        decay: float = 0.97,
-        reach: int = 2,
+        temperature: float,
+        decay: float,
+        reach: int,
         again: float = 0.1,
         patience: float = math.inf,
     ) -> None:
@@ -229,6 +221,6 @@ class Annealing(Searcher):
             memory["failures"] += 1
 
 
-hill_climbing = partial(Annealing, temperature=0.0)
+hill_climbing = partial(Annealing, temperature=0.0, decay=1.0)
 """Stochastic hill climbing, which restarts if it gets a `patience`; see Russell & Norvig,
 *Artificial Intelligence: A Modern Approach*, section 4.1."""

@@ -20,7 +20,6 @@ from rrl.core.space import ConfigSpace, Floats, Ints
 from rrl.rivals.grid import Neighbours, unit_cube
 from rrl.rivals.search import Search, Searcher
 
-LENGTH = 0.5  # expected length scale, as a fraction of a knob's range
 FIRST_FIT = 4  # measurements after which the hyperparameters are fitted for the first time
 NOISE = 0.1  # expected noise, as a fraction of the standard deviation of all log costs
 MOST = 2000  # random candidates of a decision in a larger space, beside the measured configurations
@@ -34,7 +33,7 @@ class Surrogate:
     ----------
     cube : ndarray, shape (configurations, columns)
         See :func:`rrl.rivals.grid.unit_cube`.
-    length : float, optional
+    length : float
         This is the expected length scale, as a fraction of a knob's range.
 
     Attributes
@@ -43,7 +42,7 @@ class Surrogate:
         The indices of the measured configurations, sorted, each once.
     """
 
-    def __init__(self, cube: Floats, length: float = LENGTH) -> None:
+    def __init__(self, cube: Floats, length: float) -> None:
         self._cube, self._told = cube, list[tuple[int, float]]()
         self._prior = Hyperparameters(np.full(cube.shape[1], length), 1.0, NOISE)
         self.hyperparameters = self._prior
@@ -82,9 +81,9 @@ class GPEI(Searcher):
     Parameters
     ----------
     space, rng
-    initial : int, optional
+    initial : int
         The search first measures what serves, and then a Latin hypercube of this many less one.
-    length : float, optional
+    length : float
         This is the expected length scale, as a fraction of a knob's range.
 
     Raises
@@ -103,7 +102,7 @@ class GPEI(Searcher):
     --------
     >>> from rrl import Knob
     >>> space = ConfigSpace([Knob("threads", tuple(range(1, 30)))])
-    >>> agent = GPEI(space, np.random.default_rng(0))
+    >>> agent = GPEI(space, np.random.default_rng(0), initial=5, length=0.5)
     >>> for _ in range(12):
     ...     chosen = agent.ask(10.0)
     ...     agent.tell(chosen, 1 + (chosen["threads"] - 6) ** 2)
@@ -112,12 +111,7 @@ class GPEI(Searcher):
     """
 
     def __init__(
-        self,
-        space: ConfigSpace,
-        rng: np.random.Generator,
-        *,
-        initial: int = 5,
-        length: float = LENGTH,
+        self, space: ConfigSpace, rng: np.random.Generator, *, initial: int, length: float
     ) -> None:
         super().__init__(space, rng)
         if initial < 1 or not length > 0:

@@ -27,7 +27,7 @@ class Optuna(Searcher):
     Parameters
     ----------
     space, rng
-    initial : int, optional
+    initial : int
         The search first measures this many random configurations.
 
     References
@@ -36,7 +36,7 @@ class Optuna(Searcher):
     "Optuna", KDD'19.
     """
 
-    def __init__(self, space: ConfigSpace, rng: np.random.Generator, *, initial: int = 10) -> None:
+    def __init__(self, space: ConfigSpace, rng: np.random.Generator, *, initial: int) -> None:
         super().__init__(space, rng)
         self.initial, self._neighbours = initial, Neighbours(space)
         optuna = self._optuna

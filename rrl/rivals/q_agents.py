@@ -48,10 +48,10 @@ class QLearning(Searcher):
     Parameters
     ----------
     space, rng
-    epsilon : sequence of float, optional
+    epsilon : sequence of float
         The probability of a random action: its start, its end and its half-life in episodes, see
         :func:`chance`.
-    learning_rate : float, optional
+    learning_rate : float
         Above 0 and at most 1.
 
     References
@@ -65,8 +65,8 @@ class QLearning(Searcher):
         space: ConfigSpace,
         rng: np.random.Generator,
         *,
-        epsilon: Sequence[float] = (0.3, 0.3, 50),
-        learning_rate: float = 0.3,
+        epsilon: Sequence[float],
+        learning_rate: float,
     ) -> None:
         super().__init__(space, rng)
         chance(0, *epsilon)  # it checks the numbers
@@ -98,10 +98,10 @@ class DeepQNetwork(Searcher):
     Parameters
     ----------
     space, rng
-    epsilon : sequence of float, optional
+    epsilon : sequence of float
         The probability of a random action: its start, its end and its half-life in episodes, see
         :func:`chance`.
-    learning_rate : float, optional
+    learning_rate : float
         This is that of Adam.
 
     References
@@ -114,8 +114,8 @@ class DeepQNetwork(Searcher):
         space: ConfigSpace,
         rng: np.random.Generator,
         *,
-        epsilon: Sequence[float] = (0.3, 0.3, 50),
-        learning_rate: float = 0.01,
+        epsilon: Sequence[float],
+        learning_rate: float,
     ) -> None:
         super().__init__(space, rng)
         chance(0, *epsilon)  # it checks the numbers

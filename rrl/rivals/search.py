@@ -106,7 +106,7 @@ class Searcher:
 
     def tell(self, configuration: Configuration, cost: float) -> None:
         """See :meth:`rrl.core.agent.Agent.tell`."""
-        table, index, cost = self.tables.told(configuration, cost)
+        table, index, cost = self.tables.checked(configuration, cost)
         search = self.searches[table.level]
         table.record(index, cost)
         if index in search.todo:

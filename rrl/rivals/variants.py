@@ -39,7 +39,7 @@ class WithoutMiddle(WholeSpace):
 
     def candidates(self, table: QTable) -> Ints:
         """See :meth:`rrl.core.region.Region.candidates`."""
-        return table.last if table.episodes else table.space.middle
+        return table.last_region if table.episodes else table.space.middle
 
 
 class Within(WholeSpace):
@@ -75,7 +75,7 @@ class ScheduledSelection(RadiusSelection):
 class RandomSelection(RadiusSelection):
     """A radius that is drawn for each block but the first, evenly in log(1 + radius)."""
 
-    def __init__(self, dimensions: int, start: float, widest: float, seed: int = 0) -> None:
+    def __init__(self, dimensions: int, start: float, widest: float, seed: int) -> None:
         super().__init__(dimensions, start, widest)
         self.seed = seed
 

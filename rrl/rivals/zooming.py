@@ -44,7 +44,7 @@ class Zooming(Searcher):
     Parameters
     ----------
     space, rng
-    lipschitz, confidence : float, optional
+    lipschitz, confidence : float
         See :mod:`rrl.rivals.zooming`.
 
     References
@@ -56,7 +56,7 @@ class Zooming(Searcher):
     --------
     >>> from rrl import Knob
     >>> space = ConfigSpace([Knob("threads", tuple(range(1, 10)))])
-    >>> agent = Zooming(space, np.random.default_rng(0))
+    >>> agent = Zooming(space, np.random.default_rng(0), lipschitz=0.5, confidence=0.05)
     >>> for _ in range(60):
     ...     chosen = agent.ask(10.0)
     ...     agent.tell(chosen, 1 + (chosen["threads"] - 6) ** 2)
@@ -69,8 +69,8 @@ class Zooming(Searcher):
         space: ConfigSpace,
         rng: np.random.Generator,
         *,
-        lipschitz: float = 0.5,
-        confidence: float = 0.05,
+        lipschitz: float,
+        confidence: float,
     ) -> None:
         super().__init__(space, rng)
         if not (lipschitz > 0 and confidence > 0):

@@ -13,6 +13,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -204,10 +205,8 @@ class ClientTraffic:
     def _take(self, file: IO[bytes]) -> None:
         *lines, self._rest = (self._rest + file.read()).split(b"\n")
         for line in filter(None, lines):
-            try:
+            with suppress(ValueError, KeyError, TypeError):  # the disk was full in the middle of it
                 self.note(json.loads(line))
-            except (ValueError, KeyError, TypeError):  # the disk was full in the middle of it
-                continue
 
 
 def _answered(line: dict[str, Any]) -> bool:
@@ -228,7 +227,7 @@ class NoTrafficError(GeneratorError, LastingError):
 
 
 class OthersRequests:
-    """What other clients send from now on, as far as one server, `route`, gets it first."""
+    """The requests of other clients, from now on, that go to one server first: the `route`."""
 
     def __init__(self, traffic: ClientTraffic, route: str) -> None:
         self._traffic, self._route = traffic, route
@@ -236,7 +235,7 @@ class OthersRequests:
 
     def reason(self, watch: Watch) -> str:
         """Return why a watch stops the episode now, or an empty text."""
-        return watch.at(time.monotonic() - self._start, *self._seen())
+        return watch.reason(time.monotonic() - self._start, *self._seen())
 
     def outcomes(self, *, aborted: bool) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return latencies (s) and statuses of the requests so far.
@@ -262,7 +261,7 @@ class OthersRequests:
             It has the real arrivals, and no configuration. A request that another server had to
             answer counts as failed. If a watch stops the episode, all requests so far are in it,
             and the open ones are failed: they are late, or another server must answer them.
-            Otherwise, the ``others`` of its `info` came while the first ones were waited for.
+            Otherwise, ``others`` in its `info` has the requests that came after the first ones.
 
         Raises
         ------
@@ -276,7 +275,7 @@ class OthersRequests:
             check()
             now = time.monotonic() - self._start
             due, done, failed = self._seen()
-            reason = watch.at(now, due, done, failed) if watch else ""
+            reason = watch.reason(now, due, done, failed) if watch else ""
             over = np.isfinite(done[:count]) | (now - due[:count] > timeout_s)
             if reason or (len(due) >= count and over.all()):
                 break

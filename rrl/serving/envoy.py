@@ -28,7 +28,7 @@ from rrl.serving.envoy_config import (
 )
 from rrl.serving.lasting import Lasting, wait_until
 from rrl.serving.launcher import ModelServer, port_error
-from rrl.support.errors import ServerError, UsageError
+from rrl.support.errors import GeneratorError, ServerError, UsageError
 from rrl.support.files import read_json, write_atomically
 
 ENVOY = "envoy"
@@ -43,7 +43,7 @@ _APPLY_S = 30.0
 _ANSWER_S = 10.0
 
 
-def find_envoy() -> str:
+def _find_envoy() -> str:
     """Return the path of an ``envoy``: on the PATH, or the one of the extra ``live``.
 
     Raises
@@ -104,7 +104,7 @@ class Envoy:
         ServerError
             If a port is taken at which Envoy would listen.
         """
-        find_envoy()
+        _find_envoy()
         for port in self.door.ports:
             if why := port_error(port, self.door.bind):
                 raise ServerError(
@@ -119,7 +119,7 @@ class Envoy:
         ------
         UsageError
             If there is no ``envoy``.
-        ServerError
+        GeneratorError
             If it does not start.
         """
         self._write_servers(kept, None)
@@ -127,7 +127,7 @@ class Envoy:
         self._write(BOOTSTRAP, self._bootstrap)
         (self.folder / ADMIN).unlink(missing_ok=True)
         command = [
-            find_envoy(), "--config-path", str(self.folder / BOOTSTRAP), "--disable-hot-restart",
+            _find_envoy(), "--config-path", str(self.folder / BOOTSTRAP), "--disable-hot-restart",
             "--concurrency", "1", "--log-level", "warning",
             "--file-flush-interval-msec", str(_FLUSH_MS),
         ]  # fmt: skip
@@ -141,12 +141,12 @@ class Envoy:
             lines = log.read_text(errors="replace").split("\n")
             words = ("rror", "not found")  # of Envoy, and of the shell that starts it
             why = next((one for one in lines if any(w in one for w in words)), "it does not answer")
-            raise ServerError(f"{self.door}: Envoy did not start: {why.strip()}")
+            raise GeneratorError(f"{self.door}: Envoy did not start: {why.strip()}")
 
     def check(self) -> None:
-        """Raise ServerError if it has ended."""
+        """Raise GeneratorError if it has ended."""
         if not self.process.alive:
-            raise ServerError(f"{self.door}: Envoy has ended; see {self.folder}/envoy.log")
+            raise GeneratorError(f"{self.door}: Envoy has ended; see {self.folder}/envoy.log")
 
     def point(self, kept: ModelServer, trial: ModelServer | None = None) -> None:
         """Say where the servers are now, and wait until that holds.
@@ -156,6 +156,11 @@ class Envoy:
         version = self._write_servers(kept, trial)
         for cluster in CLUSTERS:
             self._wait_for(f"cluster.{cluster}.version_text", version)
+
+    def points_to(self, kept: ModelServer) -> bool:
+        """Return whether it was told that this is the kept server."""
+        told = read_json(self.folder / f"{KEPT}.json")
+        return bool(told["resources"] == endpoints(KEPT, [kept.address], 0)["resources"])
 
     def route(self, trial: float | None = None, hang_s: float = 60.0) -> None:
         """Send predictions to the trial or not, see `rrl.serving.envoy_config.routes`."""
@@ -190,7 +195,7 @@ class Envoy:
         wait_until(lambda: taken() or not self.process.alive, _APPLY_S)
         if not taken():
             self.check()
-            raise ServerError(
+            raise GeneratorError(
                 f"{self.door}: Envoy does not take a change; see {self.folder}/envoy.log"
             )
 

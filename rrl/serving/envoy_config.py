@@ -39,6 +39,10 @@ CLUSTERS = (KEPT, TRIAL, f"{KEPT}-rest", f"{TRIAL}-rest")
 _MANY = 1_000_000  # of what Envoy would otherwise limit to a few
 _LIMITS = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
 _NO_LIMITS = {"thresholds": [dict.fromkeys(_LIMITS, _MANY)]}
+# A request consists of frames of at most 16 KiB. Envoy would close a connection on which more than
+# 10,000 of them wait. The large requests of a dropped trial, sent to the kept server, can be more.
+_BY_GRPC = {"http2_protocol_options": {"max_outbound_frames": _MANY}}
+_BY_REST: dict[str, Any] = {"http_protocol_options": {}}
 READ_S = 60.0  # in which a request has to arrive as a whole
 _IDLE_S = 3600  # a prediction may take long; a client that reads nothing must not stay for ever
 _OPEN_S = 0.5  # between two lines of the log on a request that is open
@@ -268,7 +272,6 @@ def _access_log(file: Path) -> dict[str, Any]:
 
 
 def _cluster(name: str, folder: Path) -> dict[str, Any]:
-    kind = "http_protocol_options" if name.endswith("-rest") else "http2_protocol_options"
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     return {
         "name": name,
@@ -278,7 +281,7 @@ def _cluster(name: str, folder: Path) -> dict[str, Any]:
         "typed_extension_protocol_options": {
             options: {
                 "@type": f"type.googleapis.com/{options}",
-                "explicit_http_config": {kind: {}},
+                "explicit_http_config": _BY_REST if name.endswith("-rest") else _BY_GRPC,
             }
         },
     }

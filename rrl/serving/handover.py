@@ -108,7 +108,7 @@ class HandoverServer(LiveServer):
         self.traffic = traffic or ClientTraffic()
         self._of_others, self._canary = traffic is not None, canary
         self.door = door or Door(free_port())
-        self._another = partial(self._another, rest=self.door.rest_port is not None)
+        self._make_server = partial(self._make_server, rest=self.door.rest_port is not None)
         self._folder = port_folder(self.door.port)
         self._envoy = Envoy(self._folder, self.door, os.path.abspath(self._model_path))
         self._kept: Configuration | None = None
@@ -165,7 +165,8 @@ class HandoverServer(LiveServer):
     def leave(self) -> ModelServer | None:
         """Let the kept server go on at the address without this process; return it.
 
-        The answer is None if a server of an earlier process still serves.
+        The result is None if a server of an earlier process still serves, though one of this
+        process may run, too.
 
         Raises
         ------
@@ -179,7 +180,8 @@ class HandoverServer(LiveServer):
             self._settle()
         if self._leave():
             os.close(self._alone)
-        return self._running
+        kept = self._running
+        return kept if kept and self._envoy.points_to(kept) else None
 
     def _leave(self) -> bool:
         """End the trial and the connections; return False if an earlier call has done that."""
@@ -211,14 +213,16 @@ class HandoverServer(LiveServer):
         return running
 
     def _keep_running(self, wanted: Configuration) -> ModelServer:
-        """See that the kept server runs a configuration, and that Envoy runs before it."""
+        """Let the kept server run a configuration, with Envoy before it; start what is missing."""
         kept = self._running
         if kept is None or kept.configuration != wanted:
             if kept is not None:  # otherwise the trial, if there is one, is all that serves
                 self._stop_trial()
             self._kept_server = kept = self._launch(wanted, lasting=self._folder)
         if not self._envoy.process.alive:
-            self._route = KEPT  # a trial that runs gets no calls
+            self._route = KEPT
+            if self._trial is not None:  # it gets no calls now, see `_end_trial`
+                self._trial.pause()
             set_current(self._folder, kept)
             self._envoy.start(kept)
         self._settle()
@@ -228,10 +232,10 @@ class HandoverServer(LiveServer):
         return kept
 
     def _settle(self) -> None:
-        """If other servers last, let Envoy and a supervisor know the kept one, and end the others.
+        """Make the kept server the only one that lasts, for Envoy and for a supervisor.
 
-        The others first answer what they have. If any of this fails or is interrupted, all go on,
-        and the next call of this does it.
+        The others first answer what they have, and then end. If any of this fails or is
+        interrupted, all of them go on, and the next call tries again.
         """
         kept = self._running
         if kept is None or not other_servers(self._folder, kept):
@@ -303,10 +307,15 @@ class HandoverServer(LiveServer):
         wait_until(lambda: all(c.arrival >= changed for c in self.traffic.open()), DRAIN_S)
 
     def _drop(self) -> None:
-        """Return to the kept server at once, and stop the one that failed or did badly."""
+        """Return to the kept server at once, and stop the one that failed or did badly.
+
+        If Envoy has ended, no server is to blame, and all go on.
+        """
+        if not self._envoy.process.alive:
+            return
         if self._route == TRIAL:
             self._stop_trial(at_once=True)
-        elif self._kept_server is not None and self._envoy.process.alive:  # else Envoy is to blame
+        elif self._kept_server is not None:
             self._kept_server.stop()
 
     def _let_finish(self, trial: ModelServer) -> None:
@@ -413,5 +422,5 @@ class HandoverServer(LiveServer):
 
     def _check(self, server: ModelServer) -> None:
         """Raise ServerError if a server has ended, or Envoy, without which no request comes."""
-        server.check()
         self._envoy.check()
+        super()._check(server)

@@ -56,7 +56,7 @@ class Process:
     @property
     def pid(self) -> int | None:
         """The number of the process; None if it does not run on this machine."""
-        # It has just ended, or just begun.
+        # A process that has just ended has no file, and one that has just begun no number in it.
         with suppress(OSError, ValueError), self.file.open("rb") as file:
             pid = int(file.read(20)) if self.alive else None
             # Machines may share a home: elsewhere, another process has the number.

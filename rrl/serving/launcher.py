@@ -31,7 +31,7 @@ from rrl.serving.saved_model import newest_version
 from rrl.serving.settings import cpus_of, environment_of, flags, prefix
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import write_atomically
-from rrl.support.owned_folder import owned_folder, places
+from rrl.support.owned_folder import NAME, owned_folder, places
 
 BINARY = "tensorflow_model_server"
 LOCAL = "local"
@@ -152,8 +152,8 @@ class ModelServer:
         cpus_of(self.configuration)  # more than there are cannot be bound to
         if lasting is None:
             usual, short = places()[0], places()[-1]
-            place = usual if fits(usual / "rrl-server-") else short
-            self.folder = owned_folder(self, "server", place)
+            place = usual if fits(usual / NAME) else short
+            self.folder = owned_folder(self, place)
             self.process: Child | Lasting = Child(self.folder / f"{SERVER}.lock")
             self.log = new_log(Path(logs), self.name) if logs else self.folder / "server.log"
         else:

@@ -20,7 +20,7 @@ from rrl.serving.launcher import START_TIMEOUT_S, ModelServer, port_error
 from rrl.serving.loadgen import SIGNATURE, Client, LastingError
 from rrl.serving.sample import Inputs, fit, random_inputs
 from rrl.serving.saved_model import newest_version, saved_inputs
-from rrl.support.errors import ServerError, UnstableError
+from rrl.support.errors import GeneratorError, ServerError, UnstableError
 from rrl.support.machine import OtherWork
 from rrl.tuning.episode import MEMORY, OTHER_WORK, Episode, check_arrivals
 from rrl.tuning.watch import Watch, WatchingServer
@@ -93,7 +93,7 @@ class LiveServer(WatchingServer):
         self._model_path, self._inputs = model_path, inputs
         self._fixed = dict(fixed or {})
         self._warmup, self._timeout_s = warmup, timeout_s
-        self._another = partial(
+        self._make_server = partial(
             ModelServer,
             model_path,
             executable=executable,
@@ -182,14 +182,14 @@ class LiveServer(WatchingServer):
         If another process has taken its port for REST meanwhile, it starts again at another port.
         """
         began = time.monotonic()
-        server = self._another(wanted, **more)
+        server = self._make_server(wanted, **more)
         try:
             server.start()
         except ServerError:
             if server.rest_port is None or not port_error(server.rest_port):
                 raise
             server.log.unlink(missing_ok=True)  # it says only that, and would stay
-            server = self._another(wanted, **more).start()
+            server = self._make_server(wanted, **more).start()
         try:
             self._check_version()  # so it is the one that was loaded
             with Client(server.address, server.name, self._signature) as client:
@@ -211,8 +211,8 @@ class LiveServer(WatchingServer):
     ) -> Episode:
         """Serve requests at the times `arrivals` (seconds) under `configuration`.
 
-        If a `watch` may stop the episode, a server that dies is not started again. Nothing is drawn
-        from `rng`, which servers of other kinds need.
+        If a `watch` may stop the episode, a server that dies is not started again. If Envoy ends,
+        the episode is repeated. Nothing is drawn from `rng`, which servers of other kinds need.
 
         Raises
         ------
@@ -224,8 +224,8 @@ class LiveServer(WatchingServer):
         """
         arrivals = check_arrivals(arrivals)
         self.space.index(configuration)
-        restarts = RESTARTS if watch is None or watch.idle else 0
-        for attempt in range(restarts + 1):
+        trial = watch is not None and not watch.idle
+        for attempt in range(RESTARTS + 1):
             try:
                 server = self.configure(configuration)
                 self._others.start()
@@ -235,7 +235,8 @@ class LiveServer(WatchingServer):
                     info[MEMORY] = memory
                 return replace(episode, configuration=configuration, info=info)
             except ServerError as error:
-                if attempt == restarts or isinstance(error, LastingError):
+                blamed = trial and not isinstance(error, GeneratorError)
+                if blamed or attempt == RESTARTS or isinstance(error, LastingError):
                     raise
         raise AssertionError("unreachable")
 
@@ -250,7 +251,7 @@ class LiveServer(WatchingServer):
         assert self._client is not None
         episode = self._client.fire(self._payloads, arrivals, self._timeout_s, watch, also)
         try:
-            server.check()
+            self._check(server)
             # A trial that was stopped may be stuck.
             doubt = not episode.ok.all() and "aborted" not in episode.info
             client = self._client
@@ -263,6 +264,10 @@ class LiveServer(WatchingServer):
             self._drop()
             raise
         return episode
+
+    def _check(self, server: ModelServer) -> None:
+        """Raise ServerError if a server has ended."""
+        server.check()
 
     def _drop(self) -> None:
         """Remove a server that failed."""

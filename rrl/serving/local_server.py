@@ -46,6 +46,7 @@ from rrl.support.number_options import whole
 MOST = 2**31 - 1  # the largest number that a flag takes, as in the original
 START_ERROR = 255  # exit status of tensorflow_model_server if it cannot start
 ENDS = (signal.SIGTERM, signal.SIGINT)
+GRAPH_ERROR = "Graph execution error:"  # TensorFlow's first line, before what went wrong
 
 
 # --- the flags, which are those of tensorflow_model_server ----------------------------------------
@@ -143,7 +144,7 @@ def _on_grpc(model: LoadedModel, answer: Callable[[Any], Any]) -> Callable[[Any,
     return call
 
 
-def start_all(flags: argparse.Namespace) -> Any:
+def _start_all(flags: argparse.Namespace) -> Any:
     """Load and warm up the newest version, and start the servers; return the one for gRPC."""
     file = flags.batching_parameters_file
     parameters = read_batching(Path(file).read_text() if file else "")
@@ -203,9 +204,10 @@ def serve(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _start(flags: argparse.Namespace, started: list[Any]) -> None:
     try:
-        started.append(start_all(flags))
+        started.append(_start_all(flags))
     except Exception as error:  # a bad file, a port that is taken, a model that does not load
-        log(str(error).split("\n")[0] or repr(error))
+        first = str(error).split("\n")[0] or repr(error)
+        log(problem(error)[1] if first == GRAPH_ERROR else first)
         _leave(START_ERROR)
 
 

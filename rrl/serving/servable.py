@@ -46,7 +46,7 @@ def log(message: str) -> None:
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')}: {message}", file=sys.stderr, flush=True)
 
 
-def batched(
+def _batched(
     inputs: list[Any], outputs: list[Any], parameters: Mapping[str, int], key: str
 ) -> list[Any]:
     """Put TensorFlow's batch scheduler in front of a signature of the current graph.
@@ -126,7 +126,7 @@ class LoadedModel:
         names = sorted(signature.outputs)
         outputs = [find(signature.outputs[name].name) for name in names]
         if batching is not None and inputs:
-            outputs = batched(inputs, outputs, batching, key)
+            outputs = _batched(inputs, outputs, batching, key)
         call = self._session.make_callable(outputs, feed_list=inputs)
 
         def run(given: Inputs, exact: bool) -> dict[str, Any]:

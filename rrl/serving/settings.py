@@ -192,8 +192,7 @@ def read_batching(text: str) -> dict[str, int]:
 
 def usable_cpus() -> list[int]:
     """Return the numbers of the CPUs that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
+    return sorted(os.sched_getaffinity(0))
 
 
 def read_value(text: str) -> Value:

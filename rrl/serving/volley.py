@@ -189,7 +189,7 @@ class Volley:
         if self._watch is not None and not self._reason:
             k, now = self._sent, time.monotonic() - self._start
             done, failed = self._done[:k] - self._start, self._status[:k] != 0
-            self._reason = self._watch.at(now, self._due[:k], done, failed)
+            self._reason = self._watch.reason(now, self._due[:k], done, failed)
             if self._also is not None and now > self._asked + LOOK_S:
                 self._asked = now
                 self._reason = self._reason or self._also()

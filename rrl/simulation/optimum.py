@@ -115,13 +115,13 @@ def optimum(
     excess = costs - costs[:, best : best + 1]  # paired differences from the best one
     error = excess.std(axis=0, ddof=1) / np.sqrt(r)
     reach = stdtrit(r - 1, 1 - (1 - CONFIDENCE) / max(g - 1, 1)) * error
-    gap = excess.mean(axis=0)
-    half = stdtrit(r - 1, (1 + CONFIDENCE) / 2) * costs[:, best].std(ddof=1) / np.sqrt(r)
+    mean_excess = excess.mean(axis=0)
+    half_width = stdtrit(r - 1, (1 + CONFIDENCE) / 2) * costs[:, best].std(ddof=1) / np.sqrt(r)
     return Optimum(
         configuration=server.space[best],
         cost=float(mean[best]),
-        half_width=float(half),
-        ties=np.flatnonzero(gap <= reach),
-        excess=float(np.max(reach - gap).clip(min=0)),
+        half_width=float(half_width),
+        ties=np.flatnonzero(mean_excess <= reach),
+        excess=float(np.max(reach - mean_excess).clip(min=0)),
         costs=mean,
     )

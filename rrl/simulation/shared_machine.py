@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 from rrl.core.knob import Configuration
 from rrl.core.space import Floats
 from rrl.tuning.episode import Episode, Server, check_arrivals
-from rrl.workloads.workload import positive
+from rrl.workloads.workload import check_positive
 
 _FOR_EVER = 1e9  # seconds; nobody simulates so long
 
@@ -66,8 +66,8 @@ class Neighbour:
     def __post_init__(self) -> None:
         if not 0 <= self.fraction < 1:
             raise ValueError(f"fraction {self.fraction}: must be at least 0 and below 1")
-        positive("busy", self.busy, "s")
-        positive("idle", self.idle, "s")
+        check_positive("busy", self.busy, "s")
+        check_positive("idle", self.idle, "s")
 
     @property
     def working(self) -> float:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from rrl.studies.outcomes import COMPARED, Problem, runs_table
+from rrl.studies.outcomes import COMPARED, runs_table
 from rrl.studies.problems import ANY_LOAD, MADE, SURFACES
-from rrl.studies.settings import Setting, cross
+from rrl.studies.settings import Problem, Setting, cross
 from rrl.studies.sweeps import Sweep
 
 FAMILIES = {

@@ -2,9 +2,9 @@
 
 A digest tells behaviours apart, not texts. A renamed variable or another error message leaves it as
 it is; another constant, another order of draws or another rule changes it. `rrl/versions.json` has
-the digest that belongs to each version. :func:`label` names the present behaviour: by its version
-if the digest is the known one, and by the digest itself if it is not. So a result of a method that
-was changed a minute ago is never taken for a stored one.
+the digest that belongs to each version. :func:`versioned` names the present behaviour by its
+version if the digest is the known one, and otherwise by the digest itself. So a result of a method
+that was changed a minute ago is never taken for a stored one.
 
 An agent's digest covers four runs of up to 160 episodes, with steady and changing loads. The digest
 of a problem covers the latencies of some configurations, and that of a load its arrivals. The judge
@@ -22,7 +22,7 @@ from dataclasses import replace
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -55,11 +55,7 @@ Numbers = Iterator[Any]
 """Numbers and arrays of numbers, which show what an agent, a problem or the judge does."""
 LATER = ("exercises", "plotting", "publishing", "operating")
 """The rooms whose code no behaviour can depend on, because `studies` does not import from them."""
-SHORT = {
-    "rrl-released": 25,
-    "gp-ei": 40,
-    "optuna-tpe": 60,
-}
+SHORT = {"rrl-released": 25, "gp-ei": 40, "optuna-tpe": 60}
 """Episodes of the agents that take long for a decision."""
 
 LOADS: dict[str, tuple[Any, ...]] = {
@@ -77,32 +73,30 @@ JUDGED = "mobilenet_v2-joint-279"
 """The recording by which the digests of replays and truths are made; it is never recorded anew."""
 
 
-def cases() -> Iterator[tuple[ConfigSpace, list[float], float, float]]:
-    """Yield the runs of an agent for its digest; in the third, the rule of deployment decides.
+class _Case(NamedTuple):
+    """A run of an agent for its digest."""
 
-    A run is a space, the load of each episode (requests per second), how much the costs of the
-    configurations differ, and the standard deviation of an episode's cost, as a fraction.
-    """
+    space: ConfigSpace
+    loads: list[float]  # of each episode, in requests per second
+    curvature: float  # how much the costs of the configurations differ
+    noise: float  # standard deviation of an episode's cost, as a fraction
+
+
+def _cases() -> Iterator[_Case]:
     changing = [10.0] * 50 + [40.0] * 55 + [10.0] * 25
-    yield (paper_cpu(), changing, 1.0, 0.07)
+    yield _Case(paper_cpu(), changing, 1.0, 0.07)
     threads = {"inter_op": (1, 2, 4), "intra_op": (1, 2), "batch_threads": (0, 1, 2, 4)}
     serving = effective_space({**threads, "max_batch_size": (1, 2, 4, 8)}, cores=2)
-    yield (serving, [10.0] * 160, 1.0, 0.2)
-    yield (serving, [10.0] * 120, 0.2, 0.1)
+    yield _Case(serving, [10.0] * 160, 1.0, 0.2)
+    yield _Case(serving, [10.0] * 120, 0.2, 0.1)  # here the rule of deployment decides
     mixed = [Knob("policy", ("a", "b", "c")), Knob("size", (1, 2, 4, 8)), Knob("rate", range(8))]
     available = np.argwhere(np.random.default_rng(0).random((3, 4, 8)) < 0.9)
-    yield (ConfigSpace(mixed, available), changing[::2], 1.0, 0.3)
+    yield _Case(ConfigSpace(mixed, available), changing[::2], 1.0, 0.3)
 
 
-def agent_choices(name: str) -> Numbers:
-    """Yield the choices of an agent.
-
-    Raises
-    ------
-    DataError
-        If its package is not installed.
-    """
-    for number, (space, loads, curvature, noise) in enumerate(cases()):
+def _choices(name: str) -> Numbers:
+    """Yield the choices of an agent; DataError if its package is not installed."""
+    for number, (space, loads, curvature, noise) in enumerate(_cases()):
         try:
             agent = maker(name)(space, np.random.default_rng([7, number]))
         except (ImportError, AttributeError, UsageError) as error:
@@ -120,22 +114,19 @@ def agent_choices(name: str) -> Numbers:
             yield index, space.index(agent.best(load))
 
 
-def answers(*problems: tuple[str, Any]) -> Numbers:
-    """Yield what twelve configurations of each problem answer; a surface also tells its costs.
-
-    A problem is a testbed and a load.
-    """
+def _answers(*problems: tuple[str, Any]) -> Numbers:
+    """Yield what twelve configurations of each problem answer; a surface also tells its costs."""
     for testbed, load in problems:
-        problem, rng = open_scenario(testbed, load, DATA), np.random.default_rng(3)
-        if problem.known:
-            yield problem.cost
-        for index in rng.permutation(len(problem.space))[:12].tolist():
-            arrivals = problem.workload.arrivals(problem.requests, rng)
-            episode = problem.server.measure(problem.space[index], arrivals, rng)
+        scenario, rng = open_scenario(testbed, load, DATA), np.random.default_rng(3)
+        if scenario.known:
+            yield scenario.cost
+        for index in rng.permutation(len(scenario.space))[:12].tolist():
+            arrivals = scenario.workload.arrivals(scenario.requests, rng)
+            episode = scenario.server.measure(scenario.space[index], arrivals, rng)
             yield from (index, episode.latency, episode.status)
 
 
-def noisy_answers() -> Numbers:
+def _noisy_answers() -> Numbers:
     """Yield what a replay with noise answers, and which configuration it has for the best."""
     for half in (0, 1):
         server, rng = NoisyReplay(DATA / JUDGED, 81.5, half), np.random.default_rng(3)
@@ -144,12 +135,11 @@ def noisy_answers() -> Numbers:
             yield server.measure(server.space[index], np.arange(100) / 81.5, rng).latency
 
 
-def arrivals(name: str) -> Numbers:
-    """Yield the arrivals of a workload."""
+def _arrivals(name: str) -> Numbers:
     yield WORKLOADS[name](*LOADS[name]).arrivals(400, np.random.default_rng(6))
 
 
-def days() -> Numbers:
+def _days() -> Numbers:
     """Yield short days of devices, with and without a neighbour."""
     for neighbour in ((), (0.5, 20.0, 40.0)):
         day = Day("cpu2", 75.0, "tf-serving-default", 1, 300, 0.1, neighbour, 60.0, first_seed=1)
@@ -174,7 +164,7 @@ class _Cycle:
         return self.space[int(np.argmin(self.costs)) % len(self.space)]
 
 
-def loop() -> Numbers:
+def _loop() -> Numbers:
     """Yield a run of the loop: loads, costs and recommendations."""
     for load in (Poisson(115.0), Phases((0, 10, 20), (1 / 60, 1 / 165, 1 / 60), 100)):
         server = TESTBEDS["cpu2"]()
@@ -184,7 +174,7 @@ def loop() -> Numbers:
         yield [server.space.index(c) for c in run.recommended]
 
 
-def objectives() -> Numbers:
+def _objectives() -> Numbers:
     """Yield the costs of some episodes by each kind of objective."""
     server, rng = TESTBEDS["cpu10-cores"](), np.random.default_rng(9)
     episodes = [
@@ -199,7 +189,7 @@ def objectives() -> Numbers:
         yield from map(parse_objective(name, most_cpus=10), episodes)
 
 
-def mapped() -> Numbers:
+def _map() -> Numbers:
     """Yield the surfaces of the map of regions, and two short runs on them."""
     kinds = *TUNING_KINDS, *JUDGING_KINDS
     for kind in kinds:
@@ -209,7 +199,7 @@ def mapped() -> Numbers:
         yield from run_cell(0.05, 0.07, agent, setting, kinds[0], 3, [1], 120)["measures"][0]
 
 
-def truths() -> Numbers:
+def _truths() -> Numbers:
     """Yield the truth of a simulated load, a changing one, and a recorded one."""
     phases = Phases((0, 2, 4), (1 / 60, 1 / 165, 1 / 60), 100)
     for testbed, load in (("cpu2", 115.0), ("cpu2", phases), (JUDGED, 81.5), (f"{JUDGED}/1", 81.5)):
@@ -218,7 +208,7 @@ def truths() -> Numbers:
 
 def behaviours() -> dict[str, Callable[[], Numbers]]:
     """Return what has a version, by name, with the function that shows what it does."""
-    agents = {f"agent {name}": partial(agent_choices, name) for name in (*HOME, *ABLATED)}
+    agents = {f"agent {name}": partial(_choices, name) for name in (*HOME, *ABLATED)}
     rates = {name: RATES.get(name, 115.0) * np.array([0.7, 1.0, 4.0]) for name in TESTBEDS}
     changing = Phases((0, 2, 4), (1 / 50, 1 / 113, 1 / 80), 100)
     replays = product((f"{JUDGED}/0", f"{JUDGED}/1"), (81.5, changing))
@@ -229,23 +219,23 @@ def behaviours() -> dict[str, Callable[[], Numbers]]:
     }
     return {
         **agents,
-        **{f"problem {name}": partial(answers, *some) for name, some in problems.items()},
-        "problem noisy replay": noisy_answers,
-        "problem day": days,
-        **{f"load {name}": partial(arrivals, name) for name in WORKLOADS},
-        "judge loop": loop,
-        "judge objectives": objectives,
-        "judge truth": truths,
-        "judge map": mapped,
+        **{f"problem {name}": partial(_answers, *some) for name, some in problems.items()},
+        "problem noisy replay": _noisy_answers,
+        "problem day": _days,
+        **{f"load {name}": partial(_arrivals, name) for name in WORKLOADS},
+        "judge loop": _loop,
+        "judge objectives": _objectives,
+        "judge truth": _truths,
+        "judge map": _map,
     }
 
 
-def problem_name(testbed: str) -> str:
+def problem_behaviour(testbed: str) -> str:
     """Return the name under which a testbed has its version: recordings share that of their replay.
 
     Examples
     --------
-    >>> problem_name("gpu"), problem_name("keyword-threads/1")
+    >>> problem_behaviour("gpu"), problem_behaviour("keyword-threads/1")
     ('problem gpu', 'problem replay')
     """
     name, _ = half_of(testbed)
@@ -302,17 +292,17 @@ def code() -> str:
     return _hash([list(map(file_digest, files)), installed((*NUMERICAL, "tensorflow"))])
 
 
-def label(name: str) -> str:
+def versioned(name: str) -> str:
     """Return the name of a behaviour with its version, or with its digest if that is another one.
 
     Examples
     --------
-    >>> label("load Poisson").startswith("load Poisson ")
+    >>> versioned("load Poisson").startswith("load Poisson ")
     True
     """
     digest = digests()[name]
-    is_known = _is_known(name, digest)
-    return f"{name} {known()[name].number if is_known else (digest or 'unknown')[:12]}"
+    which = known()[name].number if _is_known(name, digest) else (digest or "unknown")[:12]
+    return f"{name} {which}"
 
 
 def changed() -> dict[str, str]:

@@ -19,7 +19,7 @@ import pandas as pd
 
 from rrl.recording.truth import TOLERANCE
 from rrl.studies.claim_tables import LOADS, Evidence
-from rrl.studies.claims import REFERENCES, USE, VERDICTS, by_half, confirmed
+from rrl.studies.claims import REFERENCES, RESAMPLES, USE, VERDICTS, by_half, confirmed
 from rrl.studies.days import DEFAULT
 from rrl.studies.map_cells import MEASURES
 from rrl.studies.map_claims import on_map
@@ -59,7 +59,7 @@ def as_text(value: float, low: float, high: float, unit: str = "") -> str:
     return f"{texts[0]}{interval} {unit}".rstrip()
 
 
-def without_intervals(numbers: Iterable[str]) -> str:
+def _without_intervals(numbers: Iterable[str]) -> str:
     """Return the numbers of both halves as one text."""
     return re.sub(r" \[.*?\]", "", " / ".join(numbers)) or "none"
 
@@ -86,7 +86,7 @@ def claim_row(id: str, judged: pd.DataFrame, registered: Registration) -> Claim:
         return known if set(known) - {"-"} else []
 
     numbers = {"measured": texts(claim.about)} | {name: texts(name) for name in REFERENCES}
-    short = {name: without_intervals(both) for name, both in numbers.items()}
+    short = {name: _without_intervals(both) for name, both in numbers.items()}
     return {
         "id": id,
         "paper": claim.paper,
@@ -105,23 +105,28 @@ def claim_row(id: str, judged: pd.DataFrame, registered: Registration) -> Claim:
 
 
 def by_utilisation(evidence: Evidence, agents: Iterable[str]) -> pd.DataFrame:
-    """Return what each agent saves of the default's mean latency on recordings, by utilisation.
+    """Return what each agent saves on recordings, and what its learning costs, by utilisation.
 
     Returns
     -------
     DataFrame
-        One row per load (low, middle, high), agent and half. `saved` is in percent: one minus the
-        geometric mean, over the recordings, of the median latency over the seeds of what is
-        deployed after the registered number of episodes, over the default's. `recordings` counts
-        them.
+        One row per load (low, middle, high), agent and half. `saved` is in percent of the default's
+        mean latency: one minus the geometric mean, over the recordings, of the median latency over
+        the seeds of what is deployed after the registered number of episodes, over the default's.
+        `mean_cost` is the geometric mean, over the recordings, of the median over the seeds of the
+        mean cost of all episodes over the best. `recordings` counts them.
     """
     runs = evidence.runs[evidence.runs["load"].isin(LOADS)]
-    middle = runs.groupby(["load", "problem", "half", "agent"])["latency_s"].median().unstack()
-    middle = middle.reindex(columns=[*agents, DEFAULT])  # a short run may lack some
-    ratios = np.log(middle.div(middle.pop(DEFAULT), axis="index"))
-    groups = ratios.stack().dropna().groupby(["load", "agent", "half"])
-    saved = 100 * (1 - np.exp(groups.mean()))
-    table = pd.DataFrame({"saved": saved, "recordings": groups.size()}).reset_index()
+    medians = runs.groupby(["load", "problem", "half", "agent"])[
+        ["latency_s", "mean_cost"]
+    ].median()
+    latency = medians["latency_s"].unstack().reindex(columns=[*agents, DEFAULT])  # may lack some
+    ratios = np.log(latency.div(latency.pop(DEFAULT), axis="index")).stack().dropna()
+    by = ["load", "agent", "half"]
+    groups, learning = ratios.groupby(by), np.log(medians["mean_cost"]).groupby(by)
+    table = pd.DataFrame({"saved": 100 * (1 - np.exp(groups.mean())), "recordings": groups.size()})
+    table.insert(1, "mean_cost", np.exp(learning.mean()))
+    table = table.reset_index()
     order = table["load"].map(LOADS.index)
     return table.iloc[np.lexsort((table["half"], table["agent"], order))].reset_index(drop=True)
 
@@ -204,6 +209,7 @@ def write_claims(
         digest=registered.digest,
         confirming_rule=" ".join(registered.confirmed_by["rule"].split()),
         tolerance=f"{100 * TOLERANCE:g}",
+        draws=f"{RESAMPLES:,}",
         **{
             name: ", ".join(f"{100 * level:g}" for level in levels)
             for name, levels in PAPER_CONDITIONS.items()
@@ -275,7 +281,7 @@ def _of_paper(judged: pd.DataFrame, registered: Registration) -> str:
         for measure in MEASURES:
             own = judged[judged["kind"] == measure].assign(decides=True)
             row = claim_row(id, own, there)
-            oracle = without_intervals(row[ORACLE])
+            oracle = _without_intervals(row[ORACLE])
             again = f"measured again, the same configuration errs by {oracle}"
             number, word = row["measured"], f"**{row['verdict']}**"
             said.append(f"{number[0]}: {word}" if number else f"{word}: {again}")

@@ -24,9 +24,7 @@ from rrl.studies.registration import FAMILY, METRICS, ClaimPart, RegisteredClaim
 from rrl.support.aggregates import holm, largest_interval, stratified_draws
 from rrl.support.intervals import bootstrap_interval
 
-Draws = np.random.Generator | int
-"""What draws again for the intervals; with a seed, no number depends on which others there are."""
-RESAMPLES = 1000
+RESAMPLES = 20_000  # with 1000, an end of an interval near a threshold decides by luck
 ESTIMATOR = {"rrl": "copy", "rrl-wide": "copy", "rrl-radius-2": "copy", "rrl-schedule": "copy",
              "rrl-adaptive": "copy", "rrl-gp": "learned", ORACLE: "again"}  # fmt: skip
 """How the agents estimate a region. The rivals have no regions: they know the mean."""
@@ -63,15 +61,16 @@ def part_number(
     rules: SimpleNamespace,
     rows: pd.DataFrame,
     agent: str,
-    rng: Draws,
+    seed: int,
     resamples: int = RESAMPLES,
 ) -> Number:
     """Return the number of a part for an agent or a reference, from the :func:`rows_of` a claim.
 
-    For the interval, `rng` draws the problems and the runs again, `resamples` times. Where the rows
-    lack what a part needs, no problem can test it.
+    For the interval, the problems and the runs are drawn again, `resamples` times. Each number
+    draws from the seed anew, so it does not depend on which others there are. Where the rows lack
+    what a part needs, no problem can test it.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(seed)
     if part.metric in ("similarity", "information"):
         return _similarity(part, rows, agent, rng)
     if part.metric in ("runtime", "binary"):
@@ -162,7 +161,8 @@ def _mean(values: Floats) -> Floats:
 
 def _upper_median(values: Floats) -> Floats:
     """Return the median of the last axis; of an even number, the later one in the middle."""
-    return np.sort(values, axis=-1)[..., values.shape[-1] // 2]
+    middle = values.shape[-1] // 2
+    return np.partition(values, middle, axis=-1)[..., middle]
 
 
 def _over_problems(draws: Floats, problems: Sequence[str], rng: np.random.Generator) -> Floats:
@@ -257,14 +257,16 @@ FREE = ("loss", "runtime", "binary")
 """Metrics whose parts are testable without an oracle."""
 
 
-def judge_all(registered: Registration, evidence: Evidence, rng: Draws) -> pd.DataFrame:
+def judge_all(registered: Registration, evidence: Evidence, seed: int) -> pd.DataFrame:
     """Return the numbers and verdicts of every claim, see :func:`judge_claim`."""
-    every = [judge_claim(id, registered, evidence, rng) for id in registered.claims]
+    every = [judge_claim(id, registered, evidence, seed) for id in registered.claims]
     return pd.concat(every, ignore_index=True)
 
 
-def judge_claim(id: str, registered: Registration, evidence: Evidence, rng: Draws) -> pd.DataFrame:
+def judge_claim(id: str, registered: Registration, evidence: Evidence, seed: int) -> pd.DataFrame:
     """Measure a claim for all its agents and all kinds of problems, and judge it.
+
+    The bootstrap of each number draws from the seed.
 
     Returns
     -------
@@ -283,20 +285,20 @@ def judge_claim(id: str, registered: Registration, evidence: Evidence, rng: Draw
         if not len(halves[1]):
             halves.pop()  # a count has no halves, and what is simulated has none either
         if claim.about:
-            rival = _best_rival(claim.parts[0], registered, halves, rng)
+            rival = _best_rival(claim.parts[0], registered, halves)
             own = (*columns["paper"], *claim.also, *columns["recommended"])
             agents = list(dict.fromkeys((*own, *REFERENCES, rival)))
         for half, given in enumerate(halves):
-            reached = [
-                part.metric in FREE or part_number(part, rules, given, ORACLE, rng).met
+            numbers = {
+                (agent, part): part_number(part, rules, given, agent, seed)
+                for agent in agents
                 for part in claim.parts
-            ]
-            for agent in agents:
-                for part, reach in zip(claim.parts, reached, strict=True):
-                    row = {"claim": id, "kind": kind, "agent": agent, "half": half}
-                    number = part_number(part, rules, given, agent, rng)
-                    row |= part._asdict() | number._asdict()
-                    rows.append(row | {"testable": bool(number.problems) and (reach or number.met)})
+            }
+            for (agent, part), number in numbers.items():
+                reached = part.metric in FREE or numbers[ORACLE, part].met or number.met
+                row = {"claim": id, "kind": kind, "agent": agent, "half": half}
+                row |= part._asdict() | number._asdict()
+                rows.append(row | {"testable": bool(number.problems) and reached})
     judged = pd.DataFrame(rows)
     decides = deciding(registered.decided_by, judged[judged["agent"] == claim.about])
     judged = judged.assign(decides=judged["kind"] == decides, verdict="")
@@ -348,16 +350,11 @@ def deciding(kinds: Sequence[str], numbers: pd.DataFrame) -> str:
     return kinds[-1]
 
 
-def _best_rival(
-    part: ClaimPart,
-    registered: Registration,
-    halves: Sequence[pd.DataFrame],
-    rng: Draws,
-) -> str:
+def _best_rival(part: ClaimPart, registered: Registration, halves: Sequence[pd.DataFrame]) -> str:
     """Return the rival with the best mean value of both halves; the first if none has any."""
     values = {}
     for rival in registered.columns["rivals"]:
-        found = [part_number(part, registered.rules, rows, rival, rng, 2).value for rows in halves]
+        found = [part_number(part, registered.rules, rows, rival, 0, 2).value for rows in halves]
         if not np.isnan(found).all():
             values[rival] = np.nanmean(found) * (1 if part.side == "above" else -1)
     return max(values, key=lambda rival: values[rival], default=registered.columns["rivals"][0])

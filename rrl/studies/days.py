@@ -1,7 +1,7 @@
 """A day of IoT devices, compressed into an hour, that agents serve while they learn.
 
 A :class:`Day` says in literals what to run, and :func:`run_days` runs it from its seeds. The
-arrivals are those of :func:`rrl.workloads.device_day.device_day`.
+arrivals are those of :func:`rrl.workloads.devices.device_day`.
 
 On a simulated testbed the queue is carried over from episode to episode, and there may be a
 neighbour (:mod:`rrl.simulation.shared_machine`). A recorded profile answers each episode by the
@@ -39,7 +39,7 @@ from rrl.studies.scenario import Scenario
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Server
 from rrl.tuning.loop import tune
-from rrl.workloads.device_day import HOURS, device_day
+from rrl.workloads.devices import HOURS, device_day
 
 Arrays = dict[str, NDArray[Any]]
 """The arrays of a stored result by name."""

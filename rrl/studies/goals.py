@@ -21,9 +21,9 @@ from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import requests_of_half
 from rrl.simulation.optimum import charged
 from rrl.simulation.simulator import SimulatedServer
-from rrl.studies.outcomes import Problem, Results, duels, name_of
+from rrl.studies.outcomes import Results, duels, name_of
 from rrl.studies.scenario import Scenario
-from rrl.studies.settings import Setting
+from rrl.studies.settings import Problem, Setting
 from rrl.tuning.defaults import heuristic_candidates
 from rrl.tuning.presets import CPUS
 from rrl.workloads.workload import cut_into_episodes
@@ -72,12 +72,12 @@ class Requests:
         return np.array([one.mean(dtype=float) for one in self.latency])
 
 
-def judging_requests(problem: Scenario, *, replications: int = 100, seed: int = 0) -> Requests:
-    """Return the requests by which the configurations of a problem are judged.
+def judging_requests(scenario: Scenario, *, replications: int = 100, seed: int = 0) -> Requests:
+    """Return the requests by which the configurations of a scenario are judged.
 
     Parameters
     ----------
-    problem : Scenario
+    scenario : Scenario
         It has a steady load, on a simulated server or a recorded profile.
     replications : int
         A simulated configuration is judged by this many episodes, with common random numbers. A
@@ -93,15 +93,15 @@ def judging_requests(problem: Scenario, *, replications: int = 100, seed: int = 
     >>> len(requests.latency), bool((requests.percentile(99) > requests.mean).all())
     (16, True)
     """
-    server = problem.server
+    server = scenario.server
     if isinstance(server, RecordedServer):
         assert server.half is not None
-        latencies = requests_of_half(server.profile, problem.workload.rate, 1 - server.half)
+        latencies = requests_of_half(server.profile, scenario.workload.rate, 1 - server.half)
         return Requests([np.sort(one) for one in latencies])
     assert isinstance(server, SimulatedServer)
-    rng, n = np.random.default_rng(seed), problem.requests
-    whole = np.empty((len(problem.space), replications * n), dtype=np.float32)
-    stretch = problem.workload.arrivals(replications * n, rng)
+    rng, n = np.random.default_rng(seed), scenario.requests
+    whole = np.empty((len(scenario.space), replications * n), dtype=np.float32)
+    stretch = scenario.workload.arrivals(replications * n, rng)
     for number, latency in enumerate(charged(server, list(cut_into_episodes(stretch, n)), rng)):
         whole[:, number * n : (number + 1) * n] = latency
     whole.sort(axis=1)
@@ -158,10 +158,10 @@ def runs_by_goal(
 
 
 def _values(
-    problem: Scenario, requests: Requests, targets_s: Mapping[str, float]
+    scenario: Scenario, requests: Requests, targets_s: Mapping[str, float]
 ) -> dict[str, Floats]:
     """Return the measures of :func:`runs_by_goal` for each configuration."""
-    p99, mean, space = requests.percentile(99), requests.mean, problem.space
+    p99, mean, space = requests.percentile(99), requests.mean, scenario.space
     found = {"p99_s": p99, "p99": p99 / requests.reference_s, "mean": mean / mean.min()}
     found |= {f"late {name}": requests.late(target) for name, target in targets_s.items()}
     found |= {f"kept {name}": p99 <= target for name, target in targets_s.items()}

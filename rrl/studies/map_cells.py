@@ -202,8 +202,8 @@ def agent_settings() -> dict[str, list[str]]:
     {'rrl': 36, 'rrl-adaptive': 12, 'q-learning': 36, 'deep-q-network': 12}
     """
     temperatures = (0.01, 0.002, 50), (0.02, 0.005, 50), (0.1, 0.005, 100)
-    explored = [(1.0, end, half) for end in (0.0, 0.02, 0.1) for half in (5, 15, 50, 150)]
-    deep = [(1.0, end, half) for end in (0.0, 0.02) for half in (15, 50)]
+    explored = [(1.0, end, life) for end in (0.0, 0.02, 0.1) for life in (5, 15, 50, 150)]
+    deep = [(1.0, end, life) for end in (0.0, 0.02) for life in (15, 50)]  # life: the half-life
     regions = {"radius": (1.0, 2.0, 3.0, 5.0), "temperature": temperatures}
     selected = {"radius": (1.5, 3.0), "temperature": temperatures}
     grids: dict[str, dict[str, Any]] = {

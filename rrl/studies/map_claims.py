@@ -109,12 +109,12 @@ def judge_on_map(
     tuning: pd.DataFrame,
     runs: pd.DataFrame,
     length: int,
-    rng: np.random.Generator,
+    seed: int,
 ) -> pd.DataFrame:
     """Judge the claims of :func:`on_map` in the cells of the map that fit the paper's setting.
 
-    For `tuning`, `runs` and `length`, see :func:`map_evidence`. With `rng`, the surfaces and the
-    runs are drawn again. For the rows, see :func:`rrl.studies.claims.judge_claim`.
+    For `tuning`, `runs` and `length`, see :func:`map_evidence`. The bootstrap draws from the seed.
+    For the rows, see :func:`rrl.studies.claims.judge_claim`.
     """
     evidence = map_evidence(tuning, runs, length)
-    return judge_all(on_map(registered), evidence, int(rng.integers(2**31)))
+    return judge_all(on_map(registered), evidence, seed)

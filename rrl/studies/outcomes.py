@@ -21,12 +21,12 @@ from rrl.core.space import Floats
 from rrl.studies.problems import WITHOUT_LOAD
 from rrl.studies.race import Race, counts_episodes, score
 from rrl.studies.scenario import Scenario
-from rrl.studies.settings import Load, Setting
+from rrl.studies.settings import Problem, Setting
 from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval, ratio_interval
 
 Results = Mapping[Setting, Race]
-Problem = tuple[str, Load]
+Statistic = Callable[..., Floats]
 
 COMPARED = ("first_within_5", "stays_within_5", "deployed", "mean_cost")
 """The measures by which agents are compared, see :func:`rrl.studies.race.score`.
@@ -35,7 +35,7 @@ Smaller values are better in all of them.
 """
 
 
-def median_of(measure: str, episodes: int) -> Callable[..., Floats]:
+def median_of(measure: str, episodes: int) -> Statistic:
     """Return the function for the median of a measure: a censored one for numbers of episodes.
 
     A number above `episodes` is only known to be larger. So a median between such a number and a
@@ -224,7 +224,7 @@ def best_settings(log: pd.DataFrame, aim: str) -> pd.Series:
 
 
 def interval(
-    name: str, values: ArrayLike, rng: np.random.Generator, statistic: Any = np.median
+    name: str, values: ArrayLike, rng: np.random.Generator, statistic: Statistic = np.median
 ) -> dict[str, float]:
     """Return a median, or another statistic, with the limits of its 95 % interval, as columns."""
     numbers = np.asarray(values, dtype=float)

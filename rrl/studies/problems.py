@@ -55,7 +55,7 @@ def open_scenario(
 ) -> Scenario:
     """Make a scenario quickly, without computing its truth; a surface has its truth already.
 
-    Later calls with the same arguments return the same one.
+    A later call that gives the same arguments in the same way returns the same one.
 
     Parameters
     ----------
@@ -154,10 +154,10 @@ def with_truth(
     >>> with_truth("keyword-threads", 900.0) is with_truth("keyword-threads", 900.0)
     True
     """
-    problem = open_scenario(testbed, load, data)
-    if problem.known:
-        return problem
-    return problem.knowing(find_truth(problem, replications=replications))
+    scenario = open_scenario(testbed, load, data)
+    if scenario.known:
+        return scenario
+    return scenario.knowing(find_truth(scenario, replications=replications))
 
 
 class SurfaceServer:

@@ -25,8 +25,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from rrl.core.space import Floats
 from rrl.recording.profile import read_profile
-from rrl.studies.behaviour import label
+from rrl.studies.behaviour import versioned
 from rrl.studies.map_cells import (
     COLUMNS,
     JUDGING_KINDS,
@@ -51,12 +52,12 @@ from rrl.studies.problems import half_of
 from rrl.studies.roughness import axes
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Setting
-from rrl.studies.sweep_store import key_of, run_key
+from rrl.studies.sweep_store import key_of, result_key
 from rrl.studies.sweeps import Sweep, Task, run_setting
 
 Place = tuple[str, float]
 """A testbed or a profile, and a load in requests per second."""
-Problems = Mapping[Any, Scenario]
+Scenarios = Mapping[Any, Scenario]  # by place, and by the second half of a recording
 
 SIMULATED = {
     "cpu10": (8.3, 12.5, 16.7),
@@ -69,74 +70,17 @@ RECORDED = (
     *("mobilenet_v2-batching", "keyword-threads", "mobilenet_v2-joint-279", "keyword-joint"),
 )
 
-
-def place_name(testbed: str, load: float) -> str:
-    """Return the name of a place in the tables; a half of a recording has that of the whole.
-
-    Examples
-    --------
-    >>> place_name("keyword-threads/1", 900.0)
-    'keyword-threads 900'
-    """
-    return f"{half_of(testbed)[0]} {load:g}"
-
-
-def measure_places(problems: Problems) -> pd.DataFrame:
-    """Return where each place lies: the table `places.csv`."""
-    rows = []
-    for name, load in problems:
-        if half_of(name)[1]:
-            continue  # it is in the row of the first half
-        where = [problems[half] for half in ((name, load), (f"{name}/1", load)) if half in problems]
-        judged = np.array([over_reference(half) for half in where])
-        near = [float(np.mean(judged <= 1 + most)) for most in TOLERANCES]
-        numbers = (round(number, 4) for number in (*axes(where[0]), *near))
-        rows.append((place_name(name, load), len(where[0].space), *numbers))
-    within = [f"within_{100 * tolerance:g}" for tolerance in TOLERANCES]
-    return pd.DataFrame(rows, columns=["place", "cells", *CELL, *within])
-
-
-def race_places(
-    problems: Problems,
-    at: pd.DataFrame,
-    tuning: pd.DataFrame,
-    stage: Stage,
-    sweep: Sweep,
-) -> pd.DataFrame:
-    """Return the runs at places, with the seeds and the episodes of a stage: `place_runs.csv`.
-
-    For `at`, see :func:`measure_places`; for `tuning`, :mod:`rrl.studies.region_map`.
-    """
-    chosen = chosen_settings(tuning).set_index([*CELL, "agent", "column"])["setting"]
-    tuned = set(chosen.index.droplevel(["agent", "column"]))
-    cells = {row.place: nearest_cell(row.roughness, row.noise, tuned) for row in at.itertuples()}
-    raced, tasks = [], []
-    for (testbed, load), where in problems.items():
-        place, half = place_name(testbed, load), half_of(testbed)[1]
-        for agent, column in product(("rrl", RIVAL), MIDDLE):
-            setting = chosen[(*cells[place], agent, column)]
-            what = Setting(testbed, load, agent, len(stage.seeds), stage.episodes)
-            what = what._replace(first_seed=stage.seeds[0])
-            about = "place", what, setting, run_key(what, sweep.data), label("judge map")
-            tasks.append(Task(about, run_setting, (what, sweep.data, agent_with(agent, setting))))
-            raced.append(((place, half, agent, column, setting), over_reference(where)))
-    rows = []
-    for (key, cost), runs in zip(raced, sweep.compute(tasks), strict=True):
-        number = COLUMNS.index(key[3])
-        for seed, *actions in zip(stage.seeds, runs["chosen"], runs["recommended"], strict=True):
-            rows.append((*key, seed, *run_measures(*cost[np.array(actions)])[:, number].tolist()))
-    names = ["place", "half", "agent", "column", "setting", "seed", "episodes", "excess"]
-    return pd.DataFrame(rows, columns=names)
-
-
-def over_reference(where: Scenario) -> np.ndarray:
-    """Return true costs over the best; on a recording, over the best that an agent can know."""
-    return where.cost / (where.optimum * where.ceiling)
-
-
 JUDGING_EPISODES = 3000
-
 FILES = ("tuning", "runs", "places", "place_runs")
+
+
+class Tried(NamedTuple):
+    """A cell, an agent, and one of its :func:`rrl.studies.map_cells.agent_settings`."""
+
+    roughness: float
+    noise: float
+    agent: str
+    setting: str
 
 
 class Stage(NamedTuple):
@@ -150,11 +94,6 @@ class Stage(NamedTuple):
     episodes: int
 
 
-Tried = tuple[float, float, str, str]
-"""Roughness and noise of a cell, an agent, and one of its
-:func:`rrl.studies.map_cells.agent_settings`."""
-
-
 class Plan(NamedTuple):
     """All runs of a map: what the tuning tries, its stage and that of the judging, the places."""
 
@@ -164,6 +103,70 @@ class Plan(NamedTuple):
     places: Sequence[Place]
 
 
+def place_name(testbed: str, load: float) -> str:
+    """Return the name of a place in the tables; a half of a recording has that of the whole.
+
+    Examples
+    --------
+    >>> place_name("keyword-threads/1", 900.0)
+    'keyword-threads 900'
+    """
+    return f"{half_of(testbed)[0]} {load:g}"
+
+
+def _measure_places(scenarios: Scenarios) -> pd.DataFrame:
+    """Return where each place lies: the table `places.csv`."""
+    rows = []
+    for (name, load), first in scenarios.items():
+        if half_of(name)[1]:
+            continue  # it is in the row of the first half
+        second = scenarios.get((f"{name}/1", load))
+        judged = np.array([_over_reference(one) for one in (first, second) if one])
+        near = [float(np.mean(judged <= 1 + most)) for most in TOLERANCES]
+        numbers = (round(number, 4) for number in (*axes(first), *near))
+        rows.append((place_name(name, load), len(first.space), *numbers))
+    within = [f"within_{100 * tolerance:g}" for tolerance in TOLERANCES]
+    return pd.DataFrame(rows, columns=["place", "cells", *CELL, *within])
+
+
+def _race_places(
+    scenarios: Scenarios,
+    at: pd.DataFrame,
+    tuning: pd.DataFrame,
+    stage: Stage,
+    sweep: Sweep,
+) -> pd.DataFrame:
+    """Return the runs at places, with the seeds and the episodes of a stage: `place_runs.csv`.
+
+    For `at`, see :func:`_measure_places`; for `tuning`, :mod:`rrl.studies.region_map`.
+    """
+    chosen = chosen_settings(tuning).set_index([*CELL, "agent", "column"])["setting"]
+    tuned = set(chosen.index.droplevel(["agent", "column"]))
+    cells = {row.place: nearest_cell(row.roughness, row.noise, tuned) for row in at.itertuples()}
+    raced, tasks = [], []
+    for (testbed, load), scenario in scenarios.items():
+        place, half = place_name(testbed, load), half_of(testbed)[1]
+        for agent, column in product(("rrl", RIVAL), MIDDLE):
+            setting = chosen[(*cells[place], agent, column)]
+            spec = Setting(testbed, load, agent, len(stage.seeds), stage.episodes)
+            spec = spec._replace(first_seed=stage.seeds[0])
+            about = "place", spec, setting, result_key(spec, sweep.data), versioned("judge map")
+            tasks.append(Task(about, run_setting, (spec, sweep.data, agent_with(agent, setting))))
+            head = place, half, agent, column, setting
+            raced.append((head, COLUMNS.index(column), _over_reference(scenario)))
+    rows = []
+    for (head, number, cost), runs in zip(raced, sweep.compute_pieces(tasks), strict=True):
+        for seed, *actions in zip(stage.seeds, runs["chosen"], runs["recommended"], strict=True):
+            rows.append((*head, seed, *run_measures(*cost[np.array(actions)])[:, number].tolist()))
+    names = ["place", "half", "agent", "column", "setting", "seed", "episodes", "excess"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _over_reference(scenario: Scenario) -> Floats:
+    """Return true costs over the best; on a recording, over the best that an agent can know."""
+    return scenario.cost / (scenario.optimum * scenario.ceiling)
+
+
 def whole_plan(data: str | os.PathLike[str] = "data") -> Plan:
     """Return the plan of the published map; the deep Q-network is in its four corners only.
 
@@ -171,7 +174,7 @@ def whole_plan(data: str | os.PathLike[str] = "data") -> Plan:
     """
     corners = set(product(ROUGHNESSES[:: len(ROUGHNESSES) - 1], NOISES[::3]))
     tried = [
-        (*cell, agent, setting)
+        Tried(*cell, agent, setting)
         for cell in product(ROUGHNESSES, NOISES)
         for agent, settings in agent_settings().items()
         if agent != "deep-q-network" or cell in corners
@@ -186,7 +189,7 @@ def whole_plan(data: str | os.PathLike[str] = "data") -> Plan:
     )
 
 
-def tune_cells(plan: Plan, sweep: Sweep) -> pd.DataFrame:
+def _tune_cells(plan: Plan, sweep: Sweep) -> pd.DataFrame:
     """Return how each setting did in each cell: the table `tuning.csv`."""
     rows = []
     for key, (arrivals, excess) in _runs_of(plan.tried, plan.tuning, sweep).items():
@@ -198,10 +201,10 @@ def tune_cells(plan: Plan, sweep: Sweep) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*CELL, "agent", "setting", *names])
 
 
-def judge_cells(plan: Plan, sweep: Sweep, tuning: pd.DataFrame) -> pd.DataFrame:
+def _judge_cells(plan: Plan, sweep: Sweep, tuning: pd.DataFrame) -> pd.DataFrame:
     """Return the runs of the chosen settings on the judging surfaces: the table `runs.csv`."""
     chosen = chosen_settings(tuning)[[*CELL, "agent", "setting"]].drop_duplicates()
-    wanted = list(chosen.itertuples(index=False, name=None))
+    wanted = list(map(Tried._make, chosen.itertuples(index=False, name=None)))
     rows = [
         (*key, kind, seed, *arrivals[i, j], *excess[i, j].round(3))
         for key, (arrivals, excess) in _runs_of(wanted, plan.judging, sweep).items()
@@ -217,9 +220,9 @@ def _runs_of(wanted: Sequence[Tried], stage: Stage, sweep: Sweep) -> dict[Tried,
     tasks = []
     for tried, kind in product(wanted, stage.kinds):
         arguments = *tried, kind, stage.seeds[0], tuple(stage.seeds), stage.episodes
-        versions = key_of((f"agent {tried[2]}", "judge map"), (), sweep.data)
+        versions = key_of((f"agent {tried.agent}", "judge map"), (), sweep.data)
         tasks.append(Task(("map", arguments, versions), run_cell, arguments))
-    measures = np.array([one["measures"] for one in sweep.compute(tasks)])
+    measures = np.array([one["measures"] for one in sweep.compute_pieces(tasks)])
     of_keys = measures.reshape(len(wanted), len(stage.kinds), *measures.shape[1:])
     return dict(zip(wanted, np.moveaxis(of_keys, 3, 1), strict=True))
 
@@ -227,13 +230,13 @@ def _runs_of(wanted: Sequence[Tried], stage: Stage, sweep: Sweep) -> dict[Tried,
 def make_map(sweep: Sweep, plan: Plan | None = None) -> dict[str, pd.DataFrame]:
     """Make the runs of a plan that are missing, by default the whole one; return the `FILES`."""
     plan = plan or whole_plan(sweep.data)
-    tuning = tune_cells(plan, sweep)
-    runs = judge_cells(plan, sweep, tuning)
+    tuning = _tune_cells(plan, sweep)
+    runs = _judge_cells(plan, sweep, tuning)
     halves = [(f"{name}/1", load) for name, load in plan.places if name in RECORDED]
     places = [Setting(*one, "rrl", 1, 1) for one in (*plan.places, *halves)]
     build = sweep.folder.parent
     other = Sweep(places, data=sweep.data, build=build, workers=sweep.workers)
-    problems = other.scenarios()
-    at = measure_places(problems)
-    raced = race_places(problems, at, tuning, plan.judging, sweep)
+    scenarios = other.scenarios()
+    at = _measure_places(scenarios)
+    raced = _race_places(scenarios, at, tuning, plan.judging, sweep)
     return dict(zip(FILES, (tuning, runs, at, raced), strict=True))

@@ -40,7 +40,7 @@ from rrl.studies.outcomes import write_csv
 from rrl.studies.problems import WITHOUT_LOAD, half_of
 from rrl.studies.region_map import RECORDED, SIMULATED, make_map
 from rrl.studies.settings import TruthOf
-from rrl.studies.sweep_store import MAP, Key, Run, Store, key_of, read_arrays, run_key
+from rrl.studies.sweep_store import MAP, Key, Spec, Store, key_of, read_arrays, result_key
 from rrl.studies.sweeps import SEEDS_PER_PIECE, Sweep, pieces_of
 from rrl.support.errors import DataError, Parser, UnstableError, UsageError, command
 from rrl.support.files import read_json
@@ -54,7 +54,7 @@ MANIFEST = Path("figures") / "manifest.json"
 # --- the map of regions ---------------------------------------------------------------------------
 
 
-def map_key(data: str | os.PathLike[str]) -> Key:
+def _map_key(data: str | os.PathLike[str]) -> Key:
     """Return what the map of regions depends on, as the key of a result does."""
     agents = (f"agent {name}" for name in agent_settings())
     behaviours = *agents, "judge loop", "judge truth", "judge map"
@@ -82,7 +82,7 @@ def read_map(table: str, data: str | os.PathLike[str] = "data") -> pd.DataFrame:
     """
     store = Store(Path(data) / "results")
     path = store.path(MAP) / f"{table}.csv"
-    if new := store.changes(MAP, map_key(data)):
+    if new := store.changes(MAP, _map_key(data)):
         why = ", ".join(new)
         raise DataError(f"{path}: not of the present versions ({why}); `make results` renews it")
     if not path.exists():
@@ -91,7 +91,7 @@ def read_map(table: str, data: str | os.PathLike[str] = "data") -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def write_map(folder: Path, sweep: Sweep) -> None:
+def _write_map(folder: Path, sweep: Sweep) -> None:
     """Make the tables of the map; pieces that the sweep has are not run again."""
     for table, rows in make_map(sweep).items():
         write_csv(rows, folder / f"{table}.csv")
@@ -106,18 +106,18 @@ GONE = ("cannot be made any more",)
 
 def outdated(sweep: Sweep) -> dict[str, Key]:
     """Return the results of other versions by name, with what has changed in their keys."""
-    store, late = sweep.store, {MAP: sweep.store.changes(MAP, map_key(sweep.data))}
-    for name, what in store.runs.items():
+    store, late = sweep.store, {MAP: sweep.store.changes(MAP, _map_key(sweep.data))}
+    for name, spec in store.specs.items():
         late[name] = GONE
-        testbed, _ = half_of(what.testbed)
+        testbed, _ = half_of(spec.testbed)
         with suppress(LookupError, ImportError, ValueError):
-            what.check()
+            spec.check()
             if testbed in (*TESTBEDS, *WITHOUT_LOAD) or (Path(sweep.data) / testbed).is_dir():
-                late[name] = store.changes(name, run_key(what, sweep.data))
+                late[name] = store.changes(name, result_key(spec, sweep.data))
     return {name: why for name, why in sorted(late.items()) if why}
 
 
-def read_by() -> dict[str, list[str]]:
+def _read_by() -> dict[str, list[str]]:
     """Return the figures and tables that rest on each result, by the manifest of the figures.
 
     The manifest names the results that a notebook read, and the files that it made. So each of
@@ -144,8 +144,8 @@ def check(sweep: Sweep) -> str:
         print(f"changed, without a version of their own yet: {', '.join(sorted(unknown))}")
     late = outdated(sweep)
     if not late:
-        stored = sweep.store.runs
-        runs = sum(getattr(what, "seeds", 0) for what in stored.values())
+        stored = sweep.store.specs
+        runs = sum(getattr(spec, "seeds", 0) for spec in stored.values())
         return (
             f"read from data/results: {len(stored)} results ({runs} runs) and the map of regions, "
             "all of the present versions; computed: what notebooks do not store"
@@ -155,7 +155,7 @@ def check(sweep: Sweep) -> str:
         reasons[new].append(name)
     for new, names in reasons.items():
         print(f"{', '.join(new)}: {len(names)} stored results, such as {names[0]}")
-    read = read_by()
+    read = _read_by()
     figures = sorted({figure for name in late for figure in read.get(name, ())})
     print(f"figures and tables that rest on them: {', '.join(figures) or 'none'}")
     steps = "`make versions`, then `make results`" if unknown else "`make results`"
@@ -178,29 +178,26 @@ def renew(sweep: Sweep) -> str:
     """
     if missing := sorted(changed()):
         raise UsageError(f"{', '.join(missing)}: no versions yet; `make versions` gives them some")
-    late, read, store = outdated(sweep), read_by(), sweep.store
-    old = {name: what for name, what in store.runs.items() if name in late}
-    wanted = {
-        name: what
-        for name, what in old.items()
-        if late[name] != GONE and (name in read or not read)
-    }
-    found = sweep.computed(wanted.values())
-    for name, what in wanted.items():
+    late, read, store = outdated(sweep), _read_by(), sweep.store
+    old = {name: spec for name, spec in store.specs.items() if name in late}
+    able = {name: spec for name, spec in old.items() if late[name] != GONE}
+    wanted = {name: spec for name, spec in able.items() if name in read or not read}
+    found = sweep.compute(wanted.values())
+    for name, spec in wanted.items():
         path = store.path(name)
-        found[what] = {n: found[what][n] for n in read_arrays(path)} if path.exists() else {}
-    sweep.keep({what: arrays for what, arrays in found.items() if arrays})
+        found[spec] = {n: found[spec][n] for n in read_arrays(path)} if path.exists() else {}
+    sweep.save({spec: arrays for spec, arrays in found.items() if arrays})
     store.enter({}, gone=old.keys() - wanted.keys())
     if MAP in late:
         print("map of regions", flush=True)
-        write_map(store.path(MAP), sweep)
-        store.enter({MAP: (MAP.split("/"), map_key(sweep.data))})
+        _write_map(store.path(MAP), sweep)
+        store.enter({MAP: (MAP.split("/"), _map_key(sweep.data))})
     said = f"{len(wanted)} results computed, {len(old) - len(wanted)} removed"
     return said + ", and the map renewed" * (MAP in late)
 
 
-def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[tuple[str, Run]]:
-    """Choose runs to compute again: the name of each one's result, and the result with one seed.
+def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[tuple[str, Spec]]:
+    """Choose runs to compute again: the name of each one's result, and its spec with one seed.
 
     Parameters
     ----------
@@ -211,8 +208,8 @@ def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[tuple[str, Run
         Of all runs and truths, this many are computed; without a count, all, in pieces.
     """
     size = SEEDS_PER_PIECE if count is None else 1
-    stored = sorted(sweep.store.runs.items())
-    every = [(name, one) for name, what in stored for one in pieces_of(what, size)]
+    stored = sorted(sweep.store.specs.items())
+    every = [(name, one) for name, spec in stored for one in pieces_of(spec, size)]
     return every if count is None else random.Random(salt).sample(every, min(count, len(every)))
 
 
@@ -229,13 +226,13 @@ def verify(sweep: Sweep, count: int | None = SAMPLE) -> str:
     chosen = sample_of(sweep, _commit(), count)
     build = sweep.folder.with_name("verify") / code()  # no piece from which a result was stored
     again = Sweep((), data=sweep.data, build=build, workers=sweep.workers)
-    computed = again.computed(what for _, what in chosen)
-    for name, what in chosen:
-        _compare(sweep.store, name, what, computed[what])
+    computed = again.compute(spec for _, spec in chosen)
+    for name, spec in chosen:
+        _compare(sweep.store, name, spec, computed[spec])
     if count is None:
-        write_map(build / MAP, again)
+        _write_map(build / MAP, again)
         _compare_map(sweep, build / MAP)
-    share = f"{len({name for name, _ in chosen})} of {len(sweep.store.runs)}"
+    share = f"{len({name for name, _ in chosen})} of {len(sweep.store.specs)}"
     also = " and the map of regions" if count is None else ""
     return f"computed again: {share} stored results{also}, and the same came out"
 
@@ -249,12 +246,12 @@ def _commit() -> str:
         return ""
 
 
-def _compare(store: Store, name: str, what: Run, computed: Arrays) -> None:
+def _compare(store: Store, name: str, spec: Spec, computed: Arrays) -> None:
     where, stored = "", read_arrays(store.path(name))
-    if not isinstance(what, TruthOf):
-        first = what.first_seed - store.index[name][0].first_seed
-        where = f", seeds {what.first_seed} to {what.first_seed + what.seeds - 1}"
-        stored = {array: rows[first : first + what.seeds] for array, rows in stored.items()}
+    if not isinstance(spec, TruthOf):
+        first = spec.first_seed - store.index[name].spec.first_seed
+        where = f", seeds {spec.first_seed} to {spec.first_seed + spec.seeds - 1}"
+        stored = {array: rows[first : first + spec.seeds] for array, rows in stored.items()}
     names = stored.keys() | computed.keys() - {"costs"}  # some notebooks store no costs
     if differ := [array for array in sorted(names) if not _same(stored, computed, array)]:
         raise UnstableError(

@@ -53,13 +53,13 @@ def one_step_pairs(space: ConfigSpace) -> Ints:
     return np.array([(i, j) for i, near in found for j in near[near > i].tolist()]).reshape(-1, 2)
 
 
-def low_costs(level: ArrayLike) -> NDArray[np.bool_]:
+def low_costs(cost: ArrayLike) -> NDArray[np.bool_]:
     """Return which configurations are below twice the best."""
-    level = np.asarray(level, dtype=float)
-    return level < TWICE * np.nanmin(level)
+    cost = np.asarray(cost, dtype=float)
+    return cost < TWICE * np.nanmin(cost)
 
 
-def smooth_level(first: ArrayLike, second: ArrayLike, pairs: Ints) -> Floats:
+def smooth_costs(first: ArrayLike, second: ArrayLike, pairs: Ints) -> Floats:
     """Return the geometric mean of each configuration with its neighbours, over both halves.
 
     In noisy halves it tells which configurations have low costs. Their own means cannot: the lowest
@@ -67,7 +67,7 @@ def smooth_level(first: ArrayLike, second: ArrayLike, pairs: Ints) -> Floats:
 
     Examples
     --------
-    >>> smooth_level([1.0, 4.0, 16.0], [1.0, 4.0, 16.0], np.array([[0, 1], [1, 2]])).round(1)
+    >>> smooth_costs([1.0, 4.0, 16.0], [1.0, 4.0, 16.0], np.array([[0, 1], [1, 2]])).round(1)
     array([2., 4., 8.])
     """
     logs = (np.log(first) + np.log(second)) / 2
@@ -79,7 +79,7 @@ def smooth_level(first: ArrayLike, second: ArrayLike, pairs: Ints) -> Floats:
 
 
 def roughness(
-    first: ArrayLike, second: ArrayLike, pairs: Ints, level: ArrayLike | None = None
+    first: ArrayLike, second: ArrayLike, pairs: Ints, smooth: ArrayLike | None = None
 ) -> float:
     """Return by what fraction the costs of neighbours differ.
 
@@ -92,7 +92,7 @@ def roughness(
         Mean costs by the two halves.
     pairs : ndarray of int, shape (pairs, 2)
         See :func:`one_step_pairs`.
-    level : array_like, shape (configurations,), optional
+    smooth : array_like, shape (configurations,), optional
         What tells which costs are low: by default the first half, for costs without noise.
 
     Returns
@@ -106,17 +106,17 @@ def roughness(
     >>> round(roughness(costs, costs, pairs), 3)
     0.1
     """
-    kept = pairs[low_costs(first if level is None else level)[pairs].all(axis=1)]
+    kept = pairs[low_costs(first if smooth is None else smooth)[pairs].all(axis=1)]
     steps = [np.diff(np.log(half)[kept], axis=1) for half in map(np.asarray, (first, second))]
     products = (steps[0] * steps[1])[~np.isnan(steps[0] + steps[1])]
     return math.expm1(math.sqrt(max(float(products.mean()), 0.0))) if len(products) else math.nan
 
 
-def episode_noise(first: Half, second: Half, level: ArrayLike) -> float:
+def episode_noise(first: Half, second: Half, smooth: ArrayLike) -> float:
     """Return the sd of the logarithm of one episode's cost, from the halves' disagreement.
 
     One half may be slower than the other as a whole: their mean difference does not count. For
-    `level`, see :func:`roughness`.
+    `smooth`, see :func:`roughness`.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def episode_noise(first: Half, second: Half, level: ArrayLike) -> float:
     >>> round(episode_noise(a, b, np.ones(500)), 2)
     0.1
     """
-    low = low_costs(level) & (np.minimum(first.episodes, second.episodes) > 0)
+    low = low_costs(smooth) & (np.minimum(first.episodes, second.episodes) > 0)
     if low.sum() < 2:
         return math.nan
     differences = np.log(first.means[low] / second.means[low])
@@ -153,7 +153,7 @@ def half_of_profile(profile: Profile, rate_per_s: float, half: int) -> Half:
     return Half(np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0), counts)
 
 
-def simulated_noise(scenario: Scenario) -> float:
+def _simulated_noise(scenario: Scenario) -> float:
     """Return the sd of the logarithm of one episode's cost on a simulated server.
 
     It is the root of the mean variance over the configurations with low true costs. Each of the
@@ -174,9 +174,9 @@ def axes(place: Scenario) -> tuple[float, float]:
     """Return the roughness and the noise of a place: of a recorded load, or of a simulated one."""
     pairs, server = one_step_pairs(place.space), place.server
     if not isinstance(server, RecordedServer):
-        return roughness(place.cost, place.cost, pairs), simulated_noise(place)
+        return roughness(place.cost, place.cost, pairs), _simulated_noise(place)
     rate = place.workload.rate
     first, second = (half_of_profile(server.profile, rate, half) for half in (0, 1))
-    level = smooth_level(first.means, second.means, pairs)
-    rough = roughness(first.means, second.means, pairs, level)
-    return rough, episode_noise(first, second, level)
+    smooth = smooth_costs(first.means, second.means, pairs)
+    rough = roughness(first.means, second.means, pairs, smooth)
+    return rough, episode_noise(first, second, smooth)

@@ -1,8 +1,8 @@
-"""Problems with a known answer: a server, a load, and the true cost of every configuration.
+"""Scenarios: a server, a load, and the true cost of every configuration.
 
-The truth of a simulated server is the mean over many episodes. Agents replay one half of a
-recorded profile, and the other half is the truth (:mod:`rrl.recording.truth`).
-:mod:`rrl.studies.race` uses it to score the agents.
+A problem is the name of a scenario (:data:`rrl.studies.settings.Problem`). The truth of a simulated
+server is the mean over many episodes. Agents replay one half of a recorded profile, and the other
+half is the truth (:mod:`rrl.recording.truth`), by which :mod:`rrl.studies.race` scores the agents.
 
 No agent sees the truth, with one exception. An agent that minimises late requests, or keeps a
 target, is given a limit in seconds, and this limit is a multiple of one true number: the mean or

@@ -13,6 +13,8 @@ from rrl.workloads.modulated import Bursts, Diurnal, FlashCrowd
 from rrl.workloads.workload import Fleet, Phases, Poisson, Workload
 
 Load = float | tuple[Any, ...]
+Problem = tuple[str, Load]
+"""A testbed and a load, by which :func:`rrl.studies.problems.open_scenario` makes a scenario."""
 WORKLOADS = {kind.__name__: kind for kind in (Poisson, Phases, Fleet, Bursts, Diurnal, FlashCrowd)}
 
 
@@ -46,7 +48,7 @@ class Setting(NamedTuple):
     first_seed: int = 0
 
     @property
-    def problem(self) -> tuple[str, Load]:
+    def problem(self) -> Problem:
         """The testbed and the load. Agents are compared on the same problem."""
         return self.testbed, self.load
 
@@ -81,7 +83,7 @@ class TruthOf(NamedTuple):
 
 
 def cross(
-    problems: Iterable[tuple[str, Load]],
+    problems: Iterable[Problem],
     agents: Mapping[str, int],
     episodes: int,
     first_seed: int = 0,

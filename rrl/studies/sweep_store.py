@@ -1,8 +1,9 @@
 """The one store of results: files under ``data/results``, and an index of what they depend on.
 
-``index.json`` names what each file holds, and its *key*: the versions of the agent, the problem,
-the load and the judge (:mod:`rrl.studies.behaviour`), the data and the locked packages. A result
-with another key is outdated and is not read. The files hold results only.
+``index.json`` has two entries about each file. Its *spec* says what was computed. Its *key* is what
+the result depends on: the versions of the agent, the problem, the load and the judge
+(:mod:`rrl.studies.behaviour`), the data and the locked packages. A result with another key is
+outdated and is not read. The files hold results only.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import zipfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl.recording.profile import DESCRIPTION, EPISODES
-from rrl.studies.behaviour import label, problem_name
+from rrl.studies.behaviour import problem_behaviour, versioned
 from rrl.studies.days import KNOWING, Arrays, Day
 from rrl.studies.problems import FINE, SURFACES, half_of
 from rrl.studies.settings import Load, Setting, TruthOf, literal
@@ -36,33 +37,32 @@ MAP = "tables/region-map"
 Key = tuple[str, ...]
 """What a result depends on: names with their versions, such as ``"agent random 1"``."""
 
+Spec = Setting | Day | TruthOf
+"""What a result is of: the runs of a setting or of a day, or the truth of a problem."""
 
-Run = Setting | Day | TruthOf
-"""What a file holds: the runs of a setting or of a day, or the truth of a problem."""
 
-
-def run_name(what: Run) -> str:
+def result_name(spec: Spec) -> str:
     """Return the name of a file, without its ending; the number of seeds does not count.
 
     Examples
     --------
-    >>> run_name(Setting("gpu", ("Bursts", (8.0, 16.0), (60.0, 20.0)), "rrl-gp", 30, 100))
+    >>> result_name(Setting("gpu", ("Bursts", (8.0, 16.0), (60.0, 20.0)), "rrl-gp", 30, 100))
     'gpu/bursts-8-16-60-20/rrl-gp-100'
-    >>> run_name(Day("cpu2", 75.0, "rrl-gp", 30, 750, 0.1, neighbour=(0.5, 150.0, 300.0)))
+    >>> result_name(Day("cpu2", 75.0, "rrl-gp", 30, 750, 0.1, neighbour=(0.5, 150.0, 300.0)))
     'cpu2/day-75-0.5-150-300/rrl-gp-3600-750-0.1'
     """
-    if isinstance(what, Day):
-        load: Load = ("day", what.rate, *what.neighbour)
-        rest = f"{what.agent}-{_words((what.length_s, what.requests, what.late_s))}"
-    elif isinstance(what, TruthOf):
-        load, rest = what.load, f"truth-{what.episodes}-{what.replications}"
+    if isinstance(spec, Day):
+        load: Load = ("day", spec.rate, *spec.neighbour)
+        rest = f"{spec.agent}-{_words((spec.length_s, spec.requests, spec.late_s))}"
+    elif isinstance(spec, TruthOf):
+        load, rest = spec.load, f"truth-{spec.episodes}-{spec.replications}"
     else:
-        words = re.sub(r"[^\w.]+", "-", what.objective)  # no spaces, colons or "<" in file names
-        objective = "" if what.objective == "mean" else f"-{words}"
-        load, rest = what.load, f"{what.agent}-{what.episodes}{objective}"
-    first = 0 if isinstance(what, TruthOf) else what.first_seed
+        words = re.sub(r"[^\w.]+", "-", spec.objective)  # no spaces, colons or "<" in file names
+        objective = "" if spec.objective == "mean" else f"-{words}"
+        load, rest = spec.load, f"{spec.agent}-{spec.episodes}{objective}"
+    first = 0 if isinstance(spec, TruthOf) else spec.first_seed
     seeds = f"-from-{first}" if first else ""
-    return f"{what.testbed.replace('/', '-half-')}/{_words(load)}/{rest}{seeds}"
+    return f"{spec.testbed.replace('/', '-half-')}/{_words(load)}/{rest}{seeds}"
 
 
 def _words(value: Any) -> str:
@@ -74,26 +74,26 @@ def _words(value: Any) -> str:
 # --- what a result depends on ---------------------------------------------------------------------
 
 
-def run_key(what: Run, data: str) -> Key:
+def result_key(spec: Spec, data: str) -> Key:
     """Return what a result depends on, besides the setting, the day or the truth itself."""
-    names = ["judge truth"] if isinstance(what, TruthOf) else ["judge loop"]
-    if isinstance(what, Day):
+    names = ["judge truth"] if isinstance(spec, TruthOf) else ["judge loop"]
+    if isinstance(spec, Day):
         names.append("problem day")
     else:
-        load = "Poisson" if isinstance(what.load, int | float) else what.load[0]
+        load = "Poisson" if isinstance(spec.load, int | float) else spec.load[0]
         names.append(f"load {load}")
-    if isinstance(what, Setting):
+    if isinstance(spec, Setting):
         names.append("judge objectives")
-    if not isinstance(what, TruthOf) and what.agent != KNOWING:
-        names.append(f"agent {what.agent}")
-    return key_of(names, [what.testbed], data)
+    if not isinstance(spec, TruthOf) and spec.agent != KNOWING:
+        names.append(f"agent {spec.agent}")
+    return key_of(names, [spec.testbed], data)
 
 
 def key_of(names: Iterable[str], testbeds: Sequence[str], data: str) -> Key:
     """Return the key of what depends on behaviours, such as ``"agent rrl"``, and on testbeds."""
-    problems = dict.fromkeys(map(problem_name, testbeds))
-    read = dict.fromkeys(key for testbed in testbeds for key in data_key(testbed, data))
-    return (*map(label, (*names, *problems)), *read, packages())
+    problems = dict.fromkeys(map(problem_behaviour, testbeds))
+    read = dict.fromkeys(key for testbed in testbeds for key in _data_key(testbed, data))
+    return (*map(versioned, (*names, *problems)), *read, packages())
 
 
 def packages() -> str:
@@ -102,7 +102,7 @@ def packages() -> str:
     return f"packages {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def data_key(testbed: str, data: str) -> Key:
+def _data_key(testbed: str, data: str) -> Key:
     """Return the digest of the data of a testbed: the plan and the episodes of a recording."""
     name, _ = half_of(testbed)
     where, surfaces = Path(data) / name, Path(data) / "surfaces" / "surfaces.npz"
@@ -125,6 +125,13 @@ def _recording(description: Path, episodes: Path, *_changed: int) -> str:
 # --- the files ------------------------------------------------------------------------------------
 
 
+class Entry(NamedTuple):
+    """What the index says of a file."""
+
+    spec: Any
+    key: Key
+
+
 class Store:
     """The stored results below one folder.
 
@@ -145,15 +152,15 @@ class Store:
         try:
             lines = read_json(path) if path.exists() else {}
             self.index = {
-                name: (_what(what), tuple(map(str, key))) for name, (what, key) in lines.items()
+                n: Entry(_spec(spec), tuple(map(str, key))) for n, (spec, key) in lines.items()
             }
         except (AttributeError, TypeError, ValueError) as error:
             raise DataError(f"{path}: not an index of results ({error}); restore it") from None
 
     @property
-    def runs(self) -> dict[str, Run]:
-        """What was run, by name, without the map of regions."""
-        return {name: what for name, (what, _) in self.index.items() if name != MAP}
+    def specs(self) -> dict[str, Spec]:
+        """What was computed, by name, without the map of regions."""
+        return {name: entry.spec for name, entry in self.index.items() if name != MAP}
 
     def path(self, name: str) -> Path:
         """Return the file of a result, or the folder of the map of regions."""
@@ -163,20 +170,20 @@ class Store:
         """Return what is new in a key since a result was stored; empty if the result is present."""
         if name not in self.index or not self.path(name).exists():
             return ("is not stored",)
-        new = set(key) ^ set(self.index[name][1])
+        new = set(key) ^ set(self.index[name].key)
         return tuple(sorted(new & set(key) or new))
 
     def enter(
         self, entries: Mapping[str, tuple[Any, Key]], gone: Collection[str] = frozenset()
     ) -> None:
-        """Enter results by name: what was run, and its key; remove those that are `gone`.
+        """Enter results by name, each with its spec and its key; remove those that are `gone`.
 
         What another process entered meanwhile is kept.
         """
         for name in gone:
             self.path(name).unlink(missing_ok=True)
         present = {**Store(self.folder).index, **entries}
-        self.index = {name: entry for name, entry in present.items() if name not in gone}
+        self.index = {name: Entry(*entry) for name, entry in present.items() if name not in gone}
         lines = (f"{json.dumps(n)}: {json.dumps(list(e))}" for n, e in sorted(self.index.items()))
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / INDEX, "{\n" + ",\n".join(lines) + "\n}\n")
@@ -223,8 +230,8 @@ def write_arrays(path: Path, arrays: Arrays) -> None:
                 np.lib.format.write_array(entry, np.ascontiguousarray(small), allow_pickle=False)
 
 
-def _what(line: list[Any]) -> Any:
-    """Return what the index has as a list; the kinds differ in their length."""
+def _spec(line: list[Any]) -> Any:
+    """Return the spec that the index has as a list; the kinds differ in their length."""
     kinds: tuple[Any, ...] = (Setting, Day, TruthOf)
     made = {len(kind._fields): kind for kind in kinds}.get(len(line), lambda *words: words)
     return made(*literal(line))

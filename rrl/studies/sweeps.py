@@ -34,8 +34,8 @@ from rrl.studies.days import Arrays, Day, run_days
 from rrl.studies.problems import open_scenario
 from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario, Truth, find_truth
-from rrl.studies.settings import Load, Setting, TruthOf
-from rrl.studies.sweep_store import Key, Run, Store, read_arrays, run_key, run_name, write_arrays
+from rrl.studies.settings import Problem, Setting, TruthOf
+from rrl.studies.sweep_store import Spec, Store, read_arrays, result_key, result_name, write_arrays
 from rrl.support.errors import check_interrupt
 from rrl.support.machine import one_thread
 from rrl.support.provenance import NUMERICAL, installed
@@ -121,33 +121,33 @@ class Sweep:
         The result of a setting is a :class:`rrl.Race`. That of a day is a dictionary of arrays, see
         :func:`rrl.studies.days.run_days`.
         """
-        found = self._found(self.settings)
-        return {w: rows if isinstance(w, Day) else self._race(rows) for w, rows in found.items()}
+        found = self._read_or_compute(self.settings)
+        return {s: rows if isinstance(s, Day) else self._race(rows) for s, rows in found.items()}
 
-    def scenarios(self) -> dict[tuple[str, Load], Scenario]:
-        """Return the problems of the settings with their truths; a surface has its truth already.
+    def scenarios(self) -> dict[Problem, Scenario]:
+        """Return the scenario of each problem with its truth; a surface has its truth already.
 
         The truth of a changing workload is that of the longest horizon.
         """
         races = [one for one in self.settings if isinstance(one, Setting)]
-        problems = {one.problem: open_scenario(*one.problem, self.data) for one in races}
-        horizon: dict[tuple[str, Load], int] = {}
+        scenarios = {one.problem: open_scenario(*one.problem, self.data) for one in races}
+        horizon: dict[Problem, int] = {}
         for setting in races:
-            if not problems[setting.problem].known:
+            if not scenarios[setting.problem].known:
                 steady = isinstance(setting.load, int | float)
                 length = self.replications if steady else setting.episodes
                 horizon[setting.problem] = max(length, horizon.get(setting.problem, 0))
-        wanted = {key: TruthOf(*key, n, self.replications) for key, n in horizon.items()}
-        found = self._found(wanted.values())
-        truths = {key: problems[key].knowing(Truth(**found[wanted[key]])) for key in wanted}
-        return problems | truths
+        specs = {one: TruthOf(*one, length, self.replications) for one, length in horizon.items()}
+        found = self._read_or_compute(specs.values())
+        truths = {one: scenarios[one].knowing(Truth(**found[specs[one]])) for one in specs}
+        return scenarios | truths
 
-    def tasks(self, what: Run) -> list[Task]:
+    def tasks(self, spec: Spec) -> list[Task]:
         """Return the tasks of a setting, a day or a truth: one for each of its pieces."""
-        key, run = run_key(what, self.data), RUNNERS[type(what)]
-        return [Task((one, key), run, (one, self.data)) for one in pieces_of(what)]
+        key, run = result_key(spec, self.data), RUNNERS[type(spec)]
+        return [Task((one, key), run, (one, self.data)) for one in pieces_of(spec)]
 
-    def compute(self, tasks: Sequence[Task], progress: bool = True) -> list[Arrays]:
+    def compute_pieces(self, tasks: Sequence[Task], progress: bool = True) -> list[Arrays]:
         """Return the piece of each task; those that are not in the folder are computed."""
         files = [self.folder / task.file for task in tasks]
         every = dict(zip(files, tasks, strict=True)).items()
@@ -155,7 +155,7 @@ class Sweep:
         random.Random(0).shuffle(missing)  # pieces differ in length: the time left is by their mean
         if missing:
             how: dict[str, Any] = {"return_as": "generator_unordered", "max_nbytes": None}
-            done = Parallel(n_jobs=self.workers, **how)(delayed(_call)(*one) for one in missing)
+            done = Parallel(n_jobs=self.workers, **how)(delayed(_run_task)(*one) for one in missing)
             for path, arrays in tqdm(
                 done, "sweep", len(missing), unit="piece", smoothing=0, disable=not progress
             ):
@@ -163,60 +163,60 @@ class Sweep:
                 check_interrupt()
         return [read_arrays(file) for file in files]
 
-    def computed(self, wanted: Iterable[Run]) -> dict[Run, Arrays]:
+    def compute(self, specs: Iterable[Spec]) -> dict[Spec, Arrays]:
         """Compute settings, days or truths, also stored ones; existing pieces are not run again."""
-        tasks = {what: self.tasks(what) for what in wanted}
-        pieces = iter(self.compute([task for some in tasks.values() for task in some]))
-        by_run = {what: [next(pieces) for _ in some] for what, some in tasks.items()}
+        tasks = {spec: self.tasks(spec) for spec in specs}
+        pieces = iter(self.compute_pieces([task for some in tasks.values() for task in some]))
+        by_spec = {spec: [next(pieces) for _ in some] for spec, some in tasks.items()}
         return {
-            what: {name: np.concatenate([one[name] for one in some]) for name in some[0]}
-            for what, some in by_run.items()
+            spec: {name: np.concatenate([one[name] for one in some]) for name in some[0]}
+            for spec, some in by_spec.items()
         }
 
-    def keep(self, found: Mapping[Run, Arrays]) -> None:
+    def save(self, results: Mapping[Spec, Arrays]) -> None:
         """Store results that the present code has computed."""
-        for what, arrays in found.items():
-            write_arrays(self.store.path(run_name(what)), arrays)
-        self.store.enter({run_name(w): (w, run_key(w, self.data)) for w in found})
+        for spec, arrays in results.items():
+            write_arrays(self.store.path(result_name(spec)), arrays)
+        keys = {spec: result_key(spec, self.data) for spec in results}
+        self.store.enter({result_name(spec): (spec, key) for spec, key in keys.items()})
 
-    def _found(self, wanted: Iterable[Any]) -> dict[Any, Arrays]:
-        """Return the arrays of settings, days or truths, stored or computed, in their order."""
-        keys = {what: run_key(what, self.data) for what in wanted}
-        found = {w: kept for w, key in keys.items() if (kept := self._stored(w, key)) is not None}
-        missing = [what for what in keys if what not in found]
-        if outdated := sum(run_name(what) in self.store.index for what in missing):
+    def _read_or_compute(self, specs: Iterable[Any]) -> dict[Any, Arrays]:
+        """Return the arrays of settings, days or truths, in their order."""
+        stored = {spec: self._read(spec) for spec in specs}
+        found = {spec: arrays for spec, arrays in stored.items() if arrays is not None}
+        missing = [spec for spec in stored if spec not in found]
+        if outdated := sum(result_name(spec) in self.store.index for spec in missing):
             print(
-                f"{outdated} of {len(keys)} results are stored for other versions, for fewer seeds "
-                "or without costs: computed anew"
+                f"{outdated} of {len(stored)} results are stored for other versions, for fewer "
+                "seeds or without costs: computed anew"
             )
-        found |= self.computed(missing)
+        found |= self.compute(missing)
         if os.environ.get("RRL_RESULTS") == "store":
-            read = {
-                w: {n: rows for n, rows in found[w].items() if self.costs or n != "costs"}
-                for w in missing
-            }
-            self.keep(read)
-        return {what: found[what] for what in keys}
+            self.save({spec: self._without_unwanted_costs(found[spec]) for spec in missing})
+        return {spec: found[spec] for spec in stored}
 
-    def _stored(self, what: Run, key: Key) -> Arrays | None:
+    def _read(self, spec: Spec) -> Arrays | None:
         """Return what is wanted of a stored result, if it is of the present code and has it all."""
-        name = run_name(what)
-        if self.store.changes(name, key):
+        name = result_name(spec)
+        if self.store.changes(name, result_key(spec, self.data)):
             return None
-        arrays, (kept, _) = read_arrays(self.store.path(name)), self.store.index[name]
-        if isinstance(what, TruthOf):
-            return arrays if kept == what else None  # a name has six digits of a number only
-        enough = kept.seeds >= what.seeds and kept._replace(seeds=what.seeds) == what
-        costs = "costs" in arrays or not self.costs or isinstance(what, Day)
-        wanted = {name: rows[: what.seeds] for name, rows in arrays.items()}
+        arrays, stored = read_arrays(self.store.path(name)), self.store.index[name].spec
+        if isinstance(spec, TruthOf):
+            return arrays if stored == spec else None  # a name has six digits of a number only
+        enough = stored.seeds >= spec.seeds and stored._replace(seeds=spec.seeds) == spec
+        costs = "costs" in arrays or not self.costs or isinstance(spec, Day)
+        wanted = {name: rows[: spec.seeds] for name, rows in arrays.items()}
         return wanted if enough and costs else None
+
+    def _without_unwanted_costs(self, arrays: Arrays) -> Arrays:
+        return {name: rows for name, rows in arrays.items() if self.costs or name != "costs"}
 
     def _race(self, rows: Arrays) -> Race:
         costs = rows["costs"].astype(np.float64) if self.costs else None
         return Race(rows["chosen"], rows["recommended"], costs)
 
 
-def _call(path: Path, task: Task) -> tuple[Path, Arrays]:
+def _run_task(path: Path, task: Task) -> tuple[Path, Arrays]:
     with one_thread():
         return path, task.function(*task.arguments)
 
@@ -224,7 +224,7 @@ def _call(path: Path, task: Task) -> tuple[Path, Arrays]:
 # --- Pieces: what a worker process runs -----------------------------------------------------------
 
 
-def pieces_of(what: Run, size: int = SEEDS_PER_PIECE) -> list[Run]:
+def pieces_of(spec: Spec, size: int = SEEDS_PER_PIECE) -> list[Spec]:
     """Divide a setting or a day into the same with `size` seeds each; a truth is one piece.
 
     Examples
@@ -232,11 +232,11 @@ def pieces_of(what: Run, size: int = SEEDS_PER_PIECE) -> list[Run]:
     >>> [(one.first_seed, one.seeds) for one in pieces_of(Setting("pool", 10.0, "rrl", 7, 100))]
     [(0, 5), (5, 2)]
     """
-    if isinstance(what, TruthOf):
-        return [what]
-    last = what.first_seed + what.seeds
-    starts = range(what.first_seed, last, size)
-    return [what._replace(first_seed=n, seeds=min(size, last - n)) for n in starts]
+    if isinstance(spec, TruthOf):
+        return [spec]
+    last = spec.first_seed + spec.seeds
+    starts = range(spec.first_seed, last, size)
+    return [spec._replace(first_seed=n, seeds=min(size, last - n)) for n in starts]
 
 
 def run_setting(setting: Setting, data: str, make: MakeAgent | None = None) -> Arrays:
@@ -265,16 +265,16 @@ def run_setting(setting: Setting, data: str, make: MakeAgent | None = None) -> A
     return {"chosen": runs.chosen, "recommended": runs.recommended, "costs": costs}
 
 
-def run_truth(what: TruthOf, data: str) -> Arrays:
+def _run_truth(truth: TruthOf, data: str) -> Arrays:
     """Find the truth of one problem, as :class:`rrl.studies.scenario.Truth` has it."""
-    where = open_scenario(what.testbed, what.load, data)
-    found = find_truth(where, replications=what.replications, episodes=what.episodes)
+    scenario = open_scenario(truth.testbed, truth.load, data)
+    found = find_truth(scenario, replications=truth.replications, episodes=truth.episodes)
     return found._asdict()
 
 
 RUNNERS: dict[type, Callable[..., Arrays]] = {
     Setting: run_setting,
     Day: run_days,
-    TruthOf: run_truth,
+    TruthOf: _run_truth,
 }
 """What runs a setting, a day or a truth: each takes it and the folder of the data."""

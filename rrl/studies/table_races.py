@@ -113,13 +113,13 @@ def race_tables(
     [3.0, 3.0]
     """
     tasks = {
-        (where.name, agent, seed): _task(where, agent, seed, episodes)
-        for where in scenarios
+        (scenario.name, agent, seed): _task(scenario, agent, seed, episodes)
+        for scenario in scenarios
         for agent in agents
         for seed in seeds
     }
     sweep = Sweep((), build=build, workers=jobs)
-    done = sweep.compute(list(tasks.values()), progress)
+    done = sweep.compute_pieces(list(tasks.values()), progress)
     rows, failed = [], dict[tuple[str, str], str]()
     for (key, task), found in zip(tasks.items(), done, strict=True):
         if FAILED in found:
@@ -134,16 +134,17 @@ def race_tables(
     return pd.DataFrame(rows, columns=[*KEYS, *MEASURED])
 
 
-def _task(where: Scenario, agent: str, seed: int, episodes: int) -> Task:
-    assert isinstance(where.server, SurfaceServer)
-    table = hashlib.sha256(where.space.fingerprint.encode() + where.cost.tobytes()).hexdigest()
-    about = "table", table, where.server.noise, agent, code(), seed, episodes
-    return Task(about, _run, (where, agent, seed, episodes))
+def _task(scenario: Scenario, agent: str, seed: int, episodes: int) -> Task:
+    assert isinstance(scenario.server, SurfaceServer)
+    table = scenario.space.fingerprint.encode() + scenario.cost.tobytes()
+    digest, noise = hashlib.sha256(table).hexdigest(), scenario.server.noise
+    about = "table", digest, noise, agent, code(), seed, episodes
+    return Task(about, _run, (scenario, agent, seed, episodes))
 
 
-def _run(where: Scenario, agent: str, seed: int, episodes: int) -> Arrays:
+def _run(scenario: Scenario, agent: str, seed: int, episodes: int) -> Arrays:
     try:
-        return score(where, race(where, maker(agent), [seed], episodes))
+        return score(scenario, race(scenario, maker(agent), [seed], episodes))
     except Exception as error:  # whatever it is, the other runs go on
         return {FAILED: np.array([" ".join(f"{type(error).__name__}: {error}".split())])}
 

@@ -54,7 +54,8 @@ def stratified_draws(
     """
     problems, runs = samples[0].shape
     rows = rng.integers(runs, size=(resamples, problems, runs))
-    return statistic(*(sample[np.arange(problems)[:, None], rows] for sample in samples))
+    rows += runs * np.arange(problems)[:, None]  # places in the flat samples: `take` is fast there
+    return statistic(*(np.take(sample, rows) for sample in samples))
 
 
 def largest_interval(

@@ -25,6 +25,8 @@ _REMEDIES = {
     errno.ENOSPC: _NO_ROOM,
     errno.EDQUOT: _NO_ROOM,
     errno.EFBIG: _NO_ROOM,  # the limit of `ulimit -f`
+    errno.ENOENT: "; check the path",
+    errno.EISDIR: "; give a file",
     errno.EACCES: "; choose another folder, or change its permissions",
     errno.EROFS: "; choose another folder",
     errno.EEXIST: "; choose another name",
@@ -75,7 +77,7 @@ class ServerError(RRLError, RuntimeError):
 
 
 class GeneratorError(ServerError):
-    """No requests came, or the load generator was too late: no configuration is to blame."""
+    """No requests came, Envoy failed, or the generator was late: no configuration is to blame."""
 
 
 class UnstableError(RRLError, RuntimeError):
@@ -182,7 +184,7 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
         except (Exception, KeyboardInterrupt) as error:
             if os.environ.get("RRL_TRACEBACK") == "1":
                 raise
-            message, code = _explain(error)
+            message, code = explain(error)
             try:
                 print("rrl:", " ".join(message.split()), file=sys.stderr)
                 sys.stdout.flush()
@@ -197,7 +199,7 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
     return run
 
 
-def _explain(error: BaseException) -> tuple[str, int]:
+def explain(error: BaseException) -> tuple[str, int]:
     """Return the message and the exit code of any exception."""
     name = type(error).__name__
     if isinstance(error, KeyboardInterrupt):

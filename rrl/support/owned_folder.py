@@ -17,11 +17,12 @@ from rrl.support.errors import UsageError
 from rrl.support.files import open_alone
 
 PREFIX = "rrl-"
+NAME = f"{PREFIX}server-"  # so a folder's name begins, which tells people what it is for
 LOCK_NAME = "owner.lock"
 SHORT = "/tmp"  # for a socket, whose path may have about a hundred characters
 
 
-def owned_folder(owner: object, name: str, parent: Path | None = None) -> Path:
+def owned_folder(owner: object, place: Path) -> Path:
     """Make a temporary folder, which only this user can read, and return it.
 
     It is removed with its owner, at the latest when the process ends. If the process is killed, the
@@ -31,22 +32,20 @@ def owned_folder(owner: object, name: str, parent: Path | None = None) -> Path:
     ----------
     owner : object
         An object that can have weak references.
-    name : str
-        A word for the folder's name, to tell people what it is for.
-    parent : pathlib.Path, optional
-        Where the folder is made. By default, it is made where temporary files go.
+    place : pathlib.Path
+        Where the folder is made, one of :func:`places`.
 
     Examples
     --------
     >>> owner = set()
-    >>> folder = owned_folder(owner, "example")
+    >>> folder = owned_folder(owner, places()[0])
     >>> _ = (folder / "a.txt").write_text("a")
     >>> del owner
     >>> folder.exists()
     False
     """
     remove_abandoned()
-    path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{name}-", dir=parent))
+    path = Path(tempfile.mkdtemp(prefix=NAME, dir=place))
     scratch = path / f".{LOCK_NAME}"
     lock = open_alone(scratch, os.O_RDWR | os.O_CREAT)
     scratch.rename(path / LOCK_NAME)  # the file appears only when it is locked

@@ -21,9 +21,10 @@ NAME = "rrl"
 def user_folder(*names: str) -> Path:
     """Return a folder of this user, with mode 0700; it is made if it is missing.
 
-    It lies in ``$XDG_STATE_HOME``, by default ``~/.local/state``. If nothing can be written there,
-    and the disk is not full, it lies where temporary files go, with the number of the user in its
-    name.
+    It lies in ``$XDG_STATE_HOME``, by default ``~/.local/state``. A relative path has no effect, as
+    the standard of that variable wants it: commands in two folders would not find each other's
+    service. If nothing can be written there, and the disk is not full, it lies where temporary
+    files go, with the number of the user in its name.
 
     Parameters
     ----------
@@ -43,10 +44,12 @@ def user_folder(*names: str) -> Path:
     >>> folder.name, oct(folder.stat().st_mode & 0o777)
     ('ports', '0o700')
     """
-    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    home = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not home.is_absolute():
+        home = Path(os.path.expanduser("~/.local/state"))
     try:
-        Path(home).mkdir(parents=True, exist_ok=True)
-        place = _made(Path(home) / NAME)
+        home.mkdir(parents=True, exist_ok=True)
+        place = _made(home / NAME)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):  # with room, it would be another folder
             raise

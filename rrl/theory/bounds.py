@@ -251,9 +251,7 @@ def noise_scale(
     return 2 * sigma * np.sqrt(np.log(4 * n / delta) / (kappa * np.asarray(t, dtype=float)))
 
 
-def needed_steps(
-    radius: ArrayLike, n: int, d: int, kappa: float | Floats, delta: float = 0.05
-) -> Floats:
+def needed_steps(radius: ArrayLike, n: int, d: int, kappa: float | Floats, delta: float) -> Floats:
     """Return the smallest number of steps for which :func:`noise_scale` holds at a radius."""
     return 8 * np.log(2 * n / delta) / (kappa * np.asarray(radius, dtype=float) ** d)
 

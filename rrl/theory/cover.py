@@ -1,7 +1,7 @@
 """Cover times: the steps until every configuration was in the region of a visited one.
 
 With regions of a single cell this is the coupon collector's problem. Cover times are exact for
-small spaces and simulated for large ones.
+spaces of a few cells, because the formulas sum over all sets of cells, and simulated for others.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from rrl.core.space import Bools, ConfigSpace, Floats, Ints
 
-LARGEST_EXACT = 16  # cells; the exact formulas sum over all their subsets
+LARGEST_EXACT = 16  # cells: 30 of them have more subsets than memory takes
 
 
 def neighbours(space: ConfigSpace, radius: float) -> Bools:
@@ -47,27 +47,11 @@ def harmonic_mean_cover(n: int) -> float:
     return float(n * (1 / np.arange(1, n + 1)).sum())
 
 
-def hit_probabilities(near: Bools, visiting: ArrayLike) -> tuple[Floats, Floats]:
-    """Return the inclusion-exclusion sign of every set of cells, and the probability to hit it.
+def _hit_probabilities(near: Bools, visiting: ArrayLike) -> tuple[Floats, Floats]:
+    """Return a sign for every set of cells, and the probability that a step updates some of it.
 
-    Parameters
-    ----------
-    near : ndarray of bool, shape (..., n, n)
-        These are the regions. n is at most ``LARGEST_EXACT``.
-    visiting : array_like, shape (..., n)
-        This is the probability that a step visits each cell.
-
-    Returns
-    -------
-    signs : ndarray, shape (2^n - 1,)
-        The sign is 1 for a set with an odd number of cells, and otherwise -1.
-    hits : ndarray, shape (..., 2^n - 1)
-        This is the probability that a step updates at least one cell of the set.
-
-    Raises
-    ------
-    ValueError
-        If there are too many cells.
+    The shapes are (2^n - 1,) and (..., 2^n - 1). The sign of a set with an odd number of cells is
+    1, and that of the others is -1: inclusion and exclusion.
     """
     n = near.shape[-1]
     if n > LARGEST_EXACT:
@@ -81,14 +65,16 @@ def hit_probabilities(near: Bools, visiting: ArrayLike) -> tuple[Floats, Floats]
 def exact_mean_cover(near: Bools, visiting: ArrayLike) -> Floats:
     """Return the mean cover time (steps) of independent visits: shape (...).
 
-    It is the sum over all sets of cells U of ``(-1)^(|U|+1) / P(a step updates some cell of U)``.
+    `near` has the regions, shape (..., n, n), and `visiting` the probability that a step visits
+    each cell, shape (..., n). The mean is the sum over all sets of cells U of
+    ``(-1)^(|U|+1) / P(a step updates some cell of U)``.
 
     Examples
     --------
     >>> exact_mean_cover(np.eye(6) > 0, np.full(6, 1 / 6)).round(9), harmonic_mean_cover(6)
     (np.float64(14.7), 14.7)
     """
-    signs, hits = hit_probabilities(near, visiting)
+    signs, hits = _hit_probabilities(near, visiting)
     return (signs / hits).sum(axis=-1)
 
 
@@ -100,7 +86,7 @@ def exact_cover_tail(near: Bools, visiting: ArrayLike, steps: ArrayLike) -> Floa
     >>> exact_cover_tail(np.eye(2) > 0, [0.5, 0.5], 3)  # the first coupon came up three times
     np.float64(0.25)
     """
-    signs, hits = hit_probabilities(near, visiting)
+    signs, hits = _hit_probabilities(near, visiting)
     missed = (1 - hits).clip(0) ** np.asarray(steps)[..., None]
     return (signs * missed).sum(axis=-1)
 

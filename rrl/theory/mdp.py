@@ -122,9 +122,9 @@ def blur(mdp: MDP, weights: Floats) -> MDP:
     Parameters
     ----------
     mdp : MDP
-    weights : ndarray, shape (..., A, A) or (..., S, A, A)
-        This is M: the weights of all actions of the same state. Each row adds up to 1.
-        See :func:`mean_field`.
+    weights : ndarray, shape (..., A, A)
+        This is M: the weights of all actions of a state, the same in every state. Each row adds
+        up to 1. See :func:`mean_field`.
 
     References
     ----------
@@ -137,8 +137,7 @@ def blur(mdp: MDP, weights: Floats) -> MDP:
     >>> blur(one, np.full((2, 2), 0.5)).cost
     array([[2., 2.]])
     """
-    if weights.ndim == mdp.cost.ndim:  # the same in every state
-        weights = weights[..., None, :, :]
+    weights = weights[..., None, :, :]  # the same in every state
     cost = (weights @ mdp.cost[..., None])[..., 0]
     return MDP(cost, weights @ mdp.transition, mdp.gamma)
 

@@ -95,7 +95,7 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         high = np.array([_LARGEST, _LARGEST, *[1.0] * columns], dtype=np.float32)
         self.observation_space = spaces.Box(np.zeros_like(high), high)
         least, most = space.positions.min(axis=0), space.positions.max(axis=0)
-        self._places = (space.positions - least) / np.where(most > least, most - least, 1.0)
+        self._scaled = (space.positions - least) / np.where(most > least, most - least, 1.0)
         self._left: list[Times] = []  # arrivals of the steps that are left, the next one last
 
     def _index(self, action: Any) -> int:
@@ -112,7 +112,7 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         drawn = draw_run(self.workload, self.steps, self.requests, self.np_random)
         load, by_episode, self._server_rng = drawn
         self._left = list(by_episode)[::-1]
-        return self._observe(load, 0.0, np.zeros(self._places.shape[1])), {}
+        return self._observe(load, 0.0, np.zeros(self._scaled.shape[1])), {}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Serve an episode; see :meth:`gymnasium.Env.step`.
@@ -141,8 +141,8 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
             "latency": episode.latency.copy(),
             "status": episode.status.copy(),
         }
-        seen = self._observe(estimate_rate(episode.arrivals), cost, self._places[index])
+        seen = self._observe(estimate_rate(episode.arrivals), cost, self._scaled[index])
         return seen, -cost, False, not self._left, info
 
-    def _observe(self, load: float, cost: float, place: NDArray[np.float64]) -> Observation:
-        return np.clip([load, cost, *place], 0.0, _LARGEST).astype(np.float32)
+    def _observe(self, load: float, cost: float, knobs: NDArray[np.float64]) -> Observation:
+        return np.clip([load, cost, *knobs], 0.0, _LARGEST).astype(np.float32)

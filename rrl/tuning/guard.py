@@ -27,7 +27,7 @@ is in :mod:`rrl.tuning.loop`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,7 +146,7 @@ class Guard:
     @property
     def allowance(self) -> int:
         """Bad requests that trials may still have now."""
-        requests, bad = _counted(self._served(default=False))
+        requests, bad = _counted(self._parts_of(default=False))
         return int(self.budget + lower_mean(self._default_fractions, DELTA) * requests) - bad
 
     @property
@@ -155,10 +155,10 @@ class Guard:
 
         The rest of an episode suffers from the trial before it, so it does not count.
         """
-        whole = [part for part in self._served(default=True) if part.whole]
+        whole = [part for part in self._parts_of(default=True) if part.whole]
         return [part.bad / max(part.requests, 1) for part in whole]
 
-    def _served(self, default: bool) -> list[Part]:
+    def _parts_of(self, *, default: bool) -> list[Part]:
         """Return what was served with the default, or with all other configurations."""
         return [part for part in self.parts if self.is_default(part.configuration) == default]
 
@@ -223,30 +223,37 @@ class Guard:
         """
         self.serves = dict(configuration)
         for _ in range(MAX_INVALID):
-            watch, requests, bad, ended, why = self.watch(configuration), 0, 0, "", ""
-            try:
-                episode = measure_watched(server, configuration, arrivals, rng, watch)
-                requests, bad = count_requests(episode, watch.late_s)
-                if episode.valid:
-                    check_answered(episode)
-                    why = str(episode.info.get("aborted", ""))
-                elif not watch.idle and bad >= watch.allowance:
-                    why = "budget"
-                ended = "aborted" if why else ""
-            except ServerError as error:
-                if self.is_default(configuration) or isinstance(error, GeneratorError):
-                    raise
-                episode = unanswered(configuration, arrivals)
-                requests, bad = requests + error.lost, bad + error.lost
-                ended, why = "crashed", str(error)
+            episode, part = self._measure_once(server, configuration, arrivals, rng)
             cost = objective(episode)
-            charge = cost if ended == "crashed" or why == "worse" else None
-            served = whole and episode.valid
-            part = Part(dict(configuration), requests, bad, ended, why, served, charge)
+            charge = cost if part.ended == "crashed" or part.why == "worse" else None
+            part = replace(part, whole=whole and episode.valid, charge=charge)
             self.parts.append(part)
-            if episode.valid or ended:
+            if episode.valid or part.ended:
                 return Measured(part, episode, cost)
         raise GeneratorError(TOO_LATE)
+
+    def _measure_once(
+        self, server: Server, chosen: Configuration, arrivals: Times, rng: np.random.Generator
+    ) -> tuple[Episode, Part]:
+        """Measure an episode of the chosen configuration under its watch, and say what it did."""
+        watch, requests, bad = self.watch(chosen), 0, 0
+        try:
+            episode = measure_watched(server, chosen, arrivals, rng, watch)
+            requests, bad = count_requests(episode, watch.late_s)
+            why = ""
+            if episode.valid:
+                _check_answered(episode)
+                why = str(episode.info.get("aborted", ""))
+            elif not watch.idle and bad >= watch.allowance:
+                why = "budget"
+            ended = "aborted" if why else ""
+        except ServerError as error:
+            if self.is_default(chosen) or isinstance(error, GeneratorError):
+                raise
+            episode = _unanswered(chosen, arrivals)
+            requests, bad = requests + error.lost, bad + error.lost
+            ended, why = "crashed", str(error)
+        return episode, Part(dict(chosen), requests, bad, ended, why)
 
     def set_limit(self, p99_s: float) -> None:
         """Take in the 99th percentile (s) of an episode of the default, unless a limit is known."""
@@ -257,8 +264,8 @@ class Guard:
 
     def summary(self) -> dict[str, Any]:
         """Return the limits, and the numbers of requests so far and of bad ones."""
-        default_requests, default_bad = _counted(self._served(default=True))
-        requests, bad = _counted(self._served(default=False))
+        default_requests, default_bad = _counted(self._parts_of(default=True))
+        requests, bad = _counted(self._parts_of(default=False))
         return {
             "late_s": self.late_s,
             "budget": self.budget,
@@ -358,7 +365,7 @@ def _recommended(guard: Guard, agent: Agent, load: float) -> Configuration:
     return best if guard.charge(best) is None else guard.default
 
 
-def check_answered(episode: Episode) -> None:
+def _check_answered(episode: Episode) -> None:
     """Raise ServerError if no request of an episode was answered.
 
     Raises
@@ -374,7 +381,7 @@ def check_answered(episode: Episode) -> None:
     )
 
 
-def unanswered(configuration: Configuration, arrivals: Times) -> Episode:
+def _unanswered(configuration: Configuration, arrivals: Times) -> Episode:
     """Return an episode in which no request was answered."""
     n = len(arrivals)
     return Episode(configuration, arrivals, np.zeros(n), np.full(n, Status.UNAVAILABLE.value))

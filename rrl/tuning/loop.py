@@ -97,7 +97,7 @@ def tune(
     rng : numpy.random.Generator
         Generator for the arrivals and the server. The agent has its own.
     requests : int, optional
-        Requests per episode. The default is the paper's 100.
+        Requests per episode, at least 2. The default is the paper's 100.
     objective : Objective, optional
         The cost of an episode. The default is the mean latency in seconds.
 
@@ -108,7 +108,7 @@ def tune(
     Raises
     ------
     ValueError
-        If `episodes` is below 1, or the workload gives another number of arrivals.
+        If `episodes` or `requests` is too small, or the workload gives another number of arrivals.
     ServerError
         If the server fails permanently, or too many episodes in a row are invalid.
 
@@ -152,16 +152,16 @@ def draw_run(
     Raises
     ------
     ValueError
-        If `episodes` is below 1, or the workload gives another number of arrivals.
+        See :func:`tune`.
     """
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
     arrivals_rng, server_rng = rng.spawn(2)
-    by_episode = _drawn(workload, episodes + 1, requests, arrivals_rng)
+    by_episode = _draw_episodes(workload, episodes + 1, requests, arrivals_rng)
     return estimate_rate(next(by_episode)), by_episode, server_rng
 
 
-def _drawn(
+def _draw_episodes(
     workload: Workload, episodes: int, requests: int, rng: np.random.Generator
 ) -> Iterator[Times]:
     """Draw the arrivals of some episodes at once, and cut them."""
@@ -225,5 +225,5 @@ def draw_rounds(
         The names in the order of their turns.
     """
     arrivals_rng, server_rng, order_rng = rng.spawn(3)
-    for arrivals in _drawn(workload, rounds, requests, arrivals_rng):
+    for arrivals in _draw_episodes(workload, rounds, requests, arrivals_rng):
         yield arrivals, int(server_rng.integers(2**63)), order_rng.permutation(names).tolist()

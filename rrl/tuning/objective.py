@@ -15,7 +15,7 @@ import numpy as np
 
 from rrl.core.space import Floats
 from rrl.tuning.episode import Episode
-from rrl.workloads.workload import positive
+from rrl.workloads.workload import check_positive
 
 FAILURE_S = 10.0  # seconds; far above any latency that a user would wait for
 
@@ -110,8 +110,8 @@ class Percentile:
         ----------
         effect : float, optional
             How many requests count as one independent request, at least 1. Requests that queue
-            behind each other are not independent: with an effect of 1 the interval is far too
-            narrow on a busy server. See :meth:`rrl.tuning.slo.SLO.judge`.
+            behind each other are not independent: with an effect of 1, the interval is far too
+            narrow on a busy server. See :func:`rrl.tuning.slo.design_effect`.
 
         References
         ----------
@@ -152,7 +152,7 @@ class SLOViolations:
     target_s: float
 
     def __post_init__(self) -> None:
-        positive("target_s", self.target_s, "s")
+        check_positive("target_s", self.target_s, "s")
 
     def __call__(self, episode: Episode) -> float:
         """Return the cost of an episode."""

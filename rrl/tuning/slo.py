@@ -57,22 +57,22 @@ class SLO:
             seconds; ``high_s`` is None if nothing limits it), and the ``word``, which is "met" if
             the whole interval is within the target, "missed" if no part of it is, and "undecided"
             otherwise. The interval is that of the percentile over all requests. They count as fewer
-            independent ones as they scatter together, see :func:`requests_as_one`.
+            independent ones as they scatter together, see :func:`design_effect`.
         """
-        joined = join(episodes)
+        joined = join_episodes(episodes)
         value = self.statistic(joined)
-        low, high = self.statistic.interval(joined, effect=requests_as_one(episodes, value))
+        low, high = self.statistic.interval(joined, effect=design_effect(episodes, value))
         word = "met" if high <= self.target_s else "missed" if low > self.target_s else "undecided"
         bounds = {"low_s": low, "high_s": high if np.isfinite(high) else None}
         return {"slo": str(self), "word": word, "value_s": value, **bounds}
 
 
-def requests_as_one(episodes: Sequence[Episode], latency_s: float) -> float:
-    """Return how many requests count as one independent request.
+def design_effect(episodes: Sequence[Episode], latency_s: float) -> float:
+    """Return Kish's design effect: how many requests count as one independent request.
 
     Requests of one queue are late together. So the fraction of those that take longer than
     `latency_s` varies more from episode to episode than the fractions of independent requests
-    would. The ratio of the two variances is the effect. The fewer the episodes are, the less sure
+    would. The effect is the ratio of the two variances. The fewer the episodes are, the less sure
     is their variance, so it is enlarged as Student's t is. One episode does not show how much its
     requests depend on each other, so all of them may count as one: the effect is infinite.
 
@@ -83,9 +83,9 @@ def requests_as_one(episodes: Sequence[Episode], latency_s: float) -> float:
     Examples
     --------
     >>> fast, slow = (Episode({}, range(100), np.full(100, x), np.zeros(100)) for x in (0.1, 1.0))
-    >>> round(requests_as_one([fast, slow] * 10, 0.5))  # all late or none
+    >>> round(design_effect([fast, slow] * 10, 0.5))  # all late or none
     120
-    >>> requests_as_one([fast], 0.5)
+    >>> design_effect([fast], 0.5)
     inf
     """
     from scipy.special import stdtrit
@@ -131,7 +131,7 @@ def parse_slo(text: str) -> SLO:
     return SLO(Percentile(q), target_s)
 
 
-def join(episodes: Sequence[Episode]) -> Episode:
+def join_episodes(episodes: Sequence[Episode]) -> Episode:
     """Return all requests of several episodes as one episode."""
     latency = np.concatenate([episode.latency for episode in episodes])
     status = np.concatenate([episode.status for episode in episodes])
@@ -197,15 +197,22 @@ class Constrained:
         return float(used - (1 - times) / 2) / self.most
 
     def words(self, cost: float) -> str:
-        """Format a cost for people to read."""
+        """Format a cost for people to read.
+
+        Examples
+        --------
+        >>> fewest = Constrained(parse_slo("p99<80ms"), most=4)
+        >>> fewest.words(0.4375), fewest.words(1.5)
+        ('2 CPUs (p99 at 50 % of the target)', 'p99 at 150 % of the target')
+        """
         if cost > 1:
-            return f"{cost:.2f} times the target (SLO broken)"
+            return f"{self.slo.statistic} at {100 * cost:.0f} % of the target"
         cpus = math.ceil(cost * self.most)
         times = 1 - 2 * (cpus - cost * self.most)
         if times < 0:  # a mean of episodes that keep the SLO and of others that break it
-            return f"{cost:.2f}"
+            return f"a cost of {cost:.2f} (some episodes break the SLO)"
         word = "CPU" if cpus == 1 else "CPUs"
-        return f"{cpus} {word}, {self.slo.statistic} at {100 * times:.0f} % of the target"
+        return f"{cpus} {word} ({self.slo.statistic} at {100 * times:.0f} % of the target)"
 
     def __str__(self) -> str:
         return f"{CPUS} with {self.slo}"

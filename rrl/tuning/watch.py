@@ -53,9 +53,9 @@ class Watch:
 
     >>> watch = Watch(late_s=0.1, allowance=20, usual=0.02)
     >>> due, done, failed = np.zeros(20), np.full(20, np.inf), np.zeros(20, dtype=bool)
-    >>> [watch.at(0.2, due[:sent], done[:sent], failed[:sent]) for sent in (2, 3)]
+    >>> [watch.reason(0.2, due[:sent], done[:sent], failed[:sent]) for sent in (2, 3)]
     ['', 'worse']
-    >>> [watch.at(0.1, due[:sent], done[:sent], failed[:sent]) for sent in (19, 20)]
+    >>> [watch.reason(0.1, due[:sent], done[:sent], failed[:sent]) for sent in (19, 20)]
     ['', 'budget']
     """
 
@@ -64,7 +64,7 @@ class Watch:
     usual: float
     idle: bool = False
 
-    def at(self, now_s: float, due: Floats, done: Floats, failed: Bools) -> str:
+    def reason(self, now_s: float, due: Floats, done: Floats, failed: Bools) -> str:
         """Return why an episode stops at a time, before its next request; empty if it goes on.
 
         The reason is "worse" if the test says so, and "budget" if the allowance is used up.
@@ -121,26 +121,26 @@ def measure_watched(
     if isinstance(server, WatchingServer):
         return server.measure(configuration, arrivals, rng, watch=watch)
     episode = server.measure(configuration, arrivals, rng)
-    return episode if watch is None else stopped(episode, watch)
+    return episode if watch is None else cut_short(episode, watch)
 
 
-def stopped(episode: Episode, watch: Watch) -> Episode:
-    """Return what remains of a finished episode if a watch had stopped it.
+def cut_short(episode: Episode, watch: Watch) -> Episode:
+    """Return what a watch would have left of a finished episode.
 
-    A stopped episode has the requests that were sent before it stopped. Its `info` has the reason
-    as ``aborted``.
+    A stopped episode has the requests that were sent before it stopped, and the reason in its
+    `info`, as ``aborted``. Any other episode is returned as it is.
 
     Examples
     --------
     >>> episode = Episode({}, [0.0, 1.0, 2.0, 3.0], [0.2, 9.0, 9.0, 9.0], [0, 0, 0, 0])
-    >>> short = stopped(episode, Watch(late_s=0.5, allowance=2, usual=0.02))
+    >>> short = cut_short(episode, Watch(late_s=0.5, allowance=2, usual=0.02))
     >>> len(short), dict(short.info)
     (3, {'aborted': 'budget'})
     """
     due, failed = episode.arrivals, ~episode.ok
     done = due + episode.latency
     for sent in range(1, len(due)):
-        if reason := watch.at(float(due[sent]), due[:sent], done[:sent], failed[:sent]):
+        if reason := watch.reason(float(due[sent]), due[:sent], done[:sent], failed[:sent]):
             return replace(
                 episode,
                 arrivals=due[:sent],

@@ -3,7 +3,7 @@
 Periodic sensors are :class:`rrl.workloads.workload.Fleet`: its phases are not synchronised, and
 its reports have jitter. The classes of this module take other workloads, so that a fleet
 is put together from them: :class:`Superposed` of a ``Fleet``, of ``Cameras`` and of
-``Reconnects``, all :class:`Delayed` by a cellular uplink.
+``Reconnects``, all :class:`Delayed` by a cellular uplink. :func:`device_day` is such a fleet.
 
 Each default has a source in the docstring of its class. Those without one are called assumed.
 """
@@ -17,8 +17,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from rrl.workloads.workload import Times, Workload, check_size, positive
+from rrl.workloads.modulated import Diurnal
+from rrl.workloads.workload import Fleet, Times, Workload, check_positive, check_size
 
+HOURS = 24  # of a day
 DURATION_S = 13.0  # mean of an event that cameras see
 INTERVAL_S = 1.0  # between two frames of one event
 SIGMA = 0.6  # sd of the logarithm of an uplink's delay
@@ -131,9 +133,9 @@ class Reconnects:
 
     def __post_init__(self) -> None:
         check_size(self.devices, "devices")
-        positive("every", self.every, "s")
-        positive("alpha", self.alpha, "(a shape)")
-        positive("beta", self.beta, "(a shape)")
+        check_positive("every", self.every, "s")
+        check_positive("alpha", self.alpha, "(a shape)")
+        check_positive("beta", self.beta, "(a shape)")
         if not 0 < self.window <= self.every:
             raise ValueError(
                 f"window {self.window} s: must be above 0 and at most every = {self.every} s"
@@ -188,7 +190,7 @@ class Delayed:
     median: float = 0.837
 
     def __post_init__(self) -> None:
-        positive("median", self.median, "s")
+        check_positive("median", self.median, "s")
         if self.median > LONGEST_S:
             raise ValueError(f"median {self.median} s: must be at most {LONGEST_S:g} s")
 
@@ -267,6 +269,50 @@ class Superposed:
             short = int(np.argmin(ends))
             sizes[short] *= 2
             times[short] = beginning(short)
+
+
+def device_day(rate: float, length_s: float) -> Delayed:
+    """Return the arrivals of a day of sensors, cameras and one firmware update.
+
+    Sensors send two fifths of the requests, each once per minute, at the same rate all day. Cameras
+    send most of the others. Their events follow a sine: the highest rate is at a quarter of the
+    day, the lowest at three quarters. There a firmware update makes devices come back within one of
+    the 24 hours, with the delays of traffic model 2 of 3GPP TR 37.868 on that hour. They are 2 % of
+    the requests of the day. All of it comes over a cellular uplink. The fractions are assumed.
+
+    The day may be compressed, for example into an hour. Only the load curve is compressed then. The
+    devices' own times, such as the period of a sensor and the duration of an event, and the rates
+    stay as they are. So an agent that serves an hour gets a twenty-fourth of the episodes of a real
+    day, and learning is harder here than there.
+
+    Parameters
+    ----------
+    rate : float
+        Mean requests per second.
+    length_s : float
+        Length of the compressed day in seconds.
+
+    Examples
+    --------
+    >>> day = device_day(100.0, 3600.0)
+    >>> round(day.rate), [type(one).__name__ for one in day.workload.workloads]
+    (100, ['Fleet', 'Cameras', 'Reconnects'])
+    """
+    hour = length_s / HOURS
+    return Delayed(
+        Superposed(
+            (
+                Fleet(max(round(0.4 * rate * 60), 1), period=60.0, jitter=0.5),
+                Cameras(Diurnal(0.58 * rate / Cameras.frames, amplitude=0.9, period=length_s)),
+                Reconnects(
+                    max(round(0.02 * rate * length_s), 1),
+                    every=length_s,
+                    window=hour,
+                    first=0.75 * length_s - hour / 2,
+                ),
+            )
+        )
+    )
 
 
 def _first(n: int, guess: int, draw: Callable[[int], tuple[Times, float]]) -> Times:

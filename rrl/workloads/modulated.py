@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.workloads.workload import Times, check_size, positive
+from rrl.workloads.workload import Times, check_positive, check_size
 
 _CHUNK = 1_000_000  # most candidates that thinning draws at once, so that memory grows with n only
 
@@ -55,8 +55,8 @@ class Bursts:
             if not (math.isfinite(rate) and rate >= 0):
                 raise ValueError(f"rate {rate} requests/s: a state's rate must be at least 0")
         for sojourn in self.sojourns:
-            positive("sojourn", sojourn, "s")
-        positive("mean rate", self.rate, "requests/s")
+            check_positive("sojourn", sojourn, "s")
+        check_positive("mean rate", self.rate, "requests/s")
 
     @property
     def rate(self) -> float:
@@ -113,8 +113,8 @@ class Diurnal:
     period: float = 86_400.0
 
     def __post_init__(self) -> None:
-        positive("rate", self.rate, "requests/s")
-        positive("period", self.period, "s")
+        check_positive("rate", self.rate, "requests/s")
+        check_positive("period", self.period, "s")
         if not 0 <= self.amplitude <= 1:
             raise ValueError(
                 f"amplitude {self.amplitude}: must lie in 0 to 1, a fraction of the mean"
@@ -168,9 +168,9 @@ class FlashCrowd:
 
     def __post_init__(self) -> None:
         for name in ("base", "peak"):
-            positive(name, getattr(self, name), "requests/s")
+            check_positive(name, getattr(self, name), "requests/s")
         for name in ("rise", "hold", "fall", "period"):
-            positive(name, getattr(self, name), "s")
+            check_positive(name, getattr(self, name), "s")
         end = self.start + self.rise + self.hold + self.fall
         if not (self.start >= 0 and end <= self.period):
             raise ValueError(f"crowd from {self.start} to {end} s must fit in 0 to {self.period} s")

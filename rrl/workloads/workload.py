@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 Times = NDArray[np.float64]
 
 WINDOW = 100  # arrivals of which a load is estimated
-MOST = 1e6  # highest estimate of a load (requests/s), also for simultaneous arrivals
+HIGHEST_RATE = 1e6  # highest estimate of a load (requests/s), also for simultaneous arrivals
 
 
 class Workload(Protocol):
@@ -57,7 +57,7 @@ class Poisson:
     rate: float
 
     def __post_init__(self) -> None:
-        positive("rate", self.rate, "requests/s")
+        check_positive("rate", self.rate, "requests/s")
 
     def arrivals(self, n: int, rng: np.random.Generator) -> Times:
         """Times of the first `n` requests: seconds, sorted, shape (n,)."""
@@ -111,7 +111,7 @@ class Phases:
             raise ValueError(f"phases must start at 0 and increase to the end, got {edges}")
         check_size(self.requests)
         for gap in self.gaps:
-            positive("gap", gap, "s")
+            check_positive("gap", gap, "s")
 
     @property
     def rate(self) -> float:
@@ -163,7 +163,7 @@ class Fleet:
 
     def __post_init__(self) -> None:
         check_size(self.devices, "devices")
-        positive("period", self.period, "s")
+        check_positive("period", self.period, "s")
         if not (math.isfinite(self.jitter) and self.jitter >= 0):
             raise ValueError(f"jitter {self.jitter} s: must be at least 0")
         if not 0 <= self.spread <= 1:
@@ -230,7 +230,7 @@ def estimate_rate(arrivals: ArrayLike) -> float:
     Returns
     -------
     float
-        Requests per second, at most `MOST`.
+        Requests per second, at most `HIGHEST_RATE`.
 
     Raises
     ------
@@ -246,7 +246,7 @@ def estimate_rate(arrivals: ArrayLike) -> float:
     if len(recent) < 2:
         raise ValueError(f"{len(recent)} past arrivals: a rate needs at least 2")
     span = float(recent[-1] - recent[0])
-    return min((len(recent) - 1) / span, MOST) if span > 0 else MOST
+    return min((len(recent) - 1) / span, HIGHEST_RATE) if span > 0 else HIGHEST_RATE
 
 
 def check_size(n: int, name: str = "requests") -> int:
@@ -272,12 +272,12 @@ def check_size(n: int, name: str = "requests") -> int:
     return count
 
 
-def positive(name: str, value: float, unit: str) -> None:
+def check_positive(name: str, value: float, unit: str) -> None:
     """Raise ValueError unless `value` is a positive, finite number.
 
     Examples
     --------
-    >>> positive("rate", 0.0, "requests/s")
+    >>> check_positive("rate", 0.0, "requests/s")
     Traceback (most recent call last):
     ValueError: rate 0.0 requests/s: must be a positive number
     """
