@@ -51,7 +51,7 @@ FIRST = (
     "test_faults",
     "test_operator",
     "test_reproduce",
-    "test_bad_input",
+    "test_cli",
     "test_launcher",
     "test_serving",
     "test_claims",

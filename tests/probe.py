@@ -1,4 +1,4 @@
-"""A tiny SavedModel that reports when it ran, so that tests can see batches overlap."""
+"""Two small SavedModels: one reports when it ran, so that tests can see batches overlap."""
 
 from __future__ import annotations
 
@@ -55,6 +55,24 @@ def _make_probe(path: Path) -> None:
 
     module = Probe()
     tf.saved_model.save(module, str(path), signatures={"serving_default": module.__call__})
+
+
+def build_half_plus(base: Path, version: int, plus: float) -> Path:
+    """Three signatures: `y = x / 2 + plus`, an `echo` of several types, and a text's `length`."""
+    import tensorflow as tf
+
+    kinds = {"number": tf.float64, "whole": tf.int64, "flag": tf.bool, "raw_bytes": tf.string}
+    sent = {name: tf.TensorSpec([None], kind, name) for name, kind in kinds.items()}
+    half = tf.function(lambda x: {"y": x / 2 + plus})
+    echo = tf.function(lambda **sent: {name: tf.identity(one) for name, one in sent.items()})
+    length = tf.function(lambda image: {"length": tf.strings.length(image)})
+    signatures = {
+        "serving_default": half.get_concrete_function(tf.TensorSpec([None], tf.float32, "x")),
+        "echo": echo.get_concrete_function(**sent),
+        "length": length.get_concrete_function(tf.TensorSpec([None], tf.string, "image")),
+    }
+    tf.saved_model.save(tf.Module(), str(base / str(version)), signatures)
+    return base
 
 
 def most_at_once(start: np.ndarray, end: np.ndarray) -> int:

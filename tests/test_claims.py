@@ -21,7 +21,7 @@ import yaml
 from scipy.stats import binomtest, norm
 
 from rrl import ConfigSpace, Knob
-from rrl.studies import claim_page, claim_tables, other_half, registration
+from rrl.studies import claim_page, claim_tables, claims, other_half, registration
 from rrl.studies.claim_tables import Evidence
 from rrl.studies.claims import (
     USE,
@@ -57,6 +57,12 @@ ABOUT = {"simple_regret": 1.0, "load": "high", "seen": 0.25}
 USUAL = {"first_within_5": 1.0, "mean_cost": 1.0, "deployed": 1.0, "latency_s": 1.0, "late": 0.5}
 REACHED = {"first_within_5": 2.0, "mean_cost": 1.0, "deployed": 1.0, "latency_s": 0.04, "late": 0.0}
 SHOWN, PARTLY, NOT_SHOWN, NOT_TESTABLE = VERDICTS
+
+
+@pytest.fixture(autouse=True)
+def _few_draws(monkeypatch):
+    """A twentieth of the usual draws: the numbers here are far from any threshold."""
+    monkeypatch.setattr(claims.part_number, "__defaults__", (claims.RESAMPLES // 20,))
 
 
 @cache
@@ -439,26 +445,28 @@ def test_the_problems_that_confirm_are_judged_apart_and_change_nothing():
     alone, both = (judged("C4", one) for one in (given, join(given, other)))
     pd.testing.assert_frame_equal(alone, both)
 
-    def said(given):
-        apart = judge_all(registered.confirming(), given, 0)
+    def by(given):
+        return pd.concat([judged(id, given) for id in ("C2", "C3", "C4")], ignore_index=True)
+
+    def said(every, there):
+        apart = judge_all(registered.confirming(), of_kind("confirming", there), 0)
         assert set(apart["kind"]) == {"confirming"}
         assert set(apart["claim"]) == {"C2", "C3", "C4"}
-        every = judge_all(registered, given, 0)
         return claim_page._confirmed(every, apart, registered)
 
+    every = by(given)
     for word, same in ((NOT_SHOWN, "no"), (PARTLY, "yes"), (NOT_TESTABLE, "cannot say")):
-        there = of_kind("confirming", cases["C4", word])
-        assert said(join(given, there)).endswith(f"| {word} | {PARTLY} | {same} |")
-    one_half = only_half(of_kind("confirming", cases["C4", SHOWN]), 0)
-    assert said(join(given, one_half)).endswith(f"| {PARTLY} | {PARTLY} | cannot say |")
-    assert said(given).endswith(
+        assert said(every, cases["C4", word]).endswith(f"| {word} | {PARTLY} | {same} |")
+    one_half = only_half(cases["C4", SHOWN], 0)
+    assert said(every, one_half).endswith(f"| {PARTLY} | {PARTLY} | cannot say |")
+    assert said(every, Evidence()).endswith(
         f"| - / - | above 8 times | {NOT_TESTABLE} | {PARTLY} | cannot say |"
     )
     # Nobody is ever within 5 %: the loss of C2 can be tested there, and its speed cannot.
     given = cases["C2", NOT_SHOWN]
     never = given._replace(runs=given.runs.assign(first_within_5=NEVER))
     for above, below in ((never, given), (given, never)):
-        c2 = said(join(above, of_kind("confirming", below))).splitlines()[2]
+        c2 = said(by(above), below).splitlines()[2]
         assert c2.endswith(f"| {NOT_SHOWN} | {NOT_SHOWN} | cannot say |")
 
 
@@ -634,13 +642,11 @@ def test_a_wrong_registration_gets_one_clear_line(tmp_path, change, message):
     with pytest.raises(DataError, match=message) as caught:
         read_registration(edited(tmp_path, change))
     assert "\n" not in str(caught.value)
-
-
-def test_a_file_that_is_none_is_refused(tmp_path):
-    with pytest.raises(DataError, match="not found; restore it"):
-        read_registration(tmp_path)
     (tmp_path / "claims.yaml").write_text("a: [1")
     with pytest.raises(DataError, match="restore it"):
+        read_registration(tmp_path)
+    (tmp_path / "claims.yaml").unlink()
+    with pytest.raises(DataError, match="not found; restore it"):
         read_registration(tmp_path)
 
 

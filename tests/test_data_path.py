@@ -113,33 +113,52 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def servers(folder):
-    """The kept server and the one on trial."""
-    pair = Backend(folder / "k.sock"), Backend(folder / "t.sock")
-    yield pair
-    for one in pair:
+def pair(folder):
+    backends = Backend(folder / "k.sock"), Backend(folder / "t.sock")
+    yield backends
+    for one in backends:
         one.stop()
 
 
-@pytest.fixture(scope="module")
-def running(folder, servers):
-    kept, _ = servers
-    door = Door(free_port(), free_port(), max_request=2 * LARGE)
+@pytest.fixture
+def servers(pair):
+    """The kept server and the one on trial, which answer until a test says otherwise."""
+    for one in pair:
+        one.answer = good
+        one.metadata.clear()
+        one.methods.clear()
+    return pair
+
+
+@contextmanager
+def started(folder, door, kept):
     one = Envoy(folder, door)
     one.start(kept)
     yield one
     one.process.stop()
 
 
+@pytest.fixture(scope="module")
+def running(folder, pair):
+    with started(folder, Door(free_port(), free_port(), max_request=2 * LARGE), pair[0]) as one:
+        yield one
+
+
 @pytest.fixture
 def path(running, servers):
-    """The Envoy without a trial, and servers that answer."""
-    for one in servers:
-        one.answer = good
-        one.metadata.clear()
-        one.methods.clear()
+    """The Envoy without a trial."""
     yield running
     running.route()
+
+
+@pytest.fixture(scope="module")
+def narrow(pair, tmp_path_factory):
+    """An Envoy with small limits; the last test ends it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(envoy_config, "READ_S", 1.0)
+        patch.setattr(envoy, "MOST_LOG", 2**14)
+        with started(tmp_path_factory.mktemp("n"), Door(free_port()), pair[0]) as one:
+            yield one
 
 
 @pytest.fixture
@@ -201,22 +220,6 @@ def ask(path, kind, clients, size, count):
         return sum(pool.map(client, range(clients)))
 
 
-@pytest.fixture
-def other_envoy(servers, tmp_path):
-    """A function that starts another Envoy, which the test need not stop."""
-    started = []
-
-    def start(kept=servers[0], **options):
-        started.append(Envoy(tmp_path, Door(free_port(), **options)))
-        started[-1].start(kept)
-        kept.answer = good
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.process.stop()
-
-
 # --- What passes ------------------------------------------------------------------------------
 
 
@@ -237,14 +240,14 @@ def test_calls_of_any_method_pass_with_their_metadata_but_without_ours(path, kep
     assert {"last": "2", "last-bin": b"\xfe"}.items() <= dict(done.trailing_metadata()).items()
 
 
-def test_a_server_gets_all_that_waits_for_it_at_once(other_envoy, tmp_path):
+def test_a_server_gets_all_that_waits_for_it_at_once(tmp_path):
     """Envoy would send at most 10,000 frames of 16 KiB to a server that lets it send as many."""
     at_once = [("grpc.http2.lookahead_bytes", 2**30), ("grpc.http2.bdp_probe", 0)]
     size = 12_000 * 2**14
     eager = Backend(tmp_path / "e.sock", *at_once)
     try:
-        reply = call(other_envoy(eager, max_request=2 * size), size)
-        assert int.from_bytes(reply, "big") == size
+        with started(tmp_path, Door(free_port(), max_request=2 * size), eager) as one:
+            assert int.from_bytes(call(one, size), "big") == size
     finally:
         eager.stop()
 
@@ -361,23 +364,35 @@ def test_a_request_that_is_too_large_is_refused_and_nothing_else_happens(path, k
     assert ask(path, "grpc", 1, SMALL, 1) == ask(path, "rest", 1, SMALL, 1) == 0
 
 
-def test_a_request_that_does_not_arrive_is_cut_off(other_envoy, monkeypatch):
-    monkeypatch.setattr(envoy_config, "READ_S", 0.5)
-    one, head = other_envoy(), f"POST {REST} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n"
-    for words in (head, f"{head}\r\nhalf"):
-        with socket.create_connection(("127.0.0.1", one.door.port), timeout=LIMIT_S) as half:
-            half.sendall(words.encode())
-            assert b" 408 " in half.recv(65536)
+def test_a_request_that_does_not_arrive_is_cut_off(narrow):
+    head = f"POST {REST} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n"
+    address = "127.0.0.1", narrow.door.port
+    with (
+        socket.create_connection(address, timeout=LIMIT_S) as one,
+        socket.create_connection(address, timeout=LIMIT_S) as other,
+    ):
+        one.sendall(head.encode())
+        other.sendall(f"{head}\r\nhalf".encode())
+        assert b" 408 " in one.recv(65536)
+        assert b" 408 " in other.recv(65536)
 
 
 # --- What is seen -----------------------------------------------------------------------------
 
 
 @pytest.fixture
-def seen(path):
-    time.sleep(2 * client_traffic.LOG_LATE_S)  # then the log has the calls of earlier tests
-    traffic = ClientTraffic()
+def seen(path, kept):
+    """What is seen from now on: one more call is in the log after those of earlier tests."""
+    earlier, traffic, before = ClientTraffic(), ClientTraffic(), time.monotonic()
+    earlier.follow(path.log, path.new_log)
+    call(path)
+
+    def written():
+        return any(one.arrival >= before for one in earlier.since()) and not earlier.open()
+
+    assert wait_until(written, LIMIT_S)
     traffic.follow(path.log, path.new_log)
+    kept.methods.clear()
     return traffic
 
 
@@ -465,18 +480,14 @@ def test_requests_are_seen_again_after_a_tuner_that_was_killed_when_it_removed_t
     ended(later, 1)
 
 
-def test_a_log_that_nobody_reads_is_bounded(other_envoy, monkeypatch):
-    most = 2**14
-    monkeypatch.setattr(envoy, "MOST_LOG", most)
-    one = other_envoy()
-
+def test_a_log_that_nobody_reads_is_bounded(narrow, servers):
     def full():
-        assert ask(one, "grpc", 8, 16, 64) == 0
-        return one.log.stat().st_size >= most - 512
+        assert ask(narrow, "grpc", 8, 16, 64) == 0
+        return narrow.log.stat().st_size >= 2**14 - 512
 
     assert wait_until(full, LIMIT_S)
-    assert ask(one, "grpc", 8, 16, 64) == 0
-    assert one.log.stat().st_size <= most
+    assert ask(narrow, "grpc", 8, 16, 64) == 0
+    assert narrow.log.stat().st_size <= 2**14
 
 
 # --- The process ------------------------------------------------------------------------------
@@ -507,24 +518,25 @@ def test_an_address_of_nobody_is_refused_and_an_envoy_that_fails_is_explained(
         one.start(kept)
 
 
-def test_a_change_is_in_force_before_anything_relies_on_it(other_envoy, servers, monkeypatch):
+def test_a_change_is_in_force_before_anything_relies_on_it(narrow, servers, monkeypatch):
     """An Envoy that is paused takes none, and that is said."""
-    one = other_envoy()
-    one.process.send(signal.SIGSTOP)
     monkeypatch.setattr(envoy, "_APPLY_S", 0.0)
     monkeypatch.setattr(envoy, "_ANSWER_S", 0.1)
-    for change in (partial(one.point, *servers), partial(one.route, 1.0)):
-        with pytest.raises(ServerError, match="Envoy does not take a change"):
-            change()
+    narrow.process.send(signal.SIGSTOP)
+    try:
+        for change in (partial(narrow.point, *servers), partial(narrow.route, 1.0)):
+            with pytest.raises(ServerError, match="Envoy does not take a change"):
+                change()
+    finally:
+        narrow.process.send(signal.SIGCONT)
 
 
-def test_the_script_takes_the_place_of_an_envoy_that_ends(other_envoy, tmp_path):
+def test_the_script_takes_the_place_of_an_envoy_that_ends(narrow, servers):
     """So a supervisor may run it."""
-    one = other_envoy()
-    with subprocess.Popen(["/bin/sh", str(one.process.script)]) as supervised:
+    with subprocess.Popen(["/bin/sh", str(narrow.process.script)]) as supervised:
         assert supervised.poll() is None
-        os.kill(one.process.pid, signal.SIGKILL)
-        assert wait_until(lambda: one.process.pid == supervised.pid, LIMIT_S)
-        assert wait_until(lambda: ask(one, "grpc", 1, SMALL, 1) == 0, LIMIT_S)
-        one.process.stop()
-    assert not port_error(one.door.port)
+        os.kill(narrow.process.pid, signal.SIGKILL)
+        assert wait_until(lambda: narrow.process.pid == supervised.pid, LIMIT_S)
+        assert wait_until(lambda: ask(narrow, "grpc", 1, SMALL, 1) == 0, LIMIT_S)
+        narrow.process.stop()
+    assert not port_error(narrow.door.port)

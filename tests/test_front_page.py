@@ -23,6 +23,7 @@ from rrl.tuning.slo import parse_slo
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "notebooks/README.md").read_text(encoding="utf-8")
 PAGES = [
     path
     for folder in (".", ".github", "data", "data/results", "figures", "notebooks", "rrl/operating")
@@ -47,7 +48,16 @@ def test_every_figure_was_made_by_a_notebook_and_every_caption_has_one():
     made_here = {path.name for path in (ROOT / "figures").glob("*.*")}
     assert made_here == files | {"README.md", "manifest.json"}, "a file that no notebook made"
     captions = yaml.safe_load((ROOT / CAPTIONS).read_text(encoding="utf-8"))
-    assert {Path(name).stem for name in files} == set(captions), "a caption too many"
+    assert {Path(name).stem for name in files} == set(captions)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_notebook_is_on_the_pages_that_list_them(notebook):
+    name = notebook.stem
+    assert f"| [`{name}`]" in README
+    for line in (f"| `{name}` |", f"### `{name}`\n"):
+        assert f"\n{line}" in GUIDE
+    assert f"<notebooks/{name}>" in (ROOT / "rrl/publishing/index.md").read_text(encoding="utf-8")
 
 
 # --- Links and examples ---------------------------------------------------------------------------

@@ -344,25 +344,6 @@ def test_the_budget_holds_in_the_comparison_too(budget, late, tmp_path):
     assert again.result() == result
 
 
-def test_a_round_that_the_budget_stops_is_the_last_one_and_shows_nothing(tmp_path):
-    """None is late, but so many are open at once that they could use up the budget."""
-    made = count()
-
-    def act(configuration, *rest):
-        tuning = next(made) < job.episodes
-        fast = 0.001 if tuning else 0.099
-        return taking(0.08 if configuration == DEFAULT else fast)(configuration, *rest)
-
-    more = {"workload": Poisson(200.0), "agent": "random", "rounds": 8, "budget": 5}
-    job = guarded_job(space=TWO, slo=parse_slo("p99<100ms"), **more)
-    run = operate(job, Acting(act), tmp_path)
-    result = run.result()
-    assert (len(run.rounds), result["rounds"]) == (1, 0)
-    assert result["verdict"] == "no difference shown"
-    again = operate(replace(job, budget=500), Acting(act), tmp_path)  # then it goes on
-    assert (len(again.rounds), again.result()["rounds"]) == (8, 7)
-
-
 @settings(max_examples=30)
 @given(st.integers(0, 1000), st.integers(LEAST, 40))
 def test_invalid_episodes_use_up_the_allowance(seed, budget):

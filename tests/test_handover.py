@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -21,7 +22,17 @@ from unittest import mock
 import grpc
 import numpy as np
 import pytest
-from clients import LIMIT_S, X, await_calls, check_answer, clients, kept_at, predict, stub
+from clients import (
+    LIMIT_S,
+    X,
+    await_calls,
+    by_grpc,
+    calling,
+    check_answer,
+    clients,
+    kept_at,
+    predict,
+)
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 from test_launcher import paused, sockets
 from test_service import in_a_trial
@@ -31,11 +42,11 @@ from rrl.core.space import ConfigSpace
 from rrl.serving import handover
 from rrl.serving.client_traffic import LOG_LATE_S, ClientTraffic, OthersRequests
 from rrl.serving.envoy import ENVOY
-from rrl.serving.envoy_config import TRIAL, Door
+from rrl.serving.envoy_config import KEPT, TRIAL, Door
 from rrl.serving.handover import HandoverServer
-from rrl.serving.lasting import Lasting, wait_until
+from rrl.serving.lasting import Lasting, start_apart, wait_until
 from rrl.serving.launcher import LOCAL, SERVER, ModelServer, free_port, port_error
-from rrl.serving.live import LiveServer
+from rrl.serving.live import ANSWER_S, LiveServer
 from rrl.serving.loadgen import Client, predict_request
 from rrl.serving.service import (
     CURRENT,
@@ -46,7 +57,7 @@ from rrl.serving.service import (
     unlock_port,
 )
 from rrl.support.errors import GeneratorError, ServerError, UsageError
-from rrl.support.user_folder import user_folder
+from rrl.support.folders import user_folder
 from rrl.tuning.guard import Guard, Part
 from rrl.tuning.objective import MeanLatency
 from rrl.tuning.watch import Watch
@@ -107,17 +118,17 @@ def outliving(server):
 
 def test_a_hand_over_loses_no_request(started):
     """It comes while large requests are still being answered; small ones come by gRPC and REST."""
-    many = {"x": np.ones((4000, 2), np.float32)}
+    many = {"x": np.ones((600_000, 2), np.float32)}  # 4.8 MB: more than gRPC's own limit
     before = started._kept_server
     with (
         clients(started.address, started.door.rest_port) as codes,
         Client(started.address, "probe") as client,
-        ThreadPoolExecutor(8) as pool,
+        ThreadPoolExecutor(4) as pool,
     ):
-        answers = [pool.submit(predict, client, many) for _ in range(8)]
+        answers = [pool.submit(predict, client, many) for _ in range(4)]
         started.keep(GOOD)
         assert started.configure(GOOD).process.pid != before.process.pid
-        assert [len(answer.result()["y"]) for answer in answers] == [4000] * 8
+        assert [len(answer.result()["y"]) for answer in answers] == [600_000] * 4
         await_calls(codes)
     assert not before.alive
     assert kept_at(port_folder(started.door.port))[0] == started._kept_server.folder
@@ -169,28 +180,30 @@ def test_an_episode_begins_as_long_after_a_change_of_the_route_on_trial_as_on_th
     assert (fired - routed >= 2 * LOG_LATE_S).all()
 
 
-@pytest.mark.parametrize("taken", [False, True])
-def test_a_hand_over_that_is_interrupted_goes_on_with_the_next_call(kept, taken):
+def test_a_hand_over_that_is_interrupted_goes_on_with_the_next_call(kept):
     """Whether or not Envoy has taken the new server already. Both serve until then."""
-    old, point = kept._kept_server, kept._envoy.point
+    point = kept._envoy.point
 
     def interrupt(*servers):
-        if taken:
+        if configuration is GOOD:
             point(*servers)
         raise KeyboardInterrupt
 
-    kept.keep(OTHER)
-    with clients(kept.address) as codes:
-        with mock.patch.object(kept._envoy, "point", interrupt), pytest.raises(KeyboardInterrupt):
-            kept.configure(OTHER)
-        new = kept._kept_server
-        assert [server.alive for server in (new, old)] == [True, True]
-        assert kept_at(port_folder(kept.door.port))[0] == old.folder
-        await_calls(codes)
-        assert kept.configure(OTHER) is new
-        assert [server.alive for server in (new, old)] == [True, False]
-        await_calls(codes)
-    assert kept_at(port_folder(kept.door.port))[0] == new.folder
+    for configuration in (OTHER, GOOD):
+        old = kept._kept_server
+        kept.keep(configuration)
+        with clients(kept.address) as codes:
+            now = mock.patch.object(kept._envoy, "point", interrupt)
+            with now, pytest.raises(KeyboardInterrupt):
+                kept.configure(configuration)
+            new = kept._kept_server
+            assert [server.alive for server in (new, old)] == [True, True]
+            assert kept_at(port_folder(kept.door.port))[0] == old.folder
+            await_calls(codes)
+            assert kept.configure(configuration) is new
+            assert [server.alive for server in (new, old)] == [True, False]
+            await_calls(codes)
+        assert kept_at(port_folder(kept.door.port))[0] == new.folder
 
 
 def test_a_server_before_which_no_envoy_has_started_gets_one_next(kept):
@@ -219,17 +232,76 @@ def test_what_dies_or_hangs_in_mid_episode_is_replaced(victim, number, kept, mon
     victims = [envoy if victim == "Envoy" else server]
 
     def fire_after_signal(*given):
+        monkeypatch.setattr(kept, "_timeout_s", 0.5 if victims else OPTIONS["timeout_s"])
         while victims:
             os.kill(victims.pop(), number)
         return fire(*given)
 
     monkeypatch.setattr(LiveServer, "_fire", fire_after_signal)
-    monkeypatch.setattr(kept, "_timeout_s", 5.0)
     episode = kept.measure(GOOD, np.linspace(0, 1, 20), np.random.default_rng(0))
     assert episode.ok.all()  # measured anew, as a whole
     now = outliving(kept)
     assert (now[0] == envoy, now[1] == server) == (victim == "server", victim == "Envoy")
     check_answer(kept.address)
+
+
+@pytest.mark.parametrize("victim", [0, 1], ids=["Envoy", "kept server"])
+@pytest.mark.parametrize("configuration", [GOOD, OTHER], ids=["default", "trial"])
+def test_clients_do_not_wait_for_the_end_of_an_episode_without_envoy_or_the_kept_server(
+    victim, configuration, kept, monkeypatch
+):
+    kept.configure(configuration)
+    victims, trial, fire = [outliving(kept)[victim]], kept._trial, kept._client.fire
+
+    def fire_after_signal(payloads, due, *more):
+        if not victims:
+            return fire(payloads, due, *more)
+        os.kill(victims.pop(), signal.SIGKILL)
+        fire(payloads, [*due, due[-1] + 5], *more)
+        raise AssertionError("the episode went on")
+
+    monkeypatch.setattr(kept._client, "fire", fire_after_signal)
+    watch = replace(PATIENT, idle=configuration == GOOD)
+    assert kept.measure(configuration, np.zeros(2), np.random.default_rng(0), watch=watch).ok.all()
+    assert kept._trial is trial
+    assert kept.serves
+
+
+@pytest.mark.parametrize("victim", [0, 1], ids=["Envoy", "kept server"])
+def test_a_run_that_waits_for_clients_starts_again_what_ends(victim, kept, monkeypatch):
+    victims, check = [outliving(kept)[victim]], kept._check
+
+    def check_after_signal(server):
+        if victims:
+            os.kill(victims.pop(), signal.SIGKILL)
+        check(server)
+
+    monkeypatch.setattr(kept, "_check", check_after_signal)
+    with Client(kept.address, "probe") as client, calling([by_grpc(client)]):
+        kept.wait_for_requests(3)
+    assert not victims
+    assert kept.serves
+
+
+def test_a_trial_is_measured_without_a_kept_server_that_ends_at_each_repetition(kept, monkeypatch):
+    """As if the memory were too small for both. The run goes on, and the default serves next."""
+    trial, fire, ended = kept.configure(OTHER), kept._client.fire, []
+
+    def fire_without(*given):
+        os.kill(outliving(kept)[1], signal.SIGKILL)
+        assert wait_until(lambda: not kept._kept_server.alive, LIMIT_S)
+        ended.append(kept._kept_server)
+        return fire(*given)
+
+    for module in ("live", "handover"):
+        monkeypatch.setattr(f"rrl.serving.{module}.RESTARTS", 1)
+    monkeypatch.setattr(kept._client, "fire", fire_without)
+    rng = np.random.default_rng(0)
+    assert kept.measure(OTHER, np.zeros(2), rng, watch=PATIENT).ok.all()
+    assert len(set(ended)) == 2
+    assert kept._trial is trial
+    monkeypatch.undo()
+    assert kept.measure(GOOD, np.zeros(2), rng, watch=replace(PATIENT, idle=True)).ok.all()
 
 
 @pytest.mark.parametrize(("owner", "name"), [(HandoverServer, "_launch"), (LiveServer, "_fire")])
@@ -254,10 +326,52 @@ def test_a_trial_is_not_to_blame_for_an_envoy_that_is_killed(kept, owner, name, 
     assert (outliving(kept)[0] == envoy, outliving(kept)[1] == server) == (False, True)
 
 
+def kill_envoy(server):
+    os.kill(server._envoy.process.pid, signal.SIGKILL)
+    assert wait_until(lambda: not server._envoy.process.alive, LIMIT_S)
+
+
+def test_a_trial_is_not_to_blame_for_an_envoy_that_a_supervisor_has_started_again(
+    kept, monkeypatch
+):
+    """Only the requests in between fail, but so many that the watch stops the episode."""
+    envoy, trial, killed = kept._envoy, kept.configure(OTHER), []
+    fire = kept._client.fire
+
+    def fire_in_between(*given):
+        if killed:
+            return fire(*given)
+        killed.append(kill_envoy(kept))
+        episode = fire(*given)
+        start_apart(["/bin/sh", str(envoy.process.script)], subprocess.DEVNULL, subprocess.DEVNULL)
+        assert wait_until(envoy._ready, LIMIT_S)
+        return episode
+
+    monkeypatch.setattr(kept._client, "fire", fire_in_between)
+    episode = kept.measure(OTHER, np.linspace(0, 1, 50), np.random.default_rng(0), watch=PATIENT)
+    assert episode.ok.all()
+    assert kept._trial is trial
+
+
+def test_a_trial_is_not_to_blame_for_an_envoy_that_ends_while_the_trial_is_asked(kept, monkeypatch):
+    """It is asked whether it answers, after a request that failed."""
+    trial, available, killed = kept.configure(OTHER), kept._client.available, []
+
+    def ask(timeout_s):
+        if timeout_s == ANSWER_S and not killed:
+            killed.append(kill_envoy(kept))
+        return available(timeout_s)
+
+    monkeypatch.setattr(kept._client, "available", ask)
+    monkeypatch.setattr(kept, "_timeout_s", 1e-6)
+    assert not kept.measure(OTHER, [0.0], np.random.default_rng(0), watch=PATIENT).ok.any()
+    assert killed
+    assert kept._trial is trial
+
+
 def test_a_trial_pauses_also_if_envoy_ends_after_it(kept):
     trial = kept.configure(OTHER)
-    os.kill(kept._envoy.process.pid, signal.SIGKILL)
-    assert wait_until(lambda: not kept._envoy.process.alive, LIMIT_S)
+    kill_envoy(kept)
     kept.configure(GOOD)
     assert wait_until(lambda: paused(trial), LIMIT_S)
     check_answer(kept.address)
@@ -272,13 +386,6 @@ def test_an_envoy_that_does_not_start_again_ends_a_trial_without_a_charge(kept, 
     with pytest.raises(GeneratorError, match="Envoy did not start"):
         guard.measure(kept, OTHER, np.zeros(2), np.random.default_rng(0), MeanLatency())
     assert guard.charge(OTHER) is None
-
-
-def test_a_large_request_without_a_deadline_is_answered(kept):
-    large = predict_request({"x": np.ones((600_000, 2), np.float32)}, "probe")  # gRPC's limit: 4 MB
-    with Client(kept.address, "probe") as client:
-        reply = stub(client).Predict(large)
-        assert reply.outputs["y"].tensor_shape.dim[0].size == 600_000
 
 
 # --- a trial beside a configuration that is kept ready --------------------------------------------
@@ -576,7 +683,9 @@ def test_the_next_tuner_takes_over_from_the_service_and_another_one_is_refused(
     try:
         with clients(kept.address) as codes:
             envoy, _ = outliving(kept)
+            (folder / f"{KEPT}.json").write_text("{")  # Envoy goes on without reading it
             left = kept.leave()
+            assert left is kept._kept_server
             with refused:
                 HandoverServer(model, SLOW, **OPTIONS, door=replace(kept.door, max_request=1))
             with refused:

@@ -35,9 +35,8 @@ from rrl.serving.preloaded import Parent, forget_parents
 from rrl.serving.service import TUNER, lock_port, set_current, stop_others
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import open_alone
+from rrl.support.folders import PREFIX, owned_folder, remove_abandoned, user_folder
 from rrl.support.machine import exclusive
-from rrl.support.owned_folder import owned_folder, remove_abandoned
-from rrl.support.user_folder import user_folder
 
 ROOT = Path(__file__).parent.parent
 BATCHED = {"inter_op": 1, "batch_threads": 1, "max_batch_size": 4}
@@ -184,16 +183,16 @@ def test_a_model_is_made_by_one_process_and_anew_if_that_was_killed(tmp_path, mo
 
 def test_only_what_is_ours_and_abandoned_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr("rrl.support.owned_folder.SHORT", str(tmp_path))
+    monkeypatch.setattr("rrl.support.folders.SHORT", tmp_path)
     owner = set()
-    mine = owned_folder(owner, tmp_path)
-    foreign = tmp_path / "rrl-foreign"
+    mine = owned_folder(owner, lambda path: True)
+    foreign = tmp_path / f"{PREFIX}foreign"
     foreign.mkdir()  # no lock file: somebody else's, or one that is being made
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "owner.lock").touch()
-    (tmp_path / "rrl-link").symlink_to(elsewhere)
-    abandoned = tmp_path / "rrl-abandoned"
+    (tmp_path / f"{PREFIX}link").symlink_to(elsewhere)
+    abandoned = tmp_path / f"{PREFIX}abandoned"
     (abandoned / "versions").mkdir(parents=True)
     (abandoned / "owner.lock").touch()
     remove_abandoned()
@@ -289,12 +288,24 @@ def test_a_lasting_server_that_does_not_start_is_stopped_and_explained(
         assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
-def test_a_lasting_process_is_stopped_with_its_group_and_does_not_run_without_its_number(tmp_path):
+@pytest.fixture
+def one(tmp_path):
+    """A lasting process, whose session ends with the test, whatever fails there."""
+    lasting = Lasting(tmp_path, "one")
+    yield lasting
+    for pid in psutil.pids():
+        with suppress(ProcessLookupError):
+            if lasting._child and os.getsid(pid) == lasting._child.pid:
+                os.kill(pid, signal.SIGKILL)
+
+
+def test_a_lasting_process_is_stopped_with_its_group_and_does_not_run_without_its_number(
+    one, tmp_path
+):
     """A wrapper may have been killed alone. On a full disk, nobody could stop the process.
 
     The program `timeout` makes a group of its own.
     """
-    one = Lasting(tmp_path, "one")
     one.start(["sh", "-c", "timeout 600 sleep 600; exit"], tmp_path / "log")
     own = psutil.Process(one.pid)
     wait_until(lambda: "sleep" in [p.name() for p in own.children(recursive=True)], LIMIT_S)
@@ -309,10 +320,11 @@ def test_a_lasting_process_is_stopped_with_its_group_and_does_not_run_without_it
     assert one.status == 1
 
 
-def test_a_lasting_process_that_does_not_begin_in_time_does_not_begin_later(tmp_path, monkeypatch):
+def test_a_lasting_process_that_does_not_begin_in_time_does_not_begin_later(
+    one, tmp_path, monkeypatch
+):
     """Nobody would know of it. It waits here for a lock that a process elsewhere has."""
     monkeypatch.setattr("rrl.serving.lasting.BEGINS_S", 0.0)
-    one = Lasting(tmp_path, "one")
     elsewhere = open_alone(one.file, os.O_RDWR | os.O_CREAT)
     with pytest.raises(ServerError, match=r"one\.sh: it did not begin within 0 s"):
         one.start(["sleep", "600"], tmp_path / "log")

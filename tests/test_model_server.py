@@ -14,7 +14,7 @@ import pytest
 import requests
 import tensorflow as tf
 from clients import WARMUPS, refused, write_warmup
-from half_plus import build_half_plus
+from probe import build_half_plus
 from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_service_pb2_grpc,

@@ -12,12 +12,13 @@ import subprocess
 import urllib.request
 from argparse import Namespace
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from clients import LIMIT_S, X, dropped_interrupt, write_warmup
-from test_bad_input import said
+from test_cli import SLO_REPLAY, said
 from test_operate import operate
 
 from rrl import ConfigSpace, Knob, MeanLatency, Poisson, Trace
@@ -65,7 +66,7 @@ def test_a_dry_run_says_what_may_be_tried_and_touches_nothing(model, tmp_path, m
     assert "may be tried: 6 configurations of\n  inter_op: 1, 2, 4\n" in out
     assert "\n  batch_threads: 0, 2\n" in out
     assert "default, which serves first: inter_op 0, batch_threads 0" in out
-    assert "at most 14 episodes of 20 requests: 7 s of load, each after at most one change" in out
+    assert "at most 14 episodes of 20 requests: 7 s of load at 40 requests/s, each after at" in out
     assert "late (over 80 ms) or failed: trials add at most 10 requests to" in out
     assert not (tmp_path / "out").exists()
 
@@ -80,6 +81,20 @@ def test_a_trace_may_come_from_a_pipe_which_can_be_read_only_once(model, tmp_pat
     finally:
         os.close(reads)
     assert "14 episodes of 20 requests" in capsys.readouterr().out
+
+
+def test_the_plan_says_the_rate_of_a_trace_so_milliseconds_are_noticed(model, tmp_path, capsys):
+    """They are taken for seconds. The clients sent 20 requests per second."""
+    (trace := tmp_path / "trace.csv").write_text("".join(f"{50 * n}\n" for n in range(400)))
+    options = ["--rounds", "2", "--requests", "20", "--episodes", "10", "--dry-run"]
+    assert main(["tune", str(model), "--trace", str(trace), *options]) == 0
+    assert "14 episodes of 20 requests: 3.9 h of load at 0.02 " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("rate", "said"), [(1234.5, "1234"), (99.96, "100"), (12.345, "12.3")])
+def test_the_plan_says_a_rate_without_an_exponent(rate, said):
+    lines = plan_lines(job(workload=Poisson(rate)))
+    assert sum(f" of load at {said} requests/s, " in line for line in lines) == 1
 
 
 @pytest.mark.parametrize(("budget", "tried"), [(4, False), (5, True)])
@@ -109,6 +124,7 @@ def test_a_run_has_the_name_of_its_model_wherever_it_is_started(source, tmp_path
         (["tune", "--rate", "9", "--agent", "nosuch"], "unknown agent"),
         (["tune", "--rate", "9", "--executable", "/nosuch"], "no executable '/nosuch'"),
         (["tune", "--rate", "9", "--knob", "nosuch=1,2"], "unknown knob 'nosuch'"),
+        (["tune", "--rate", "9", "--default", "inter_op=-1"], "inter_op must be a whole number"),
         (["profile", "--knob", "inter_op=1,2"], "give the loads in requests/s"),
     ],
 )
@@ -245,6 +261,8 @@ def test_only_whole_rounds_have_costs_and_what_was_stopped_is_not_deployed(
     assert ("no round is whole, so the costs are unknown" in text) == (whole == 0)
     hint = "is used up (--budget), and a verdict needs 8 rounds or more\n"
     assert (hint in text) == (verdict == "no difference shown")
+    more = operate(replace(mine, budget=500), Service(), tmp_path)
+    assert len(more.rounds) == (15 if why == "budget" else whole + 1), "a larger budget allows more"
 
 
 def test_what_rrl_cancels_is_no_failure_and_has_no_latency(tmp_path, caplog):
@@ -633,16 +651,11 @@ def test_our_own_work_is_not_that_of_others(monkeypatch):
 
 # --- journals that somebody else made -------------------------------------------------------------
 
-REPLAY = [
-    "replay", "cpu2", "--rate", "115", "--requests", "20", "--episodes", "4", "--rounds", "3",
-    "--slo", "p99<60ms", "--agent", "rrl", "--quiet", "--out",
-]  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    assert main([*REPLAY, str(folder)]) in (0, 5)
+    assert main([*SLO_REPLAY, "--out", str(folder)]) in (0, 5)
     return [json.loads(line) for line in (folder / JOURNAL).read_bytes().splitlines()]
 
 
@@ -679,7 +692,7 @@ def test_a_crafted_record_is_one_line_and_exit_3(line, change, whole, tmp_path, 
     change(records[line - 1])
     text = "".join(f"{json.dumps(record)}\n" for record in records)
     (tmp_path / JOURNAL).write_text(text)
-    code, message = said([*REPLAY, str(tmp_path)], capsys)
+    code, message = said([*SLO_REPLAY, "--out", str(tmp_path)], capsys)
     assert code == 3
     where = f"rrl: {tmp_path / JOURNAL}, line {line}: it is no measurement of this run, or "
     assert message.startswith(where)
@@ -690,6 +703,6 @@ def test_a_journal_that_is_a_link_is_not_followed(tmp_path, capsys):
     victim = tmp_path / "victim"
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / JOURNAL).symlink_to(victim)
-    assert main([*REPLAY, str(tmp_path / "out")]) == 3
+    assert main([*SLO_REPLAY, "--out", str(tmp_path / "out")]) == 3
     assert "it is a link; remove it" in capsys.readouterr().err
     assert not victim.exists()

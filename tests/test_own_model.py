@@ -10,8 +10,8 @@ from unittest import mock
 import numpy as np
 import pytest
 from clients import WARMUPS, X, dropped_interrupt, write_log, write_warmup
-from half_plus import build_half_plus
-from test_bad_input import said
+from probe import build_half_plus
+from test_cli import said
 from test_recording import recorded
 
 from rrl.cli import main

@@ -5,20 +5,37 @@ A new part is checked by adding it to `SIMILARITIES`, `REGIONS` or `EXPLORATIONS
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_agent import bowl
 from test_space import spaces
 
-from rrl.core.exploration import Boltzmann, ExpectedSaving
+from rrl.core.exploration import Boltzmann, ExpectedSaving, action_probabilities
+from rrl.core.gaussian_process import (
+    GaussianProcess,
+    Hyperparameters,
+    correlation,
+    fit_hyperparameters,
+)  # fmt: skip
 from rrl.core.knob import Knob
 from rrl.core.learned_similarity import BESIDE_A_START, LearnedSimilarity
-from rrl.core.qtable import QTable, Tables
-from rrl.core.region import PART, FixedRadius, SelectedRadius, WholeSpace
-from rrl.core.rrl import SURE, deploy, expected_cost
+from rrl.core.qtable import NOISE, NOISE_WEIGHT, QTable, Tables, update_region
+from rrl.core.region import (
+    PART,
+    WINDOW,
+    FixedRadius,
+    RadiusSelection,
+    SelectedRadius,
+    WholeSpace,
+    _threads,
+    theoretical_radius,
+)
+from rrl.core.rrl import SURE, adaptive, deploy, expected_cost
 from rrl.core.similarity import Copy, NetworkSimilarity
 from rrl.core.space import ConfigSpace
 from rrl.rivals.variants import Within, WithoutMiddle
@@ -212,6 +229,21 @@ def test_an_empty_table_gives_every_configuration_a_chance(make):
     assert {exploration.choose(table, cells, rng) for _ in range(200)} == set(range(8))
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: FixedRadius(-1.0), "radius must be a number that is at least 0, got -1"),
+        (lambda: FixedRadius(np.nan), "radius must be a number that is at least 0, got nan"),
+        (lambda: Boltzmann(start=0.01, end=0.02), "need 0 < end <= start"),
+        (lambda: ExpectedSaving(0.0), "horizon must be a positive number of episodes"),
+        (lambda: Tables(paper_cpu(1), ratio=1.0), "ratio of load levels must be above 1"),
+    ],
+)
+def test_a_number_that_no_part_can_have_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
 # --- deployment -----------------------------------------------------------------------------------
 
 
@@ -255,3 +287,218 @@ def test_a_network_tells_the_loads_of_one_table_apart():
         return estimate.costs
 
     assert (learned(100.0) > 2 * learned(10.0)).all()
+
+
+# --- the radius that is selected ------------------------------------------------------------------
+
+
+def play(selection, excess, blocks, rng, noise=0.05):
+    """Let `selection` choose while a radius costs `excess(radius, episode)`; return its choices."""
+    chosen = []
+    for _ in range(blocks):
+        mean = excess(selection.radius, selection.episode)
+        chosen.append(selection.tell(rng.normal(mean, noise, selection.due)))
+    return np.array(chosen)
+
+
+def test_without_news_it_follows_theory():
+    selection = RadiusSelection(3, start=3.0, widest=7.0)
+    play(selection, lambda radius, episode: 0.2, 30, np.random.default_rng(0))
+    ratios = [radius / theoretical_radius(3.0, episode, 3) for episode, radius in selection.history]
+    assert np.median(ratios) == pytest.approx(1.0, rel=0.15)
+
+
+def test_a_drifting_best_radius_is_followed():
+    """Three for 200 episodes, then a half: the old observations must not hold it back."""
+
+    def excess(radius, episode):
+        best = 3.0 if episode < 200 else 0.5
+        return (np.log1p(radius) - np.log1p(best)) ** 2
+
+    late = []
+    for seed in range(2):
+        selection = RadiusSelection(3, start=3.0, widest=7.0)
+        play(selection, excess, 40, np.random.default_rng(seed))
+        late.append(np.mean([radius for episode, radius in selection.history if episode > 1000]))
+        assert len(selection.blocks) == WINDOW
+        assert selection.blocks[-1][1] > selection.history[-2][0], "the newest ones are remembered"
+    assert 0.2 < np.median(late) < 0.9
+
+
+def test_the_libraries_are_looked_for_once():
+    """A look takes a millisecond, and a radius is selected in as much."""
+    assert _threads() is _threads()
+
+
+def test_each_load_level_has_its_own_radius():
+    agent = adaptive(paper_cpu(4), np.random.default_rng(0))
+    bowl(agent, 60)
+    narrow = agent.region.selections[0].radius
+    bowl(agent, 5, loads=(40.0,))
+    assert agent.region.selections[1].radius == agent.region.selections[0].start != narrow
+    assert agent.region.selections[0].radius == narrow
+
+
+# --- the Gaussian process of the learned similarity: the textbook's, and it finds what is there ---
+
+
+@given(st.integers(1, 150), st.integers(1, 5), st.integers(0, 2), st.integers(0, 99))
+@settings(max_examples=30)
+def test_the_correlation_is_the_formula(points, others, columns, seed):
+    """The package computes it from scalar products."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.uniform(0, 9, (points, columns)), rng.uniform(0, 9, (others, columns))
+    b[0] = a[-1]  # rounding must not make a distance of 0 negative
+    lengths = np.array([0.7, 3.0])[:columns]
+    r = np.sqrt(5) * np.linalg.norm((a[:, None] - b) / lengths, axis=2)
+    expected = (1 + r + r**2 / 3) * np.exp(-r)
+    found = correlation(a, b, lengths)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-12)
+    with pytest.raises(ValueError, match="read-only"):  # the next caller gets the same array
+        found += 1.0
+
+
+def test_the_posterior_is_that_of_the_textbook():
+    """Rasmussen & Williams, equations 2.25 and 2.26, with an unknown mean put in."""
+    rng, assumed = np.random.default_rng(5), Hyperparameters(np.array([2.0, 4.0]), 0.7, 0.1)
+    x, elsewhere = rng.uniform(0, 10, (90, 2)), rng.uniform(0, 10, (200, 2))
+    y, variance = np.sin(x[:, 0]), rng.uniform(0.001, 0.02, 90)
+    process = GaussianProcess(x, y, variance, assumed)
+    prior = 0.49 * correlation(x, x, assumed.length_scales) + 0.01 * np.eye(90)
+    cross = 0.49 * correlation(elsewhere, x, assumed.length_scales)
+    of_all = np.linalg.inv(prior + np.diag(variance))
+    centre = of_all.sum(axis=0) @ y / of_all.sum()
+    mean, sd = process.posterior(elsewhere)
+    np.testing.assert_allclose(mean, centre + cross @ of_all @ (y - centre))
+    left = 0.49 + 0.01 - np.einsum("ij,jk,ik->i", cross, of_all, cross)
+    np.testing.assert_allclose(sd, np.sqrt(left))
+    mean, sd = process.posterior_at_measured()
+    np.testing.assert_allclose(mean, centre + prior @ of_all @ (y - centre))
+    np.testing.assert_allclose(sd**2, np.diag(prior - prior @ of_all @ prior), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("rough", "low", "high"), [(0.0, 0.0, 0.02), (0.3, 0.2, 0.45)])
+def test_the_nugget_is_found(rough, low, high):
+    rng = np.random.default_rng(4)
+    x = rng.uniform(0, 10, (80, 2))
+    y = np.sin(x[:, 0] / 2) + rough * rng.standard_normal(80)
+    process = partial(GaussianProcess, x, y, np.full(80, 1e-4))
+    start = Hyperparameters(np.full(2, 3.0), 1.0)
+    assert low <= fit_hyperparameters(process, start, start).nugget <= high
+
+
+# --- the table, and which load level a load belongs to --------------------------------------------
+
+
+costs = st.floats(1e-3, 1e3)
+tables = st.lists(costs, min_size=1, max_size=40).map(np.array)
+temperatures = st.sampled_from([0.005, 0.02, 0.1, 1.0])
+
+
+def line(size):
+    return ConfigSpace([Knob("threads", range(size))])
+
+
+def update(values, sds, counts, cost, learning_rate):
+    """Take in an estimate of the only configuration."""
+    estimate = np.array([0]), np.array([cost]), np.array([0.2])
+    update_region(values, sds, counts, *estimate, learning_rate, True)
+
+
+@given(st.lists(costs, min_size=1, max_size=30))
+def test_a_value_is_the_mean_of_its_estimates_until_the_learning_rate_takes_over(measured):
+    values, sds, counts = np.array([123.0]), np.array([np.inf]), np.zeros(1)
+    for cost in measured:
+        update(values, sds, counts, cost, learning_rate=1e-12)
+    assert values[0] == pytest.approx(np.mean(measured), rel=1e-9)
+    assert sds[0] == pytest.approx(0.2)
+    update(values, sds, counts, 5.0, learning_rate=0.25 + 1e-9)
+    gain = max(0.25, 1 / (len(measured) + 1))
+    assert values[0] == pytest.approx((1 - gain) * np.mean(measured) + gain * 5.0, rel=1e-6)
+
+
+@given(tables, temperatures)
+def test_probabilities_follow_the_power_law(values, temperature):
+    p = action_probabilities(values, temperature)
+    assert p.sum() == pytest.approx(1)
+    ratio = (values / values.min()) ** (-1 / temperature)
+    assert p == pytest.approx(ratio / ratio.sum(), rel=1e-6, abs=1e-300)
+
+
+def test_probabilities_at_zero_cost():
+    assert action_probabilities(np.array([0.0, 1.0, 0.0]), 0.01).tolist() == [0.5, 0.0, 0.5]
+    p = action_probabilities(np.array([0.0, 1.0]), 1.0, floor=1.0)
+    assert p == pytest.approx([2 / 3, 1 / 3])
+
+
+def note(table, index, cost):
+    table.record(index, cost)
+    table.update(np.array([index]), np.array([cost]), np.array([0.2]), 0.3)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), costs), min_size=1, max_size=40))
+def test_counts_means_and_noise_are_those_of_the_measurements(measured):
+    table = QTable(line(5))
+    for index, cost in measured:
+        note(table, index, cost)
+    scatter, repeats = NOISE_WEIGHT * NOISE**2, NOISE_WEIGHT
+    for index in range(5):
+        seen = np.array([cost for i, cost in measured if i == index])
+        assert table.visits[index] == len(seen)
+        if len(seen):
+            assert table.means[index] == pytest.approx(seen.mean())
+            scatter += ((seen - seen.mean()) ** 2).sum() / seen.mean() ** 2
+            repeats += len(seen) - 1
+    assert table.noise == pytest.approx((scatter / repeats) ** 0.5, rel=1e-6)
+    assert table.measured.tolist() == list(dict.fromkeys(index for index, _ in measured))
+
+
+def test_a_new_load_level_inherits_values_and_finds_their_scale():
+    tables = Tables(line(3))
+    table = tables.at(10.0)
+    for cost in (1.0, 1.0, 1.0):
+        note(table, 0, cost)
+    note(table, 1, 2.0)
+    new = tables.at(100.0)
+    note(new, 1, 8.0)  # as expected, but four times as high
+    assert new.counts.tolist() == [2.0, 2.0, 0.0]
+    assert new.values.tolist() == pytest.approx([4.0, 8.0, 4.0], rel=0.03)
+    note(new, 0, 4.0)
+    note(new, 0, 12.0)  # the inherited value counts as two measurements
+    assert new.values[0] == pytest.approx((2 * 4.0 + 4.0) / 3 * 0.7 + 12 * 0.3, rel=0.03)
+    assert table.values.tolist() == [1.0, 2.0, 1.0]
+
+
+def test_a_value_of_an_own_measurement_is_not_scaled_by_what_others_cost():
+    tables = Tables(line(2))
+    for load, index, cost in ((10.0, 0, 1.0), (10.0, 1, 1.0), (100.0, 0, 4.0), (100.0, 1, 16.0)):
+        note(tables.at(load), index, cost)
+    assert tables[1].values[0] == pytest.approx(4.0, rel=0.03)
+
+
+# --- which load level a load belongs to -----------------------------------------------------------
+
+
+def entered(loads):
+    """Return the tables after an episode at each of some loads."""
+    tables = Tables(line(2))
+    for load in loads:
+        tables.at(load).record(0, 1.0)
+    return tables
+
+
+def test_noise_of_an_estimate_makes_no_load_level():
+    """An estimate from 100 Poisson arrivals has a standard error of 10 %."""
+    for seed in range(5):
+        (table,) = entered(11.4 / np.random.default_rng(seed).gamma(99, 1 / 99, size=1000))
+        assert table.log_load == pytest.approx(math.log(11.4), abs=0.05)
+
+
+@given(st.lists(st.floats(0.1, 1e4), min_size=1, max_size=30), st.floats(0.1, 1e4))
+def test_a_load_level_is_near_its_loads(loads, load):
+    tables = entered(loads)
+    before = [table.log_load for table in tables]
+    table = tables.at(load)
+    assert abs(table.log_load - math.log(load)) <= 2 * tables.width + 1e-9
+    if table.level == len(before):  # a new level is for a load that is unlike all others
+        assert all(abs(other - math.log(load)) > tables.width for other in before)

@@ -12,6 +12,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from rrl.rivals import agents
@@ -184,10 +185,11 @@ def test_a_new_version_is_given_once_and_its_results_are_renewed(
     number = known()["agent random"].number
     old = known() | {"agent random": Version(number, "of-before")}
     path.write_text(json.dumps({name: list(version) for name, version in old.items()}))
-    monkeypatch.setattr(behaviour, "known", lambda *_: known(path))
-    assert behaviour.accept(path) == [f"agent random: version {number + 1}"]
+    monkeypatch.setattr(behaviour, "known", lambda: known(path))
+    monkeypatch.setattr(behaviour, "PATH", path)
+    assert behaviour.accept() == [f"agent random: version {number + 1}"]
     with pytest.raises(UsageError, match="no behaviour has changed"):
-        behaviour.accept(path)
+        behaviour.accept()
     assert len(results.outdated(opened(place))) == 2
     before = {file: file.read_bytes() for file in (place / "data").rglob("*.npz")}
     assert results.renew(opened(place)) == "1 results computed, 1 removed"
@@ -208,8 +210,9 @@ def of_the_share(sweep):
 def test_a_damaged_result_is_named(place, capsys):
     path, _ = of_the_share(opened(place))
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(DataError, match=f"{path.name}: damaged .*or remove it"):
+    with pytest.raises(DataError, match=f"{path.name}: damaged .*or remove it") as kept:
         opened(place).run()
+    assert str(path) not in {file.path for file in psutil.Process().open_files()}, kept
     assert results.main(["verify"]) == 3
     assert f"{path.name}: damaged" in capsys.readouterr().err
     path.unlink()

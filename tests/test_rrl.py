@@ -201,6 +201,7 @@ far_apart = st.sampled_from([0.0, 1e-320, 1e-30, 1e-15, 1.0, 2.0, 9e29, 1e30])
 )
 @given(told=st.lists(st.tuples(st.sampled_from([10.0, 1000.0]), far_apart), min_size=1))
 @example(told=[(10.0, 0.0)] * 9 + [(1000.0, 0.0)] * 9)
+@example(told=[(10.0, 1e-30), (10.0, 1e30)] * 12)  # two blocks of a selected radius
 def test_costs_as_far_apart_as_can_be_leave_numbers(make, read, told):
     agent = make(paper_cpu(2), np.random.default_rng(0))
     for load, cost in told:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 from clients import (
     LIMIT_S,
@@ -157,6 +158,9 @@ def test_a_proven_recommendation_stays_and_the_printed_line_starts_it(
     assert main(["stop", str(port)]) == 0
     line = result["start"]
     assert line in out
+    assert "memory of the server: " in out
+    for used in result["memory_bytes"].values():  # TensorFlow alone needs more than 64 MiB
+        assert 64 * 2**20 < used < psutil.virtual_memory().total
     assert "--grpc_max_threads=6" in result["flags"]
     with subprocess.Popen(["sh", "-c", f"exec {line}"], stderr=-3, cwd=ROOT) as process:
         begun = len(LOCAL_COMMAND)  # `env` and `taskset` have run before it

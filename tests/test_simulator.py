@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference_queue import ReferenceQueue
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
@@ -21,6 +26,7 @@ from rrl.simulation.calibration import (
     with_parameters,
 )
 from rrl.simulation.optimum import optimum
+from rrl.simulation.queueing import NO_LIMIT, simulate_queue
 from rrl.simulation.service_model import BatchSpeed, Machine, Model
 from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import INCEPTION_V3, MOBILENET_V2, TWO_CORES, testbed
@@ -168,6 +174,10 @@ def test_a_full_queue_answers_unavailable_at_once():
     assert served(server, np.zeros(10), max_enqueued_batches=50).ok.all()
 
 
+def queued(**given):
+    simulate_queue(**{"arrivals": [0.0, 1.0], "factor": [1.0, 1.0], **given})
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -194,6 +204,14 @@ def test_a_full_queue_answers_unavailable_at_once():
             lambda: hold_out(testbed("cpu2"), read_profile(SMALLEST), folds=17, rng=None),
             "17 folds of 16 configurations",
         ),
+        (partial(queued, arrivals=[]), "arrivals must hold at least one"),
+        (partial(queued, arrivals=[1.0, 0.0]), "sorted"),
+        (partial(queued, arrivals=[-1.0, 0.0]), "0 or more"),
+        (partial(queued, arrivals=[0.0]), "1 arrivals and 2 factors"),
+        (partial(queued, batch_work=[-1.0]), "above 0"),
+        (partial(queued, factor=[-1.0, 1.0]), "at least 0"),
+        (partial(queued, threads=0), "threads 0"),
+        (partial(queued, dispatch=math.nan), "dispatch nan s"),
     ],
 )
 def test_what_is_wrong_is_named(call, message):
@@ -298,3 +316,50 @@ def test_the_testbeds_have_what_was_fitted(inception):
     found = fit_cells(twin(batching, start, TWO_CORES), cell_table(batching), ("item", "fixed"))
     assert found["item"] == pytest.approx(MOBILENET_V2.item, rel=0.05)
     assert found["fixed"] == pytest.approx(MOBILENET_V2.fixed, abs=0.0004)
+
+
+# --- the queue kernel, request by request against a literal reference -----------------------------
+
+
+# ------------------------------------------------------------------------------ the reference
+
+# Sums and quotients of these are exact in floating point, so ties are real ties.
+times = st.sampled_from([0.0, 0.25, 0.5, 1.0, 3.0])
+works = st.sampled_from([0.5, 1.0, 2.0, 4.0])
+speeds = st.sampled_from([0.25, 0.5, 1.0, 2.0])
+
+
+@st.composite
+def queues(draw):
+    """Settings of a queue, small enough for the reference and tight enough to hit every limit."""
+    n = draw(st.integers(1, 40))
+    max_batch, slots = draw(st.integers(1, 5)), draw(st.integers(1, 4))
+    return {
+        "arrivals": np.cumsum(draw(st.lists(times, min_size=n, max_size=n))).tolist(),
+        "factor": draw(st.lists(works, min_size=n, max_size=n)),
+        "batch_work": sorted(draw(st.lists(works, min_size=max_batch, max_size=max_batch))),
+        "speed": draw(st.lists(speeds, min_size=slots, max_size=slots)),
+        "threads": draw(st.integers(1, 5)),
+        "timeout": draw(st.sampled_from([0.0, 0.5, 2.0])),
+        "dispatch": draw(st.sampled_from([0.0, 0.0, 0.25, 1.0])),
+        "max_enqueued": draw(st.sampled_from([None, 1, 2])),
+        "handlers": draw(st.sampled_from([NO_LIMIT, 1, 2, 3, 7])),
+    }
+
+
+@settings(max_examples=200)
+@given(queues(), st.none() | st.integers(0, 2**32 - 1))
+def test_kernel_and_reference_agree_request_by_request(queue, seed):
+    """On ties; and, with a seed, on continuous numbers, where no two events coincide."""
+    if seed is not None:
+        rng, n = np.random.default_rng(seed), len(queue["arrivals"])
+        queue["arrivals"] = np.cumsum(rng.exponential(0.7, n)).tolist()
+        queue["factor"] = rng.exponential(1.0, n).tolist()
+        for name in ("batch_work", "speed"):
+            queue[name] = rng.uniform(0.3, 2.0, len(queue[name])).tolist()
+    most = queue.pop("max_enqueued")
+    capacity = NO_LIMIT if most is None else most * len(queue["batch_work"])
+    departure, rejected = simulate_queue(**queue, capacity=capacity)
+    reference = ReferenceQueue(**queue, max_enqueued=math.inf if most is None else most)
+    np.testing.assert_allclose(departure, reference.departure, rtol=1e-9, atol=1e-9)
+    assert rejected.tolist() == reference.rejected

@@ -52,7 +52,7 @@ def test_ball_is_the_one_found_by_brute_force(space, radius, data):
     assert np.flatnonzero(space.distances(index) <= radius * (1 + 1e-9)).tolist() == brute
 
 
-PAIR = Knob("a", (1, 2))
+PAIR, TWO = Knob("a", (1, 2)), paper_cpu(2)
 
 
 @pytest.mark.parametrize(
@@ -75,28 +75,20 @@ PAIR = Knob("a", (1, 2))
         (lambda: paper_cpu(True), "cores must be a whole number"),
         (lambda: paper_cpu(10**6), "cores must be a whole number"),
         (lambda: from_table({"a": [0, 8]}, ["b"]), "no column 'b': it has"),
+        (lambda: from_table({"ab": [0, 8], "c": [1, 2]}, "ab"), r"list of names: give \['ab'\]"),
+        (lambda: from_table({"a": [0, 8], "b": [1, 2]}, "ab"), r"list of names: give \['ab'\]"),
         (lambda: from_table({"a": [1.0, nan]}, ["a"]), "column 'a', row 1: nan is not a value"),
         (lambda: from_table({"a": [1], "b": [1, 2]}, ["a", "b"]), "in their number of rows"),
+        (lambda: TWO.index({"inter": 1}), "unknown knob 'inter' .* are .*'inter_op', 'intra_op'"),
+        (lambda: TWO.index({"inter_op": 1, "intra_op": 1}), "no value for 'batch_threads'"),
+        (lambda: TWO.index(dict.fromkeys(THREADS, 3)), r"no value 3: choose one of \[0, 1, 2\]"),
+        (lambda: TWO.index({name: [1] for name in THREADS}), r"no value \[1\]"),
+        (lambda: TWO.index(3), "maps knob names to values"),
     ],
 )
-def test_what_is_no_space_is_named(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-@pytest.mark.parametrize(
-    ("configuration", "message"),
-    [
-        ({"inter": 1}, "unknown knob 'inter' .* the knobs are .*'inter_op', 'intra_op'"),
-        ({"inter_op": 1, "intra_op": 1}, "no value for 'batch_threads'"),
-        (dict.fromkeys(THREADS, 3), r"no value 3: choose one of \[0, 1, 2\]"),
-        ({name: [1] for name in THREADS}, r"no value \[1\]"),
-        (3, "maps knob names to values"),
-    ],
-)
-def test_bad_configuration(configuration, message):
+def test_what_is_no_space_and_no_configuration_is_named(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        paper_cpu(2).index(configuration)
+        make()
 
 
 def test_batching_off_makes_the_batch_knobs_idle():

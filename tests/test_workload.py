@@ -295,15 +295,11 @@ def test_bad_parameters_are_named(make, message):
 
 
 @pytest.mark.parametrize(("workload", "_n"), WORKLOADS, ids=kind)
-def test_each_number_of_a_workload_is_checked(workload, _n):
+def test_each_number_of_a_workload_and_that_of_its_requests_is_checked(workload, _n):
     for name, value in vars(workload).items():
         for bad in {float: (-1.0, math.nan, math.inf), int: (-1, 0)}.get(type(value), ()):
             with pytest.raises(ValueError, match=str(bad)):
                 replace(workload, **{name: bad})
-
-
-@pytest.mark.parametrize(("workload", "_n"), WORKLOADS, ids=kind)
-def test_the_number_of_requests_is_checked(workload, _n):
     rng = np.random.default_rng(0)
     for n in (0, -3):
         with pytest.raises(ValueError, match=f"{n} requests: ask for at least 1"):

@@ -18,6 +18,7 @@ from rrl.core.qtable import QTable
 from rrl.core.space import Floats, Ints
 
 TIE = 1e-9  # scores that differ by less are equal, apart from rounding
+NEVER = 60.0  # what is e^60 = 10^26 times less likely than the best is not drawn, which saves time
 TINY = 1e-100  # counts in place of a value of 0, which has no logarithm
 
 
@@ -38,8 +39,7 @@ class Boltzmann:
     Parameters
     ----------
     start, end : float, optional
-        Above 0, with ``start >= end``. At 0.01, a configuration that costs 1 % more than the best
-        is e times less likely to be chosen.
+        Above 0, with ``start >= end``; see :func:`action_probabilities`.
     half_life : int, optional
         Number of episodes, at least 1.
 
@@ -122,8 +122,10 @@ def action_probabilities(values: Floats, temperature: float, floor: float = 0.0)
 @njit(cache=True)
 def _draw(values: Floats, temperature: float, floor: float, uniform: float) -> int:
     """Return the index at which the distribution function exceeds a random number from 0 to 1."""
-    running = np.cumsum(action_probabilities(values, temperature, floor))
-    return int(np.searchsorted(running[:-1], uniform * running[-1], side="right"))
+    costs = values + floor
+    near = np.flatnonzero(costs <= costs.min() * np.exp(min(NEVER * temperature, 700.0)))
+    running = np.cumsum(action_probabilities(values[near], temperature, floor))
+    return int(near[np.searchsorted(running[:-1], uniform * running[-1], side="right")])
 
 
 class ExpectedSaving:

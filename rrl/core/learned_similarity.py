@@ -172,7 +172,7 @@ class LearnedSimilarity(Similarity):
 
 def _points(table: QTable, cells: Ints) -> Floats:
     """Return where the process sees configurations: their coordinates, and the log load."""
-    return np.column_stack([table.space.coordinates(cells), np.full(len(cells), table.log_load)])
+    return np.column_stack([table.space.positions[cells], np.full(len(cells), table.log_load)])
 
 
 def _reference(table: QTable) -> float:

@@ -97,18 +97,14 @@ class QTable:
         Logarithm of the last load, at which the next measurement is recorded.
     outlier : bool
         Whether the last load is far from all load levels. An outlier does not count for `log_load`.
-    loads : int
-        Number of loads that `log_load` is the mean of.
     values, sds : ndarray, shape (n,)
         The expected cost of each configuration, and the sd of that value as a fraction of it. The
         first measurement sets all values, with an infinite sd, unless another load level has some.
     counts : ndarray, shape (n,)
         Number of estimates of each value. A value from another load level counts for at most
         `TRUST` estimates.
-    inherited : ndarray of bool, shape (n,)
-        Whether a value is still that of another load level.
-    visits, means, squares : ndarray, shape (n,)
-        How often a configuration was measured, its mean cost, and its sum of squared deviations.
+    visits, means : ndarray, shape (n,)
+        How often a configuration was measured, and its mean cost.
     measured : ndarray of int, shape (m,)
         Indices of the measured configurations, in the order of their first measurement.
     episodes : int
@@ -140,14 +136,14 @@ class QTable:
     ) -> None:
         size = len(space)
         self.space, self.level, self.tables = space, level, tables
-        self.log_load, self.loads = log_load, 0
+        self.log_load, self._loads = log_load, 0  # the mean of so many loads
         self.last_log_load, self.outlier = log_load, False
         self.values, self.sds = np.zeros(size), np.full(size, np.inf)
         self.counts = np.zeros(size)
-        self.inherited = np.zeros(size, dtype=np.bool_)
+        self._inherited = np.zeros(size, dtype=np.bool_)  # values that are still another level's
         self._scaled = 0  # measurements that have set the scale of inherited values
-        self.visits = np.zeros(size, dtype=np.int64)
-        self.means, self.squares = np.zeros(size), np.zeros(size)
+        self.visits, self.means = np.zeros(size, dtype=np.int64), np.zeros(size)
+        self._squares = np.zeros(size)  # sums of squared deviations from the means
         self.episodes, self.floor = 0, 0.0
         self.incumbent: int | None = None
         self.last_region, self.measured = np.empty((2, 0), dtype=np.int64)
@@ -168,27 +164,25 @@ class QTable:
 
     def record(self, index: int, cost: float) -> None:
         """Take in the cost that was measured at `index`; :meth:`update` then moves the values."""
-        if not self.episodes and self.near is not None:
-            self._inherit(self.near)
-        elif not self.episodes:
-            self.values[:] = cost
+        if not self.episodes:
+            self._begin(cost)
         if not self.outlier:
-            self.loads += 1
-            self.log_load += (self.last_log_load - self.log_load) / self.loads
+            self._loads += 1
+            self.log_load += (self.last_log_load - self.log_load) / self._loads
         if cost > 0 and (self.floor == 0 or FLOOR * cost < self.floor / 2):
             self.floor = FLOOR * cost  # a cost less than half of the lowest one lowers it
-        if self.inherited[index] and self.counts[index] > 0 and self._scaled < SCALED:
+        if self._inherited[index] and self.counts[index] > 0 and self._scaled < SCALED:
             self._rescale(index, cost)
         if not self.visits[index]:
             self.measured = np.append(self.measured, index)
         self.episodes += 1
         visits = self.visits.item(index)  # plain numbers are faster than NumPy's
-        mean, squares = self.means.item(index), self.squares.item(index)
+        mean, squares = self.means.item(index), self._squares.item(index)
         self._scatter -= _relative(mean, squares)
         difference = cost - mean
         mean += difference / (visits + 1)
         squares += difference * (cost - mean)
-        self.visits[index], self.means[index], self.squares[index] = visits + 1, mean, squares
+        self.visits[index], self.means[index], self._squares[index] = visits + 1, mean, squares
         self._scatter += _relative(mean, squares)
 
     def update(
@@ -197,7 +191,7 @@ class QTable:
         """Move the values of a region towards their estimates, see :func:`update_region`."""
         table = self.values, self.sds, self.counts
         update_region(*table, cells, costs, sds, learning_rate, average)
-        self.inherited[cells] = False
+        self._inherited[cells] = False
         self.last_region = cells
 
     def copy(self) -> QTable:
@@ -206,23 +200,27 @@ class QTable:
         other.values, other.sds = self.values.copy(), self.sds.copy()
         return other
 
-    def _inherit(self, other: QTable) -> None:
-        """Start from the values of another load level; they count for at most `TRUST` estimates.
+    def _begin(self, cost: float) -> None:
+        """Start from the values of the nearest other load level, or from the first cost.
 
-        The first measurements then tell by what factor all costs differ. Only values that no own
-        region has touched are scaled by it.
+        After values of another level, the first measurements tell by what factor all costs differ.
+        Only values that no own region has touched are scaled by it.
         """
+        other = self.near
+        if other is None:
+            self.values[:] = cost
+            return
         self.values[:], self.floor = other.values, other.floor
         np.maximum(other.sds, other.noise / TRUST**0.5, out=self.sds)
         np.minimum(other.counts, TRUST, out=self.counts)
-        self.inherited[:] = True
+        self._inherited[:] = True
 
     def _rescale(self, index: int, cost: float) -> None:
         """Multiply inherited values by the mean ratio of the first costs to what was expected."""
         self._scaled += 1
         floor = self.floor or 1.0  # without a floor, all costs are 0
         ratio = (cost + floor) / (self.values[index] + floor)
-        self.values[self.inherited] *= ratio ** (1 / self._scaled)  # a running geometric mean
+        self.values[self._inherited] *= ratio ** (1 / self._scaled)  # a running geometric mean
 
 
 def _relative(mean: float, squares: float) -> float:

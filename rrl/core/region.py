@@ -141,15 +141,14 @@ def theoretical_radius(start: float, episode: ArrayLike, dimensions: int) -> Flo
 class RadiusSelection:
     """Bayesian optimisation of a radius whose best value drifts.
 
-    A wide region finds a good configuration sooner, and a narrow one settles on a better one. Which
-    radius is best changes as the table fills. The abstract of the paper names the answer: Bayesian
-    optimisation of the region's size. The full text was not at hand, so all the rest is our choice:
+    Which radius is best changes as the table fills, see :class:`FixedRadius`. The abstract of the
+    paper names the answer: Bayesian optimisation of the region's size. The full text was not at
+    hand, so all the rest is our choice:
 
     * What is observed: the mean, over a block of episodes, of ``log(cost / best known cost)``.
     * The model: a Gaussian process over ``log(1 + radius)`` and ``log(age + ONSET)``, so that an
       observation counts less as the run grows older; a window of the latest blocks is kept.
-    * Its prior mean is lowest at the radius that theory recommends, ``t^(-1 / (d + 2))`` times a
-      starting radius in d dimensions; the data correct it.
+    * Its prior mean is lowest at the :func:`theoretical_radius`; the data correct it.
     * The next block gets the radius whose lower confidence bound is smallest.
 
     Blocks grow with the run, so the number of fits grows with its logarithm.
@@ -289,7 +288,8 @@ class SelectedRadius(Region):
     ...     configuration = agent.ask(load=14.0)
     ...     cost = 1 + sum((threads - 4) ** 2 for threads in configuration.values())
     ...     agent.tell(configuration, cost)
-    >>> agent.best(load=14.0), agent.region.selections[0].radius < agent.region.start
+    >>> selection = agent.region.selections[0]
+    >>> agent.best(load=14.0), selection.radius < selection.start
     ({'inter_op': 4, 'intra_op': 4, 'batch_threads': 4}, True)
     """
 
@@ -303,9 +303,8 @@ class SelectedRadius(Region):
             radius = min(max(1.25, space.diameter / 12), 6.0, space.diameter)
         if not 0 <= radius < math.inf:
             raise ValueError(f"the first radius must be a finite number from 0, got {radius!r}")
-        self.start = float(radius)
-        widest = max(self.start, min(2 * self.start + 1, space.diameter))
-        made = partial(selection, len(space.knobs), self.start, widest)
+        widest = max(radius, min(2 * radius + 1, space.diameter))
+        made = partial(selection, len(space.knobs), radius, widest)
         self.selections: defaultdict[int, RadiusSelection] = defaultdict(made)
         self._costs: defaultdict[int, list[float]] = defaultdict(list)  # of the present block
 

@@ -59,8 +59,7 @@ class RRL:
         exploration chooses it, too. A new load level always starts with the incumbent of the
         nearest other one.
     learning_rate : float, optional
-        Above 0 and at most 1. With 1, an estimate replaces the value: right for a similarity that
-        makes each estimate of all measurements.
+        Above 0 and at most 1. With 1, an estimate replaces the value.
     average : bool, optional
         Whether values are means of their estimates until the learning rate takes over, see
         :func:`rrl.core.qtable.update_region`.

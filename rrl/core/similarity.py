@@ -187,9 +187,11 @@ class NetworkSimilarity(Similarity):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPRegressor
 
-        where, loads, costs = np.array(self._measured).T
-        x = _inputs(space, where.astype(int), loads)
-        wanted = _inputs(space, cells, np.full(len(cells), load))
+        measured, loads, costs = np.array(self._measured).T
+        indices = np.append(measured.astype(int), cells)
+        intervals = 1 / np.append(loads, np.full(len(cells), load))
+        inputs = np.column_stack([intervals, space.positions[indices]])
+        x, wanted = inputs[: len(costs)], inputs[len(costs) :]
         centre, scale = x.mean(axis=0), np.where(x.std(axis=0) > 0, x.std(axis=0), 1.0)
         unit = costs.std() or 1.0
         network = MLPRegressor(
@@ -203,7 +205,3 @@ class NetworkSimilarity(Similarity):
             network.fit((x - centre) / scale, (costs - costs.mean()) / unit)
         found = network.predict((wanted - centre) / scale) * unit + costs.mean()
         return np.maximum(found, costs.min() / 2)
-
-
-def _inputs(space: ConfigSpace, indices: Ints, loads: Floats) -> Floats:
-    return np.column_stack([1 / loads, space.positions[indices]])

@@ -207,18 +207,14 @@ class ConfigSpace:
 
     @cached_property
     def positions(self) -> Floats:
-        """The :meth:`coordinates` of every configuration."""
-        table = self.coordinates(slice(None))
+        """The coordinates of every configuration, one row each and one column per knob.
+
+        A categorical knob has more columns, see :attr:`rrl.core.knob.Knob.coordinates`.
+        """
+        columns = zip(self.knobs, self.value_indices.T, strict=True)
+        table = np.concatenate([knob.coordinates[indices] for knob, indices in columns], axis=1)
         table.flags.writeable = False
         return table
-
-    def coordinates(self, cells: Ints | slice) -> Floats:
-        """Return the coordinates of some configurations, one row each and one column per knob.
-
-        A categorical knob has one column per value instead: any two of its values have distance 1.
-        """
-        columns = zip(self.knobs, self.value_indices[cells].T, strict=True)
-        return np.concatenate([knob.coordinates[indices] for knob, indices in columns], axis=1)
 
     def distances(self, index: int) -> Floats:
         """Euclidean distance from one configuration to each, shape (n,)."""
@@ -339,7 +335,8 @@ def from_table(table: Mapping[str, ArrayLike], knobs: Sequence[str]) -> ConfigSp
     Raises
     ------
     ValueError
-        If a column is missing, contains NaN, or has another number of rows than the others.
+        If a column is missing, contains NaN, or has another number of rows than the others, or if
+        `knobs` is a string.
 
     Examples
     --------
@@ -347,8 +344,8 @@ def from_table(table: Mapping[str, ArrayLike], knobs: Sequence[str]) -> ConfigSp
     >>> from_table(table, ["batch", "threads"])
     ConfigSpace(batch[3] x threads[2], 4 available)
     """
-    if isinstance(knobs, str):
-        raise TypeError(f"knobs must be a list of column names, got the string {knobs!r}")
+    if isinstance(knobs, str):  # its letters would be taken for the columns
+        raise ValueError(f"the columns that are knobs must be a list of names: give [{knobs!r}]")
     columns = {name: column(table, name) for name in knobs}
     sizes = {name: len(rows) for name, rows in columns.items()}
     if len(set(sizes.values())) > 1:

@@ -13,11 +13,13 @@ from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.rivals.agents import home
 from rrl.support.errors import UsageError
-from rrl.support.provenance import version
+from rrl.support.provenance import Version, known
 from rrl.tuning.objective import Objective
 from rrl.tuning.slo import SLO
 from rrl.workloads.trace import Trace
 from rrl.workloads.workload import Workload
+
+NEW = Version(0, "")  # of an agent that has no version yet
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,5 +105,5 @@ class Job:
             "arrivals": arrivals,
             "objective": str(self.objective),
             "slo": self.slo and str(self.slo),
-            "agent_version": version(f"agent {self.agent}"),
+            "agent_version": known().get(f"agent {self.agent}", NEW).number,
         }

@@ -27,7 +27,7 @@ from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.files import alone_in, append, write_atomically
-from rrl.tuning.episode import MEMORY, OTHER_WORK, Episode, Server
+from rrl.tuning.episode import Episode, Server
 from rrl.tuning.watch import Watch, WatchingServer, measure_watched
 
 Record = dict[str, Any]
@@ -146,7 +146,7 @@ def _difference(path: Path, old: Record, new: Record) -> UsageError | None:
 
 # --- the answers of a server ----------------------------------------------------------------------
 
-NUMBERS = (MEMORY, OTHER_WORK)
+NUMBERS = ("memory_bytes", "other_work")
 REPORTED = (*NUMBERS, "aborted", "failure", "others")
 """The entries of an episode's `info` that a journal stores."""
 

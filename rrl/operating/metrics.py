@@ -47,7 +47,7 @@ class TuningMetrics(Collector):
             for name, value in serves.items()
         }
         yield InfoMetricFamily(f"{PREFIX}serves", "The configuration that serves.", labels)
-        trial = not guard.is_default(serves)
+        trial = serves != guard.default
         yield GaugeMetricFamily(f"{PREFIX}trial", "1 during a trial, 0 with the default.", trial)
         text = "Bad requests that trials may still have."
         yield GaugeMetricFamily(f"{PREFIX}budget_left", text, guard.allowance)

@@ -14,8 +14,8 @@ from typing import Any
 from rrl.core.knob import Configuration, Value
 from rrl.core.space import ConfigSpace
 from rrl.operating.job import Job
-from rrl.serving.client_traffic import MOST_CALLS, ClientTraffic
-from rrl.serving.settings import FLAG, cpus_of, is_process_knob, read_value, usable_cpus
+from rrl.serving.client_traffic import ClientTraffic
+from rrl.serving.settings import FLAG, cpus_of, read_value
 from rrl.support.errors import UsageError
 from rrl.support.machine import available_cpus
 from rrl.support.number_options import COUNT, SEED, above_zero, whole
@@ -69,22 +69,6 @@ def refuse(options: Namespace, names: Iterable[str], why: str) -> None:
         if getattr(options, name) != options.parser.get_default(name):
             option = "--" + name.replace("_", "-")
             raise UsageError(f"{option} has no effect {why}; leave it out")
-
-
-def refuse_without_effect(options: Namespace) -> None:
-    """Raise UsageError if an option of `rrl tune` has no effect beside the others."""
-    if options.port is None:
-        names = ("traffic", "rest_port", "bind", "max_request", "keep_best")
-        refuse(options, names, "without --port")
-    if not options.traffic:
-        refuse(options, ("canary",), "without --traffic")
-    else:
-        refuse(options, ("rate", "trace"), "with --traffic: the clients send the requests")
-        if options.requests > options.canary * MOST_CALLS / 2:  # an episode would never end
-            raise UsageError(
-                f"--requests {options.requests}: too many of the clients' requests for an episode "
-                f"with --canary {options.canary:g}; give fewer, or a larger --canary"
-            )
 
 
 def add_model_options(parser: Any, more: Any) -> None:
@@ -285,9 +269,9 @@ def own_default(space: ConfigSpace) -> Configuration:
     The default of the CPUs is all of them, and that of a flag or an environment variable its first
     value.
     """
-    own = {**SERVER_DEFAULTS, CPUS: len(usable_cpus())}
-    first = {knob.name: knob.values[0] for knob in space.knobs if is_process_knob(knob.name)}
-    return {name: {**first, **own}.get(name, 0) for name in space.names}
+    own = {**SERVER_DEFAULTS, CPUS: len(os.sched_getaffinity(0))}
+    first = {knob.name: knob.values[0] if ":" in knob.name else 0 for knob in space.knobs}
+    return {name: own.get(name, value) for name, value in first.items()}
 
 
 # --- the job --------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace, RawDescriptionHelpFormatter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from rrl.serving.models import MODELS, build
 from rrl.support.errors import UsageError, check_interrupt
 from rrl.support.machine import busy_line
 from rrl.support.number_options import COUNT, SEED, above_zero, whole
-from rrl.tuning.episode import Episode
 from rrl.tuning.presets import in_words
 
 _EXAMPLES = """examples:
@@ -52,7 +50,11 @@ def add_parsers(commands: Any) -> None:
     )
     profile.add_argument("--out", type=Path, help="folder (default: data/ and the name of MODEL)")
     add_model_options(profile, profile)
-    profile.add_argument("--rates", type=_loads, help="loads in requests/s, such as 20,60")
+    profile.add_argument(
+        "--rates",
+        type=lambda text: tuple(map(above_zero, text.split(","))),
+        help="loads in requests/s, such as 20,60",
+    )
     profile.add_argument(
         "--requests", type=COUNT, default=100, help="requests per episode (default 100)"
     )
@@ -70,43 +72,35 @@ def add_parsers(commands: Any) -> None:
 
 
 def _profile(options: Namespace) -> None:
-    from tqdm import tqdm
-
-    plan, own = _plan(options)
-    server = {"executable": options.executable, "start_timeout_s": options.start_timeout, **own}
+    plan, base, own = _plan(options)
     name = Path(options.model).resolve().name
     size = f"{name}: {len(plan.space)} configurations, {plan.episodes} episodes, {_duration(plan)}"
     if options.dry_run:
         print(f"{size}\n{_listed(plan)}")
         return
+    from tqdm import tqdm  # a plan needs none of them
+
+    from rrl.recording.record import Recorder, check_gpu
+    from rrl.serving.live import LiveServer
+
     folder = options.out or DATA / name
     LOG.info(size)
+    if plan.gpu:
+        check_gpu()
+    own |= {"executable": options.executable, "start_timeout_s": options.start_timeout}
     bar = None
-    for done, episode in _recorded(plan, folder, **server):
-        if bar is None:
-            bar = tqdm(None, name, plan.episodes, initial=done - 1, unit="episode")
-        bar.set_postfix_str(f"{1e3 * episode.latency.mean():.1f} ms", refresh=False)
-        bar.update()
-        check_interrupt()
+    with LiveServer(base or build(plan.model), plan.space, fixed=plan.fixed, **own) as server:
+        for done, episode in Recorder(plan, folder, server).run():
+            if bar is None:
+                bar = tqdm(None, name, plan.episodes, initial=done - 1, unit="episode")
+            bar.set_postfix_str(f"{1e3 * episode.latency.mean():.1f} ms", refresh=False)
+            bar.update()
+            check_interrupt()
     if bar is not None:
         bar.close()
     LOG.info(f"complete: {folder}")
     if busy := busy_line(read_profile(folder).table[[*OTHER_WORK]].to_dict("records")):
         LOG.warning(busy)
-
-
-def _recorded(
-    plan: Plan, folder: Path, *, base: Path | None = None, **server: Any
-) -> Iterator[tuple[int, Episode]]:
-    """Record a plan in a folder, on a new server of a model: by default, that of the plan."""
-    from rrl.recording.record import Recorder, check_gpu
-    from rrl.serving.live import LiveServer
-
-    if plan.gpu:
-        check_gpu()
-    base = base or build(plan.model)
-    with LiveServer(base, plan.space, fixed=plan.fixed, **server) as live:
-        yield from Recorder(plan, folder, live).run()
 
 
 def _listed(plan: Plan) -> str:
@@ -128,18 +122,13 @@ def _duration(plan: Plan) -> str:
     return f"about {duration(grid)} for the grid{more}, and more if a load is too high to serve"
 
 
-def _loads(text: str) -> tuple[float, ...]:
-    """Read loads in requests/s."""
-    return tuple(map(above_zero, text.split(",")))
-
-
-def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
-    """Return the plan, and what the recording needs to serve one's own model."""
+def _plan(options: Namespace) -> tuple[Plan, Path | None, dict[str, Any]]:
+    """Return the plan, and of one's own model the base path, the requests and the signature."""
     known = options.model in MODELS
     if options.model in PLANS:
         names = ("knob", "rates", "requests", "passes", "seed", "finals", "sample", "signature")
         refuse(options, names, "on a named plan: name a model for your own plan")
-        return PLANS[options.model], {}
+        return PLANS[options.model], None, {}
     if not known and not Path(options.model).exists():
         raise UsageError(
             f"unknown plan or model {options.model!r}; known: {', '.join((*PLANS, *MODELS))}; "
@@ -151,13 +140,13 @@ def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
     knobs, fixed = read_knobs(options, largest)
     if not knobs:
         raise UsageError("give the grid, at least one knob with two values: --knob inter_op=1,2")
-    name, what, own = options.model, None, {}
+    name, what, base, own = options.model, None, None, {}
     if not known:
         base = model_path(options.model)
         name, what = base.resolve().name, about(options)
-        own = {"base": base, "inputs": requests, "signature": options.signature}
+        own = {"inputs": requests, "signature": options.signature}
     plan = Plan(
         name, knobs, options.rates, requests=options.requests, passes=options.passes, fixed=fixed,
         seed=options.seed, finalists=options.finals, about=what,
     )  # fmt: skip
-    return plan, own
+    return plan, base, own

@@ -71,12 +71,16 @@ def in_ms(seconds: float) -> str:
 
 
 def load_words(job: Job) -> str:
-    """Say how many episodes a job may have, and how long they last at the mean rate."""
+    """Say how many episodes a job may have, and how long they last at the mean rate.
+
+    A rate that is far too low shows that the times of a trace are no seconds.
+    """
     count = job.episodes + 2 * job.rounds
     words = f"at most {count} episodes of {job.requests} requests"
     if (rate := job.workload.rate) <= 0:  # clients send them, and have sent none yet
         return f"{words} of the clients"
-    return f"{words}: {duration(count * job.requests / rate)} of load"
+    at = f"{rate:.0f}" if rate >= 100 else f"{rate:.3g}"  # a large one without an exponent
+    return f"{words}: {duration(count * job.requests / rate)} of load at {at} requests/s"
 
 
 def plan_lines(job: Job) -> list[str]:

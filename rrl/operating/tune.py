@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rrl.operating.job import Job
 from rrl.operating.log import LOG
 from rrl.operating.operate import carry_out, check_room, open_run
 from rrl.operating.options import (
@@ -26,13 +25,14 @@ from rrl.operating.options import (
     read_job,
     read_load,
     read_space,
-    refuse_without_effect,
+    refuse,
 )
 from rrl.operating.report import load_words, plan_lines
 from rrl.operating.requests import about, read_requests
 from rrl.recording.profile import DESCRIPTION, read_profile
 from rrl.recording.replay import RecordedServer
 from rrl.rivals.agents import home
+from rrl.serving.client_traffic import MOST_CALLS
 from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
 from rrl.serving.settings import flags, prefix
 from rrl.support.errors import DataError, UsageError
@@ -176,10 +176,10 @@ def _tune(options: Namespace) -> None:
     from rrl.operating.metrics import metrics_at  # `--help` needs neither
     from rrl.operating.targets import command_here, open_server
 
-    refuse_without_effect(options)
     load = _check(options)
     requests, largest = read_requests(options)
-    job, folder = _job(options, largest, load)
+    space, fixed = read_space(options, largest)
+    job, folder = read_job(options, space, own_default(space), load, fixed=fixed)
     if options.dry_run:
         print("\n".join(plan_lines(job)))
         return
@@ -205,9 +205,24 @@ def _check(options: Namespace) -> Workload:
 
     The load is returned, because a trace that comes from a pipe can be read only once.
     """
+    if options.port is None:
+        names = ("traffic", "rest_port", "bind", "max_request", "keep_best")
+        refuse(options, names, "without --port")
+    if not options.traffic:
+        refuse(options, ("canary",), "without --traffic")
+    else:
+        refuse(options, ("rate", "trace"), "with --traffic: the clients send the requests")
+        if options.requests > options.canary * MOST_CALLS / 2:  # an episode would never end
+            raise UsageError(
+                f"--requests {options.requests}: too many of the clients' requests for an episode "
+                f"with --canary {options.canary:g}; give fewer, or a larger --canary"
+            )
     load = read_load(options)
-    space, _ = read_space(options, 1)
-    _, slo = read_goal(options, space, read_default(options) or own_default(space))
+    space, fixed = read_space(options, 1)
+    default = read_default(options) or own_default(space)
+    flags({**fixed, **default}, Path("batching.txt"))  # it must be able to start
+    prefix({**fixed, **default})
+    _, slo = read_goal(options, space, default)
     if options.port and slo is None:
         raise UsageError("--port: say which requests are late for your clients, by --slo p99<80ms")
     ports = [port for port in (options.port, options.rest_port, options.metrics_port) if port]
@@ -216,16 +231,6 @@ def _check(options: Namespace) -> Workload:
     home(options.agent)
     find_executable(options.executable)
     return load
-
-
-def _job(options: Namespace, largest: int, load: Workload) -> tuple[Job, Path]:
-    """Return the job and its folder; `largest` is the number of examples in the largest request."""
-    space, fixed = read_space(options, largest)
-    job, folder = read_job(options, space, own_default(space), load, fixed=fixed)
-    # A default that cannot start is refused now, not after an hour.
-    flags({**fixed, **job.default}, Path("batching.txt"))
-    prefix({**fixed, **job.default})
-    return job, folder
 
 
 def _measured(options: Namespace) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import numpy as np
 from rrl.core.knob import Configuration
 from rrl.operating.job import Job
 from rrl.operating.sequential import symmetric_interval
-from rrl.tuning.episode import MEMORY
 from rrl.tuning.guard import Guard, GuardedStep, Measured
 from rrl.tuning.slo import join_episodes
 from rrl.workloads.workload import Poisson
@@ -134,7 +133,7 @@ def summarise(
         **judge_costs(costs),
         "cost": {n: float(np.median([one[n] for one in whole])) for n in NAMES} if whole else None,
         "slo": None,
-        MEMORY: _memory(rounds),
+        "memory_bytes": _memory(rounds),
         "episodes": len(steps),
         "rounds": len(whole),
         "lost": len(rounds) - len(whole),
@@ -155,7 +154,7 @@ def summarise(
 def _memory(rounds: Sequence[Round]) -> dict[str, int] | None:
     """Return the median memory (bytes) of each of the two; None if it is unknown."""
     used: dict[str, list[Any]] = {
-        name: [one[name].episode.info.get(MEMORY) for one in rounds] for name in NAMES
+        name: [one[name].episode.info.get("memory_bytes") for one in rounds] for name in NAMES
     }
     if any(None in values for values in used.values()):
         return None

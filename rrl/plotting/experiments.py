@@ -34,15 +34,17 @@ LABELS = {
 def plot_everywhere(
     reached: pd.DataFrame, costs: pd.DataFrame, axes: Sequence[Axes] | NDArray[Any]
 ) -> None:
-    """Plot in how many scenarios each agent reaches the goal, and its cost over the lowest.
+    """Plot at how many loads each agent reaches the goal, and its cost over the lowest.
 
     Agents are sorted by their median cost, from the cheapest on top.
 
     Parameters
     ----------
-    reached, costs : DataFrame
-        Medians over the runs: one row per agent and one column per scenario. An infinite number of
-        episodes in `reached` means never.
+    reached : DataFrame
+        The median number of episodes: one row per agent and one column per load. An infinite
+        number means never.
+    costs : DataFrame
+        The median cost: one row per agent and one column per problem.
     axes : sequence of Axes
         Two panels, side by side.
     """
@@ -55,7 +57,7 @@ def plot_everywhere(
     axes[0].axvline(possible, color="0.25", ls=":", lw=1)
     axes[0].annotate("any agent", (possible, 1), xycoords=("data", "axes fraction"),
                      fontsize="x-small", ha="center", va="bottom")  # fmt: skip
-    axes[0].set(xlim=(0, reached.shape[1]), xlabel=f"scenarios solved, of {reached.shape[1]}")
+    axes[0].set(xlim=(0, reached.shape[1]), xlabel=f"loads solved, of {reached.shape[1]}")
     axes[0].set_yticks(y, order)
     axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     for row, agent in enumerate(order):
@@ -66,7 +68,7 @@ def plot_everywhere(
     axes[1].set_xscale("log")
     axes[1].grid(axis="y", lw=0.4)
     plain_log_ticks(axes[1].xaxis)
-    axes[1].plot([], [], "o", ms=3, color="0.6", mew=0, label="a scenario")
+    axes[1].plot([], [], "o", ms=3, color="0.6", mew=0, label="a problem")
     axes[1].plot([], [], "|", ms=9, mew=1.5, color="black", label="median")
     axes[1].legend(fontsize="small", loc="upper right")
     axes[1].set(xlabel="mean cost / that of the cheapest agent")
@@ -77,7 +79,7 @@ def plot_everywhere(
 def plot_ratio_panels(rows: pd.DataFrame, reference: str) -> Figure:
     """Plot the ratios of agents to a reference, a panel per measure.
 
-    A marker is a problem: hollow if the two are tied there, otherwise full.
+    A marker is a problem: hollow if the verdict there is "tied", otherwise full.
 
     Parameters
     ----------

@@ -72,9 +72,14 @@ STYLE = {
 
 
 def style() -> None:
-    """Set the style of all figures: seaborn's theme for papers, in colours for the colour-blind."""
-    import seaborn as sns  # here, because it takes a second
+    """Set the style of all figures: seaborn's theme for papers, in colours for the colour-blind.
 
+    Tables of a notebook show long texts whole.
+    """
+    import pandas as pd  # here, because both take a second
+    import seaborn as sns
+
+    pd.set_option("display.max_colwidth", None)
     sns.set_theme(context="paper", style="ticks", palette="colorblind", rc=STYLE)
 
 

@@ -24,9 +24,11 @@ from typing import Any
 
 from rrl.publishing.tracing import Traffic
 from rrl.support.files import read_json, write_atomically
-from rrl.support.provenance import DRAWING, NUMERICAL, digest, locked
+from rrl.support.provenance import NUMERICAL, digest, locked
 
 NAME = "figures/manifest.json"
+DRAWING = ("matplotlib", "seaborn", "pillow", "pandas")
+"""Packages whose version can change how a number is shown."""
 STORE = "data/results/"
 """The stored results. An entry names those that its notebook read: the index has their versions."""
 

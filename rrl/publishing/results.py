@@ -68,7 +68,7 @@ def gains(saved: pd.DataFrame) -> str:
         f"are geometric means over {many} recordings of the real runtime. The agents replayed one "
         "half of each recording, and the other half judged them. For the second number, the "
         "halves are exchanged. An oracle deploys the best configuration of the judging half. The "
-        "best simple rival was looked up after the results."
+        "best simple rival was chosen after the results were seen."
     )
 
 
@@ -170,7 +170,7 @@ def on_servers(verdicts: pd.DataFrame) -> str:
     return (
         f" In {whole['runs'].iloc[0]} registered runs on live servers whose load changes, the mean "
         f"latency with `{OURS}` is {whole['ratio'][OURS]:.2f} times the default's ({said}; `fixed` "
-        "is one configuration that recordings named beforehand). The ratios include the "
+        "is one configuration, chosen from recordings before the runs). The ratios include the "
         "learning, but not the seconds in which a configuration changes. They do not tell which of "
         "two agents is better."
     )

@@ -13,11 +13,11 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from rrl.serving.envoy_config import (
     ACCESS_LOG,
     ADMIN,
-    CLUSTERS,
     KEPT,
     ROUTES,
     TRIAL,
@@ -77,12 +77,17 @@ class Envoy:
     ----------
     log : pathlib.Path
         Its log of requests, see :class:`rrl.serving.client_traffic.ClientTraffic`.
+    kept : ModelServer or None
+        The kept server that it has taken last; None if an earlier process has told it of one.
     """
+
+    kept: ModelServer | None = None
 
     def __init__(self, folder: Path, door: Door, model: str = "") -> None:
         self.folder, self.log = folder, folder / ACCESS_LOG
         self.process, self.door = Lasting(folder, ENVOY), door
         self._bootstrap = bootstrap(door, folder, model)
+        self._noted = self.process.noted
 
     def check_options(self) -> None:
         """Raise UsageError if the Envoy that was started last has another configuration."""
@@ -123,8 +128,8 @@ class Envoy:
             If it does not start.
         """
         self._write_servers(kept, None)
-        self._write(ROUTES, routes(_next()))
-        self._write(BOOTSTRAP, self._bootstrap)
+        self._write(ROUTES, routes())
+        write_atomically(self.folder / BOOTSTRAP, json.dumps(self._bootstrap))
         (self.folder / ADMIN).unlink(missing_ok=True)
         command = [
             _find_envoy(), "--config-path", str(self.folder / BOOTSTRAP), "--disable-hot-restart",
@@ -142,10 +147,12 @@ class Envoy:
             words = ("rror", "not found")  # of Envoy, and of the shell that starts it
             why = next((one for one in lines if any(w in one for w in words)), "it does not answer")
             raise GeneratorError(f"{self.door}: Envoy did not start: {why.strip()}")
+        self.kept, self._noted = kept, self.process.noted
 
     def check(self) -> None:
-        """Raise GeneratorError if it has ended."""
-        if not self.process.alive:
+        """Raise GeneratorError if it has ended since the last check, though it may run again."""
+        before, self._noted = self._noted, self.process.noted
+        if not self.process.alive or self._noted != before:
             raise GeneratorError(f"{self.door}: Envoy has ended; see {self.folder}/envoy.log")
 
     def point(self, kept: ModelServer, trial: ModelServer | None = None) -> None:
@@ -153,37 +160,35 @@ class Envoy:
 
         Calls that a former server has not answered yet stay with it.
         """
-        version = self._write_servers(kept, trial)
-        for cluster in CLUSTERS:
+        for cluster, version in self._write_servers(kept, trial).items():
             self._wait_for(f"cluster.{cluster}.version_text", version)
-
-    def points_to(self, kept: ModelServer) -> bool:
-        """Return whether it was told that this is the kept server."""
-        told = read_json(self.folder / f"{KEPT}.json")
-        return bool(told["resources"] == endpoints(KEPT, [kept.address], 0)["resources"])
+        self.kept = kept
 
     def route(self, trial: float | None = None, hang_s: float = 60.0) -> None:
         """Send predictions to the trial or not, see `rrl.serving.envoy_config.routes`."""
-        version = _next()
-        self._write(ROUTES, routes(version, trial, hang_s))
+        version = self._write(ROUTES, routes(trial, hang_s))
         self._wait_for(f"http.port-{self.door.port}.rds.routes.version_text", version)
 
     def new_log(self) -> None:
         """Let it open its log of requests anew, after the file was renamed."""
         self._ask("/reopen_logs", "POST")
 
-    def _write_servers(self, kept: ModelServer, trial: ModelServer | None) -> int:
-        """Write where the servers of each cluster are; return the number of these files."""
-        version = _next()
+    def _write_servers(self, kept: ModelServer, trial: ModelServer | None) -> dict[str, int]:
+        """Write where the servers of each cluster are; return the numbers of these files."""
+        versions = {}
         for name, servers in ((KEPT, [kept]), (TRIAL, [trial, kept] if trial else [kept])):
             by_grpc = [one.address for one in servers]
             by_rest = [one.rest_address for one in servers if one.rest_address]
             for cluster, addresses in ((name, by_grpc), (f"{name}-rest", by_rest)):
-                self._write(f"{cluster}.json", endpoints(cluster, addresses, version))
-        return version
+                versions[cluster] = self._write(f"{cluster}.json", endpoints(cluster, addresses))
+        return versions
 
-    def _write(self, name: str, content: dict[str, object]) -> None:
+    def _write(self, name: str, resource: dict[str, Any]) -> int:
+        """Write a file that Envoy reads anew, and return its number, which Envoy then tells."""
+        version = time.time_ns()  # larger than those of earlier processes
+        content = {"version_info": str(version), "resources": [resource]}
         write_atomically(self.folder / name, json.dumps(content))
+        return version
 
     def _ready(self) -> bool:
         return self._ask("/ready") is not None
@@ -214,8 +219,3 @@ class Envoy:
             return None
         finally:
             connection.close()
-
-
-def _next() -> int:
-    """Return a number that is larger than those of earlier processes."""
-    return time.time_ns()

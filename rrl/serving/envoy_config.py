@@ -117,28 +117,25 @@ def bootstrap(door: Door, folder: Path, model: str = "") -> dict[str, Any]:
     }
 
 
-def endpoints(cluster: str, addresses: Sequence[str], version: int) -> dict[str, Any]:
-    """Return the file with the addresses of a cluster's servers.
+def endpoints(cluster: str, addresses: Sequence[str]) -> dict[str, Any]:
+    """Return the addresses of a cluster's servers.
 
     An address is ``unix:/path`` or ``host:port``. The first server gets the calls, and the second
-    one the repeated calls. Envoy says which `version` it has read last.
+    one the repeated calls.
     """
     servers = [[{"endpoint": {"address": _address(address)}}] for address in addresses]
-    resource = {
+    return {
         "@type": f"{_TYPE}config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": cluster,
         "endpoints": [{"priority": n, "lb_endpoints": one} for n, one in enumerate(servers)],
     }
-    return {"version_info": str(version), "resources": [resource]}
 
 
-def routes(version: int, trial: float | None = None, hang_s: float = 60.0) -> dict[str, Any]:
-    """Return the file with the routes.
+def routes(trial: float | None = None, hang_s: float = 60.0) -> dict[str, Any]:
+    """Return the routes.
 
     Parameters
     ----------
-    version : int
-        The number of this file.
     trial : float, optional
         The fraction of the predictions that goes to the server on trial. Predictions of rrl itself
         all go there, and are not repeated. None stands for no trial.
@@ -148,7 +145,7 @@ def routes(version: int, trial: float | None = None, hang_s: float = 60.0) -> di
 
     Examples
     --------
-    >>> [route["name"] for route in routes(1)["resources"][0]["virtual_hosts"][0]["routes"]]
+    >>> [route["name"] for route in routes()["virtual_hosts"][0]["routes"]]
     ['kept', 'other', 'kept', 'other']
     """
     grpc = {"safe_regex": {"regex": _GRPC_PREDICTION}}
@@ -175,13 +172,12 @@ def routes(version: int, trial: float | None = None, hang_s: float = 60.0) -> di
         _route(KEPT, rest, f"{KEPT}-rest", **lost),
         _route(OTHER, {"prefix": "/"}, f"{KEPT}-rest"),
     ]
-    resource = {
+    return {
         "@type": f"{_TYPE}config.route.v3.RouteConfiguration",
         "name": "routes",
         "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": found}],
         "request_headers_to_remove": [SYNTHETIC[0]],
     }
-    return {"version_info": str(version), "resources": [resource]}
 
 
 def _trial_repeats(hang_s: float) -> dict[str, Any]:

@@ -28,8 +28,8 @@ from rrl.serving.envoy import Envoy
 from rrl.serving.envoy_config import KEPT, TRIAL, Door
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import ModelServer, free_port
-from rrl.serving.live import LiveServer
-from rrl.serving.loadgen import Client
+from rrl.serving.live import RESTARTS, LiveServer
+from rrl.serving.loadgen import Client, LastingError
 from rrl.serving.service import (
     lock_port,
     other_servers,
@@ -119,6 +119,7 @@ class HandoverServer(LiveServer):
         self._route = TRIAL
         self._changed_s = -math.inf  # when the route has changed last
         self._hang_s = self._timeout_s
+        self._ends = 0  # of kept servers, for which this episode was repeated
         self._left = False
         self._others = OtherWork(self._processes)
         self._alone = lock_port(self._folder, self.door.port)
@@ -180,8 +181,7 @@ class HandoverServer(LiveServer):
             self._settle()
         if self._leave():
             os.close(self._alone)
-        kept = self._running
-        return kept if kept and self._envoy.points_to(kept) else None
+        return self._running if self._running is self._envoy.kept else None
 
     def _leave(self) -> bool:
         """End the trial and the connections; return False if an earlier call has done that."""
@@ -228,7 +228,6 @@ class HandoverServer(LiveServer):
         self._settle()
         if self._client is None:
             self._client = Client(self.address, kept.name, self._signature)
-        self._prepare(self._client)
         return kept
 
     def _settle(self) -> None:
@@ -307,12 +306,7 @@ class HandoverServer(LiveServer):
         wait_until(lambda: all(c.arrival >= changed for c in self.traffic.open()), DRAIN_S)
 
     def _drop(self) -> None:
-        """Return to the kept server at once, and stop the one that failed or did badly.
-
-        If Envoy has ended, no server is to blame, and all go on.
-        """
-        if not self._envoy.process.alive:
-            return
+        """Return to the kept server at once, and stop the one that failed or did badly."""
         if self._route == TRIAL:
             self._stop_trial(at_once=True)
         elif self._kept_server is not None:
@@ -359,6 +353,7 @@ class HandoverServer(LiveServer):
         """Serve requests under a configuration, see :meth:`rrl.LiveServer.measure`."""
         limit_s = self._timeout_s if watch is None else HANGS * watch.late_s
         self._hang_s = max(LEAST_HANG_S, min(limit_s, self._timeout_s))
+        self._ends = 0
         return super().measure(configuration, arrivals, rng, watch=watch)
 
     def _fire(
@@ -400,13 +395,19 @@ class HandoverServer(LiveServer):
         """Send an episode's requests, and watch those of other clients, too.
 
         Each of the two gets half of the bad requests that the episode may have. If that is one, the
-        episode stops at once: others may have none.
+        episode stops at once: others may have none. It also ends at once if the service does: the
+        others must not wait until the end of a long episode.
         """
         also: Callable[[], str] | None = None
         if watch is not None:
-            theirs = watch.allowance // 2
-            also = partial(others.reason, replace(watch, allowance=theirs))
-            watch = replace(watch, allowance=watch.allowance - theirs)
+            part = watch.allowance // 2
+            theirs = replace(watch, allowance=part)
+            watch = replace(watch, allowance=watch.allowance - part)
+
+            def also() -> str:
+                self._check_service()
+                return others.reason(theirs)
+
         # The first calls after a pause are slower. `_drain` pauses before the kept server serves.
         # So a trial without a pause would seem faster.
         time.sleep(max(0.0, self._changed_s + SETTLE_S - time.monotonic()))
@@ -415,12 +416,39 @@ class HandoverServer(LiveServer):
         return replace(episode, info={**episode.info, "others": seen})
 
     def wait_for_requests(self, count: int) -> None:
-        """Wait for requests of others, see :meth:`OthersRequests.wait`."""
+        """Wait for requests of others to the kept configuration, see :meth:`OthersRequests.wait`.
+
+        If the service ends meanwhile, it is started again, as in an episode.
+        """
         assert self._kept_server is not None
-        others = OthersRequests(self.traffic, self._route)
-        others.wait(count, None, self._timeout_s, partial(self._check, self._kept_server))
+        wanted = self._kept_server.configuration
+        for left in reversed(range(RESTARTS + 1)):
+            try:
+                check = partial(self._check, self.configure(wanted))
+                others = OthersRequests(self.traffic, self._route)
+                others.wait(count, None, self._timeout_s, check)
+                return
+            except GeneratorError as error:
+                if not left or isinstance(error, LastingError):
+                    raise
 
     def _check(self, server: ModelServer) -> None:
-        """Raise ServerError if a server has ended, or Envoy, without which no request comes."""
-        self._envoy.check()
+        """Raise ServerError if a server has ended, or the service."""
+        self._check_service()
         super()._check(server)
+
+    def _check_service(self) -> None:
+        """Raise GeneratorError if Envoy or the kept server has ended: no trial is to blame.
+
+        If the kept server ends at each repetition of a trial, the memory may be too small for two
+        servers. The trial is then measured without it, and the next change starts it again.
+        """
+        self._envoy.check()
+        try:
+            if self._kept_server is not None:
+                self._kept_server.check()
+        except ServerError as error:
+            if self._route == TRIAL and self._ends == RESTARTS:
+                return
+            self._ends += 1
+            raise GeneratorError(str(error)) from None

@@ -31,7 +31,7 @@ from rrl.serving.saved_model import newest_version
 from rrl.serving.settings import cpus_of, environment_of, flags, prefix
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import write_atomically
-from rrl.support.owned_folder import NAME, owned_folder, places
+from rrl.support.folders import owned_folder
 
 BINARY = "tensorflow_model_server"
 LOCAL = "local"
@@ -148,12 +148,11 @@ class ModelServer:
         program = find_executable(executable)
         self.kind = kind_of(program)
         self.rest_port = free_port() if rest else None
+        self.rest_address = f"127.0.0.1:{self.rest_port}" if rest else None
         newest_version(model)  # there must be one
         cpus_of(self.configuration)  # more than there are cannot be bound to
         if lasting is None:
-            usual, short = places()[0], places()[-1]
-            place = usual if fits(usual / NAME) else short
-            self.folder = owned_folder(self, place)
+            self.folder = owned_folder(self, fits)
             self.process: Child | Lasting = Child(self.folder / f"{SERVER}.lock")
             self.log = new_log(Path(logs), self.name) if logs else self.folder / "server.log"
         else:
@@ -187,11 +186,6 @@ class ModelServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    @property
-    def rest_address(self) -> str | None:
-        """Its REST address, ``127.0.0.1:port``; None if it has none."""
-        return f"127.0.0.1:{self.rest_port}" if self.rest_port else None
 
     @property
     def exposed(self) -> str | None:

@@ -22,7 +22,7 @@ from rrl.serving.sample import Inputs, fit, random_inputs
 from rrl.serving.saved_model import newest_version, saved_inputs
 from rrl.support.errors import GeneratorError, ServerError, UnstableError
 from rrl.support.machine import OtherWork
-from rrl.tuning.episode import MEMORY, OTHER_WORK, Episode, check_arrivals
+from rrl.tuning.episode import Episode, check_arrivals
 from rrl.tuning.watch import Watch, WatchingServer
 
 RESTARTS = 3
@@ -211,8 +211,9 @@ class LiveServer(WatchingServer):
     ) -> Episode:
         """Serve requests at the times `arrivals` (seconds) under `configuration`.
 
-        If a `watch` may stop the episode, a server that dies is not started again. If Envoy ends,
-        the episode is repeated. Nothing is drawn from `rng`, which servers of other kinds need.
+        If a `watch` may stop the episode, a server that dies is not started again. If the service
+        of a :class:`rrl.HandoverServer` ends, the episode is repeated. Nothing is drawn from `rng`,
+        which servers of other kinds need.
 
         Raises
         ------
@@ -230,9 +231,9 @@ class LiveServer(WatchingServer):
                 server = self.configure(configuration)
                 self._others.start()
                 episode = self._fire(server, arrivals, watch)
-                info = {**episode.info, "server": server.kind, OTHER_WORK: self._others.look()}
+                info = {**episode.info, "server": server.kind, "other_work": self._others.look()}
                 if memory := server.memory_bytes():  # a trial that was stopped has none
-                    info[MEMORY] = memory
+                    info["memory_bytes"] = memory
                 return replace(episode, configuration=configuration, info=info)
             except ServerError as error:
                 blamed = trial and not isinstance(error, GeneratorError)
@@ -256,12 +257,14 @@ class LiveServer(WatchingServer):
             doubt = not episode.ok.all() and "aborted" not in episode.info
             client = self._client
             if doubt and not wait_until(lambda: client.available(timeout_s=ANSWER_S), ANSWER_S):
+                self._check(server)  # what ended meanwhile does not answer either
                 raise ServerError(
                     f"server of {server.name!r} does not answer after failed requests"
                 )
         except ServerError as error:
             error.lost = len(episode)
-            self._drop()
+            if not isinstance(error, GeneratorError):
+                self._drop()
             raise
         return episode
 

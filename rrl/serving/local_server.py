@@ -38,9 +38,10 @@ from typing import Any, NoReturn
 
 from rrl.serving.loadgen import UNLIMITED
 from rrl.serving.quiet import load_tensorflow
+from rrl.serving.sample import WARMUP, predict_requests
 from rrl.serving.saved_model import newest_version
 from rrl.serving.servable import LOOPBACK, LoadedModel, log, problem
-from rrl.serving.settings import read_batching, usable_cpus
+from rrl.serving.settings import read_batching
 from rrl.support.number_options import whole
 
 MOST = 2**31 - 1  # the largest number that a flag takes, as in the original
@@ -71,7 +72,7 @@ def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description="Serve a SavedModel on the local TensorFlow runtime behind TF Serving's gRPC "
         "and REST APIs. Flags are those of tensorflow_model_server.",
     )
-    threads = 4 * len(usable_cpus())  # a forked server gets its CPUs after the import
+    threads = 4 * len(os.sched_getaffinity(0))  # a forked server gets its CPUs after the import
     port, count = whole(0, 65535), whole(0, MOST)
     flag = parser.add_argument
     flag("--port", type=port, default=8500, help="gRPC port; 0: none")
@@ -158,7 +159,10 @@ def _start_all(flags: argparse.Namespace) -> Any:
     pools = flags.tensorflow_inter_op_parallelism, flags.tensorflow_intra_op_parallelism
     model = LoadedModel(flags.model_name, newest, batching, pools)
     if flags.enable_model_warmup:
-        log(f"Warmed up with {model.warm_up()} requests")
+        requests = predict_requests(newest / WARMUP) if (newest / WARMUP).exists() else []
+        for request in requests:  # it may name another model, as in the original
+            model.predict(request)
+        log(f"Warmed up with {len(requests)} requests")
     log(f"Version {model.version} of {model.name} is available")
     if flags.rest_api_port:  # before gRPC, whose first answer says that the server has started
         from rrl.serving.rest import serve_rest

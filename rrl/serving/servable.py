@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -9,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rrl.serving.loadgen import SIGNATURE, LastingError
-from rrl.serving.sample import WARMUP, Inputs, fit, predict_requests, to_array
+from rrl.serving.sample import Inputs, fit, to_array
 from rrl.serving.saved_model import INTERNAL, needed_inputs
-from rrl.serving.settings import usable_cpus
 from rrl.tuning.defaults import SERVER_DEFAULTS
 from rrl.tuning.episode import Status
 
@@ -64,7 +64,7 @@ def _batched(
     )
     names = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
     own = {name: parameters.get(name, SERVER_DEFAULTS[name]) for name in names}
-    threads = parameters.get("num_batch_threads", len(usable_cpus()))
+    threads = parameters.get("num_batch_threads", len(os.sched_getaffinity(0)))
 
     @tf.nondifferentiable_batch_function(num_batch_threads=threads, **own, autograph=False)
     def run(*batch: Any) -> list[Any]:
@@ -104,7 +104,7 @@ class LoadedModel:
     ) -> None:
         import tensorflow as tf
 
-        self.name, self.path, self.version = name, path, int(path.name)
+        self.name, self.version = name, int(path.name)
         config = tf.compat.v1.ConfigProto(
             inter_op_parallelism_threads=pools[0], intra_op_parallelism_threads=pools[1]
         )
@@ -133,22 +133,6 @@ class LoadedModel:
             return dict(zip(names, call(*fit(given, needed, exact=exact).values()), strict=True))
 
         return run
-
-    def warm_up(self) -> int:
-        """Replay the Predict requests of TF Serving's warm-up file, if there is one; count them.
-
-        A request in it may name another model, as in the original.
-
-        Raises
-        ------
-        tf.errors.OpError, ValueError, TypeError, LastingError
-            If one of them fails.
-        """
-        file = self.path / WARMUP
-        requests = predict_requests(file) if file.exists() else []
-        for request in requests:
-            self.predict(request)
-        return len(requests)
 
     def check(self, spec: Any) -> None:
         """Check that a ModelSpec asks for this model and version.

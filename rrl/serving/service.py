@@ -17,7 +17,7 @@ from rrl.serving.lasting import Lasting, Process
 from rrl.serving.launcher import PREFIX, SERVER, ModelServer
 from rrl.support.errors import UsageError
 from rrl.support.files import open_alone
-from rrl.support.user_folder import user_folder
+from rrl.support.folders import user_folder
 
 CURRENT = "server.sh"  # for a supervisor: a link to the script of the server that is kept
 TUNER = "tuner.pid"  # with the number of the process that tunes

@@ -19,7 +19,7 @@ from pathlib import Path
 from rrl.core.knob import Configuration, Value
 from rrl.support.errors import UsageError
 from rrl.tuning.defaults import LEFT_OUT, SERVER_DEFAULTS
-from rrl.tuning.presets import CPUS, THREADS
+from rrl.tuning.presets import CPUS, MOST_THREADS, THREADS
 
 KNOBS = (*SERVER_DEFAULTS, "grpc_max_threads")
 """Settings of a served configuration; 0 means automatic for pools and off for batch_threads.
@@ -36,11 +36,11 @@ _FLAGS = {
     "grpc_max_threads": "grpc_max_threads",
 }
 _LIMITS = {
-    **dict.fromkeys((*THREADS, "grpc_max_threads"), (0, 4096)),
-    CPUS: (1, 4096),
+    **dict.fromkeys((*THREADS, "grpc_max_threads"), (0, MOST_THREADS)),
+    CPUS: (1, MOST_THREADS),
     "max_batch_size": (1, 2**31 - 1),
 }
-"""The least and the largest value of knobs; more threads than that are a mistake."""
+"""The least and the largest value of knobs."""
 
 _LEAST = {
     "max_batch_size": 1,
@@ -65,17 +65,6 @@ _TAKEN = {
     "flag:--enable_per_model_batching_parameters": "use the knob batch_threads",
     "flag:--batching_parameters_file": "use the knobs batch_threads, max_batch_size and so on",
 }
-
-
-def is_process_knob(name: str) -> bool:
-    """Return whether a setting is a flag, an environment variable or the number of CPUs.
-
-    Examples
-    --------
-    >>> [is_process_knob(name) for name in ("flag:--port", "env:A", "cpus", "inter_op")]
-    [True, True, True, False]
-    """
-    return name == CPUS or name.startswith((FLAG, ENV))
 
 
 def checked(configuration: Configuration) -> dict[str, int]:
@@ -190,11 +179,6 @@ def read_batching(text: str) -> dict[str, int]:
     return parameters
 
 
-def usable_cpus() -> list[int]:
-    """Return the numbers of the CPUs that this process may use."""
-    return sorted(os.sched_getaffinity(0))
-
-
 def read_value(text: str) -> Value:
     """Return the value that a text stands for: a number if it is written like one, or the text.
 
@@ -232,10 +216,10 @@ def cpus_of(configuration: Configuration) -> list[int]:
 
     Examples
     --------
-    >>> cpus_of({"cpus": 1}) == usable_cpus()[:1], cpus_of({}) == usable_cpus()
-    (True, True)
+    >>> len(cpus_of({"cpus": 1})), set(cpus_of({})) == os.sched_getaffinity(0)
+    (1, True)
     """
-    here = usable_cpus()
+    here = sorted(os.sched_getaffinity(0))
     checked(configuration)
     count = int(configuration.get(CPUS, len(here)))
     if count > len(here):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pandas as pd
 
 from rrl.studies.outcomes import COMPARED, runs_table
-from rrl.studies.problems import ANY_LOAD, MADE, SURFACES
+from rrl.studies.problems import ANY_LOAD, MADE, SURFACES, both_halves
 from rrl.studies.settings import Problem, Setting, cross
 from rrl.studies.sweeps import Sweep
 
@@ -41,10 +41,10 @@ PROBLEMS: tuple[Problem, ...] = (
     ("cpu10", 12.5),
     ("gpu", 500.0),
     ("cpu2-joint", 115.0),
-    ("mobilenet_v2-joint-279", 81.5),
+    *both_halves([("mobilenet_v2-joint-279", 81.5)]),
     *((name, ANY_LOAD) for name in MADE),
 )
-"""The problems: surfaces, simulated servers, a recording, and spaces made on purpose."""
+"""The problems: surfaces, simulated servers, a recording by both halves, and made spaces."""
 
 FIRST_SEED = 6000  # no agent and no setting was chosen on these seeds
 SEEDS, EPISODES = 30, 150
@@ -56,7 +56,7 @@ def ablation_settings(seeds: int = SEEDS) -> tuple[Setting, ...]:
     Examples
     --------
     >>> len(ablation_settings()), ablation_settings()[0][:5]
-    (140, ('wide', 10.0, 'rrl-gp', 30, 150))
+    (154, ('wide', 10.0, 'rrl-gp', 30, 150))
     """
     agents = (agent for family in FAMILIES.values() for agent in family)
     return cross(PROBLEMS, dict.fromkeys(agents, seeds), EPISODES, FIRST_SEED)
@@ -68,8 +68,8 @@ def ablation_runs(sweep: Sweep) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns are those of :func:`rrl.studies.outcomes.runs_table`. The measures have six
-        digits, on which the published tables rest.
+        The columns are those of :func:`rrl.studies.outcomes.runs_table`. The measures of
+        `COMPARED` have six digits, on which the published tables rest.
     """
     runs = runs_table(sweep.run(), sweep.scenarios())
     six = {name: runs[name].map("{:.6g}".format).astype(float) for name in COMPARED}

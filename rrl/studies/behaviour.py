@@ -21,8 +21,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from itertools import product
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -73,25 +72,21 @@ JUDGED = "mobilenet_v2-joint-279"
 """The recording by which the digests of replays and truths are made; it is never recorded anew."""
 
 
-class _Case(NamedTuple):
-    """A run of an agent for its digest."""
+def _cases() -> Iterator[tuple[ConfigSpace, list[float], float, float]]:
+    """Yield the runs of each agent.
 
-    space: ConfigSpace
-    loads: list[float]  # of each episode, in requests per second
-    curvature: float  # how much the costs of the configurations differ
-    noise: float  # standard deviation of an episode's cost, as a fraction
-
-
-def _cases() -> Iterator[_Case]:
+    A run has a space, the load of each episode (requests/s), the curvature by which the costs of
+    configurations differ, and the sd of an episode's cost, as a fraction.
+    """
     changing = [10.0] * 50 + [40.0] * 55 + [10.0] * 25
-    yield _Case(paper_cpu(), changing, 1.0, 0.07)
+    yield paper_cpu(), changing, 1.0, 0.07
     threads = {"inter_op": (1, 2, 4), "intra_op": (1, 2), "batch_threads": (0, 1, 2, 4)}
     serving = effective_space({**threads, "max_batch_size": (1, 2, 4, 8)}, cores=2)
-    yield _Case(serving, [10.0] * 160, 1.0, 0.2)
-    yield _Case(serving, [10.0] * 120, 0.2, 0.1)  # here the rule of deployment decides
+    yield serving, [10.0] * 160, 1.0, 0.2
+    yield serving, [10.0] * 120, 0.2, 0.1  # here the rule of deployment decides
     mixed = [Knob("policy", ("a", "b", "c")), Knob("size", (1, 2, 4, 8)), Knob("rate", range(8))]
     available = np.argwhere(np.random.default_rng(0).random((3, 4, 8)) < 0.9)
-    yield _Case(ConfigSpace(mixed, available), changing[::2], 1.0, 0.3)
+    yield ConfigSpace(mixed, available), changing[::2], 1.0, 0.3
 
 
 def _choices(name: str) -> Numbers:
@@ -317,7 +312,7 @@ def _is_known(name: str, digest: str | None) -> bool:
     return stored is not None and (digest is None or stored.digest in ("", digest))
 
 
-def accept(path: Path = PATH) -> list[str]:
+def accept() -> list[str]:
     """Give the behaviours that have changed their next versions; return lines that say which.
 
     An agent whose package is not installed has version 1 without a digest. Whatever it does then
@@ -329,10 +324,10 @@ def accept(path: Path = PATH) -> list[str]:
         If nothing has changed.
     """
     new = changed()
-    gone = sorted(set(known(path)) - set(behaviours()))
+    gone = sorted(set(known()) - set(behaviours()))
     if not new and not gone:
         raise UsageError("no behaviour has changed: the versions stay as they are")
-    stored = {name: version for name, version in known(path).items() if name not in gone}
+    stored = {name: version for name, version in known().items() if name not in gone}
     stored |= {name: Version(1, "") for name in behaviours() if name not in stored | new}
     lines = [f"{name}: gone" for name in gone]
     for name, digest in new.items():
@@ -340,7 +335,7 @@ def accept(path: Path = PATH) -> list[str]:
         stored[name] = Version(number, digest)
         lines.append(f"{name}: version {number}")
     text = (f'"{name}": {json.dumps(list(stored[name]))}' for name in sorted(stored))
-    write_atomically(path, "{\n" + ",\n".join(text) + "\n}\n")
+    write_atomically(PATH, "{\n" + ",\n".join(text) + "\n}\n")
     return lines
 
 

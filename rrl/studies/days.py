@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,8 +58,7 @@ class Day(NamedTuple):
     Parameters
     ----------
     testbed : str
-        A simulated testbed or a recorded profile. Agents replay the first half of a profile, or the
-        second one if ``/1`` follows its name.
+        A simulated testbed or a recorded profile, see :func:`rrl.studies.problems.open_scenario`.
     rate : float
         Mean requests per second.
     agent : str
@@ -176,13 +175,13 @@ def level_costs(problem: Day, data: str) -> tuple[Floats, Floats]:
     assert isinstance(server, SimulatedServer)
 
     def costs(slow: float) -> Floats:
-        find = partial(
-            optimum, server, requests=max(problem.requests, 1000), replications=20,
-            rng=np.random.default_rng(0),
-        )  # fmt: skip
-        return np.array([slow * find(float(slow * rate)).costs for rate in rates])
+        rng, found = np.random.default_rng(0), []
+        for rate in (slow * rates).tolist():
+            best = optimum(server, rate, requests=requests, replications=20, rng=rng)
+            found.append(slow * best.costs)
+        return np.array(found)
 
-    rates = problem.rate * LEVELS
+    rates, requests = problem.rate * LEVELS, max(problem.requests, 1000)
     if not problem.neighbour:
         return rates, costs(1.0)
     other = Neighbour(*problem.neighbour)

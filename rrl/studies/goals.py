@@ -72,7 +72,7 @@ class Requests:
         return np.array([one.mean(dtype=float) for one in self.latency])
 
 
-def judging_requests(scenario: Scenario, *, replications: int = 100, seed: int = 0) -> Requests:
+def judging_requests(scenario: Scenario, *, replications: int = 100) -> Requests:
     """Return the requests by which the configurations of a scenario are judged.
 
     Parameters
@@ -83,8 +83,6 @@ def judging_requests(scenario: Scenario, *, replications: int = 100, seed: int =
         A simulated configuration is judged by this many episodes, with common random numbers. A
         recorded one is judged by the half of the profile that agents do not replay, finals
         included.
-    seed : int
-        This is the seed of the random numbers.
 
     Examples
     --------
@@ -99,7 +97,7 @@ def judging_requests(scenario: Scenario, *, replications: int = 100, seed: int =
         latencies = requests_of_half(server.profile, scenario.workload.rate, 1 - server.half)
         return Requests([np.sort(one) for one in latencies])
     assert isinstance(server, SimulatedServer)
-    rng, n = np.random.default_rng(seed), scenario.requests
+    rng, n = np.random.default_rng(0), scenario.requests
     whole = np.empty((len(scenario.space), replications * n), dtype=np.float32)
     stretch = scenario.workload.arrivals(replications * n, rng)
     for number, latency in enumerate(charged(server, list(cut_into_episodes(stretch, n)), rng)):

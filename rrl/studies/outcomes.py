@@ -76,7 +76,8 @@ def runs_table(results: Results, scenarios: Mapping[Problem, Scenario]) -> pd.Da
     Returns
     -------
     DataFrame
-        The columns are `problem`, `agent`, `seed`, `episodes` and the measures of `COMPARED`.
+        The columns are `problem`, `agent`, `seed`, `episodes` and all measures of
+        :func:`rrl.studies.race.score`.
 
     Raises
     ------
@@ -92,8 +93,7 @@ def runs_table(results: Results, scenarios: Mapping[Problem, Scenario]) -> pd.Da
             "seed": setting.first_seed + np.arange(len(runs.chosen)),
             "episodes": setting.episodes,
         }
-        found = score(scenarios[setting.problem], runs)
-        tables.append(pd.DataFrame(head | {name: found[name] for name in COMPARED}))
+        tables.append(pd.DataFrame(head | score(scenarios[setting.problem], runs)))
     table = pd.concat(tables, ignore_index=True)
     for row in table[table.duplicated(["problem", "agent", "seed"])].itertuples():
         which = f"{row.agent} on {row.problem} from seed {row.seed}"
@@ -183,6 +183,31 @@ def duels(
                 }
             )
     return pd.DataFrame(rows)
+
+
+def agreed(rows: pd.DataFrame, by: Sequence[str] = ("rival", "measure")) -> pd.Series:
+    """Return the verdict of both halves of a recording for each row, and "tied" if they disagree.
+
+    A problem without a second half (``/1`` in its name) keeps its verdict.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        The columns are `problem`, `verdict` and those of `by`.
+    by : sequence of str
+        The columns that tell the duels on a problem apart.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> columns = ["problem", "rival", "verdict"]
+    >>> rows = [("p 9/s", "a", "won"), ("p/1 9/s", "a", "tied"), ("gpu 9/s", "a", "won")]
+    >>> agreed(pd.DataFrame(rows, columns=columns), ["rival"]).to_list()
+    ['tied', 'tied', 'won']
+    """
+    load = rows["problem"].str.replace("/1", "")
+    halves = rows["verdict"].groupby([load, *(rows[name] for name in by)])
+    return halves.transform(lambda own: own.iloc[0] if own.nunique() == 1 else "tied")
 
 
 def tally(rows: pd.DataFrame, by: str = "measure") -> pd.DataFrame:

@@ -15,7 +15,7 @@ name                space
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from rrl.recording.profile import Profile, read_profile
 from rrl.recording.replay import NoisyReplay, RecordedServer
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.scenario import Scenario, find_truth, near_best
-from rrl.studies.settings import Load, workload
+from rrl.studies.settings import Load, Problem, workload
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Episode, Server, Status, check_arrivals
 from rrl.tuning.presets import paper_cpu
@@ -134,6 +134,21 @@ def half_of(testbed: str) -> tuple[str, int]:
     """
     name, _, half = testbed.partition("/")
     return name, int(half or 0)
+
+
+def both_halves(problems: Iterable[Problem]) -> list[Problem]:
+    """Return problems, and after each recorded one the same with its second half replayed.
+
+    Examples
+    --------
+    >>> both_halves([("gpu", 500.0), ("keyword-threads", 900.0)])
+    [('gpu', 500.0), ('keyword-threads', 900.0), ('keyword-threads/1', 900.0)]
+    """
+    found = []
+    for testbed, load in problems:
+        recorded = testbed not in (*TESTBEDS, *WITHOUT_LOAD)
+        found += [(testbed, load), (f"{testbed}/1", load)][: 1 + recorded]
+    return found
 
 
 @lru_cache(maxsize=32)

@@ -9,9 +9,8 @@ columns of the files. :mod:`rrl.studies.map_cells` has the surfaces, the setting
 and :mod:`rrl.studies.map_factors` what follows from the runs.
 
 At a place, `rrl` and Q-learning run with the settings of the nearest cell, for the middle
-tolerance. Agents replay one half of a recording and are judged by the other; both ways are run.
-The reference of a recording is the judged cost of the configuration that is best in the replayed
-half: no agent can know more.
+tolerance. Each half of a recording is replayed, and the other one judges. The reference of a
+recording is the best that an agent can know (:attr:`rrl.studies.scenario.Scenario.ceiling`).
 """
 
 from __future__ import annotations
@@ -55,8 +54,6 @@ from rrl.studies.settings import Setting
 from rrl.studies.sweep_store import key_of, result_key
 from rrl.studies.sweeps import Sweep, Task, run_setting
 
-Place = tuple[str, float]
-"""A testbed or a profile, and a load in requests per second."""
 Scenarios = Mapping[Any, Scenario]  # by place, and by the second half of a recording
 
 SIMULATED = {
@@ -95,12 +92,15 @@ class Stage(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All runs of a map: what the tuning tries, its stage and that of the judging, the places."""
+    """All runs of a map: what the tuning tries, its stage and that of the judging, the places.
+
+    A place is a testbed or a profile, and a load in requests per second.
+    """
 
     tried: Sequence[Tried]
     tuning: Stage
     judging: Stage
-    places: Sequence[Place]
+    places: Sequence[tuple[str, float]]
 
 
 def place_name(testbed: str, load: float) -> str:
@@ -163,7 +163,7 @@ def _race_places(
 
 
 def _over_reference(scenario: Scenario) -> Floats:
-    """Return true costs over the best; on a recording, over the best that an agent can know."""
+    """Return true costs over the best, or on a recording over its reference."""
     return scenario.cost / (scenario.optimum * scenario.ceiling)
 
 

@@ -166,10 +166,10 @@ def check(sweep: Sweep) -> str:
 
 
 def renew(sweep: Sweep) -> str:
-    """Renew results that notebooks read, and the map of regions; return one line.
+    """Renew or remove what is of other versions, see the head of this module; return one line.
 
-    Other results of other versions are removed. A result whose file is missing is computed only: a
-    notebook that reads it knows which of its arrays are to be stored.
+    A result whose file is missing is computed only: a notebook that reads it knows which of its
+    arrays are to be stored.
 
     Raises
     ------

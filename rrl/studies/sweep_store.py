@@ -93,13 +93,9 @@ def key_of(names: Iterable[str], testbeds: Sequence[str], data: str) -> Key:
     """Return the key of what depends on behaviours, such as ``"agent rrl"``, and on testbeds."""
     problems = dict.fromkeys(map(problem_behaviour, testbeds))
     read = dict.fromkeys(key for testbed in testbeds for key in _data_key(testbed, data))
-    return (*map(versioned, (*names, *problems)), *read, packages())
-
-
-def packages() -> str:
-    """Return the locked versions of the packages that can change a number, as one name."""
-    text = json.dumps(locked(NUMERICAL), sort_keys=True)
-    return f"packages {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    packages = json.dumps(locked(NUMERICAL), sort_keys=True).encode()
+    of_packages = f"packages {hashlib.sha256(packages).hexdigest()[:12]}"
+    return (*map(versioned, (*names, *problems)), *read, of_packages)
 
 
 def _data_key(testbed: str, data: str) -> Key:
@@ -198,7 +194,8 @@ def read_arrays(path: Path) -> Arrays:
         If the file is damaged. The message names it.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # NumPy leaves a damaged file open that it has opened itself.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: _wide(arrays[name]) for name in arrays.files}
     except Exception as error:  # zipfile, zlib, lzma and NumPy have a dozen kinds for damage
         raise DataError(

@@ -27,7 +27,6 @@ from rrl.studies.scenario import Scenario
 from rrl.studies.sweeps import Sweep, Task
 from rrl.support.errors import DataError
 
-KEYS = ["table", "agent", "seed"]
 MEASURED = ("first_within_5", "stays_within_5", "simple_regret", "mean_cost", "mean_cost_100")
 """The measures of each run, see :func:`rrl.studies.race.score`."""
 FAILED = "failed"
@@ -97,8 +96,8 @@ def race_tables(
     Returns
     -------
     DataFrame
-        The columns are `KEYS` and `MEASURED`, with one row per run. A number of episodes that was
-        not reached is one more than `episodes`.
+        One row per run, with the columns `table`, `agent` and `seed`, and those of `MEASURED`. A
+        number of episodes that was not reached is one more than `episodes`.
 
     Raises
     ------
@@ -131,7 +130,7 @@ def race_tables(
         print(f"rrl: {agent} cannot take the table {table}: {reason}", file=sys.stderr)
     if not rows:
         raise DataError("no agent can take any of the tables; choose others with --agents")
-    return pd.DataFrame(rows, columns=[*KEYS, *MEASURED])
+    return pd.DataFrame(rows, columns=["table", "agent", "seed", *MEASURED])
 
 
 def _task(scenario: Scenario, agent: str, seed: int, episodes: int) -> Task:

@@ -77,7 +77,7 @@ class ServerError(RRLError, RuntimeError):
 
 
 class GeneratorError(ServerError):
-    """No requests came, Envoy failed, or the generator was late: no configuration is to blame."""
+    """No request came, or the service or the generator failed: no configuration is to blame."""
 
 
 class UnstableError(RRLError, RuntimeError):

@@ -19,8 +19,8 @@ from typing import Any
 import psutil
 from filelock import FileLock
 
+from rrl.support.folders import user_folder
 from rrl.support.provenance import installed
-from rrl.support.user_folder import user_folder
 
 LOCK = "machine.lock"
 """In the user's own folder, a process locks this file while it measures; `flock` on the file makes

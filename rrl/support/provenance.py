@@ -23,8 +23,6 @@ PACKAGE = Path(__file__).parent.parent
 PATH = PACKAGE / "versions.json"
 NUMERICAL = ("numpy", "scipy", "numba", "scikit-learn", "scikit-optimize")
 """Packages whose version can change a simulated number."""
-DRAWING = ("matplotlib", "seaborn", "pillow", "pandas")
-"""Packages whose version can change how a number is shown."""
 
 
 def digest(path: Path) -> str:
@@ -106,15 +104,3 @@ def _known(path: Path, changed: int) -> dict[str, Version]:
         return {name: Version(int(number), str(digest)) for name, (number, digest) in lines.items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not a list of versions ({error}); restore it") from None
-
-
-def version(name: str) -> int:
-    """Return the number of a name; 0 if it has none yet.
-
-    Examples
-    --------
-    >>> version("agent of tomorrow")
-    0
-    """
-    found = known().get(name)
-    return found.number if found else 0

@@ -8,7 +8,7 @@ import numpy as np
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
-from rrl.tuning.presets import CPUS, THREADS
+from rrl.tuning.presets import CPUS, MOST_THREADS, THREADS
 
 SERVER_DEFAULTS: Configuration = MappingProxyType(
     {
@@ -22,7 +22,8 @@ SERVER_DEFAULTS: Configuration = MappingProxyType(
 )
 """TensorFlow Serving's own settings: pools with a thread per core, and no batching.
 
-With batching, a batch holds `max_batch_size` examples, and there is a batch thread per core.
+With batching, there is a batch thread per core, and a batch holds at most `max_batch_size`
+examples and does not wait for them.
 """
 
 LEFT_OUT: Configuration = MappingProxyType({**SERVER_DEFAULTS, "max_batch_size": 1})
@@ -30,7 +31,6 @@ LEFT_OUT: Configuration = MappingProxyType({**SERVER_DEFAULTS, "max_batch_size":
 """
 
 LONGEST_TIMEOUT_MICROS = 10_000  # that the guide suggests
-MANY = 4096  # cores, if a space does not give them: the nearest value of a knob is its largest one
 
 
 def nearest(space: ConfigSpace, wanted: Configuration) -> Configuration:
@@ -45,7 +45,7 @@ def nearest(space: ConfigSpace, wanted: Configuration) -> Configuration:
     for k, knob in enumerate(space.knobs):
         target = wanted.get(knob.name)
         if knob.name in (*THREADS, CPUS) and target == 0 and 0 not in knob.values:
-            target = space.cores or MANY
+            target = space.cores or MOST_THREADS
         by_value = [
             float(i) if target is None
             else float(value != target) if isinstance(value, str) or isinstance(target, str)
@@ -60,9 +60,8 @@ def nearest(space: ConfigSpace, wanted: Configuration) -> Configuration:
 def serving_default(space: ConfigSpace) -> Configuration:
     """Return the configuration of a space that is nearest to TensorFlow Serving's default.
 
-    By default, thread pools are automatic, with one thread per core, and batching is off. If a
-    space has no value for batching off, batching has its own defaults: one batch thread per core,
-    batches of up to 1000 requests and no waiting. The server has all CPUs.
+    The default is :data:`SERVER_DEFAULTS` with all CPUs. If a space has no value for batching off,
+    batching has its own defaults.
 
     References
     ----------
@@ -100,9 +99,9 @@ def heuristic_candidates(space: ConfigSpace) -> list[Configuration]:
     >>> [c["batch_timeout_micros"] for c in heuristic_candidates(paper_gpu())]
     [0, 500, 1000, 2000, 5000, 10000]
     """
-    wanted = {**SERVER_DEFAULTS, "batch_threads": space.cores or MANY, CPUS: 0}
+    wanted = {**SERVER_DEFAULTS, "batch_threads": space.cores or MOST_THREADS, CPUS: 0}
     timeouts = [knob.values for knob in space.knobs if knob.name == "batch_timeout_micros"]
-    numbers = [x for x in (timeouts[0] if timeouts else (0,)) if not isinstance(x, str)]
-    tried = [micros for micros in numbers if micros <= LONGEST_TIMEOUT_MICROS]
-    found = [nearest(space, wanted | {"batch_timeout_micros": t}) for t in tried or [0]]
+    numbers = [x for values in timeouts for x in values if not isinstance(x, str)]
+    tried = [micros for micros in numbers if micros <= LONGEST_TIMEOUT_MICROS] or [0]
+    found = [nearest(space, wanted | {"batch_timeout_micros": t}) for t in tried]
     return [c for i, c in enumerate(found) if c not in found[:i]]

@@ -24,10 +24,6 @@ TOO_LATE = (
     f"{MAX_INVALID} invalid episodes in a row: the load generator itself was late; "
     "free the machine, or lower the rate"
 )
-MEMORY = "memory_bytes"
-"""Where an episode's `info` has the memory of the server, without files, if that is known."""
-OTHER_WORK = "other_work"
-"""Where it has the fraction of the processors' time that others used, see `rrl.support.machine`."""
 
 
 class Status(IntEnum):
@@ -108,7 +104,12 @@ class Episode:
     valid : bool
         False if the measurement itself went wrong, for example because requests were sent too late.
     info : mapping
-        Details of the run: model, address, schedule slip, seed, and so on.
+        Details of the run by name, as far as they are known: ``aborted``, why a watch stopped the
+        episode; ``failure``, what the server says if no request was answered; ``others``, the
+        latencies (s) and statuses of the requests of other clients; ``memory_bytes``, the memory of
+        the server without the files that it maps; ``other_work``, the fraction of the processors'
+        time that others used (:mod:`rrl.support.machine`); ``slip_share``, how late the requests
+        left, as a fraction of their latency; ``server``, the kind of the server, and more of it.
 
     Raises
     ------
@@ -213,18 +214,3 @@ def measure_valid(
         if episode.valid:
             return episode
     raise GeneratorError(TOO_LATE)
-
-
-def count_requests(episode: Episode, late_s: float) -> tuple[int, int]:
-    """Return the number of requests of an episode, and of those that failed or were late.
-
-    Those of other clients, which a server reports with an episode, count like the others.
-
-    Examples
-    --------
-    >>> count_requests(Episode({}, [0.0, 0.1], [0.02, 0.03], [0, 14]), late_s=1.0)
-    (2, 1)
-    """
-    latency, status = map(np.asarray, episode.info.get("others", ([], [])))
-    others = int(np.count_nonzero((status != 0) | (latency > late_s)))
-    return len(episode) + len(latency), episode.bad(late_s) + others

@@ -35,7 +35,7 @@ import numpy as np
 from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
 from rrl.support.errors import GeneratorError, ServerError
-from rrl.tuning.episode import MAX_INVALID, TOO_LATE, Episode, Server, Status, count_requests
+from rrl.tuning.episode import MAX_INVALID, TOO_LATE, Episode, Server, Status
 from rrl.tuning.loop import Step
 from rrl.tuning.mean_bound import lower_mean
 from rrl.tuning.objective import Objective, Percentile
@@ -44,7 +44,7 @@ from rrl.tuning.watch import Watch, measure_watched
 from rrl.workloads.workload import Times, estimate_rate
 
 DELTA = 0.05  # probability that the promise does not hold
-LATE = 2.0  # without an objective, late means later than this many times the default's p99
+LATE = 2.0  # without an SLO, late means later than this many times the default's p99
 USUAL_EPISODES = 3  # of the default; the p99 of a single one is often several times too high
 LEAST_USUAL, MOST_USUAL = 0.02, 0.9  # limits of the fraction of bad requests that a watch expects
 LEAST = 5  # a trial that may have fewer bad requests than this is not worth its start
@@ -146,7 +146,7 @@ class Guard:
     @property
     def allowance(self) -> int:
         """Bad requests that trials may still have now."""
-        requests, bad = _counted(self._parts_of(default=False))
+        requests, bad = self._counted(default=False)
         return int(self.budget + lower_mean(self._default_fractions, DELTA) * requests) - bad
 
     @property
@@ -155,20 +155,17 @@ class Guard:
 
         The rest of an episode suffers from the trial before it, so it does not count.
         """
-        whole = [part for part in self._parts_of(default=True) if part.whole]
-        return [part.bad / max(part.requests, 1) for part in whole]
+        own = [part for part in self.parts if part.whole and part.configuration == self.default]
+        return [part.bad / max(part.requests, 1) for part in own]
 
-    def _parts_of(self, *, default: bool) -> list[Part]:
-        """Return what was served with the default, or with all other configurations."""
-        return [part for part in self.parts if self.is_default(part.configuration) == default]
-
-    def is_default(self, configuration: Configuration) -> bool:
-        """Return whether this is the default configuration."""
-        return dict(configuration) == self.default
+    def _counted(self, *, default: bool) -> tuple[int, int]:
+        """Return the numbers of requests and of bad ones, with the default or in all trials."""
+        own = [one for one in self.parts if (one.configuration == self.default) == default]
+        return sum(part.requests for part in own), sum(part.bad for part in own)
 
     def admits(self, configuration: Configuration) -> bool:
         """Return whether a configuration may serve now."""
-        if self.is_default(configuration):
+        if configuration == self.default:
             return True
         known = bool(self._default_fractions) and self.late_s is not None
         return known and self.charge(configuration) is None and self.allowance >= LEAST
@@ -176,15 +173,14 @@ class Guard:
     def charge(self, configuration: Configuration) -> float | None:
         """Return the cost that the agent is told instead of a trial; None if it may be tried."""
         charged = (part for part in self.parts if part.charge is not None)
-        own = (part.charge for part in charged if part.configuration == dict(configuration))
+        own = (part.charge for part in charged if part.configuration == configuration)
         return next(own, None)
 
     def watch(self, configuration: Configuration) -> Watch:
         """Return the rule that stops an episode; that of the default is idle: nothing is safer."""
         late_s = math.inf if self.late_s is None else self.late_s  # no trial is admitted yet
         usual = float(np.clip(np.mean(self._default_fractions or [0.0]), LEAST_USUAL, MOST_USUAL))
-        idle = self.is_default(configuration)
-        return Watch(late_s, max(self.allowance, 1), usual, idle)
+        return Watch(late_s, max(self.allowance, 1), usual, idle=configuration == self.default)
 
     def sound(self, best: Configuration) -> Configuration:
         """Return a configuration if it did well, or the default.
@@ -192,10 +188,11 @@ class Guard:
         It must have served a whole episode, and have no larger fraction of bad requests than the
         default so far.
         """
-        if self.is_default(best):
+        if best == self.default:
             return self.default
-        own = [part for part in self.parts if part.configuration == dict(best)]
-        requests, bad = _counted([part for part in own if part.whole and not part.ended])
+        own = [part for part in self.parts if part.configuration == best]
+        whole = [part for part in own if part.whole and not part.ended]
+        requests, bad = sum(part.requests for part in whole), sum(part.bad for part in whole)
         sound = requests and bad / requests <= np.mean(self._default_fractions or [0.0])
         return dict(best) if sound and self.admits(best) else self.default
 
@@ -239,7 +236,7 @@ class Guard:
         watch, requests, bad = self.watch(chosen), 0, 0
         try:
             episode = measure_watched(server, chosen, arrivals, rng, watch)
-            requests, bad = count_requests(episode, watch.late_s)
+            requests, bad = _requests_of(episode, watch.late_s)
             why = ""
             if episode.valid:
                 _check_answered(episode)
@@ -248,7 +245,7 @@ class Guard:
                 why = "budget"
             ended = "aborted" if why else ""
         except ServerError as error:
-            if self.is_default(chosen) or isinstance(error, GeneratorError):
+            if chosen == self.default or isinstance(error, GeneratorError):
                 raise
             episode = _unanswered(chosen, arrivals)
             requests, bad = requests + error.lost, bad + error.lost
@@ -264,8 +261,8 @@ class Guard:
 
     def summary(self) -> dict[str, Any]:
         """Return the limits, and the numbers of requests so far and of bad ones."""
-        default_requests, default_bad = _counted(self._parts_of(default=True))
-        requests, bad = _counted(self._parts_of(default=False))
+        default_requests, default_bad = self._counted(default=True)
+        requests, bad = self._counted(default=False)
         return {
             "late_s": self.late_s,
             "budget": self.budget,
@@ -274,11 +271,6 @@ class Guard:
             "trial_requests": requests,
             "trial_bad": bad,
         }
-
-
-def _counted(parts: list[Part]) -> tuple[int, int]:
-    """Return the number of requests, and of bad ones among them."""
-    return sum(part.requests for part in parts), sum(part.bad for part in parts)
 
 
 # --- one episode ----------------------------------------------------------------------------------
@@ -347,7 +339,7 @@ def guarded_step(
     part, episode, cost = guard.measure(server, chosen, arrivals, rng, objective)
     if episode.valid and chosen in server.space:
         agent.tell(chosen, cost)
-    if guard.is_default(chosen):
+    if chosen == guard.default:
         guard.set_limit(Percentile(99)(episode))
     rest = arrivals if part.ended == "crashed" else arrivals[len(episode) :]
     if part.ended and len(rest) > 1:
@@ -363,6 +355,13 @@ def _recommended(guard: Guard, agent: Agent, load: float) -> Configuration:
     except ValueError:  # it was told nothing yet, because the default is not in its space
         return guard.default
     return best if guard.charge(best) is None else guard.default
+
+
+def _requests_of(episode: Episode, late_s: float) -> tuple[int, int]:
+    """Return the numbers of requests and of bad ones, also of those of other clients."""
+    latency, status = map(np.asarray, episode.info.get("others", ([], [])))
+    others = int(np.count_nonzero((status != 0) | (latency > late_s)))
+    return len(episode) + len(latency), episode.bad(late_s) + others
 
 
 def _check_answered(episode: Episode) -> None:

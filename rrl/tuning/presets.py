@@ -12,6 +12,8 @@ from rrl.core.space import ConfigSpace
 THREADS = ("inter_op", "intra_op", "batch_threads")
 CPUS = "cpus"
 """The knob for the number of CPUs that the server is bound to."""
+MOST_THREADS = 4096
+"""The most threads or CPUs of a server; a larger number is a mistake."""
 WITHOUT_EFFECT = (
     ("batch_threads", 0, "max_batch_size"),
     ("batch_threads", 0, "batch_timeout_micros"),
@@ -79,8 +81,8 @@ def paper_cpu(cores: int = 10) -> ConfigSpace:
     >>> paper_cpu(2).knobs[0].positions  # 0 means all cores, see `serving_knob`
     (2, 0, 1)
     """
-    if isinstance(cores, bool) or cores != int(cores) or not 1 <= cores <= 4096:
-        raise ValueError(f"cores must be a whole number from 1 to 4096, got {cores!r}")
+    if isinstance(cores, bool) or cores != int(cores) or not 1 <= cores <= MOST_THREADS:
+        raise ValueError(f"cores must be a whole number from 1 to {MOST_THREADS}, got {cores!r}")
     values = range(int(cores) + 1)
     return ConfigSpace([serving_knob(name, values) for name in THREADS], cores=cores)
 

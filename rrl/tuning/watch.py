@@ -116,27 +116,24 @@ def measure_watched(
 ) -> Episode:
     """Measure a configuration under a watch, if there is one, which may stop the episode.
 
-    Simulated and recorded servers know the whole episode at once, so it is cut afterwards.
+    A stopped episode has the requests that were sent before it stopped, and the reason in its
+    `info`, as ``aborted``. Simulated and recorded servers know the whole episode at once, so it is
+    cut afterwards.
+
+    Examples
+    --------
+    >>> from rrl import TableServer
+    >>> slow = TableServer({"threads": [1], "cost": [9.0]}, ["threads"])
+    >>> watch, rng = Watch(late_s=0.5, allowance=2, usual=0.02), np.random.default_rng(0)
+    >>> episode = measure_watched(slow, {"threads": 1}, [0.0, 1.0, 2.0, 3.0], rng, watch)
+    >>> len(episode), episode.info["aborted"]
+    (2, 'budget')
     """
     if isinstance(server, WatchingServer):
         return server.measure(configuration, arrivals, rng, watch=watch)
     episode = server.measure(configuration, arrivals, rng)
-    return episode if watch is None else cut_short(episode, watch)
-
-
-def cut_short(episode: Episode, watch: Watch) -> Episode:
-    """Return what a watch would have left of a finished episode.
-
-    A stopped episode has the requests that were sent before it stopped, and the reason in its
-    `info`, as ``aborted``. Any other episode is returned as it is.
-
-    Examples
-    --------
-    >>> episode = Episode({}, [0.0, 1.0, 2.0, 3.0], [0.2, 9.0, 9.0, 9.0], [0, 0, 0, 0])
-    >>> short = cut_short(episode, Watch(late_s=0.5, allowance=2, usual=0.02))
-    >>> len(short), dict(short.info)
-    (3, {'aborted': 'budget'})
-    """
+    if watch is None:
+        return episode
     due, failed = episode.arrivals, ~episode.ok
     done = due + episode.latency
     for sent in range(1, len(due)):
