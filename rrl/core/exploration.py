@@ -18,7 +18,7 @@ from rrl.core.qtable import QTable
 from rrl.core.space import Floats, Ints
 
 TIE = 1e-9  # scores that differ by less are equal, apart from rounding
-NEVER = 60.0  # what is e^60 = 10^26 times less likely than the best is not drawn, which saves time
+NEVER = 60.0  # a configuration that is e^60 times less likely than the best is never drawn
 TINY = 1e-100  # counts in place of a value of 0, which has no logarithm
 
 
@@ -122,7 +122,7 @@ def action_probabilities(values: Floats, temperature: float, floor: float = 0.0)
 @njit(cache=True)
 def _draw(values: Floats, temperature: float, floor: float, uniform: float) -> int:
     """Return the index at which the distribution function exceeds a random number from 0 to 1."""
-    costs = values + floor
+    costs = values + floor  # most logarithms of a large table are saved
     near = np.flatnonzero(costs <= costs.min() * np.exp(min(NEVER * temperature, 700.0)))
     running = np.cumsum(action_probabilities(values[near], temperature, floor))
     return int(near[np.searchsorted(running[:-1], uniform * running[-1], side="right")])

@@ -136,7 +136,7 @@ class QTable:
     ) -> None:
         size = len(space)
         self.space, self.level, self.tables = space, level, tables
-        self.log_load, self._loads = log_load, 0  # the mean of so many loads
+        self.log_load, self._loads = log_load, 0  # a mean, and the number of its loads
         self.last_log_load, self.outlier = log_load, False
         self.values, self.sds = np.zeros(size), np.full(size, np.inf)
         self.counts = np.zeros(size)

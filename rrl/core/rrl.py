@@ -150,7 +150,7 @@ class RRL:
         return self.space[self.tables.deployed(load)]
 
     def _catch_up(self, table: QTable) -> None:
-        """Let a table take in what was measured at the nearest other load level meanwhile.
+        """Let a table learn what the nearest other load level has measured meanwhile.
 
         The similarity predicts the configurations that were measured, and those of the region that
         was updated last.

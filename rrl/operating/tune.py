@@ -201,7 +201,7 @@ def _tune(options: Namespace) -> None:
 
 
 def _check(options: Namespace) -> Workload:
-    """Refuse what is wrong with every model: a model of one's own takes long to read.
+    """Refuse options that are wrong with every model, before the model is read: it may take long.
 
     The load is returned, because a trace that comes from a pipe can be read only once.
     """
