@@ -10,7 +10,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.operating.journal import JOURNAL
-from rrl.operating.options import knob, own_default, read_space
+from rrl.operating.knobs import knob, own_default, read_space
 from rrl.operating.racing import read_table
 from rrl.serving.quiet import quiet
 from rrl.serving.settings import flags, read_batching
@@ -245,10 +244,9 @@ def test_a_knob_is_a_whole_number():
 
 def test_the_default_of_a_flag_or_a_variable_is_its_first_value():
     knobs = ["flag:--new_one=b,a", "env:A=1,0", "cpus=1", "inter_op=1,2"]
-    options = Namespace(knob=[*map(knob, knobs)])
-    space, fixed = read_space(options, 1)
+    space, fixed = read_space([*map(knob, knobs)], 1)
     assert fixed == {"cpus": 1}
-    usual, fixed = read_space(Namespace(knob=[knob("flag:--x=1"), knob("inter_op=2")]), 1)
+    usual, fixed = read_space([knob("flag:--x=1"), knob("inter_op=2")], 1)
     assert (usual.names, fixed) == (THREADS[1:], {"flag:--x": 1, "inter_op": 2})
     default = own_default(space)
     assert default == {"flag:--new_one": "b", "env:A": 1, "inter_op": 0}
@@ -259,14 +257,14 @@ def test_the_default_of_a_flag_or_a_variable_is_its_first_value():
 def test_a_batch_must_hold_the_largest_request():
     """A sample of 4 examples: no smaller value is a candidate, with a knob for it or without."""
     knobs = [knob("batch_threads=0,2"), knob("max_batch_size=1,2,4,8")]
-    space, _ = read_space(Namespace(knob=knobs), 4)
+    space, _ = read_space(knobs, 4)
     assert {c["max_batch_size"] for c in space} == {4, 8}
     threads = space.knobs[space.names.index("batch_threads")]
     assert threads.positions == (1, 0)  # batching off is least like few threads
-    _, fixed = read_space(Namespace(knob=knobs[:1]), 4)
+    _, fixed = read_space(knobs[:1], 4)
     assert fixed == {"max_batch_size": 4}
     with pytest.raises(ValueError, match=r"max_batch_size 2: .* of 4 examples"):
-        read_space(Namespace(knob=[knobs[0], ("max_batch_size", (1, 2))]), 4)
+        read_space([knobs[0], ("max_batch_size", (1, 2))], 4)
 
 
 # --- bad input: whatever a user, a file or another client sends, one line says what to do ---------

@@ -22,13 +22,13 @@ from test_cli import SLO_REPLAY, said
 from test_operate import operate
 
 from rrl import ConfigSpace, Knob, MeanLatency, Poisson, Trace
-from rrl.cli import _parser, main
+from rrl.cli import main
 from rrl.operating import targets
-from rrl.operating.job import Job
+from rrl.operating.job import Job, read_job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.metrics import HOST, metrics_at
 from rrl.operating.operate import carry_out, open_run
-from rrl.operating.options import read_job
+from rrl.operating.options import ReplayOptions, TuneOptions
 from rrl.operating.report import NO_TRIAL, check_result, plan_lines, report
 from rrl.operating.targets import command_here, leave_running
 from rrl.serving.envoy_config import Door
@@ -109,9 +109,9 @@ def test_a_budget_too_small_for_any_trial_is_told_before_the_run(budget, tried, 
 def test_a_run_has_the_name_of_its_model_wherever_it_is_started(source, tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     monkeypatch.chdir(tmp_path / "mine")
-    options = _parser().parse_args(["replay", source, "--rate", "9"])
     one = job()
-    named, folder = read_job(options, one.space, one.default, one.workload)
+    options = ReplayOptions(source, rate=9.0)
+    named, folder = read_job("replay", options, one.space, one.default, one.workload)
     assert (named.what, folder) == ("mine", Path("build/replay/mine"))
 
 
@@ -497,8 +497,7 @@ def interrupt():
 def opened(server, run, model, monkeypatch, keep_best=False):
     """What opens this server as the service of a run."""
     monkeypatch.setattr(targets, "HandoverServer", lambda *_, **__: server)
-    words = ["tune", str(model), "--port", "8500", *["--keep-best"] * keep_best]
-    return targets.open_server(_parser().parse_args(words), run, [X])
+    return targets.open_server(TuneOptions(str(model), port=8500, keep_best=keep_best), run, [X])
 
 
 STAYS = (
@@ -611,7 +610,7 @@ def test_who_closes_the_terminal_after_ctrl_c_does_not_end_the_service(number, c
 
 
 def test_the_printed_command_answers_rest_if_the_service_does(model):
-    given = Namespace(model=str(model), executable=LOCAL, port=8500, rest_port=8501)
+    given = TuneOptions(str(model), executable=LOCAL, port=8500, rest_port=8501)
     flags = parse_flags(command_here(given)[len(LOCAL_COMMAND) :])
     assert (flags.port, flags.rest_api_port) == (8500, 8501)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -11,13 +14,16 @@ import numpy as np
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
+from rrl.operating.knobs import read_default
+from rrl.operating.options import RunOptions
 from rrl.rivals.agents import home
 from rrl.support.errors import UsageError
 from rrl.support.provenance import Version, known
-from rrl.tuning.objective import Objective
-from rrl.tuning.slo import SLO
-from rrl.workloads.trace import Trace
-from rrl.workloads.workload import Workload
+from rrl.tuning.objective import MeanLatency, Objective
+from rrl.tuning.presets import CPUS
+from rrl.tuning.slo import SLO, Constrained, most_cpus, parse_objective, parse_slo
+from rrl.workloads.trace import Trace, read_trace
+from rrl.workloads.workload import Poisson, Workload
 
 NEW = Version(0, "")  # of an agent that has no version yet
 
@@ -107,3 +113,68 @@ class Job:
             "slo": self.slo and str(self.slo),
             "agent_version": known().get(f"agent {self.agent}", NEW).number,
         }
+
+
+# --- read from the options of a command -----------------------------------------------------------
+
+BUDGET_FRACTION = 0.05  # of the requests of the tuning may be late or failed because of trials
+
+
+def read_job(
+    command: str,
+    options: RunOptions,
+    space: ConfigSpace,
+    own: Configuration,
+    load: Workload,
+    **more: Any,
+) -> tuple[Job, Path]:
+    """Return the job of the `command` tune or replay, and the folder of its files.
+
+    The default is the user's choice, or else the server's `own`. For the load, see
+    :func:`read_load`. The job has `more` settings.
+    """
+    what = Path(os.path.abspath(options.model)).name
+    folder = options.out or Path("build") / command / what
+    default = read_default(options.default) or own
+    objective, slo = read_goal(options, space, default)
+    names = ("agent", "episodes", "requests", "rounds", "seed", "patience", "budget")
+    given = {name: getattr(options, name) for name in names}
+    if options.budget is None:
+        tuning = options.episodes * options.requests
+        given["budget"] = math.ceil(round(BUDGET_FRACTION * tuning, 9))
+    return Job(what, space, default, load, objective, slo, **given, **more), folder
+
+
+def read_goal(
+    options: RunOptions, space: ConfigSpace, default: Configuration
+) -> tuple[Objective, SLO | None]:
+    """Return the objective of the agent, and the SLO, which the objective may bring along."""
+    slo = parse_slo(options.slo) if options.slo is not None else None
+    if options.objective is None:
+        return slo.statistic if slo else MeanLatency(), slo
+    own = default.get(CPUS, 1)
+    most = most_cpus(space, own if isinstance(own, int | float) else 1)
+    objective = parse_objective(options.objective, most)
+    if isinstance(objective, Constrained):
+        if slo is not None:
+            raise UsageError(f"--slo: the objective has one already, {objective.slo}; leave it out")
+        slo = objective.slo
+    return objective, slo
+
+
+def read_load(options: RunOptions) -> Workload:
+    """Return the arrivals: recorded ones, or Poisson."""
+    if options.trace and options.rate is not None:
+        raise UsageError("--rate and --trace: give one of them")
+    if options.trace:
+        trace = read_trace(options.trace)
+        wanted = (max(options.episodes + 1, options.rounds)) * options.requests
+        if wanted > len(trace.times):
+            raise UsageError(
+                f"{options.trace} holds {len(trace.times)} requests and the run needs {wanted}: "
+                "lower --episodes or --requests"
+            )
+        return trace
+    if options.rate is None:
+        raise UsageError("give the load: --rate REQUESTS_PER_S, or --trace FILE of timestamps")
+    return Poisson(options.rate)

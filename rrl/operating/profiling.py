@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from argparse import Namespace, RawDescriptionHelpFormatter
+from argparse import RawDescriptionHelpFormatter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rrl.operating.knobs import read_knobs
 from rrl.operating.log import LOG
-from rrl.operating.options import DATA, add_model_options, read_knobs, refuse
+from rrl.operating.options import (
+    DATA,
+    REQUIRED,
+    ModelOptions,
+    add_options,
+    option,
+    refuse,
+)
 from rrl.operating.report import duration
 from rrl.operating.requests import about, model_path, read_requests
 from rrl.recording.plan import HALVES, PLANS, REPEATS, ROUNDS, Plan
@@ -36,6 +45,31 @@ An episode beside other work is measured up to three times, so leave the machine
 """
 
 
+@dataclass(frozen=True)
+class ProfileOptions(ModelOptions):
+    """The options of `rrl profile`."""
+
+    model: str = option(
+        REQUIRED, "a known model, a SavedModel's base path, or a named plan", metavar="MODEL"
+    )
+    out: Path | None = option(None, "folder (default: data/ and the name of MODEL)", type=Path)
+    rates: tuple[float, ...] | None = option(
+        None,
+        "loads in requests/s, such as 20,60",
+        type=lambda text: tuple(map(above_zero, text.split(","))),
+    )
+    requests: int = option(100, "requests per episode (default 100)", type=COUNT)
+    passes: int = option(2, "passes over the grid (default 2)", type=COUNT)
+    seed: int = option(0, "seed of the run (default 0)", type=SEED)
+    finals: int = option(
+        0,
+        "then measure the N best of each half and load again (default 0)",
+        type=whole(0, 10**6),
+        metavar="N",
+    )
+    dry_run: bool = option(False, "show the plan; measure nothing")
+
+
 def add_parsers(commands: Any) -> None:
     """Add the subcommand."""
     profile = commands.add_parser(
@@ -45,33 +79,10 @@ def add_parsers(commands: Any) -> None:
         epilog=_EXAMPLES,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    profile.add_argument(
-        "model", metavar="MODEL", help="a known model, a SavedModel's base path, or a named plan"
-    )
-    profile.add_argument("--out", type=Path, help="folder (default: data/ and the name of MODEL)")
-    add_model_options(profile, profile)
-    profile.add_argument(
-        "--rates",
-        type=lambda text: tuple(map(above_zero, text.split(","))),
-        help="loads in requests/s, such as 20,60",
-    )
-    profile.add_argument(
-        "--requests", type=COUNT, default=100, help="requests per episode (default 100)"
-    )
-    profile.add_argument("--passes", type=COUNT, default=2, help="passes over the grid (default 2)")
-    profile.add_argument("--seed", type=SEED, default=0, help="seed of the run (default 0)")
-    profile.add_argument(
-        "--finals",
-        type=whole(0, 10**6),
-        default=0,
-        metavar="N",
-        help="then measure the N best of each half and load again (default 0)",
-    )
-    profile.add_argument("--dry-run", action="store_true", help="show the plan; measure nothing")
-    profile.set_defaults(run=_profile, parser=profile)
+    add_options(profile, ProfileOptions, _profile)
 
 
-def _profile(options: Namespace) -> None:
+def _profile(options: ProfileOptions) -> None:
     plan, base, own = _plan(options)
     name = Path(options.model).resolve().name
     size = f"{name}: {len(plan.space)} configurations, {plan.episodes} episodes, {_duration(plan)}"
@@ -122,7 +133,7 @@ def _duration(plan: Plan) -> str:
     return f"about {duration(grid)} for the grid{more}, and more if a load is too high to serve"
 
 
-def _plan(options: Namespace) -> tuple[Plan, Path | None, dict[str, Any]]:
+def _plan(options: ProfileOptions) -> tuple[Plan, Path | None, dict[str, Any]]:
     """Return the plan, and of one's own model the base path, the requests and the signature."""
     known = options.model in MODELS
     if options.model in PLANS:
@@ -136,8 +147,8 @@ def _plan(options: Namespace) -> tuple[Plan, Path | None, dict[str, Any]]:
         )
     if options.rates is None:
         raise UsageError("give the loads in requests/s: --rates 20,60")
-    requests, largest = read_requests(options)
-    knobs, fixed = read_knobs(options, largest)
+    requests, largest = read_requests(options, options.seed)
+    knobs, fixed = read_knobs(options.knob, largest)
     if not knobs:
         raise UsageError("give the grid, at least one knob with two values: --knob inter_op=1,2")
     name, what, base, own = options.model, None, None, {}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from argparse import Namespace, RawDescriptionHelpFormatter
+from argparse import RawDescriptionHelpFormatter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rrl.operating.options import REQUIRED, add_options, option
 from rrl.rivals.agents import home
 from rrl.support.errors import DataError, UsageError, shown
 from rrl.support.files import alone_in, read_text
@@ -54,6 +56,22 @@ The costs in these columns have no noise. The same command continues a race that
 """
 
 
+@dataclass(frozen=True)
+class RaceOptions:
+    """The options of `rrl race`."""
+
+    folder: Path = option(REQUIRED, "the folder of the tables", type=Path)
+    agents: str = option(AGENTS, f"names of rrl.AGENTS (default {AGENTS})")
+    cost: str = option("cost", "name of the cost column (default 'cost')")
+    seeds: int = option(10, "runs per agent (default 10)", type=COUNT)
+    episodes: int = option(300, "per run (default 300)", type=COUNT)
+    noise: float = option(
+        0.07, "standard deviation of an episode's cost over its mean (default 0.07)", type=number
+    )
+    out: Path | None = option(None, "folder of the results (default: build/race/NAME)", type=Path)
+    quiet: bool = option(False, "no progress on stderr")
+
+
 def add_parsers(commands: Any) -> None:
     """Add the subcommand."""
     race = commands.add_parser(
@@ -63,23 +81,10 @@ def add_parsers(commands: Any) -> None:
         epilog=_EXAMPLES,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    race.add_argument("folder", type=Path, help="the folder of the tables")
-    race.add_argument("--agents", default=AGENTS, help=f"names of rrl.AGENTS (default {AGENTS})")
-    race.add_argument("--cost", default="cost", help="name of the cost column (default 'cost')")
-    race.add_argument("--seeds", type=COUNT, default=10, help="runs per agent (default 10)")
-    race.add_argument("--episodes", type=COUNT, default=300, help="per run (default 300)")
-    race.add_argument(
-        "--noise",
-        type=number,
-        default=0.07,
-        help="standard deviation of an episode's cost over its mean (default 0.07)",
-    )
-    race.add_argument("--out", type=Path, help="folder of the results (default: build/race/NAME)")
-    race.add_argument("--quiet", action="store_true", help="no progress on stderr")
-    race.set_defaults(run=_race)
+    add_options(race, RaceOptions, _race)
 
 
-def _race(options: Namespace) -> None:
+def _race(options: RaceOptions) -> None:
     from rrl.plotting.experiments import plot_table_races
     from rrl.plotting.shared import save
     from rrl.studies.outcomes import write_csv
@@ -110,7 +115,7 @@ def _race(options: Namespace) -> None:
     print(f"\nfiles: {folder}: {RUNS}, {FIGURE}.png and .pdf")
 
 
-def _tables(options: Namespace) -> list[Scenario]:
+def _tables(options: RaceOptions) -> list[Scenario]:
     """Read all tables of the folder."""
     from rrl.studies.table_races import table_scenario
 

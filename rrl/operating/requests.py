@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rrl.operating.log import LOG
-from rrl.operating.options import refuse
+from rrl.operating.options import ModelOptions, refuse
 from rrl.serving import models
 from rrl.serving.launcher import LOCAL, find_executable, kind_of
 from rrl.serving.sample import WARMUP, Inputs, fit, random_inputs, read_sample
@@ -21,7 +20,7 @@ from rrl.serving.saved_model import FILE, newest_version, saved_inputs
 from rrl.support.errors import DataError
 
 
-def about(options: Namespace) -> dict[str, Any]:
+def about(options: ModelOptions) -> dict[str, Any]:
     """Return what must be the same when a run continues: the model, the server, the requests."""
     version, folder = newest_version(model_path(options.model))
     sample = options.sample
@@ -60,7 +59,7 @@ def model_path(model: str) -> Path:
     return Path(model)
 
 
-def read_requests(options: Namespace) -> tuple[list[Inputs], int]:
+def read_requests(options: ModelOptions, seed: int) -> tuple[list[Inputs], int]:
     """Return the requests to send, and the examples in the largest one.
 
     They are the given ones, or else the model's warm-up requests, or else random ones: a line says
@@ -89,7 +88,7 @@ def read_requests(options: Namespace) -> tuple[list[Inputs], int]:
         sample = newest / WARMUP
     inputs: list[Inputs]
     if sample is None:
-        made = random_inputs(needed, np.random.default_rng([options.seed, 4]))
+        made = random_inputs(needed, np.random.default_rng([seed, 4]))
         shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in made.items())
         inputs = [made]
         LOG.info(f"no --sample: the requests of rrl have random values of {shapes}")

@@ -6,7 +6,6 @@ At a port, a service goes on when the run ends.
 from __future__ import annotations
 
 import ipaddress
-from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -15,6 +14,7 @@ from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
 from rrl.operating.log import LOG
 from rrl.operating.operate import TuningRun, check_room
+from rrl.operating.options import TuneOptions
 from rrl.operating.requests import model_path
 from rrl.serving.client_traffic import ClientTraffic
 from rrl.serving.envoy_config import Door
@@ -28,7 +28,7 @@ from rrl.tuning.presets import in_words
 
 
 @contextmanager
-def open_server(options: Namespace, run: TuningRun, requests: list[Inputs]) -> Iterator[Server]:
+def open_server(options: TuneOptions, run: TuningRun, requests: list[Inputs]) -> Iterator[Server]:
     """Open the server of a run.
 
     At a port, it goes on at the end with the configuration that stays.
@@ -125,7 +125,7 @@ def _leave(server: HandoverServer) -> None:
 # --- the command that starts such a server -------------------------------------------------------
 
 
-def command_here(options: Namespace) -> list[str]:
+def command_here(options: TuneOptions) -> list[str]:
     """Return the command that starts a server of the model, without the flags that are tuned."""
     base = model_path(options.model)
     return [

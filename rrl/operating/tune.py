@@ -5,26 +5,23 @@
 
 from __future__ import annotations
 
-from argparse import Namespace, RawDescriptionHelpFormatter
+from argparse import RawDescriptionHelpFormatter
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rrl.operating.job import read_goal, read_job, read_load
+from rrl.operating.knobs import own_default, read_default, read_space
 from rrl.operating.log import LOG
 from rrl.operating.operate import carry_out, check_room, open_run
 from rrl.operating.options import (
     DATA,
     OBJECTIVES,
-    add_model_options,
-    add_run_options,
-    ip_address,
-    own_default,
-    read_default,
-    read_goal,
-    read_job,
-    read_load,
-    read_space,
+    ReplayOptions,
+    StopOptions,
+    TuneOptions,
+    add_options,
     refuse,
 )
 from rrl.operating.report import load_words, plan_lines
@@ -32,12 +29,11 @@ from rrl.operating.requests import about, read_requests
 from rrl.recording.profile import DESCRIPTION, read_profile
 from rrl.recording.replay import RecordedServer
 from rrl.rivals.agents import home
-from rrl.serving.client_traffic import MOST_CALLS
+from rrl.serving.client_traffic import MOST_CALLS, ClientTraffic
 from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
 from rrl.serving.settings import flags, prefix
 from rrl.support.errors import DataError, UsageError
 from rrl.support.machine import describe_machine
-from rrl.support.number_options import fraction, whole
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
 from rrl.tuning.presets import in_words
@@ -90,21 +86,7 @@ def add_parsers(commands: Any) -> None:
         epilog=_EXAMPLES + OBJECTIVES,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    tune.add_argument("model", metavar="MODEL", help="a known model, or a SavedModel's base path")
-    more = add_run_options(tune)
-    add_model_options(tune, more)
-    tune.add_argument(
-        "--port",
-        type=whole(1, 65535),
-        help="serve here while tuning, and afterwards; configurations take over without a gap",
-    )
-    tune.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="say what may be tried, how often, how long, and at which risk; start nothing",
-    )
-    _add_service_options(more)
-    tune.set_defaults(run=_tune)
+    add_options(tune, TuneOptions, _tune)
     replay = commands.add_parser(
         "replay",
         usage="rrl replay SOURCE [options]",
@@ -113,73 +95,24 @@ def add_parsers(commands: Any) -> None:
         epilog=_REHEARSALS + OBJECTIVES,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    replay.add_argument(
-        "model", metavar="SOURCE", help="a profile's folder, or its name in data/; or a testbed"
-    )
-    add_run_options(replay)
-    replay.set_defaults(run=_replay)
+    add_options(replay, ReplayOptions, _replay)
     stop = commands.add_parser(
         "stop",
         help="end the service that `rrl tune --port` has left at a port",
         description="End the service at a port: the run that tunes it, the proxy (Envoy), and the "
         "model server behind it. Calls that are open are cut off.",
     )
-    stop.add_argument("port", type=whole(1, 65535), help="the port of `rrl tune --port`")
-    stop.set_defaults(run=_stop)
+    add_options(stop, StopOptions, _stop)
 
 
-def _add_service_options(group: Any) -> None:
-    """Add the options about a service that has clients."""
-    group.add_argument(
-        "--rest-port", type=whole(1, 65535), metavar="PORT", help="serve REST here, beside --port"
-    )
-    group.add_argument(
-        "--bind",
-        type=ip_address,
-        default="127.0.0.1",
-        metavar="ADDRESS",
-        help="the address of this machine on which these ports listen (default 127.0.0.1)",
-    )
-    group.add_argument(
-        "--max-request",
-        type=whole(1, 2047),
-        default=64,
-        metavar="MIB",
-        help="the largest request that is let in there, in MiB (default 64)",
-    )
-    group.add_argument(
-        "--traffic",
-        action="store_true",
-        help="learn from the requests that clients send to --port; send no others",
-    )
-    group.add_argument(
-        "--canary",
-        type=fraction,
-        default=1.0,
-        metavar="FRACTION",
-        help="fraction of these requests that goes to a configuration on trial (default 1)",
-    )
-    group.add_argument(
-        "--keep-best",
-        action="store_true",
-        help="after an interrupt or an error, the best known one stays (default: the default)",
-    )
-    group.add_argument(
-        "--metrics-port",
-        type=whole(1, 65535),
-        metavar="PORT",
-        help="the tuning's metrics for Prometheus, at this port of 127.0.0.1",
-    )
-
-
-def _tune(options: Namespace) -> None:
+def _tune(options: TuneOptions) -> None:
     from rrl.operating.metrics import metrics_at  # `--help` needs neither
     from rrl.operating.targets import command_here, open_server
 
     load = _check(options)
-    requests, largest = read_requests(options)
-    space, fixed = read_space(options, largest)
-    job, folder = read_job(options, space, own_default(space), load, fixed=fixed)
+    requests, largest = read_requests(options, options.seed)
+    space, fixed = read_space(options.knob, largest)
+    job, folder = read_job("tune", options, space, own_default(space), load, fixed=fixed)
     if options.dry_run:
         print("\n".join(plan_lines(job)))
         return
@@ -200,7 +133,7 @@ def _tune(options: Namespace) -> None:
         carry_out(run, server, command_here(options))
 
 
-def _check(options: Namespace) -> Workload:
+def _check(options: TuneOptions) -> Workload:
     """Refuse options that are wrong with every model, before the model is read: it may take long.
 
     The load is returned, because a trace that comes from a pipe can be read only once.
@@ -217,9 +150,9 @@ def _check(options: Namespace) -> Workload:
                 f"--requests {options.requests}: too many of the clients' requests for an episode "
                 f"with --canary {options.canary:g}; give fewer, or a larger --canary"
             )
-    load = read_load(options)
-    space, fixed = read_space(options, 1)
-    default = read_default(options) or own_default(space)
+    load = ClientTraffic() if options.traffic else read_load(options)
+    space, fixed = read_space(options.knob, 1)
+    default = read_default(options.default) or own_default(space)
     flags({**fixed, **default}, Path("batching.txt"))  # it must be able to start
     prefix({**fixed, **default})
     _, slo = read_goal(options, space, default)
@@ -233,7 +166,7 @@ def _check(options: Namespace) -> Workload:
     return load
 
 
-def _measured(options: Namespace) -> dict[str, Any]:
+def _measured(options: TuneOptions) -> dict[str, Any]:
     """Return what must be the same when a run continues, besides the settings of the job."""
     here = describe_machine()  # a run that continues must not mix the latencies of two machines
     return {
@@ -244,22 +177,22 @@ def _measured(options: Namespace) -> dict[str, Any]:
     }
 
 
-def _replay(options: Namespace) -> None:
-    server, about = _open(options)
+def _replay(options: ReplayOptions) -> None:
+    server, about, options = _open(options)
     default, load = serving_default(server.space), read_load(options)
-    job, folder = read_job(options, server.space, default, load, about=about)
+    job, folder = read_job("replay", options, server.space, default, load, about=about)
     server.space.index(job.default)
     with open_run(job, folder) as run:
         carry_out(run, server)
 
 
-def _open(options: Namespace) -> tuple[Server, dict[str, Any]]:
-    """Return the server of a source, and what it is; a profile knows a rate if none is given."""
+def _open(options: ReplayOptions) -> tuple[Server, dict[str, Any], ReplayOptions]:
+    """Return the server of a source, what it is, and the options, with a rate of its profile."""
     from rrl.simulation.testbeds import TESTBEDS, testbed  # it compiles loops
 
     source, path = options.model, Path(options.model)
     if source in TESTBEDS:
-        return testbed(source), {"data": "testbed"}
+        return testbed(source), {"data": "testbed"}, options
     folder = next((f for f in (path, DATA / path) if f.is_dir()), None)
     if folder is None:
         profiles = sorted(f.parent.name for f in DATA.glob("*/profile.json"))
@@ -275,11 +208,12 @@ def _open(options: Namespace) -> tuple[Server, dict[str, Any]]:
         )
     rates = profile.rates_per_s
     if options.trace is None and options.rate is None:
-        options.rate = rates[len(rates) // 2]
-    return RecordedServer(profile, options.rate), {"data": profile.description["sha256"]}
+        options = replace(options, rate=rates[len(rates) // 2])
+    about = {"data": profile.description["sha256"]}
+    return RecordedServer(profile, options.rate), about, options
 
 
-def _stop(options: Namespace) -> None:
+def _stop(options: StopOptions) -> None:
     from rrl.serving.service import end_tuner, port_folder, stop_service
 
     folder = port_folder(options.port)
