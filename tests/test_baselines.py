@@ -13,6 +13,7 @@ from rrl import Knob, paper_cpu, paper_gpu, read_profile, testbed
 from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
+from rrl.extension.recommended import recommended
 from rrl.rivals.agents import AGENTS, HOME, maker
 from rrl.rivals.baselines import (
     Annealing,
@@ -36,7 +37,6 @@ from rrl.support.errors import UsageError
 from rrl.support.provenance import known
 from rrl.tuning.defaults import heuristic_candidates, serving_default
 from rrl.tuning.presets import THREADS, effective_space
-from rrl.tuning.recommended import recommended
 
 
 def optuna_(space, rng):

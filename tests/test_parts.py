@@ -15,29 +15,29 @@ from hypothesis import strategies as st
 from test_agent import bowl
 from test_space import spaces
 
-from rrl.core.exploration import Boltzmann, ExpectedSaving, action_probabilities
-from rrl.core.gaussian_process import (
-    GaussianProcess,
-    Hyperparameters,
-    correlation,
-    fit_hyperparameters,
-)  # fmt: skip
+from rrl.core.exploration import Boltzmann, action_probabilities
 from rrl.core.knob import Knob
-from rrl.core.learned_similarity import BESIDE_A_START, LearnedSimilarity
 from rrl.core.qtable import NOISE, NOISE_WEIGHT, QTable, Tables, update_region
 from rrl.core.region import (
-    PART,
     WINDOW,
     FixedRadius,
     RadiusSelection,
     SelectedRadius,
-    WholeSpace,
     _threads,
     theoretical_radius,
 )
 from rrl.core.rrl import SURE, adaptive, deploy, expected_cost
 from rrl.core.similarity import Copy, NetworkSimilarity
 from rrl.core.space import ConfigSpace
+from rrl.extension.expected_saving import ExpectedSaving
+from rrl.extension.gaussian_process import (
+    GaussianProcess,
+    Hyperparameters,
+    correlation,
+    fit_hyperparameters,
+)
+from rrl.extension.learned_similarity import BESIDE_A_START, LearnedSimilarity
+from rrl.extension.whole_space import PART, WholeSpace
 from rrl.rivals.variants import Within, WithoutMiddle
 from rrl.tuning.presets import paper_cpu
 

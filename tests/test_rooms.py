@@ -22,6 +22,7 @@ ORDER = (
     "support",
     "workloads",
     "tuning",
+    "extension",
     "serving",
     "recording",
     "simulation",

@@ -12,12 +12,13 @@ from test_space import spaces
 
 from rrl.core.exploration import action_probabilities
 from rrl.core.knob import Knob
-from rrl.core.learned_similarity import LearnedSimilarity
-from rrl.core.region import FixedRadius, WholeSpace
+from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL, adaptive, released
 from rrl.core.space import ConfigSpace
+from rrl.extension.learned_similarity import LearnedSimilarity
+from rrl.extension.recommended import recommended
+from rrl.extension.whole_space import WholeSpace
 from rrl.tuning.presets import paper_cpu
-from rrl.tuning.recommended import recommended
 
 TestRecommended = contract(recommended, tuple(SPACES))
 TestPaper = contract(RRL, tuple(SPACES))

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl import Knob
-from rrl.core.exploration import ExpectedSaving, expected_improvement
 from rrl.core.qtable import QTable
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
+from rrl.extension.expected_saving import ExpectedSaving, expected_improvement
 from rrl.studies.problems import surface
 from rrl.theory import bounds, convergence, exploration_price
 from rrl.theory.bound_checks import biases, covers, exogenous, explored, learning, noisy, sweep

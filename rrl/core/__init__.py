@@ -16,6 +16,6 @@ reading order:
 6. The agent made of these parts, and what is deployed: :mod:`~rrl.core.rrl`. What every agent is:
    :mod:`~rrl.core.agent`.
 
-These are the paper's method. Beside it stands the similarity of the agent that we recommend:
-:mod:`~rrl.core.gaussian_process` and :mod:`~rrl.core.learned_similarity`.
+This is the paper's method, and it is complete. Our extension of it, the recommended agent, is
+:mod:`rrl.extension`.
 """

@@ -13,7 +13,7 @@ the generator and remembers the load, and it writes no value.
 
 :class:`RRL` is the paper's method with our settings. :func:`adaptive` selects the radius of the
 region by Bayesian optimisation, and :func:`released` takes the settings of the released code. Our
-own extension is made of other parts, see :func:`rrl.tuning.recommended.recommended`.
+own extension is made of other parts, see :func:`rrl.extension.recommended.recommended`.
 """
 
 from __future__ import annotations

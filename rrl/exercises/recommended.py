@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.exploration import expected_improvement
 from rrl.core.knob import Knob
 from rrl.core.qtable import QTable
 from rrl.core.space import ConfigSpace
 from rrl.exercises.judging import Function, Values, ask, compare, kind_of, require
+from rrl.extension.expected_saving import expected_improvement
 
 #: Which of two equal expectations with different sds improves more and costs more.
 check_improvement_and_price = Values(

@@ -20,10 +20,10 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from rrl.core.exploration import Boltzmann, action_probabilities
-from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL
 from rrl.core.similarity import Copy, Similarity
+from rrl.extension.learned_similarity import LearnedSimilarity
 from rrl.plotting.explorer import View, draw_view
 from rrl.plotting.shared import label
 from rrl.tuning.episode import Server

@@ -19,7 +19,7 @@ from rrl.core.space import ConfigSpace
 
 #: The place where each agent is made, as ``module:attribute``.
 HOME = {
-    "rrl-gp": "rrl.tuning.recommended:recommended",
+    "rrl-gp": "rrl.extension.recommended:recommended",
     "rrl": "rrl.core.rrl:RRL",
     "rrl-wide": "rrl.rivals.variants:wide",
     "rrl-released": "rrl.core.rrl:released",

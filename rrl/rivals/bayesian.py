@@ -2,8 +2,8 @@
 
 The model sees a configuration in the unit cube (:func:`rrl.rivals.grid.unit_cube`). It is of
 the logarithms of the costs, minus their mean and divided by their standard deviation. It is the
-Gaussian process of :mod:`rrl.core.gaussian_process`, and its nugget is the noise of an episode.
-The hyperparameters are fitted after 4, 7, 11, 17, ... measurements.
+Gaussian process of :mod:`rrl.extension.gaussian_process`, and its nugget is the noise of an
+episode. The hyperparameters are fitted after 4, 7, 11, 17, ... measurements.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.exploration import expected_improvement
-from rrl.core.gaussian_process import GaussianProcess, Hyperparameters, fit_hyperparameters
-from rrl.core.learned_similarity import fit_is_due, log_costs
 from rrl.core.space import ConfigSpace, Floats, Ints
+from rrl.extension.expected_saving import expected_improvement
+from rrl.extension.gaussian_process import GaussianProcess, Hyperparameters, fit_hyperparameters
+from rrl.extension.learned_similarity import fit_is_due, log_costs
 from rrl.rivals.grid import Neighbours, unit_cube
 from rrl.rivals.search import Search, Searcher
 

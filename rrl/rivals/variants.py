@@ -13,19 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.qtable import QTable
-from rrl.core.region import (
-    FixedRadius,
-    RadiusSelection,
-    SelectedRadius,
-    WholeSpace,
-    theoretical_radius,
-)
+from rrl.core.region import FixedRadius, RadiusSelection, SelectedRadius, theoretical_radius
 from rrl.core.rrl import RRL, released
 from rrl.core.similarity import Copy
 from rrl.core.space import ConfigSpace, Floats, Ints
-from rrl.tuning.recommended import recommended
+from rrl.extension.learned_similarity import LearnedSimilarity
+from rrl.extension.recommended import recommended
+from rrl.extension.whole_space import WholeSpace
 
 SEEDS = 2**31
 """Seeds of random radii are drawn below this number."""

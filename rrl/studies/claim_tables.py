@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.similarity import Copy
 from rrl.core.space import Floats
+from rrl.extension.learned_similarity import LearnedSimilarity
 from rrl.recording.profile import read_profile
 from rrl.recording.replay import RecordedServer
 from rrl.studies.days import DEFAULT, KNOWING, Arrays, Day, day_scenario, problem_label

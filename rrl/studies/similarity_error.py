@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import pdist
 
-from rrl.core.learned_similarity import log_means
 from rrl.core.qtable import QTable
 from rrl.core.rrl import deploy
 from rrl.core.similarity import CONTRAST, CONTRAST_WEIGHT, Estimate, Similarity
 from rrl.core.space import ROUNDING, ConfigSpace, Floats, Ints
+from rrl.extension.learned_similarity import log_means
 from rrl.studies.scenario import Scenario
 from rrl.tuning.objective import MeanLatency
 from rrl.workloads.workload import cut_into_episodes

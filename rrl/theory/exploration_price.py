@@ -1,8 +1,8 @@
 """Theorem 7: what exploration by the expected saving costs, if the posterior is right.
 
-:class:`rrl.core.exploration.ExpectedSaving` tries a configuration only if its expected saving per
-episode, times the horizon H, is at least its expected extra cost (its price). Savings are
-differences of logarithms of costs. Prices are fractions of the incumbent's cost.
+:class:`rrl.extension.expected_saving.ExpectedSaving` tries a configuration only if its expected
+saving per episode, times the horizon H, is at least its expected extra cost (its price). Savings
+are differences of logarithms of costs. Prices are fractions of the incumbent's cost.
 
 **Setting.** There is one load level. The costs of the configurations are drawn from a prior.
 Without noise, a measurement shows the cost. The incumbent is the configuration with the lowest cost
@@ -22,8 +22,8 @@ It takes a configuration that promises to cost less than the incumbent for one t
 as much, which makes the saving smaller and the price higher. (Its other limits, on sds and
 exponents, only stop trials, as long as H is below 10^12.)
 One trial of `rrl-gp` does not follow from the rule: an agent that begins elsewhere measures the
-middle of the grid second (:class:`rrl.core.region.WholeSpace`). The theorem is about the episodes
-after it.
+middle of the grid second (:class:`rrl.extension.whole_space.WholeSpace`). The theorem is about the
+episodes after it.
 
 The theorem is about the price of trials. It does not say that the optimum is found. When no trial
 pays, the expected saving of each is at most its price, divided by H.
@@ -48,11 +48,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rrl.core.exploration import ExpectedSaving
 from rrl.core.knob import Knob
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace, Floats, Ints
-from rrl.tuning.recommended import recommended
+from rrl.extension.expected_saving import ExpectedSaving
+from rrl.extension.recommended import recommended
 
 
 def price_bound(horizon: ArrayLike, saving: ArrayLike) -> Floats:

@@ -1,7 +1,7 @@
 """Learned similarity: a Gaussian process tells what all measurements say about a region.
 
-The process (:mod:`rrl.core.gaussian_process`) sees a configuration at its coordinates and at the
-logarithm of the load. :class:`LearnedSimilarity` turns the posterior into estimates.
+The process (:mod:`rrl.extension.gaussian_process`) sees a configuration at its coordinates and at
+the logarithm of the load. :class:`LearnedSimilarity` turns the posterior into estimates.
 
 The size of a cost far above the best does not matter for the choice of a configuration. So the
 logarithms of such costs are compressed (:func:`compress`), and a cliff does not bend the model near
@@ -16,10 +16,10 @@ from functools import partial
 
 import numpy as np
 
-from rrl.core.gaussian_process import GaussianProcess, Hyperparameters, fit_hyperparameters
 from rrl.core.qtable import QTable
 from rrl.core.similarity import Estimate, Similarity
 from rrl.core.space import ConfigSpace, Floats, Ints
+from rrl.extension.gaussian_process import GaussianProcess, Hyperparameters, fit_hyperparameters
 
 # Expected log cost over the incumbent's, far from all measurements, and the sd of this expectation.
 # What serves now was chosen by somebody, so few others are better:

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.exploration import ExpectedSaving
 from rrl.core.knob import Configuration
-from rrl.core.learned_similarity import BESIDE_A_START, LearnedSimilarity
-from rrl.core.region import WholeSpace
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
+from rrl.extension.expected_saving import ExpectedSaving
+from rrl.extension.learned_similarity import BESIDE_A_START, LearnedSimilarity
+from rrl.extension.whole_space import WholeSpace
 from rrl.tuning.defaults import SERVER_DEFAULTS, serving_default
 from rrl.tuning.presets import CPUS
 

@@ -1,0 +1,51 @@
+"""The whole space as the region: the similarity says itself how little it knows far away."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rrl.core.qtable import QTable
+from rrl.core.region import Region
+from rrl.core.space import Ints
+
+LARGE = 5_000  # configurations; a larger space is updated in part, to limit a decision's time
+PART = 2000  # configurations of this part, apart from a few
+SHIFT = 0.618  # of the way to the next spread configuration, from one episode to the next
+
+
+class WholeSpace(Region):
+    """All configurations are updated, and any may be tried.
+
+    Nothing else is tried before the middle of the grid was measured. So the costs of two distant
+    configurations are known at the first choice, and a bad start is left at once.
+
+    Of a space with more than `LARGE` configurations, a measurement updates a part. This part
+    contains what was measured, the configurations within one step of the incumbent, and `PART`
+    evenly spread configurations, which differ from episode to episode. The next trial is in it.
+
+    Examples
+    --------
+    >>> from rrl import ConfigSpace, Knob
+    >>> table = QTable(ConfigSpace([Knob("a", (1, 2, 3)), Knob("b", (1, 2, 3))]))
+    >>> region = WholeSpace()
+    >>> region.candidates(table), region.around(table, 4)
+    (array([4]), array([0, 1, 2, 3, 4, 5, 6, 7, 8]))
+    """
+
+    def candidates(self, table: QTable) -> Ints:
+        """See :meth:`rrl.core.region.Region.candidates`: the middle, then what was updated last."""
+        begins = table.near is None and len(table.measured) <= 1
+        if begins and not table.visits[table.space.middle].any():
+            return table.space.middle
+        return table.last_region
+
+    def around(self, table: QTable, index: int) -> Ints:
+        """See :meth:`rrl.core.region.Region.around`."""
+        size = len(table.space)
+        if size <= LARGE:
+            return np.arange(size)
+        spread = (np.arange(PART) + table.episodes * SHIFT % 1) * size / PART
+        known = [spread.astype(np.int64), table.measured]
+        if table.incumbent is not None:
+            known.append(np.flatnonzero(table.space.steps(table.incumbent) <= 1))
+        return np.unique(np.concatenate(known))
