@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from rrl.core.knob import Knob
-from rrl.core.space import ConfigSpace, from_table
+from rrl.core.space import ConfigSpace
+from rrl.recording.table import from_table
 from rrl.tuning.presets import paper_cpu
 
 LOADS = (10.0, 10.5, 40.0, 9.0)

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rrl.core.knob import Knob
-from rrl.core.space import ConfigSpace, from_table
+from rrl.core.space import ConfigSpace
+from rrl.extension.whole_space import middle
+from rrl.recording.table import from_table
 from rrl.tuning.presets import THREADS, effective_space, paper_cpu
 
 
@@ -124,7 +126,7 @@ def test_steps_are_a_distance_that_each_value_adds_to(space):
 def test_values_of_a_categorical_knob_are_equally_far_apart_and_all_in_the_middle():
     space = ConfigSpace([POLICY, Knob("threads", (1, 2, 4))])
     assert space.distances(0)[::3] == pytest.approx([0, 1, 1])
-    assert [space[i] for i in space.middle] == [{"policy": p, "threads": 2} for p in POLICY.values]
+    assert [space[i] for i in middle(space)] == [{"policy": p, "threads": 2} for p in POLICY.values]
 
 
 def test_text_is_ordered_only_if_it_has_positions():

@@ -14,7 +14,7 @@ reading order:
 4. About which others, and what may be tried next: :mod:`~rrl.core.region`.
 5. What serves next: :mod:`~rrl.core.exploration`.
 6. The agent made of these parts, and what is deployed: :mod:`~rrl.core.rrl`. What every agent is:
-   :mod:`~rrl.core.agent`.
+   :mod:`~rrl.tuning.loop`.
 
 This is the paper's method, and it is complete. Our extension of it, the recommended agent, is
 :mod:`rrl.extension`.

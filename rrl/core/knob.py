@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import isfinite, isnan
+from math import isfinite
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Value = int | float | str
 Configuration = Mapping[str, Value]
@@ -132,27 +132,3 @@ class Knob:
             raise ValueError(
                 f"knob {self.name!r} has no value {value!r}: choose one of {list(self.values)}"
             ) from None
-
-
-def column(table: Mapping[str, ArrayLike], name: str) -> list[Value]:
-    """Return the values in a column of a table.
-
-    Raises
-    ------
-    ValueError
-        If the column is missing, or contains NaN or another value that a knob cannot take.
-
-    Examples
-    --------
-    >>> column({"threads": np.array([1, 2])}, "threads")
-    [1, 2]
-    """
-    if name not in table:
-        raise ValueError(f"the table has no column {name!r}: it has {list(table)}")
-    given = table[name]
-    mixed = isinstance(given, list | tuple)  # NumPy would turn numbers beside text into text
-    values = [plain(x) for x in np.asarray(given, dtype=object if mixed else None).reshape(-1)]
-    for row, value in enumerate(values):
-        if not isinstance(value, Value) or (isinstance(value, float) and isnan(value)):
-            raise ValueError(f"column {name!r}, row {row}: {value!r} is not a value of a knob")
-    return values

@@ -8,7 +8,6 @@ state: Q[c] is the expected cost of an episode with configuration c.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 
@@ -193,12 +192,6 @@ class QTable:
         update_region(*table, cells, costs, sds, learning_rate, average)
         self._inherited[cells] = False
         self.last_region = cells
-
-    def copy(self) -> QTable:
-        """Return a table with the same measurements, and with values of its own."""
-        other = copy.copy(self)
-        other.values, other.sds = self.values.copy(), self.sds.copy()
-        return other
 
     def _begin(self, cost: float) -> None:
         """Start from the values of the nearest other load level, or from the first cost.

@@ -117,47 +117,41 @@ class RRL:
         self.start = None if start is None else space.index(start)
         self.learning_rate, self.average = learning_rate, average
         self.tables = Tables(space, ratio)
-        self._last_level: int | None = None  # of the last measurement
 
     def ask(self, load: float) -> Configuration:
-        """See :meth:`rrl.core.agent.Agent.ask`."""
+        """Choose the configuration of the next episode.
+
+        `load` is in requests per second, estimated from arrivals so far. ValueError if it is not
+        a positive number.
+        """
         table = self.tables.at(load)
         if not table.episodes:
             first = self.start if table.near is None else table.near.incumbent
             if first is not None:
                 return self.space[first]
-        if table.level != self._last_level:
-            table = table.copy()  # who asks writes no value
-            self._catch_up(table)
-        cells = self.region.candidates(table)
-        return self.space[self.exploration.choose(table, cells, self.rng)]
+        return self.space[self.choose(table)]
+
+    def choose(self, table: QTable) -> int:
+        """Return the index of the configuration that serves next. The table does not change."""
+        return self.exploration.choose(table, self.region.candidates(table), self.rng)
 
     def tell(self, configuration: Configuration, cost: float) -> None:
-        """See :meth:`rrl.core.agent.Agent.tell`."""
+        """Learn what an episode cost under the load that was last asked for.
+
+        ValueError, and nothing learned, if the cost is no number from 0 to 1e30, the configuration
+        is not in the space, or nothing was asked before. A cost below 1e-30 counts as 0.
+        """
         table, index, cost = self.tables.checked(configuration, cost)
-        if table.level != self._last_level:
-            self._catch_up(table)
         table.record(index, cost)
         cells = self.region.around(table, index)
         estimate = self.similarity.estimate(table, index, cost, cells)
         table.update(cells, *estimate, self.learning_rate, self.average)
         table.incumbent = deploy(table)
         self.region.learn(table, cost)
-        self._last_level = table.level
 
     def best(self, load: float) -> Configuration:
-        """See :meth:`rrl.core.agent.Agent.best`."""
+        """Return the configuration to deploy under `load`. The agent does not change."""
         return self.space[self.tables.deployed(load)]
-
-    def _catch_up(self, table: QTable) -> None:
-        """Let a table learn what the nearest other load level has measured meanwhile.
-
-        The similarity predicts the configurations that were measured, and those of the region that
-        was updated last.
-        """
-        if table.near is not None and table.episodes:
-            cells = np.union1d(table.measured, table.last_region)
-            table.values[cells], table.sds[cells] = self.similarity.predict(table, cells)
 
 
 def deploy(table: QTable) -> int:

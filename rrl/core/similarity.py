@@ -55,26 +55,6 @@ class Similarity:
         """
         raise NotImplementedError
 
-    def predict(self, table: QTable, cells: Ints) -> Estimate:
-        """Return what is known of `cells` before the next episode. Nothing changes.
-
-        The agent asks for it where the table may be out of date: when the load comes back to the
-        load level of `table`, because the nearest other load level may know more now. By default,
-        the table says all that is known.
-
-        Parameters
-        ----------
-        table : QTable
-            It contains at least one measurement; ``table.near`` is the nearest other one.
-        cells : ndarray of int, shape (m,)
-            Indices of configurations.
-
-        Returns
-        -------
-        Estimate
-        """
-        return Estimate(table.values[cells], table.sds[cells])
-
 
 class Copy(Similarity):
     """All configurations of the region cost what was measured.

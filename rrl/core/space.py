@@ -16,7 +16,7 @@ from math import prod
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.knob import Configuration, Knob, Value, column
+from rrl.core.knob import Configuration, Knob, Value
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -188,7 +188,7 @@ class ConfigSpace:
         >>> space.indices({"inter_op": [2, 1, 2], "cost": [0.1, 0.3, 0.1]}).tolist()
         [1, 0, 1]
         """
-        columns = [column(table, name) for name in self.names]
+        columns = [np.asarray(table[name], dtype=object).tolist() for name in self.names]
         rows = zip(*columns, strict=True)
         return np.array([self.index(dict(zip(self.names, row, strict=True))) for row in rows], int)
 
@@ -277,26 +277,6 @@ class ConfigSpace:
             away += (np.minimum(steps, 1) if knob.categorical else steps)[indices]
         return away
 
-    @cached_property
-    def middle(self) -> Ints:
-        """The configurations nearest to the grid's middle, measured in fractions of its sides.
-
-        A categorical knob has no middle: all of its values are in it.
-
-        Examples
-        --------
-        >>> from rrl import paper_cpu
-        >>> space = paper_cpu(2)
-        >>> [space[index] for index in space.middle]
-        [{'inter_op': 2, 'intra_op': 2, 'batch_threads': 2}]
-        """
-        squared = np.zeros(len(self))
-        for knob, indices in zip(self.knobs, self.value_indices.T, strict=True):
-            last = len(knob.values) - 1
-            if last and not knob.categorical:
-                squared += ((np.array(knob.positions) / last - 0.5) ** 2)[indices]
-        return np.flatnonzero(squared <= squared.min() + ROUNDING)
-
 
 def _grid(shape: tuple[int, ...]) -> Ints:
     """Return the value indices of all combinations; the last knob varies fastest."""
@@ -317,42 +297,3 @@ def check_radius(radius: float) -> float:
     if not radius >= 0:
         raise ValueError(f"radius must be a number that is at least 0, got {radius!r}")
     return float(radius)
-
-
-def from_table(table: Mapping[str, ArrayLike], knobs: Sequence[str]) -> ConfigSpace:
-    """Build the space that a table of measurements covers.
-
-    The values of a knob are those of its column, sorted. For another order, make the knobs, and
-    give the rows as `available` to :class:`ConfigSpace`.
-
-    Parameters
-    ----------
-    table : DataFrame or mapping of str to array_like
-        One row a measurement. Rows may repeat and combinations may be missing.
-    knobs : sequence of str
-        The columns that are knobs.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, contains NaN, or has another number of rows than the others, or if
-        `knobs` is a string.
-
-    Examples
-    --------
-    >>> table = {"batch": [1, 8, 8, 64], "threads": [1, 1, 2, 2], "p99": [0.3, 0.1, 0.2, 0.4]}
-    >>> from_table(table, ["batch", "threads"])
-    ConfigSpace(batch[3] x threads[2], 4 available)
-    """
-    if isinstance(knobs, str):  # its letters would be taken for the columns
-        raise ValueError(f"the columns that are knobs must be a list of names: give [{knobs!r}]")
-    columns = {name: column(table, name) for name in knobs}
-    sizes = {name: len(rows) for name, rows in columns.items()}
-    if len(set(sizes.values())) > 1:
-        raise ValueError(f"the columns differ in their number of rows: {sizes}")
-    made = [
-        Knob(name, sorted(set(rows), key=lambda value: (isinstance(value, str), value)))
-        for name, rows in columns.items()
-    ]
-    rows = [[knob.index(value) for value in columns[knob.name]] for knob in made]
-    return ConfigSpace(made, available=np.array(rows, dtype=np.int64).T)

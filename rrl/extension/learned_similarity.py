@@ -146,7 +146,10 @@ class LearnedSimilarity(Similarity):
         return self.predict(table, cells)
 
     def predict(self, table: QTable, cells: Ints) -> Estimate:
-        """See :meth:`rrl.core.similarity.Similarity.predict`."""
+        """Return what is known of `cells` before the next episode. Nothing changes.
+
+        The table contains at least one measurement.
+        """
         known = self.hyperparameters or prior_hyperparameters(table.space)
         process, posterior = self._process(table)(known), np.empty((2, len(table.space)))
         at_measured = np.stack(process.posterior_at_measured())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 
 from rrl.core.knob import Configuration
+from rrl.core.qtable import QTable
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
 from rrl.extension.expected_saving import ExpectedSaving
@@ -16,13 +18,45 @@ from rrl.tuning.defaults import SERVER_DEFAULTS, serving_default
 from rrl.tuning.presets import CPUS
 
 
+class AcrossLoads(RRL):
+    """RRL that keeps a table up to date with what was measured at other loads meanwhile.
+
+    When the load comes back to a load level, the similarity predicts the configurations that were
+    measured there, and those of the region that was updated last.
+    """
+
+    similarity: LearnedSimilarity
+    _last_level: int | None = None  # of the last measurement
+
+    def choose(self, table: QTable) -> int:
+        """See :meth:`rrl.core.rrl.RRL.choose`."""
+        if table.level != self._last_level:
+            known, table = table, copy.copy(table)  # who asks writes no value
+            table.values, table.sds = known.values.copy(), known.sds.copy()
+            self._catch_up(table)
+        return super().choose(table)
+
+    def tell(self, configuration: Configuration, cost: float) -> None:
+        """See :meth:`rrl.core.rrl.RRL.tell`."""
+        table, _, _ = self.tables.checked(configuration, cost)
+        if table.level != self._last_level:
+            self._catch_up(table)
+        super().tell(configuration, cost)
+        self._last_level = table.level
+
+    def _catch_up(self, table: QTable) -> None:
+        if table.near is not None and table.episodes:
+            cells = np.union1d(table.measured, table.last_region)
+            table.values[cells], table.sds[cells] = self.similarity.predict(table, cells)
+
+
 def recommended(
     space: ConfigSpace,
     rng: np.random.Generator,
     *,
     start: Configuration | None = None,
     **settings: Any,
-) -> RRL:
+) -> AcrossLoads:
     """Make the agent `rrl-gp`, which starts from what serves now.
 
     A Gaussian process estimates the whole space from all measurements. The first trial is the
@@ -61,4 +95,4 @@ def recommended(
         "exploration": ExpectedSaving(),
         "learning_rate": 1.0,  # each estimate is made of all measurements
     }
-    return RRL(space, rng, start=start, **(defaults | settings))
+    return AcrossLoads(space, rng, start=start, **(defaults | settings))

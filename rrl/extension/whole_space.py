@@ -6,7 +6,7 @@ import numpy as np
 
 from rrl.core.qtable import QTable
 from rrl.core.region import Region
-from rrl.core.space import Ints
+from rrl.core.space import ROUNDING, ConfigSpace, Ints
 
 LARGE = 5_000  # configurations; a larger space is updated in part, to limit a decision's time
 PART = 2000  # configurations of this part, apart from a few
@@ -35,8 +35,8 @@ class WholeSpace(Region):
     def candidates(self, table: QTable) -> Ints:
         """See :meth:`rrl.core.region.Region.candidates`: the middle, then what was updated last."""
         begins = table.near is None and len(table.measured) <= 1
-        if begins and not table.visits[table.space.middle].any():
-            return table.space.middle
+        if begins and not table.visits[middle(table.space)].any():
+            return middle(table.space)
         return table.last_region
 
     def around(self, table: QTable, index: int) -> Ints:
@@ -49,3 +49,23 @@ class WholeSpace(Region):
         if table.incumbent is not None:
             known.append(np.flatnonzero(table.space.steps(table.incumbent) <= 1))
         return np.unique(np.concatenate(known))
+
+
+def middle(space: ConfigSpace) -> Ints:
+    """Return the configurations nearest to the grid's middle, measured in fractions of its sides.
+
+    A categorical knob has no middle: all of its values are in it.
+
+    Examples
+    --------
+    >>> from rrl import paper_cpu
+    >>> space = paper_cpu(2)
+    >>> [space[index] for index in middle(space)]
+    [{'inter_op': 2, 'intra_op': 2, 'batch_threads': 2}]
+    """
+    squared = np.zeros(len(space))
+    for knob, indices in zip(space.knobs, space.value_indices.T, strict=True):
+        last = len(knob.values) - 1
+        if last and not knob.categorical:
+            squared += ((np.array(knob.positions) / last - 0.5) ** 2)[indices]
+    return np.flatnonzero(squared <= squared.min() + ROUNDING)

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
 from rrl.operating.job import Job
 from rrl.operating.journal import Journal, Record, TapedServer, open_journal
@@ -46,7 +45,7 @@ from rrl.support.machine import busy_line
 from rrl.tuning.defaults import nearest
 from rrl.tuning.episode import Server
 from rrl.tuning.guard import LEAST, USUAL_EPISODES, Guard, GuardedStep, guarded_step
-from rrl.tuning.loop import draw_rounds, draw_run
+from rrl.tuning.loop import Agent, draw_rounds, draw_run
 from rrl.workloads.trace import Trace
 from rrl.workloads.workload import Poisson, Times
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.core.space import ConfigSpace, from_table
+from rrl.core.space import ConfigSpace
+from rrl.recording.table import from_table
 from rrl.serving.settings import ENV, FLAG, read_value
 from rrl.support.errors import DataError
 from rrl.support.files import read_json, read_text

@@ -1,9 +1,9 @@
-"""Servers that replay measurements: a recorded profile, or any table with a cost column."""
+"""Servers that replay a recorded profile."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 
@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
-from rrl.core.space import ConfigSpace, Floats, from_table
+from rrl.core.space import ConfigSpace, Floats
 from rrl.recording.profile import Profile, read_profile
 from rrl.recording.truth import SWEEPS
 from rrl.support.errors import DataError
-from rrl.tuning.episode import Episode, Status, check_arrivals
+from rrl.tuning.episode import Episode, check_arrivals
 
 
 class RecordedServer:
@@ -35,7 +35,8 @@ class RecordedServer:
     Parameters
     ----------
     profile : Profile or path
-        For any other table with knob columns and a cost column, use `TableServer`.
+        For any other table with knob columns and a cost column, use
+        :class:`rrl.recording.table.TableServer`.
     rate_per_s : float, optional
         Replay only this recorded load, whatever the arrivals are. This is for studies at one load.
     half : {0, 1}, optional
@@ -244,60 +245,3 @@ def shrunken_levels(space: ConfigSpace, logs: Mapping[int, Floats]) -> Floats:
         kept = max(0.0, 1 - noise / float(np.mean(away**2)))
         means[known] = around[known] + kept * away
     return means
-
-
-class TableServer:
-    """Replay any table with knob columns and a cost column, such as your own measurements.
-
-    For each episode, one row of its configuration is drawn. All requests have the cost of this row.
-
-    Parameters
-    ----------
-    table : DataFrame or mapping of str to array_like
-        One row per measurement. A configuration may have several rows.
-    knobs : sequence of str
-        Names of the knob columns.
-    cost : str
-        Name of the cost column. Costs are finite and not negative.
-
-    Raises
-    ------
-    DataError
-        If the cost column is missing or has another number of rows, or a cost is not a finite
-        number of 0 or more.
-
-    Examples
-    --------
-    >>> table = {"threads": [1, 1, 2], "p99": [0.3, 0.5, 0.2]}
-    >>> server = TableServer(table, ["threads"], cost="p99")
-    >>> episode = server.measure({"threads": 2}, [0.0], np.random.default_rng(0))
-    >>> float(episode.latency[0])
-    0.2
-    """
-
-    def __init__(
-        self, table: Mapping[str, ArrayLike], knobs: Sequence[str], cost: str = "cost"
-    ) -> None:
-        if cost not in table:
-            raise DataError(f"the table has no column {cost!r}; it has {', '.join(table)}")
-        try:
-            values = np.asarray(table[cost], dtype=float)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{cost!r} is no column of numbers: {error}") from None
-        for row in np.flatnonzero(~(np.isfinite(values) & (values >= 0))):
-            raise DataError(f"{cost!r} in row {row} is {values[row]}: it must be finite, 0 or more")
-        self.space = from_table(table, knobs)
-        indices = self.space.indices(table)
-        if len(values) != len(indices):
-            raise DataError(f"{cost!r} has {len(values)} rows, and the knobs have {len(indices)}")
-        self._values = [values[indices == i] for i in range(len(self.space))]
-
-    def measure(
-        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
-    ) -> Episode:
-        """Draw a recorded cost of `configuration` and use it for every request."""
-        arrivals = check_arrivals(arrivals)
-        value = rng.choice(self._values[self.space.index(configuration)])
-        n = len(arrivals)
-        latency, status = np.full(n, value), np.full(n, Status.OK.value)
-        return Episode(configuration, arrivals, latency, status, info={"server": "table"})

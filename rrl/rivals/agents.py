@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.agent import Agent, MakeAgent
 from rrl.core.space import ConfigSpace
+from rrl.tuning.loop import Agent, MakeAgent
 
 #: The place where each agent is made, as ``module:attribute``.
 HOME = {

@@ -95,7 +95,7 @@ class Searcher:
         """
 
     def ask(self, load: float) -> Configuration:
-        """See :meth:`rrl.core.agent.Agent.ask`."""
+        """See :meth:`rrl.tuning.loop.Agent.ask`."""
         table = self.tables.at(load)
         if table.level == len(self.searches):
             known = None if table.near is None else table.near.incumbent
@@ -105,7 +105,7 @@ class Searcher:
         return self.space[search.todo[0] if search.todo else self.choose(search)]
 
     def tell(self, configuration: Configuration, cost: float) -> None:
-        """See :meth:`rrl.core.agent.Agent.tell`."""
+        """See :meth:`rrl.tuning.loop.Agent.tell`."""
         table, index, cost = self.tables.checked(configuration, cost)
         search = self.searches[table.level]
         table.record(index, cost)
@@ -115,5 +115,5 @@ class Searcher:
         table.incumbent = deploy(table)
 
     def best(self, load: float) -> Configuration:
-        """See :meth:`rrl.core.agent.Agent.best`."""
+        """See :meth:`rrl.tuning.loop.Agent.best`."""
         return self.space[self.tables.deployed(load)]

@@ -20,7 +20,7 @@ from rrl.core.similarity import Copy
 from rrl.core.space import ConfigSpace, Floats, Ints
 from rrl.extension.learned_similarity import LearnedSimilarity
 from rrl.extension.recommended import recommended
-from rrl.extension.whole_space import WholeSpace
+from rrl.extension.whole_space import WholeSpace, middle
 
 SEEDS = 2**31
 """Seeds of random radii are drawn below this number."""
@@ -34,7 +34,7 @@ class WithoutMiddle(WholeSpace):
 
     def candidates(self, table: QTable) -> Ints:
         """See :meth:`rrl.core.region.Region.candidates`."""
-        return table.last_region if table.episodes else table.space.middle
+        return table.last_region if table.episodes else middle(table.space)
 
 
 class Within(WholeSpace):

@@ -23,7 +23,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace, Floats
 from rrl.recording.replay import RecordedServer
@@ -38,7 +37,7 @@ from rrl.studies.problems import PathLike, open_scenario
 from rrl.studies.scenario import Scenario
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Server
-from rrl.tuning.loop import tune
+from rrl.tuning.loop import Agent, tune
 from rrl.workloads.devices import HOURS, device_day
 
 Arrays = dict[str, NDArray[Any]]

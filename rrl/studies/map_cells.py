@@ -36,7 +36,6 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from rrl.core.agent import MakeAgent
 from rrl.core.exploration import Boltzmann
 from rrl.core.region import FixedRadius
 from rrl.core.space import ConfigSpace, Floats, Ints
@@ -44,6 +43,7 @@ from rrl.rivals.agents import maker
 from rrl.studies.problems import surface
 from rrl.studies.race import stays_from, surface_episodes
 from rrl.studies.roughness import low_costs, one_step_pairs, roughness
+from rrl.tuning.loop import MakeAgent
 from rrl.tuning.presets import paper_cpu
 
 ATTEMPTS = 200

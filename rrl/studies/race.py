@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.agent import Agent, MakeAgent
 from rrl.core.space import Floats
 from rrl.studies.problems import SurfaceServer
 from rrl.studies.scenario import Scenario
-from rrl.tuning.loop import tune
+from rrl.tuning.loop import Agent, MakeAgent, tune
 from rrl.tuning.objective import Objective
 
 LOAD_NOISE = 0.1  # of the load estimates on a surface: 100 Poisson arrivals give this much

@@ -27,7 +27,6 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from rrl.core.agent import MakeAgent
 from rrl.rivals import agents
 from rrl.studies.behaviour import processes
 from rrl.studies.days import Arrays, Day, run_days
@@ -39,6 +38,7 @@ from rrl.studies.sweep_store import Spec, Store, read_arrays, result_key, result
 from rrl.support.errors import check_interrupt
 from rrl.support.machine import one_thread
 from rrl.support.provenance import NUMERICAL, installed
+from rrl.tuning.loop import MakeAgent
 from rrl.tuning.slo import most_cpus, parse_objective
 
 SEEDS_PER_PIECE = 5

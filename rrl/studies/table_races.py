@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from rrl.core.space import from_table
+from rrl.recording.table import from_table
 from rrl.rivals.agents import maker
 from rrl.studies.behaviour import code
 from rrl.studies.days import Arrays

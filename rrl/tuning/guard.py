@@ -32,11 +32,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
 from rrl.support.errors import GeneratorError, ServerError
 from rrl.tuning.episode import MAX_INVALID, TOO_LATE, Episode, Server, Status
-from rrl.tuning.loop import Step
+from rrl.tuning.loop import Agent, Step
 from rrl.tuning.mean_bound import lower_mean
 from rrl.tuning.objective import Objective, Percentile
 from rrl.tuning.presets import in_words
