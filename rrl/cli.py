@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from argparse import RawDescriptionHelpFormatter
+from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
 from rrl.operating import log
@@ -43,8 +44,9 @@ def _parser() -> Parser:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a subcommand."""
-    parser = _parser()
-    options, unknown = parser.parse_known_args(argv)
+    parser, words = _parser(), sys.argv[1:] if argv is None else argv
+    line = shlex.join(["rrl", *words])
+    options, unknown = parser.parse_known_args(words, Namespace(line=line))
     if unknown:  # the help of the subcommand lists its options
         raise UsageError(
             f"unrecognized arguments: {' '.join(unknown)}; `rrl {options.command} --help` lists "

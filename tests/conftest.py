@@ -118,3 +118,35 @@ def _lock_and_temporary_files_of_its_own(tmp_path_factory):
         patch.setenv("XDG_STATE_HOME", str(folder))
         patch.delenv("RRL_WORKERS", raising=False)  # a test says how many it wants
         yield
+
+
+# --- In a headless Chromium, without a network ---------------------------------------------------
+
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+@pytest.fixture
+def tab():
+    """A tab that writes down every address it asks for elsewhere than on this machine."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on PATH (apt: chromium)")
+    from playwright.sync_api import sync_playwright
+
+    def pass_on(route):
+        if route.request.url.startswith(("file:", "data:", "blob:")):
+            route.continue_()
+        else:
+            tab.elsewhere.append(route.request.url)
+            route.abort()
+
+    with sync_playwright() as playwright:
+        sandbox = [] if os.getuid() else ["--no-sandbox"]  # root has none
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+        tab = browser.new_page()
+        tab.elsewhere = []
+        tab.route("**/*", pass_on)
+        yield tab
+        browser.close()

@@ -22,6 +22,7 @@ from rrl.core.space import ConfigSpace
 from rrl.operating.journal import JOURNAL
 from rrl.operating.knobs import knob, own_default, read_space
 from rrl.operating.racing import read_table
+from rrl.operating.report import PAGE
 from rrl.serving.quiet import quiet
 from rrl.serving.settings import flags, read_batching
 from rrl.support.errors import DataError, ServerError, UnstableError, UsageError, command
@@ -54,7 +55,7 @@ def test_a_replay_has_a_report_and_only_the_same_run_goes_on(tmp_path, capsys, m
     out, err = capsys.readouterr()
     assert err == ""
     assert out.startswith("recommended: inter_op ")
-    assert {path.name for path in folder.iterdir()} == {"journal.jsonl", "result.json"}
+    assert {path.name for path in folder.iterdir()} == {JOURNAL, PAGE, "result.json"}
 
     result = (folder / "result.json").read_bytes()
     assert main(arguments) == 0  # all of it is in the journal

@@ -25,7 +25,7 @@ from rrl import (
 from rrl.operating.job import Job
 from rrl.operating.journal import open_journal
 from rrl.operating.operate import SETTLED, make_agent, open_run, settled
-from rrl.operating.report import report
+from rrl.operating.report import verdict_lines
 from rrl.operating.sequential import budget, first_decisions, symmetric_interval
 from rrl.operating.verdict import judge_costs
 from rrl.support.errors import UsageError
@@ -137,7 +137,7 @@ def test_verdicts(costs, verdict, slo, tmp_path):
         f"rounds); ratio within a round: median {ratio:.2f} (95 % interval {ratio:.2f} to "
         f"{ratio:.2f}); {verdict}"
     )
-    assert said in report(mine, result, tmp_path).splitlines()
+    assert said in verdict_lines(mine, result)
 
 
 @pytest.mark.parametrize(

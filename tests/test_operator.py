@@ -29,7 +29,7 @@ from rrl.operating.journal import JOURNAL
 from rrl.operating.metrics import HOST, metrics_at
 from rrl.operating.operate import carry_out, open_run
 from rrl.operating.options import ReplayOptions, TuneOptions
-from rrl.operating.report import NO_TRIAL, check_result, plan_lines, report
+from rrl.operating.report import NO_TRIAL, check_result, plan_lines, verdict_lines
 from rrl.operating.targets import command_here, leave_running
 from rrl.serving.envoy_config import Door
 from rrl.serving.lasting import wait_until
@@ -257,7 +257,7 @@ def test_only_whole_rounds_have_costs_and_what_was_stopped_is_not_deployed(
         check_result(result)
     verdict = "stopped" if why != "budget" else "better" if better else "no difference shown"
     assert result["verdict"] == verdict
-    text = report(mine, result, tmp_path)
+    text = "\n".join(verdict_lines(mine, result))
     assert ("no round is whole, so the costs are unknown" in text) == (whole == 0)
     hint = "is used up (--budget), and a verdict needs 8 rounds or more\n"
     assert (hint in text) == (verdict == "no difference shown")
@@ -269,8 +269,8 @@ def test_what_rrl_cancels_is_no_failure_and_has_no_latency(tmp_path, caplog):
     run = operate(job(), Service(), tmp_path)
     said = [line for line in caplog.messages if f": threads 3: {STOPPED} |" in line]
     assert len(said) == 1  # it is shunned from then on
-    text = report(run.job, run.result(), tmp_path)
-    assert f"\n  threads 3 {STOPPED}\n" in text
+    text = "\n".join(verdict_lines(run.job, run.result()))
+    assert f"  threads 3 {STOPPED}" in text.splitlines()
     assert "10000" not in caplog.text + text  # ms, as a failure
     assert not re.search(r"\d failed \|", caplog.text)
 
@@ -328,7 +328,7 @@ def test_an_slo_that_the_default_misses_is_missed_whatever_ends_the_comparison(
     run = operate(mine, server, tmp_path)
     assert len(run.rounds) == (rounds or 1)
     result = run.result()
-    text = report(mine, result, tmp_path)
+    text = "\n".join(verdict_lines(mine, result))
     assert "SLO p99<100ms: missed by the default configuration" in text
     word = "missed" if seconds > 0.1 else "undecided"  # a p99 of so few requests is not certain
     assert (f"SLO p99<100ms: {word} by the recommended configuration" in text) == (rounds > 0)
@@ -357,7 +357,7 @@ def test_the_limit_of_lateness_comes_from_three_episodes_of_the_default(tmp_path
     assert served[:USUAL_EPISODES] == [DEFAULT] * USUAL_EPISODES
     assert any(one != DEFAULT for one in served)
     assert told(caplog, "late means over 100 ms: twice the p99 of 3 episodes of the default")
-    text = report(mine, run.result(), tmp_path)
+    text = "\n".join(verdict_lines(mine, run.result()))
     assert "late (over 100 ms, by the first episodes of the default) or failed" in text
 
 
@@ -427,7 +427,7 @@ def test_a_run_continues_only_with_the_same_model_requests_and_canary(
 ):
     stored = []
 
-    def opened(job, _):
+    def opened(job, *_):
         stored.append(job.settings())
         raise UsageError("that is enough")
 

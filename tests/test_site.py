@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import zipfile
 from base64 import b64decode
 
@@ -114,35 +112,6 @@ def test_old_pages_go_and_a_link_that_leads_nowhere_is_said(tmp_path, capsys):
 
 
 # --- In a headless Chromium, without a network ---------------------------------------------------
-
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-
-
-@pytest.fixture
-def tab():
-    """A tab that writes down every address it asks for elsewhere than on this machine."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on PATH (apt: chromium)")
-    from playwright.sync_api import sync_playwright
-
-    def pass_on(route):
-        if route.request.url.startswith(("file:", "data:", "blob:")):
-            route.continue_()
-        else:
-            tab.elsewhere.append(route.request.url)
-            route.abort()
-
-    with sync_playwright() as playwright:
-        sandbox = [] if os.getuid() else ["--no-sandbox"]  # root has none
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
-        tab = browser.new_page()
-        tab.elsewhere = []
-        tab.route("**/*", pass_on)
-        yield tab
-        browser.close()
 
 
 def test_the_site_can_be_searched_without_a_server(tab, pages):

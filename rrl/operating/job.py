@@ -93,8 +93,8 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """Return the settings that must be the same when a run continues, in a form for JSON.
 
-        Numbers of episodes and rounds, the budget and the patience may be others. The space and a
-        trace are stored as checksums.
+        Numbers of episodes and rounds, the budget and the patience may be others. The
+        distances in the space and a trace are stored as checksums.
         """
         load, arrivals = self.workload, repr(self.workload)
         if isinstance(load, Trace):
@@ -105,7 +105,8 @@ class Job:
             "requests": self.requests,
             "seed": self.seed,
             **self.about,
-            "space": self.space.fingerprint,
+            "space": {knob.name: [*knob.values] for knob in self.space.knobs},
+            "distances": self.space.fingerprint,
             "default": dict(self.default),
             "fixed": dict(self.fixed),
             "arrivals": arrivals,

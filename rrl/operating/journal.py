@@ -33,8 +33,8 @@ from rrl.tuning.watch import Watch, WatchingServer, measure_watched
 Record = dict[str, Any]
 """A line of a journal."""
 
-JOURNAL = "journal.jsonl"
-SCHEMA = 13
+JOURNAL, COMMAND = "journal.jsonl", "command"
+SCHEMA = 14
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,9 @@ class Journal:
 
 
 @contextmanager
-def open_journal(folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> Iterator[Journal]:
+def open_journal(
+    folder: str | os.PathLike[str], settings: Mapping[str, Any], command: str = ""
+) -> Iterator[Journal]:
     """Open the journal of a folder for the block; meanwhile, no other process may use it.
 
     Parameters
@@ -61,6 +63,8 @@ def open_journal(folder: str | os.PathLike[str], settings: Mapping[str, Any]) ->
     settings : mapping
         What must be the same when the run continues, in a form for JSON. One of the settings is the
         version of the agent.
+    command : str
+        The command that begins the run. A run may continue by another one.
 
     Raises
     ------
@@ -82,7 +86,7 @@ def open_journal(folder: str | os.PathLike[str], settings: Mapping[str, Any]) ->
     """
     path = Path(folder) / JOURNAL
     with alone_in(path.parent) as place:
-        records = _continued(path, {"journal": SCHEMA, **settings})
+        records = _continued(path, {"journal": SCHEMA, **settings, COMMAND: command})
         os.fsync(place)  # so that a new file survives a power loss
         yield Journal(path, records)
 
@@ -93,6 +97,33 @@ def _continued(path: Path, header: Record) -> list[Record]:
     A last line that a kill, a full disk or a loss of power has damaged is cut off. This is never
     the first one, which is written whole.
     """
+    records, size = _whole_lines(path)
+    error = _difference(path, records[0], json.loads(_line(header))) if records else None
+    if error and len(records) > 1:
+        raise error
+    if error or not records:
+        write_atomically(path, _line(header))
+        return []
+    os.truncate(path, size)
+    return records[1:]
+
+
+def read_journal(folder: Path) -> tuple[Record, list[Record]]:
+    """Return the settings and the records of the journal in a folder, which a run may still use.
+
+    Raises
+    ------
+    DataError
+        If there is none, or it is damaged.
+    """
+    records, _ = _whole_lines(folder / JOURNAL)
+    if not records:
+        raise DataError(f"{folder}: no {JOURNAL} there; give the folder of `rrl tune` or replay")
+    return records[0], records[1:]
+
+
+def _whole_lines(path: Path) -> tuple[list[Record], int]:
+    """Return the records of a file without a damaged last one, and their length in bytes."""
     if path.is_symlink():
         raise DataError(f"{path}: it is a link; remove it, or choose another folder")
     lines = BytesIO(path.read_bytes() if path.exists() else b"").readlines()
@@ -106,14 +137,7 @@ def _continued(path: Path, header: Record) -> list[Record]:
             f"{path}, line {records.index({}) + 1}: no line of a journal, or a damaged one; "
             "restore the file, or choose another folder by --out"
         )
-    error = _difference(path, records[0], json.loads(_line(header))) if records else None
-    if error and len(records) > 1:
-        raise error
-    if error or not records:
-        write_atomically(path, _line(header))
-        return []
-    os.truncate(path, sum(map(len, lines[: len(records)])))
-    return records[1:]
+    return records, sum(map(len, lines[: len(records)]))
 
 
 def _record(line: bytes) -> Record:
@@ -132,7 +156,7 @@ def _line(record: Record) -> str:
 
 def _difference(path: Path, old: Record, new: Record) -> UsageError | None:
     """Return why a run cannot continue the stored one, in one line that says what to do."""
-    changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
+    changed = [n for n in {**new, **old} if n != COMMAND and old.get(n) != new.get(n)]
     if not changed:
         return None
     name = changed[0]  # it says why the others differ
@@ -154,7 +178,7 @@ REPORTED = (*NUMBERS, "aborted", "failure", "others")
 class TapedServer(WatchingServer):
     """A server that plays a tape until it ends, and then notes there what another one answers.
 
-    An answer is an error, or an episode without its configuration, which the caller knows.
+    An answer is an error, or an episode, with the configuration that was asked for.
 
     Parameters
     ----------
@@ -196,9 +220,11 @@ class TapedServer(WatchingServer):
         answer = next(self._left, None)
         if answer is not None:
             self.answers.append(answer)
+            if answer["configuration"] != dict(configuration):
+                raise ValueError(f"it is of {answer['configuration']}, not of {configuration}")
             if "error" in answer:
                 raise ServerError(str(answer["error"]), lost=int(answer["lost"]))
-            episode = Episode(configuration, **answer)
+            episode = Episode(**answer)
             for name in NUMBERS:
                 if not 0 <= episode.info.get(name, 0) < math.inf:
                     raise ValueError(f"{name} {episode.info[name]!r}")
@@ -208,9 +234,11 @@ class TapedServer(WatchingServer):
         try:
             episode = measure_watched(self._server, configuration, arrivals, rng, watch)
         except ServerError as error:
-            self.answers.append({"error": str(error), "lost": error.lost})
+            failed = {"configuration": dict(configuration), "error": str(error), "lost": error.lost}
+            self.answers.append(failed)
             raise
-        new = {name: getattr(episode, name) for name in ("arrivals", "latency", "status")}
+        names = ("configuration", "arrivals", "latency", "status")
+        new = {name: getattr(episode, name) for name in names}
         new["info"] = {name: episode.info[name] for name in REPORTED if name in episode.info}
         self.answers.append(new | {"valid": bool(episode.valid)})
         return episode

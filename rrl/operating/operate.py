@@ -26,6 +26,7 @@ from rrl.core.knob import Configuration
 from rrl.operating.job import Job
 from rrl.operating.journal import Journal, Record, TapedServer, open_journal
 from rrl.operating.log import LOG
+from rrl.operating.page import write_page
 from rrl.operating.report import (
     NO_TRIAL,
     amount,
@@ -36,11 +37,12 @@ from rrl.operating.report import (
     in_ms,
     progress,
     report,
+    verdict_lines,
     write,
 )
 from rrl.operating.verdict import NAMES, Round, costs_of, judge_costs, summarise
 from rrl.rivals.agents import maker
-from rrl.support.errors import DataError, ServerError, UsageError, check_interrupt
+from rrl.support.errors import DataError, ServerError, UsageError, check_interrupt, explain
 from rrl.support.machine import busy_line
 from rrl.tuning.defaults import nearest
 from rrl.tuning.episode import Server
@@ -57,11 +59,11 @@ def carry_out(run: TuningRun, server: Server, command: Sequence[str] = ()) -> No
     """Learn, compare, decide and report.
 
     If the server measures now, `command` starts such a server, without the flags of a
-    configuration.
+    configuration, and the page of the run is written anew after each episode.
     """
     folder = run.journal.path.parent
     try:
-        run.begin(server)
+        run.begin(server, watched=bool(command))
         run.learn()
         run.compare()
     except KeyboardInterrupt:
@@ -75,10 +77,12 @@ def carry_out(run: TuningRun, server: Server, command: Sequence[str] = ()) -> No
     run.deploy = result["deploy"]
     deploy = {**run.job.fixed, **result["deploy"]}
     result |= deployment(deploy, folder.absolute() if command else folder, command)
+    result["words"] = verdict_lines(run.job, result)
     try:  # first, because a full disk must not hide the result
-        print(report(run.job, result, folder), flush=True)
+        print(report(result, folder), flush=True)
     finally:
         write(result, folder)
+    write_page(folder)
     check_result(result)
 
 
@@ -90,15 +94,17 @@ def check_room(folder: Path) -> None:
 
 
 @contextmanager
-def open_run(job: Job, folder: str | os.PathLike[str]) -> Iterator[TuningRun]:
+def open_run(job: Job, folder: str | os.PathLike[str], command: str = "") -> Iterator[TuningRun]:
     """Open the journal of a job and play it to a new run, before any server is touched.
+
+    A new journal has the command that begins the run.
 
     Raises
     ------
     UsageError, DataError
         If the job cannot continue it.
     """
-    with open_journal(folder, job.settings()) as journal:
+    with open_journal(folder, job.settings(), command) as journal:
         for name, most in (("episode", job.episodes), ("round", job.rounds)):
             numbers = [record.get(name) for record in journal.records]
             known = 1 + max((n for n in numbers if isinstance(n, int)), default=-1)
@@ -155,6 +161,7 @@ class TuningRun:
         self.deploy: Configuration | None = None
         self._agent = make_agent(job)
         self._server: Server | None = None
+        self._watched = False
         self._turns: Iterator[tuple[Times, int, list[str]]] = iter(())
 
     def stays(self, keep_best: bool) -> Configuration:
@@ -211,9 +218,9 @@ class TuningRun:
         self.guard.budget = self.job.budget
         self.guard.serves = self.guard.default  # whatever served when the run was stopped
 
-    def begin(self, server: Server) -> None:
-        """Ask this server from now on."""
-        self._server = server
+    def begin(self, server: Server, *, watched: bool = False) -> None:
+        """Ask this server from now on; if somebody watches, draw a page after each episode."""
+        self._server, self._watched = server, watched
         if self.steps:
             done = f"{len(self.steps)} episodes and {len(self.rounds)} rounds"
             LOG.info(f"continuing after {done} in {self.journal.path}")
@@ -243,7 +250,7 @@ class TuningRun:
         while (why := self._why_no_round()) is None:
             self._advance(learning=False)
             words = [
-                f"{name} {ended_words(one.part) or amount(self.job, one.cost)}"
+                f"{name} {ended_words(one.part) or amount(self.job.objective, one.cost)}"
                 for name, one in self.rounds[-1].items()
             ]
             LOG.info(f"round {len(self.rounds)}/{self.job.rounds}: {', '.join(words)}")
@@ -290,8 +297,17 @@ class TuningRun:
         line |= {"answers": taped.answers}
         if stored is None:
             self.journal.append(line)
+            self._draw()
         elif line != stored:
             raise ValueError("something else follows from its answers")
+
+    def _draw(self) -> None:
+        """Draw the page of the run so far; a live service must not suffer if that fails."""
+        if self._watched:
+            try:
+                write_page(self.journal.path.parent)
+            except Exception as error:
+                LOG.warning(f"the page of the run so far is missing: {explain(error)[0]}")
 
     @cached_property
     def _drawn(self) -> tuple[float, Iterator[Times]]:
@@ -319,6 +335,8 @@ class TuningRun:
             "load_per_s": step.load,
             "configuration": step.configuration,
             "cost": step.cost,
+            "ended": step.part.ended,
+            "recommended": step.recommended,
         }
 
     def _round(self, server: Server) -> Record:

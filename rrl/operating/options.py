@@ -74,7 +74,7 @@ def add_options(parser: ArgumentParser, kind: type[Any], run: Callable[[Any], No
     """Add the fields of a dataclass to the parser of a command that `run` carries out."""
     parser.set_defaults(run=lambda given: run(_made(kind, given)))
     more: Any = None
-    for one in fields(kind):
+    for one in (one for one in fields(kind) if one.metadata):
         known, given = one.metadata, dict(one.metadata["given"])
         if known["more"]:
             more = more or parser.add_argument_group("further options")
@@ -196,6 +196,7 @@ class RunOptions:
         None, "folder of journal and result (default: build/COMMAND/NAME)", more=True, type=Path
     )
     quiet: bool = option(False, "no progress on stderr", more=True)
+    line: str = ""  # the whole command
 
 
 @dataclass(frozen=True)
@@ -262,6 +263,13 @@ class ReplayOptions(RunOptions):
     model: str = option(
         REQUIRED, "a profile's folder, or its name in data/; or a testbed", metavar="SOURCE"
     )
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """The options of `rrl report`."""
+
+    folder: Path = option(REQUIRED, "the folder of the run, as in --out", type=Path)
 
 
 @dataclass(frozen=True)

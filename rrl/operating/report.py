@@ -17,10 +17,11 @@ from rrl.serving.settings import flags, prefix
 from rrl.support.errors import UnstableError, UsageError
 from rrl.support.files import write_atomically
 from rrl.tuning.guard import LATE, LEAST, USUAL_EPISODES, GuardedStep, Part
-from rrl.tuning.objective import Percentile, SLOViolations, charged_latency
+from rrl.tuning.objective import Objective, Percentile, SLOViolations, charged_latency
 from rrl.tuning.presets import in_words
 from rrl.tuning.slo import Constrained
 
+RESULT, PAGE = "result.json", "report.html"
 BATCHING = "batching.txt"
 """The batching file of the configuration to deploy."""
 
@@ -33,13 +34,13 @@ NO_TRIAL = (
 # --- numbers --------------------------------------------------------------------------------------
 
 
-def amount(job: Job, cost: float, *, named: bool = False) -> str:
+def amount(objective: Objective, cost: float, *, named: bool = False) -> str:
     """Format a cost for people to read, with its unit; `named`, and with what it is."""
-    if isinstance(job.objective, Constrained):
-        return job.objective.words(cost)
-    if isinstance(job.objective, SLOViolations):
-        return f"{100 * cost:.3g} % over {in_ms(job.objective.target_s)}"
-    name = f"{job.objective} " if named else ""
+    if isinstance(objective, Constrained):
+        return objective.words(cost)
+    if isinstance(objective, SLOViolations):
+        return f"{100 * cost:.3g} % over {in_ms(objective.target_s)}"
+    name = f"{objective} " if named else ""
     return f"{name}{1e3 * cost:.1f} ms"
 
 
@@ -117,7 +118,7 @@ def progress(job: Job, steps: Sequence[GuardedStep], left: str) -> str:
         step.cost for step in steps
         if step.configuration == last.recommended and not step.part.ended
     ]  # fmt: skip
-    best = f": {amount(job, float(np.mean(known)), named=True)}" if known else ""
+    best = f": {amount(job.objective, float(np.mean(known)), named=True)}" if known else ""
     return (
         f"episode {len(steps)}/{job.episodes}: {in_words(last.configuration)}: "
         f"{_outcome(job, last)} | "
@@ -174,17 +175,17 @@ def deployment(deploy: Configuration, folder: Path, command: Sequence[str]) -> d
 
 
 def write(result: Mapping[str, Any], folder: Path) -> None:
-    """Write `result.json`, and the batching file if there is one."""
+    """Write the result, and the batching file if there is one."""
     if result.get("batching"):
         write_atomically(folder / BATCHING, result["batching"])
-    write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")
+    write_atomically(folder / RESULT, json.dumps(result, indent=2) + "\n")
 
 
 # --- the report -----------------------------------------------------------------------------------
 
 
-def report(job: Job, result: dict[str, Any], folder: Path) -> str:
-    """Return the report that people read."""
+def verdict_lines(job: Job, result: dict[str, Any]) -> list[str]:
+    """Say what is recommended, what that gains, and what the run did to the requests."""
     own = " (the default)" if result["verdict"] == "the default" else ""
     lines = [f"recommended: {in_words(result['recommended'])}{own}", _gain(job, result)]
     for name in ("default",) if own else ("default", "recommended"):
@@ -203,15 +204,19 @@ def report(job: Job, result: dict[str, Any], folder: Path) -> str:
         used = {name: f"{value / 2**20:.0f} MiB" for name, value in memory.items()}
         lines.append(f"  memory of the server: {used['recommended']}, {used['default']} by default")
     lines += _harm_lines(job, result)
-    if result["busy"]:
-        lines.append(f"  {result['busy']}")
+    return [*lines, f"  {result['busy']}"] if result["busy"] else lines
+
+
+def report(result: dict[str, Any], folder: Path) -> str:
+    """Return the report that people read: the verdict, and how to start the server so."""
+    lines = list(result["words"])
     if "flags" in result:
         whose = "" if result["deploy"] == result["recommended"] else " of the default"
         lines.append(f"flags{whose}: {shlex.join(result['flags']) or '(none)'}")
         lines += [f"  batching.txt: {line}" for line in result["batching"].splitlines()]
     if "start" in result:
         lines.append(f"start it with: {result['start']}")
-    lines.append(f"files: {folder}/: journal.jsonl and result.json")
+    lines.append(f"files: {folder}/: {PAGE} for a browser, journal.jsonl and {RESULT}")
     return "\n".join(lines)
 
 
@@ -220,7 +225,10 @@ def _gain(job: Job, result: dict[str, Any]) -> str:
     rounds, ratio, cost = result["rounds"], result["ratio"], result["cost"]
     if cost is None:
         return f"  no round is whole, so the costs are unknown; {result['verdict']}"
-    ours, theirs = amount(job, cost["recommended"], named=True), amount(job, cost["default"])
+    ours, theirs = (
+        amount(job.objective, cost[name], named=name == "recommended")
+        for name in ("recommended", "default")
+    )
     measured = f"medians of {rounds} rounds" if rounds > 1 else "one round"
     lost = f"; {result['lost']} more lost" if result["lost"] else ""
     gain = f"  {ours} against {theirs} by default ({measured}{lost})"

@@ -19,6 +19,7 @@ from rrl.operating.options import (
     DATA,
     OBJECTIVES,
     ReplayOptions,
+    ReportOptions,
     StopOptions,
     TuneOptions,
     add_options,
@@ -96,6 +97,13 @@ def add_parsers(commands: Any) -> None:
         formatter_class=RawDescriptionHelpFormatter,
     )
     add_options(replay, ReplayOptions, _replay)
+    report = commands.add_parser(
+        "report",
+        help="make the page of a run again",
+        description="Make report.html of a run again, from its journal and its result. The run may "
+        "still go on.",
+    )
+    add_options(report, ReportOptions, _report)
     stop = commands.add_parser(
         "stop",
         help="end the service that `rrl tune --port` has left at a port",
@@ -123,7 +131,7 @@ def _tune(options: TuneOptions) -> None:
                 f"no {BINARY} on the PATH: the local server of rrl, on the same runtime, takes its "
                 "place"
             )
-        run = stack.enter_context(open_run(job, folder))
+        run = stack.enter_context(open_run(job, folder, options.line))
         check_room(folder)
         if options.metrics_port:
             stack.enter_context(metrics_at(options.metrics_port, run.guard))
@@ -182,7 +190,7 @@ def _replay(options: ReplayOptions) -> None:
     default, load = serving_default(server.space), read_load(options)
     job, folder = read_job("replay", options, server.space, default, load, about=about)
     server.space.index(job.default)
-    with open_run(job, folder) as run:
+    with open_run(job, folder, options.line) as run:
         carry_out(run, server)
 
 
@@ -211,6 +219,12 @@ def _open(options: ReplayOptions) -> tuple[Server, dict[str, Any], ReplayOptions
         options = replace(options, rate=rates[len(rates) // 2])
     about = {"data": profile.description["sha256"]}
     return RecordedServer(profile, options.rate), about, options
+
+
+def _report(options: ReportOptions) -> None:
+    from rrl.operating.page import write_page
+
+    print(write_page(options.folder))
 
 
 def _stop(options: StopOptions) -> None:
