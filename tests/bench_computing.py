@@ -28,7 +28,8 @@ from rrl.support.machine import one_thread
 from rrl.workloads.workload import Poisson
 
 LATE = 100  # decisions whose median counts
-LIMITS_US = {11: 20, 101: 50}  # of the paper's agents with a copy, by the values per knob
+RRL_LIMITS_S = {"1296": 0.1e-3, "10^6": 50e-3}  # of the paper's agents, by configurations
+ADAPTIVE_LIMIT_S = 2e-3  # of a radius that Bayesian optimisation selects
 GP_LIMITS_S = {"1296": 3e-3, "10,000": 20e-3, "10^6": 50e-3}  # of `rrl-gp`, by configurations
 
 
@@ -65,17 +66,18 @@ def runs_of(make, space: ConfigSpace, episodes: int, repeats: int) -> list[list[
 
 
 def agents() -> None:
-    for n, limit in LIMITS_US.items():
-        space = paper_cpu(n - 1)
-        for name, radius in product(("rrl", "rrl-released-copy"), (1.0, 2.0, 3.0)):
-            make = maker(name, region=FixedRadius(radius))
-            runs = runs_of(make, space, *((1000, 8) if n == 11 else (200, 1)))
-            late = min(statistics.median(run[-LATE:]) for run in runs)
-            judge(f"{name}, {n}^3, radius {radius:g}: median", late, limit / 1e6)
-    runs = runs_of(AGENTS["rrl-adaptive"], paper_cpu(10), 1000, 5)
-    judge("rrl-adaptive, 11^3: mean", min(map(statistics.fmean, runs)), LIMITS_US[11] / 1e6)
+    joint, million = testbed("cpu2-joint").space, paper_cpu(100)
+    for name, radius in product(("rrl", "rrl-released-copy"), (1.0, 2.0, 3.0)):
+        make = maker(name, region=FixedRadius(radius))
+        for space, (title, limit), how in zip(
+            (joint, million), RRL_LIMITS_S.items(), ((1000, 8), (200, 1)), strict=True
+        ):
+            late = min(statistics.median(run[-LATE:]) for run in runs_of(make, space, *how))
+            judge(f"{name}, {title}, radius {radius:g}: median", late, limit)
+    runs = runs_of(AGENTS["rrl-adaptive"], joint, 1000, 5)
+    judge("rrl-adaptive, 1296: mean", min(map(statistics.fmean, runs)), ADAPTIVE_LIMIT_S)
     ten = [ConfigSpace([Knob(name, range(10)) for name in names]) for names in ("abcd", "abcdef")]
-    spaces = testbed("cpu2-joint").space, *ten
+    spaces = joint, *ten
     for where, (title, limit) in zip(spaces, GP_LIMITS_S.items(), strict=True):
         runs = runs_of(AGENTS["rrl-gp"], where, 1000, 2)
         late = min(statistics.median(run[-LATE:]) for run in runs)

@@ -82,6 +82,25 @@ def test_an_import_loads_nothing_heavy(modules, unwanted):
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
+RUN = """
+import sys
+import numpy as np
+from rrl import Poisson, testbed, tune
+from rrl.rivals.agents import maker
+server, rng = testbed("cpu2"), np.random.default_rng(0)
+tune(server, maker({name!r})(server.space, rng), Poisson(50.0), 30, rng)
+print(sorted(m for m in sys.modules if m.startswith("rrl.extension.")))
+"""
+
+
+@pytest.mark.parametrize("name", ["rrl", "rrl-adaptive", "rrl-released"])
+def test_a_run_of_the_method_reads_no_line_of_the_extension(name):
+    done = subprocess.run(
+        [sys.executable, "-c", RUN.format(name=name)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
 # --- The same numbers and figures on all processors, whatever a shell or git has set -------------
 
 KERNELS = (

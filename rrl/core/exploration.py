@@ -16,11 +16,9 @@ from numba import njit
 from rrl.core.qtable import QTable
 from rrl.core.space import Floats, Ints
 
-NEVER = 60.0  # a configuration that is e^60 times less likely than the best is never drawn
-
 
 class Exploration(Protocol):
-    """What every exploration answers."""
+    """Interface of exploration rules."""
 
     def choose(self, table: QTable, cells: Ints, rng: np.random.Generator) -> int:
         """Return the index of a configuration of `cells`."""
@@ -73,7 +71,7 @@ class Boltzmann:
         return max(self.end, self.start * 0.5 ** (episode // self.half_life))
 
     def choose(self, table: QTable, cells: Ints, rng: np.random.Generator) -> int:
-        """See :meth:`Exploration.choose`; one number is drawn."""
+        """Draw one random number, and return the index of a configuration of `cells`."""
         temperature = self.temperature(table.episodes)
         return int(cells[_draw(table.values[cells], temperature, table.floor, rng.random())])
 
@@ -118,8 +116,12 @@ def action_probabilities(values: Floats, temperature: float, floor: float = 0.0)
 
 @njit(cache=True)
 def _draw(values: Floats, temperature: float, floor: float, uniform: float) -> int:
-    """Return the index at which the distribution function exceeds a random number from 0 to 1."""
-    costs = values + floor  # most logarithms of a large table are saved
-    near = np.flatnonzero(costs <= costs.min() * np.exp(min(NEVER * temperature, 700.0)))
+    """Return the index at which the distribution function exceeds a random number from 0 to 1.
+
+    A configuration that is e^60 times less likely than the best is never drawn. So most logarithms
+    of a large table are saved.
+    """
+    costs = values + floor
+    near = np.flatnonzero(costs <= costs.min() * np.exp(min(60.0 * temperature, 700.0)))
     running = np.cumsum(action_probabilities(values[near], temperature, floor))
     return int(near[np.searchsorted(running[:-1], uniform * running[-1], side="right")])

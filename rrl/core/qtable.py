@@ -17,10 +17,6 @@ from numba import njit
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace, Floats, Ints
 
-SCALED = 8  # first measurements that set the scale of values from another load level
-TRUST = 2.0  # a value from another load level counts for at most this number of estimates
-FLOOR = 0.01  # fraction of the lowest positive cost: keeps the logarithm of a cost of 0 finite
-LOWEST, HIGHEST = 1e-30, 1e30  # of a cost above 0: so ratios of costs, and squares, are finite
 NOISE, NOISE_WEIGHT = 0.15, 4.0  # noise expected before any repeat, and its weight in repeats
 
 
@@ -100,8 +96,7 @@ class QTable:
         The expected cost of each configuration, and the sd of that value as a fraction of it. The
         first measurement sets all values, with an infinite sd, unless another load level has some.
     counts : ndarray, shape (n,)
-        Number of estimates of each value. A value from another load level counts for at most
-        `TRUST` estimates.
+        Number of estimates of each value. A value from another load level counts for at most two.
     visits, means : ndarray, shape (n,)
         How often a configuration was measured, and its mean cost.
     measured : ndarray of int, shape (m,)
@@ -113,7 +108,8 @@ class QTable:
     last_region : ndarray of int
         The region that was updated last.
     floor : float
-        A small cost. If it is added to each cost, a cost of 0 has a logarithm, too.
+        About 1 % of the lowest cost above 0. If it is added to each cost, a cost of 0 has a
+        logarithm, too.
 
     Examples
     --------
@@ -168,9 +164,9 @@ class QTable:
         if not self.outlier:
             self._loads += 1
             self.log_load += (self.last_log_load - self.log_load) / self._loads
-        if cost > 0 and (self.floor == 0 or FLOOR * cost < self.floor / 2):
-            self.floor = FLOOR * cost  # a cost less than half of the lowest one lowers it
-        if self._inherited[index] and self.counts[index] > 0 and self._scaled < SCALED:
+        if cost > 0 and (self.floor == 0 or 0.01 * cost < self.floor / 2):
+            self.floor = 0.01 * cost  # a cost less than half of the lowest one lowers it
+        if self._inherited[index] and self.counts[index] > 0 and self._scaled < 8:
             self._rescale(index, cost)
         if not self.visits[index]:
             self.measured = np.append(self.measured, index)
@@ -196,16 +192,16 @@ class QTable:
     def _begin(self, cost: float) -> None:
         """Start from the values of the nearest other load level, or from the first cost.
 
-        After values of another level, the first measurements tell by what factor all costs differ.
-        Only values that no own region has touched are scaled by it.
+        After values of another level, the first eight measurements of such values tell by what
+        factor all costs differ. Only values that no own region has touched are scaled by it.
         """
         other = self.near
         if other is None:
             self.values[:] = cost
             return
         self.values[:], self.floor = other.values, other.floor
-        np.maximum(other.sds, other.noise / TRUST**0.5, out=self.sds)
-        np.minimum(other.counts, TRUST, out=self.counts)
+        np.maximum(other.sds, other.noise / 2**0.5, out=self.sds)
+        np.minimum(other.counts, 2, out=self.counts)
         self._inherited[:] = True
 
     def _rescale(self, index: int, cost: float) -> None:
@@ -278,20 +274,20 @@ class Tables(list[QTable]):
     def checked(self, configuration: Configuration, cost: float) -> tuple[QTable, int, float]:
         """Check what an agent is told; return the last load's table, the index and the cost.
 
-        A cost below `LOWEST` is returned as 0.
+        A cost below 1e-30 is returned as 0. So ratios of costs, and their squares, are finite.
 
         Raises
         ------
         ValueError
-            If there was no load yet, the cost is no number from 0 to `HIGHEST`, or the
-            configuration is not in the space.
+            If there was no load yet, the cost is no number from 0 to 1e30, or the configuration is
+            not in the space.
         """
         if self._current is None:
             raise ValueError("tell comes after ask: the load of this episode is not known")
-        number = float(cost)  # in half precision, HIGHEST is infinite
-        if not 0 <= number <= HIGHEST:
-            raise ValueError(f"a cost must be a number from 0 to {HIGHEST:g}, got {cost!r}")
-        number = number if number >= LOWEST else 0.0
+        number = float(cost)  # in half precision, 1e30 is infinite
+        if not 0 <= number <= 1e30:
+            raise ValueError(f"a cost must be a number from 0 to 1e+30, got {cost!r}")
+        number = number if number >= 1e-30 else 0.0
         return self._current, self.space.index(configuration), number
 
     def nearest(self, load: float) -> QTable | None:

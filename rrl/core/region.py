@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rrl.core.qtable import QTable
-from rrl.core.space import ConfigSpace, Floats, Ints, check_radius
+from rrl.core.space import ConfigSpace, Floats, Ints
 
 
 class Region:
-    """What every region answers. A subclass says at least which values a measurement updates.
+    """Interface of regions. A subclass says at least which values a measurement updates.
 
-    Each answer is about one table, and no region changes a table. A region learns in :meth:`learn`.
+    No region changes a table. A region that learns does so in :meth:`learn`.
     """
 
     def around(self, table: QTable, index: int) -> Ints:
@@ -60,24 +60,18 @@ class FixedRadius(Region):
     """
 
     def __init__(self, radius: float = 1.0) -> None:
-        self.radius = check_radius(radius)
+        if not radius >= 0:
+            raise ValueError(f"radius must be a number that is at least 0, got {radius!r}")
+        self.radius = float(radius)
 
     def around(self, table: QTable, index: int) -> Ints:
-        """See :meth:`Region.around`."""
+        """Return the configurations within the radius, sorted."""
         return table.space.ball(index, self.radius)
 
 
 # --- the radius that Bayesian optimisation selects ------------------------------------------------
 
-BLOCK = 10  # episodes of the first blocks; later ones are a tenth of the run's age
-GROWTH = 0.1
-WINDOW = 30  # blocks that the model remembers
 ONSET = 20.0  # episodes that delay the fall of the theoretical radius
-AMPLITUDE = 0.1  # by how much, in log cost, a radius may differ from what the prior says
-SLOPE = 0.3  # of the prior: cost of a radius that is off, per squared difference of log(1 + r)
-WIDTH, AGEING = 0.5, 1.0  # length scales of the model, in log(1 + radius) and log(age + ONSET)
-LEAST_ERROR = 0.01  # least standard error of an observation
-CANDIDATES = 41  # radii that are compared
 
 
 def theoretical_radius(start: float, episode: ArrayLike, dimensions: int) -> Floats:
@@ -140,17 +134,22 @@ class RadiusSelection:
     True
     """
 
+    block, growth = 10, 0.1  # episodes of the first blocks; later ones are this part of the run
+    window = 30  # blocks that the model remembers
+    amplitude = 0.1  # by how much, in log cost, a radius may differ from what the prior says
+    slope = 0.3  # of the prior: cost of a radius that is off, per squared difference of log(1 + r)
+
     def __init__(self, dimensions: int, start: float, widest: float) -> None:
         self.dimensions, self.start, self.widest = dimensions, start, widest
         self.radius, self.episode = float(start), 0
         self.blocks: list[tuple[float, float, float, float]] = []  # radius, age, mean, its variance
         self.history: list[tuple[int, float]] = [(0, self.radius)]
-        self._candidates = np.expm1(np.linspace(0, math.log1p(widest), CANDIDATES))
+        self._candidates = np.expm1(np.linspace(0, math.log1p(widest), 41))
 
     @property
     def due(self) -> int:
         """The number of episodes of the present block."""
-        return max(BLOCK, int(GROWTH * self.episode))
+        return max(self.block, int(self.growth * self.episode))
 
     def tell(self, excess: Floats) -> float:
         """Take in a block and return the radius of the next one.
@@ -161,10 +160,10 @@ class RadiusSelection:
             Logarithm of each episode's cost over the best known cost; at least two.
         """
         n = len(excess)
-        variance = float(np.var(excess, ddof=1)) / n + LEAST_ERROR**2
+        variance = float(np.var(excess, ddof=1)) / n + 0.01**2  # the least error
         mean = round(float(np.mean(excess)), 6)  # so that rounding in the costs changes nothing
         self.blocks.append((self.radius, self.episode + n / 2, mean, round(variance, 9)))
-        del self.blocks[:-WINDOW]
+        del self.blocks[: -self.window]
         self.episode += n
         now = self.episode + self.due / 2
         self.radius = self.select(now)
@@ -178,25 +177,25 @@ class RadiusSelection:
     def prior(self, radius: Floats, age: Floats | float) -> Floats:
         """Return the excess that is expected of each radius: 0 where theory recommends it."""
         ideal = theoretical_radius(self.start, age, self.dimensions)
-        return SLOPE * (np.log1p(radius) - np.log1p(ideal)) ** 2
+        return self.slope * (np.log1p(radius) - np.log1p(ideal)) ** 2
 
     def _bound(self, now: float) -> Floats:
         """Lower confidence bound of each candidate's excess at an age of `now` episodes."""
         from skopt.learning import GaussianProcessRegressor
         from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern
 
-        def matern(scales: list[float]) -> Any:
-            amplitude = ConstantKernel(AMPLITUDE**2, "fixed")
-            return amplitude * Matern(scales, length_scale_bounds="fixed", nu=2.5)
+        def matern(width: float) -> Any:  # length scales in log(1 + radius) and log(age + ONSET)
+            amplitude = ConstantKernel(self.amplitude**2, "fixed")
+            return amplitude * Matern([width, 1.0], length_scale_bounds="fixed", nu=2.5)
 
         def inputs(radius: Floats, age: Floats) -> Floats:
             return np.column_stack([np.log1p(radius), np.log(age + ONSET)])
 
         radius, age, mean, variance = np.array(self.blocks).T
         fading = variance * (now + ONSET) / (age + ONSET)  # old blocks tell less
-        kernel = matern([WIDTH, AGEING]) + matern([1e6, AGEING])  # of the radius, and of time alone
+        kernel = matern(0.5) + matern(1e6)  # of the radius, and of time alone
         model = GaussianProcessRegressor(kernel, alpha=fading, optimizer=None)
-        points = inputs(self._candidates, np.full(CANDIDATES, now))
+        points = inputs(self._candidates, np.full(len(self._candidates), now))
         with _threads().limit(limits=1):  # so small a problem is ten times slower on several
             model.fit(inputs(radius, age), mean - mean.mean() - self.prior(radius, age))
             centre, sd = model.predict(points, return_std=True)
@@ -266,11 +265,11 @@ class SelectedRadius(Region):
         self._costs: defaultdict[int, list[float]] = defaultdict(list)  # of the present block
 
     def around(self, table: QTable, index: int) -> Ints:
-        """See :meth:`Region.around`."""
+        """Return the configurations within the radius of the present block, sorted."""
         return table.space.ball(index, self.selections[table.level].radius)
 
     def learn(self, table: QTable, cost: float) -> None:
-        """See :meth:`Region.learn`; the end of a block selects a new radius."""
+        """Take in the cost of an episode. The end of a block selects a new radius."""
         selection, costs = self.selections[table.level], self._costs[table.level]
         costs.append(cost)
         if len(costs) >= selection.due:

@@ -31,8 +31,6 @@ from rrl.core.region import FixedRadius, Region, SelectedRadius
 from rrl.core.similarity import Copy, NetworkSimilarity, Similarity
 from rrl.core.space import ConfigSpace, Floats, Ints
 
-SURE = 2.0  # sds above the expected cost, at the upper limit of a challenger
-
 
 class RRL:
     """Region-based reinforcement learning, made of three parts; by default the paper's.
@@ -158,7 +156,7 @@ def deploy(table: QTable) -> int:
     """Return the configuration to deploy: the incumbent, unless another one is clearly better.
 
     The challenger is the configuration whose upper limit is lowest: its expected cost times
-    exp(`SURE` sds), where an sd is a fraction of the cost. It replaces the incumbent if the
+    exp(2 sds), where an sd is a fraction of the cost. It replaces the incumbent if the
     incumbent's expected cost is higher by at least the sd of the difference. So one lucky
     measurement rarely changes anything. Only a measured configuration is deployed, see
     :func:`expected_cost`.
@@ -222,7 +220,7 @@ def _decide(
     challenger, lowest = incumbent, math.inf  # the lowest upper limit so far
     for c in measured:
         cost, sd = expected_cost(values[c], sds[c], means[c], visits[c], noise)
-        limit = cost * math.exp(SURE * sd)
+        limit = cost * math.exp(2 * sd)
         if limit < lowest:
             challenger, lowest = c, limit
     i, j = challenger, incumbent

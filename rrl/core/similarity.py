@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numba import njit
@@ -20,7 +20,6 @@ from rrl.core.qtable import QTable
 from rrl.core.space import ConfigSpace, Floats, Ints
 
 CONTRAST, CONTRAST_WEIGHT = 0.3, 4.0  # error expected at distance 1, and its weight in comparisons
-WINDOW = 1000  # the last measurements, which the network is fitted to
 
 
 class Estimate(NamedTuple):
@@ -30,8 +29,8 @@ class Estimate(NamedTuple):
     sds: Floats
 
 
-class Similarity:
-    """What every similarity answers. A subclass says at least what a measurement means."""
+class Similarity(Protocol):
+    """Interface of similarities."""
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """Return what a measurement means for the region `cells`, and learn from it.
@@ -53,7 +52,7 @@ class Similarity:
         -------
         Estimate
         """
-        raise NotImplementedError
+        ...
 
 
 class Copy(Similarity):
@@ -79,7 +78,7 @@ class Copy(Similarity):
         self._sums = np.array([CONTRAST_WEIGHT * CONTRAST**2, CONTRAST_WEIGHT])
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
-        """See :meth:`Similarity.estimate`."""
+        """Copy the cost to all `cells`, see :class:`Similarity`."""
         measured = table.visits, table.means, table.noise
         sds = _compare(self._sums, table.space.positions, index, cost, cells, *measured)
         return Estimate(np.full(len(cells), float(cost)), sds)
@@ -140,6 +139,7 @@ class NetworkSimilarity(Similarity):
 
     hidden: tuple[int, ...] = (256, 64)  # units of each hidden layer
     rounds = 100  # passes over the data of one fit
+    window = 1000  # the last measurements, which it is fitted to
 
     def __init__(self) -> None:
         self._measured: list[list[float]] = []  # [index, load, cost]
@@ -147,7 +147,7 @@ class NetworkSimilarity(Similarity):
         self._count = CONTRAST_WEIGHT
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
-        """See :meth:`Similarity.estimate`.
+        """Fit the network, and return what it expects of `cells`, see :class:`Similarity`.
 
         The sd comes from the network's past errors: how far its estimate was off when a
         configuration was measured for the first time.
@@ -157,7 +157,7 @@ class NetworkSimilarity(Similarity):
         if first and cost > 0 and table.values[index] > 0:
             self._errors += math.log(cost / table.values[index]) ** 2
             self._count += 1
-        self._measured = [*self._measured, [int(index), load, float(cost)]][-WINDOW:]
+        self._measured = [*self._measured, [int(index), load, float(cost)]][-self.window :]
         costs, here = self._predict_by_network(table.space, cells, load), cells == index
         sd = max(table.noise, math.sqrt(self._errors / self._count))
         return Estimate(np.where(here, cost, costs), np.where(here, table.noise, sd))

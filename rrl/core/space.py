@@ -22,9 +22,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-MOST_COMBINATIONS = 10**8  # of a whole grid: the positions of more need several gigabytes
 ROUNDING = 1e-9  # relative slack: a configuration at the radius is in the ball
-BALLS_KEPT = 4096  # an agent that has found its region asks for the same ones again and again
 
 
 class ConfigSpace:
@@ -53,7 +51,7 @@ class ConfigSpace:
     ------
     ValueError
         If a name occurs twice, a value index is out of range, nothing is available, or a whole grid
-        has more than `MOST_COMBINATIONS` combinations.
+        has more than 10^8 combinations.
 
     Examples
     --------
@@ -236,23 +234,18 @@ class ConfigSpace:
 
         The ball is closed.
 
-        Raises
-        ------
-        ValueError
-            If the radius is negative or NaN.
-
         Examples
         --------
         >>> from rrl import paper_cpu
         >>> len(paper_cpu().ball(665, radius=3)), len(paper_cpu().ball(665, radius=0))
         (123, 1)
         """
-        asked = int(index), check_radius(radius)
-        ball = self._balls.get(asked)
+        asked = int(index), float(radius)
+        ball = self._balls.get(asked)  # an agent that has found its region asks for few
         if ball is None:
-            if len(self._balls) >= BALLS_KEPT:
+            if len(self._balls) >= 4096:  # the largest balls have as many bytes as the space
                 self._balls.clear()
-            ball = np.flatnonzero(self.distances(index) <= asked[1] * (1 + ROUNDING))
+            ball = np.flatnonzero(self.distances(index) <= radius * (1 + ROUNDING))
             ball.flags.writeable = False  # it is shared with the next caller
             self._balls[asked] = ball
         return ball
@@ -280,20 +273,14 @@ class ConfigSpace:
 
 def _grid(shape: tuple[int, ...]) -> Ints:
     """Return the value indices of all combinations; the last knob varies fastest."""
-    if prod(shape) > MOST_COMBINATIONS:
+    most = 10**8  # the positions of more need several gigabytes
+    if prod(shape) > most:
         raise ValueError(
             f"the knobs span {Decimal(prod(shape)):.3g} combinations, and a grid may have "
-            f"{MOST_COMBINATIONS:,}: leave out knobs, or values of the knobs that have many"
+            f"{most:,}: leave out knobs, or values of the knobs that have many"
         )
     columns, rest = [], np.arange(prod(shape))
     for size in reversed(shape):  # np.unravel_index takes no more than 64 knobs
         rest, indices = np.divmod(rest, size)
         columns.append(indices)
     return np.stack(columns[::-1], axis=1)
-
-
-def check_radius(radius: float) -> float:
-    """Return the radius if it is a number that is at least 0 (infinity is the whole grid)."""
-    if not radius >= 0:
-        raise ValueError(f"radius must be a number that is at least 0, got {radius!r}")
-    return float(radius)
