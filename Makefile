@@ -87,7 +87,7 @@ results: env ## Renew the stored results of other versions, and store new ones
 versions: env ## Give what behaves otherwise than its version says the next version
 	@$(ENV_PYTHON) -m rrl.studies.results versions
 
-verify-all: env ## Compute all stored results and the map again, and compare (hours; resumable)
+verify-all: env ## Compute all stored results again, and compare (hours; resumable)
 	@$(call alone,reproduce,$(ENV_PYTHON) -m rrl.studies.results verify --all)
 
 verify: committed env ## Run the notebooks, then compare all figures with what is committed
@@ -136,7 +136,7 @@ clean: ## Remove what runs leave: build/ and figures/live/ (the environment stay
 export RRL_WORKERS := $(or $(WORKERS),$(RRL_WORKERS))
 
 JOBS := 2 # notebooks at once
-LONGEST := notebooks/08_claims.ipynb # begins first: begun in its turn, it would end alone
+LONGEST := notebooks/05_adaptive_rrl.ipynb # begins first: begun in its turn, it would end alone
 
 # In place of the shell, so that a signal to make reaches it.
 RUN := exec $(ENV_PYTHON) -m rrl.publishing.reproduce

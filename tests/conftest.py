@@ -54,7 +54,6 @@ FIRST = (
     "test_cli",
     "test_launcher",
     "test_serving",
-    "test_claims",
     "test_results",
     "test_data_path",
 )

@@ -63,7 +63,7 @@ def test_the_command_writes_a_folder_to_hand_out(tmp_path, monkeypatch, capsys):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.csv").write_text("1\n")
     (tmp_path / "figures").mkdir()
-    for name in ("table.csv", "figure.png", "claims.md"):
+    for name in ("table.csv", "figure.png"):
         (tmp_path / "figures" / name).write_text("2\n")
     monkeypatch.chdir(tmp_path)
     assert main(["student"]) == 2
@@ -78,7 +78,6 @@ def test_the_command_writes_a_folder_to_hand_out(tmp_path, monkeypatch, capsys):
     assert files == {
         "notebooks/00_a.ipynb",
         "data/a.csv",
-        "figures/claims.md",
         "figures/table.csv",
     }
     assert "SOLUTION" not in (out / "notebooks" / "00_a.ipynb").read_text()

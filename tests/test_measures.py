@@ -1,4 +1,4 @@
-"""What clients pay: the measures against their formulas; and the made surfaces."""
+"""What clients pay: the measures against their formulas; roughness, noise and made surfaces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from rrl.studies.measures import (
     speed_up,
     stuck,
 )
-from rrl.studies.roughness import roughness
+from rrl.studies.problems import open_scenario
+from rrl.studies.roughness import (
+    Half,
+    episode_noise,
+    half_of_profile,
+    roughness,
+    smooth_costs,
+)
 from rrl.studies.surfaces import HIGHEST, JUDGING_KINDS, TUNING_KINDS, cube, made_surface
 
 COSTS = st.floats(1.0, 50.0)
@@ -76,6 +83,51 @@ def test_averages_over_surfaces_pair_them_and_have_intervals():
     assert ratio_of_excesses([0.0, 0.0], [0.0, 0.0], rng)[0] == 1
     assert median_speed_up([3.0, np.inf], rng) == (6.0, 3.0, np.inf)
     assert median_speed_up([np.inf] * 3, rng) == (np.inf, np.inf, np.inf)
+
+
+# --- The axes: roughness and noise ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("wanted", "noise"), [(0.05, 0.3), (0.15, 0.1)])
+def test_noise_cancels_out_of_the_roughness(wanted, noise):
+    """Two noisy halves tell the roughness of the true costs; one half with itself does not."""
+    pairs, rng = cube()[1], np.random.default_rng(1)
+    cost = made_surface("bowl", wanted, 5)
+    first, second = (cost * np.exp(noise * rng.standard_normal(len(cost))) for _ in range(2))
+    found = roughness(first, second, pairs, smooth_costs(first, second, pairs))
+    assert found == pytest.approx(wanted, rel=0.35)
+    assert roughness(first, first, pairs, smooth_costs(first, first, pairs)) > 1.2 * wanted
+
+
+def test_the_noise_is_that_of_one_episode_and_a_slower_half_does_not_count():
+    rng, n, episodes = np.random.default_rng(2), 800, 4
+    counts = np.full(n, float(episodes))
+    means = [np.exp(0.2 / episodes**0.5 * rng.standard_normal(n)) for _ in range(2)]
+    first, second = Half(means[0], counts), Half(1.5 * means[1], counts)
+    assert episode_noise(first, second, np.ones(n)) == pytest.approx(0.2, rel=0.1)
+
+
+def test_a_configuration_that_a_half_lacks_is_left_out():
+    first, second = np.array([1.0, 1.1, np.nan, 1.2]), np.array([1.0, 1.1, 1.3, 1.2])
+    pairs = np.array([[0, 1], [1, 2], [2, 3]])
+    level = smooth_costs(first, second, pairs)
+    assert not np.isnan(level).any()
+    assert roughness(first, second, pairs, level) == pytest.approx(0.1)
+    halves = Half(first, np.array([1.0, 1, 0, 1])), Half(second, np.ones(4))
+    assert np.isfinite(episode_noise(*halves, level))
+
+
+def test_a_half_of_a_profile_has_the_means_of_its_passes_over_the_grid():
+    server = open_scenario("keyword-threads", 900.0).server
+    halves = [half_of_profile(server.profile, 900.0, half) for half in (0, 1)]
+    grid = server.profile.grid
+    rows = grid[np.isclose(grid["rate_per_s"], 900.0) & (grid["valid"] == 1)]
+    assert sum(half.episodes.sum() for half in halves) == len(rows)
+    total = sum(float(np.nansum(half.means * half.episodes)) for half in halves)
+    assert total == pytest.approx(rows["mean_s"].sum())
+
+
+# --- Made surfaces --------------------------------------------------------------------------------
 
 
 def test_a_surface_is_as_rough_as_wanted_and_no_two_are_alike():

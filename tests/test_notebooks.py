@@ -24,16 +24,9 @@ OTHER: dict[str, dict[str, object]] = {
     },
     "07_experiments": {
         "seeds": 2,
+        "slow_seeds": 1,
         "episodes": 12,
-        "table_episodes": 6,
-        "phases_episodes": 30,
         "replications": 3,
-    },
-    "08_claims": {
-        "seeds": 2,
-        "most_episodes": 12,
-        "replications": 3,
-        "only": "keyword-threads mobilenet_v2-threads gpu",
     },
     "09_applications": {
         "seeds": 2,

@@ -36,7 +36,6 @@ from rrl.extension.gaussian_process import (
 )
 from rrl.extension.learned_similarity import BESIDE_A_START, LearnedSimilarity
 from rrl.extension.whole_space import PART, WholeSpace
-from rrl.rivals.variants import Within, WithoutMiddle
 from rrl.tuning.presets import paper_cpu
 
 
@@ -56,8 +55,6 @@ REGIONS = {
     "fixed": lambda space: FixedRadius(1.5),
     "selected": SelectedRadius,
     "whole": lambda space: WholeSpace(),
-    "without middle": lambda space: WithoutMiddle(),
-    "within steps": lambda space: Within(2),
 }
 EXPLORATIONS = {"boltzmann": Boltzmann, "saving": ExpectedSaving}
 told = st.lists(
@@ -192,15 +189,6 @@ def test_of_a_large_space_a_part_is_updated_and_each_episode_another_one():
     assert all(PART <= len(part) <= PART + 10 < len(space) for part in parts)
     assert {5, 13_000, *np.flatnonzero(space.steps(13_000) <= 1)} <= set(parts[1].tolist())
     assert len(np.setdiff1d(parts[1], parts[0])) > PART // 2
-
-
-def test_trials_within_some_steps_reach_the_nearest_where_neighbours_are_missing():
-    space = ConfigSpace([Knob("threads", range(7))], available=[[0], [3], [6]])
-    table, region = QTable(space), Within(1)
-    table.record(1, 1.0)
-    table.update(region.around(table, 1), np.ones(3), np.ones(3), 1.0)
-    table.record(1, 1.0)
-    assert region.candidates(table).tolist() == [0, 1, 2]
 
 
 # --- explorations ---------------------------------------------------------------------------------

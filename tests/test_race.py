@@ -17,25 +17,22 @@ from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import judge_half, rows_of_half
 from rrl.rivals.agents import AGENTS, maker
 from rrl.studies import table_races
+from rrl.studies.outcomes import what_clients_pay
 from rrl.studies.problems import FINE, SURFACES, open_scenario, surface, with_truth
-from rrl.studies.race import Race, race, score
+from rrl.studies.race import MEASURES, Race, race, score
 from rrl.studies.scenario import find_truth
-from rrl.studies.table_races import MEASURED, race_tables, table_medians, table_scenario
+from rrl.studies.table_races import race_tables, table_scenario
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import alone_in
 
 LINE = surface("line", ConfigSpace([Knob("threads", (1, 2, 4))]), [3.0, 1.0, 2.0])
 
 
-def runs_of(*recommended: int, chosen=None) -> Race:
-    made = np.array([recommended], dtype=np.int32)
-    return Race(np.array([chosen or recommended], dtype=np.int32), made)
-
-
-def test_the_mean_cost_is_about_what_served_and_the_regret_about_what_is_deployed():
-    found = score(LINE, runs_of(1, 1, 2, chosen=[0, 2, 1]))
-    assert found["mean_cost"][0] == pytest.approx((3 + 2 + 1) / 3)
-    assert found["simple_regret"][0] == pytest.approx(1.0)
+def test_a_run_is_scored_by_what_served_and_not_by_what_it_recommends():
+    chosen = np.array([[0, 2] + [1] * 9], dtype=np.int32)
+    found = score(LINE, Race(chosen, np.full_like(chosen, 2)))
+    assert found["excess"][0] == pytest.approx((2 + 1) / 11)
+    assert found["level"][0] == pytest.approx(1 / 10), "at least ten episodes"
 
 
 def test_a_run_of_a_race_is_a_tuning_from_its_own_seed():
@@ -72,13 +69,6 @@ def test_what_leaves_nothing_to_judge_by_or_has_no_load_is_refused():
         with_truth("keyword-threads", 901.0)
     with pytest.raises(UsageError, match="cpu2 needs a load"):
         open_scenario("cpu2")
-
-
-def test_a_cost_within_five_percent_is_not_good_if_it_is_uncertain():
-    cost = np.array([3.0, 1.0, 1.04, 1.06])
-    line = surface("line", ConfigSpace([Knob("threads", (1, 2, 4, 8))]), cost)
-    measured = score(replace(line, good=cost <= 1.0), runs_of(0, 2, 1, 1))
-    assert measured["first_within_5"] == measured["stays_within_5"] == 3
 
 
 def test_a_recorded_load_that_changes_weighs_the_loads_by_how_often_they_answer():
@@ -131,15 +121,18 @@ def test_every_agent_runs_on_every_table_and_the_means_are_printed(folder, capsy
     runs = pd.read_csv("build/race/mine/runs.csv")
     assert runs.groupby(["table", "agent"])["seed"].agg(list).tolist() == [[0, 1]] * 4
     assert set(runs["table"]) == {"a$_{$b", "grid"}
-    assert np.isfinite(runs[list(MEASURED)]).all(axis=None)
-    assert (runs["mean_cost"] == runs["mean_cost_100"]).all()  # a run has 20 episodes
-    costs = runs.groupby(["table", "agent"])["mean_cost"].median().unstack()
+    assert np.isfinite(runs[list(MEASURES)]).all(axis=None)
+    costs = 1 + runs.groupby(["table", "agent"])["excess"].mean().unstack()
     ratios = costs["random"] / costs.min(axis=1)
     expected = f"random 2 {np.exp(np.log(ratios).mean()):.3f} {ratios.max():.3f} {ratios.idxmax()}"
-    assert expected in re.sub(" +", " ", out)
+    said = re.sub(" +", " ", out)
+    assert expected in said
+    own = runs[(runs["table"] == "grid") & (runs["agent"] == "rrl")]
+    means = f"{own['excess'].mean():.3f} {own['level'].mean():.3f}"
+    assert f"grid rrl 2 {means} {(own['level'] > 0.25).mean():.3f}" in said
     for kind in ("png", "pdf"):
-        assert (folder / f"build/race/mine/mean_cost.{kind}").stat().st_size > 1000
-    assert min(Image.open("build/race/mine/mean_cost.png").size) > 200
+        assert (folder / f"build/race/mine/excess.{kind}").stat().st_size > 1000
+    assert min(Image.open("build/race/mine/excess.png").size) > 200
 
 
 def test_a_race_goes_on_where_it_stopped_whatever_the_number_of_processes(folder, monkeypatch):
@@ -192,8 +185,9 @@ def test_a_single_run_has_no_interval():
     where = table_scenario("line", rows, ["threads"])
     for seeds in (1, 2):
         runs = race_tables([where], ["random"], range(seeds), 5, progress=False)
-        ends = table_medians(runs, 5).filter(regex="_(low|high)$")
-        assert ends.size == 2 * len(MEASURED)
+        paid = what_clients_pay(runs, ["table", "agent"], np.random.default_rng(0))
+        ends = paid.filter(regex="_(low|high)$")
+        assert ends.size == 2
         assert ends.isna().all(axis=None) == ends.isna().any(axis=None) == (seeds == 1)
 
 

@@ -6,24 +6,20 @@ import json
 import shutil
 import zipfile
 from contextlib import nullcontext, suppress
-from itertools import product
 from pathlib import Path
 
 import joblib
 import numpy as np
-import pandas as pd
 import psutil
 import pytest
 
 from rrl.rivals import agents
 from rrl.studies import behaviour, results, sweep_store, sweeps
 from rrl.studies.days import Day
-from rrl.studies.map_factors import CELL
 from rrl.studies.problems import with_truth
 from rrl.studies.race import race
-from rrl.studies.region_map import place_name, whole_plan
 from rrl.studies.settings import Setting, cross
-from rrl.studies.sweep_store import MAP, Store, read_arrays, result_name, write_arrays
+from rrl.studies.sweep_store import Store, read_arrays, result_name, write_arrays
 from rrl.studies.sweeps import Sweep
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.support.provenance import Version, known
@@ -42,21 +38,6 @@ def test_all_stored_results_are_of_the_present_versions():
     sweep = Sweep(())
     late = results.outdated(sweep)
     assert not late, f"{len(late)} of other versions, such as {next(iter(late))}: `make results`"
-
-
-def test_the_stored_map_has_the_runs_that_are_planned():
-    """Its key is versions only, so another plan alone does not outdate it."""
-
-    def there(name, *columns):
-        table = results.read_map(name)
-        return set(table[list(columns)].itertuples(index=False, name=None))
-
-    plan = whole_plan("data")
-    assert there("tuning", *CELL, "agent", "setting") == set(plan.tried)
-    judged = set(product(plan.judging.kinds, plan.judging.seeds))
-    assert there("runs", "surface", "seed") == judged
-    placed = {(place_name(*place),) for place in plan.places}
-    assert there("places", "place") == placed
 
 
 @pytest.fixture(autouse=True)
@@ -80,11 +61,9 @@ def stored(tmp_path_factory):
 
 @pytest.fixture
 def place(stored, tmp_path, monkeypatch):
-    """The same with a map of one number, for one test to change, with nothing under build."""
-    monkeypatch.setattr(results, "make_map", lambda sweep: {"runs": pd.DataFrame({"cost": [2.0]})})
+    """The same for one test to change, with nothing under build."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(stored / "data", tmp_path / "data")
-    results.renew(opened(tmp_path))
     return tmp_path
 
 
@@ -172,7 +151,7 @@ def test_nothing_is_drawn_from_results_of_another_behaviour(place, capsys):
         results.renew(opened(place))
     for words in (["verify"], ["verify", "--all"]):  # they are no sample, either
         assert results.main(words) == UnstableError.code
-        assert "2 of 9 stored results are of other versions or missing" in capsys.readouterr().err
+        assert "2 of 8 stored results are of other versions or missing" in capsys.readouterr().err
     assert computed(place) == 0
 
 
@@ -221,7 +200,7 @@ def test_a_damaged_result_is_named(place, capsys):
         assert results.main(words) == UnstableError.code
         said = capsys.readouterr()
         assert "is not stored: 1 stored results, such as keyword" in said.out
-        assert "1 of 9 stored results are of other versions or missing" in said.err
+        assert "1 of 8 stored results are of other versions or missing" in said.err
     opened(place).run()
     assert computed(place) > 0
 
@@ -278,7 +257,7 @@ def test_each_commit_has_another_sample_and_all_is_possible(place):
     pieces = computed(place)
     for _ in range(2):
         said = results.verify(opened(place), None)
-        assert said.startswith("computed again: 8 of 8 stored results and the map of regions, ")
+        assert said.startswith("computed again: 8 of 8 stored results, ")
         assert computed(place) == 2 * pieces + 2, "two truths; the second check goes on"
 
 
@@ -338,39 +317,6 @@ def test_equal_results_give_equal_files(tmp_path):
     read = read_arrays(one)
     assert read["b"].dtype == np.int32, "sums of small numbers overflow"
     assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
-
-
-def test_the_map_is_of_the_present_versions_only_after_it_was_made(place, monkeypatch):
-    def stopped(sweep):
-        raise KeyboardInterrupt
-
-    sweep = opened(place)
-    what, key = sweep.store.index[MAP]
-    sweep.store.enter({MAP: (what, ("agent rrl 0", *key[1:]))})
-    with monkeypatch.context() as patch:
-        patch.setattr(results, "make_map", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            results.renew(sweep)
-    with pytest.raises(
-        DataError, match=r"not of the present versions \(agent rrl \d+\); `make res"
-    ):
-        results.read_map("runs", place / "data")
-    assert results.renew(sweep) == "0 results computed, 0 removed, and the map renewed"
-    assert results.read_map("runs", place / "data")["cost"].tolist() == [2.0]
-    with pytest.raises(DataError, match=r"other\.csv: not stored; remove its folder, then `make r"):
-        results.read_map("other", place / "data")
-    shutil.rmtree(sweep.store.path(MAP))
-    with pytest.raises(DataError, match=r"\(is not stored\); `make results` renews it"):
-        results.read_map("runs", place / "data")
-
-
-def test_a_check_of_all_makes_the_map_again(place, monkeypatch):
-    for more, same in ((1e-9, True), (1e-3, False)):
-        made = {"runs": pd.DataFrame({"cost": [2.0 * (1 + more)]})}
-        monkeypatch.setattr(results, "make_map", lambda sweep, made=made: made)
-        differs = pytest.raises(UnstableError, match=r"region-map/runs\.csv: differs from what")
-        with nullcontext() if same else differs:
-            results.verify(opened(place), None)
 
 
 # --- The sweep that computes them -----------------------------------------------------------------

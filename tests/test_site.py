@@ -58,9 +58,8 @@ def write_course(root, link="10_explorer.ipynb"):
     for page, text in {
         "notebooks/README.md": "# Teaching\n",
         "notebooks/DIFFERENCES.md": "# Differences\n\nSee [the data](../data/README.md).\n",
-        "figures/README.md": "# Figures\n\n[the claims](claims.md), [numbers](claims.json)\n",
-        "figures/claims.json": "{}",
-        "figures/claims.md": "# Claims\n\n## C1: reproduced\n\nFast.\n",
+        "figures/README.md": "# Figures\n\n[numbers](loads.csv)\n",
+        "figures/loads.csv": "load\n",
         "README.md": "# rrl\n\nIt tunes.\n\n![A pixel](figures/pixel.gif)\n\n"
         f"<!-- end of the introduction -->\n\n{BEGIN}\nIt saves 7 %.\n{END}\n",
         "data/results/README.md": "# Results\n",
@@ -124,7 +123,7 @@ def test_the_site_can_be_searched_without_a_server(tab, pages):
 def test_no_page_of_the_site_keeps_people_out_or_is_too_wide(tab, pages, width):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason=MISSING)
     tab.set_viewport_size({"width": width, "height": 900})
-    for page in ("index", "notebooks/01_region_update", "figures/claims", "search"):
+    for page in ("index", "notebooks/01_region_update", "figures/README", "search"):
         tab.goto((pages / f"{page}.html").as_uri())
         tab.wait_for_load_state("load")
         found = axe.Axe().run(tab, options={"preload": False}).response["violations"]

@@ -1,4 +1,4 @@
-"""Exercises about experiments: a mean cost over the best, lost duels, and censored runs."""
+"""Exercises about experiments: an excess by hand, runs that are stuck, and a rival's episodes."""
 
 from __future__ import annotations
 
@@ -6,96 +6,110 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from rrl.exercises.judging import Function, Values
 
-#: The mean cost of an agent that serves a default of 3 times the best once.
-check_mean_cost_over_best = Values(
-    mean_cost_after_100=(
-        1.02,
-        (1, "the first episode counts, too: take the mean of all episodes"),
-        (1.03, "the default costs 2 more than the best, not 3 more"),
-        (3, "that is the cost of the first episode alone"),
-        (0.02, "that is the excess on top of 1: a mean cost over the best is at least 1"),
+#: The excess of an agent that serves a default of 3 times the best once.
+check_excess_by_hand = Values(
+    excess_after_100=(
+        0.02,
+        (0, "the first episode counts, too: take the mean of all episodes"),
+        (0.03, "the default costs 2 more than the best, not 3 more"),
+        (2, "that is the excess of the first episode alone"),
+        (1.02, "that is the mean cost over the best: the excess is less by 1"),
     ),
-    episodes_until_1_01=(
+    episodes_until_1_percent=(
         200,
         (300, "the default costs 2 more than the best, not 3 more"),
-        (100, "after 100 episodes the mean is still above 1.01"),
-        (2, "after 2 episodes the mean is still twice the best"),
+        (100, "after 100 episodes the excess is still above 1 %"),
+        (2, "after 2 episodes the clients have paid twice the best"),
     ),
 )
 
 
-_DUELS = pd.DataFrame(
-    {
-        "rival": list("aaaabbbb"),
-        "measure": list("xxyyxxyy"),
-        "verdict": ["lost", "won", "lost", "lost", "tied", "lost", "lost", "won"],
-    }
-)
+def _share(above: Callable[[Any, float], Any]) -> Callable[..., Any]:
+    return lambda served, best: np.mean(above(served, best))
 
 
-def _counted(chosen: Callable[[pd.DataFrame, str], Any]) -> Callable[..., Any]:
-    return lambda duels, rival: duels[chosen(duels, rival)]["measure"].value_counts().to_dict()
+def _tail(served: Any) -> Any:
+    return served[:, -max(served.shape[1] // 10, 1) :].mean(axis=1)
 
 
-#: How many duels were lost to a rival, by measure.
-check_duels_lost_to = Function(
-    _counted(lambda t, rival: (t["rival"] == rival) & (t["verdict"] == "lost")),
-    [(_DUELS, "a"), (_DUELS, "b")],
-    (
-        _counted(lambda t, rival: (t["rival"] == rival) & (t["verdict"] == "won")),
-        "these are the duels that ours won: the verdict is 'lost'",
-    ),
-    (
-        _counted(lambda t, rival: t["rival"] == rival),
-        "that counts all duels with the rival: only those with the verdict 'lost'",
-    ),
-    (
-        _counted(lambda t, rival: t["verdict"] == "lost"),
-        "that counts the lost duels with all rivals: only those with `rival`",
-    ),
-)
-
-
-def _factor(theirs: Any, ours: Any, horizon: float, more: float = 1) -> Any:
-    return np.median(np.minimum(theirs, horizon + more) / np.minimum(ours, horizon + more))
-
-
-def _finite(values: Any) -> Any:
-    return values[np.isfinite(values)]
-
-
-#: The median of ratios by seed, in which a run without end counts as horizon + 1.
-check_paired_factor = Function(
-    _factor,
+_SLOW = np.array([[9.0] * 36 + [2.0] * 4, [2.0] * 40, [2.4] * 40, *[[2.0] * 36 + [3.0] * 4] * 2])
+_ONCE = np.array(
     [
-        (np.array([40.0, 100.0, np.inf]), np.array([10.0, 50.0, 2.0]), 99),
-        (np.full(3, np.inf), np.full(3, np.inf), 99),
-        (np.array([np.inf]), np.array([1.0]), 99),
-        (np.array([10.0, 20.0, 30.0]), np.array([np.inf, np.inf, 10.0]), 199),
+        [1.0] * 39 + [4.0],
+        [1.0] * 36 + [4.0, 1.0, 1.0, 1.0],
+        [1.0] * 4 + [3.0] * 32 + [1.0] * 4,
+    ]
+)
+
+#: The share of runs of which the last tenth costs over 1.25 times the best.
+check_stuck_share = Function(
+    _share(lambda served, best: _tail(served) > 1.25 * best),
+    [(_SLOW, 2.0), (_ONCE, 1.0), (_SLOW, 1.0)],
+    (
+        _share(lambda served, best: served.mean(axis=1) > 1.25 * best),
+        "that is the mean of all episodes: only the last tenth counts",
+    ),
+    (
+        _share(lambda served, best: served[:, -1] > 1.25 * best),
+        "that is the last episode alone: take the mean of the last tenth",
+    ),
+    (
+        _share(lambda served, best: served[:, : served.shape[1] // 10].mean(axis=1) > 1.25 * best),
+        "that is the first tenth of the episodes",
+    ),
+    (
+        _share(lambda served, best: _tail(served) > 1.25),
+        "divide by the best cost: 25 % above the best, not above 1",
+    ),
+    (
+        _share(lambda served, best: _tail(served) <= 1.25 * best),
+        "that is the share of the runs that are not stuck",
+    ),
+    (
+        lambda served, best: np.sum(_tail(served) > 1.25 * best),
+        "that is the number of runs: the share is asked for",
+    ),
+)
+
+
+def _needed(excess: Any, goal: float) -> float:
+    above = np.flatnonzero(excess > goal)
+    if not len(above):
+        return 1.0
+    return float(above[-1]) + 2 if above[-1] + 1 < len(excess) else np.inf
+
+
+#: The episodes that a rival needs until its excess stays at or below a goal.
+check_episodes_needed = Function(
+    _needed,
+    [
+        (np.array([3.0, 1.0, 2.0, 1.0, 0.5]), 1.0),
+        (np.array([3.0, 1.0, 2.0]), 1.0),
+        (np.array([3.0, 2.5, 2.0, 1.5]), 1.0),
+        (np.array([0.5, 0.4]), 1.0),
+        (np.array([4.0, 0.9, 0.8, 0.7]), 0.8),
     ],
     (
-        lambda t, o, h: np.median(t / o),
-        "a run that never reaches the goal counts as horizon + 1, not as infinity",
+        lambda e, g: np.argmax(e <= g) + 1 if (e <= g).any() else np.inf,
+        "that is the first time: later the excess is above the goal again",
     ),
     (
-        lambda t, o, h: np.median(np.minimum(t, h + 1)) / np.median(np.minimum(o, h + 1)),
-        "that is the ratio of the medians: divide seed by seed first",
-    ),
-    (lambda t, o, h: _factor(o, t, h), "upside down: theirs over ours"),
-    (
-        lambda t, o, h: np.mean(np.minimum(t, h + 1) / np.minimum(o, h + 1)),
-        "that is the mean of the ratios: take their median",
+        lambda e, g: _needed(e, g) - 1,
+        "episodes count from 1, so the first entry belongs to 1 episode",
     ),
     (
-        lambda t, o, h: _factor(t, o, h, 0),
-        "a run that never reaches the goal counts as one more than the horizon",
+        lambda e, g: np.sum(e > g) + 1,
+        "that counts the entries above the goal: look for the last one of them",
     ),
     (
-        lambda t, o, h: np.median(_finite(t)) / np.median(_finite(o)),
-        "runs that never reach the goal were left out: they count as horizon + 1",
+        lambda e, g: np.flatnonzero(e > g)[-1] + 2 if (e > g).any() else 1,
+        "if the last entry is above the goal, the rival does not get there: np.inf",
+    ),
+    (
+        lambda e, g: _needed(-np.asarray(e), -g),
+        "upside down: an excess at or below the goal is good enough",
     ),
 )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rrl.studies.scenario import Scenario
 
 AGENTS = "rrl-gp,rrl,rrl-adaptive,coordinate-descent,q-learning,random"
-RUNS, FIGURE = "runs.csv", "mean_cost"
+RUNS, FIGURE = "runs.csv", "excess"
 
 MISSING = (
     *("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "-", "?"),
@@ -46,13 +46,11 @@ averaged. An episode costs the table's value times normal noise around 1, which 
 0.1. All agents meet the same noise on a table with a seed. An agent whose start is a setting of
 TensorFlow Serving starts with the first values of the knobs that TensorFlow Serving does not have.
 
-runs.csv has a row per run, with these columns:
-  first_within_5  the first episode after which the recommended configuration is within 5 % of the
-                  best of the table; one more than the number of episodes means never
-  stays_within_5  the same, from that episode to the end
-  simple_regret   the cost of the last recommendation over the best, less 1
-  mean_cost       the mean cost of all episodes over the best; mean_cost_100 of the first hundred
-The costs in these columns have no noise. The same command continues a race that was stopped.
+What is printed, and in runs.csv for each run:
+  excess   what the episodes cost above the best of the table: 0.1 is 10 % more
+  level    the same of the last tenth of the episodes: what the agent arrived at
+  stuck    the share of runs whose level is above 0.25 (not in runs.csv)
+Costs in these columns have no noise. The same command continues a race that was stopped.
 """
 
 
@@ -85,10 +83,12 @@ def add_parsers(commands: Any) -> None:
 
 
 def _race(options: RaceOptions) -> None:
+    import numpy as np
+
     from rrl.plotting.experiments import plot_table_races
     from rrl.plotting.shared import save
-    from rrl.studies.outcomes import write_csv
-    from rrl.studies.table_races import over_lowest, race_tables, table_medians
+    from rrl.studies.outcomes import what_clients_pay, write_csv
+    from rrl.studies.table_races import over_lowest, race_tables
 
     agents = list(dict.fromkeys(options.agents.split(",")))
     folder = options.out or Path("build") / "race" / options.folder.resolve().name
@@ -108,10 +108,10 @@ def _race(options: RaceOptions) -> None:
             progress=not options.quiet,
         )
         write_csv(runs, folder / RUNS)
-        table = table_medians(runs, options.episodes)
+        table = what_clients_pay(runs, ["table", "agent"], np.random.default_rng(0))
         over = over_lowest(table)
         save(plot_table_races(table, list(over.index)), FIGURE, folder)
-    print(_report(table, over, options.episodes))
+    print(_report(table, over))
     print(f"\nfiles: {folder}: {RUNS}, {FIGURE}.png and .pdf")
 
 
@@ -134,20 +134,14 @@ def _tables(options: RaceOptions) -> list[Scenario]:
     return found
 
 
-def _report(table: pd.DataFrame, over: pd.DataFrame, episodes: int) -> str:
-    """Return the medians of each table and agent, and the summary of each agent, as text."""
-    from rrl.studies.race import counts_episodes
-    from rrl.studies.table_races import MEASURED
-
-    def episode(value: float) -> str:
-        return "never" if value > episodes else f"{value:g}"
-
-    forms = {name: episode for name in MEASURED if counts_episodes(name)}
-    columns = table.sort_values(["table", "mean_cost"])[["table", "agent", "seeds", *MEASURED]]
+def _report(table: pd.DataFrame, over: pd.DataFrame) -> str:
+    """Return what clients pay on each table with each agent, and a summary of each, as text."""
+    columns = ["table", "agent", "seeds", "excess", "level", "stuck"]
+    rows = table.sort_values(["table", "excess"])[columns]
     how = {"float_format": lambda value: f"{value:.3f}"}
-    medians = columns.to_string(index=False, formatters=forms, **how)
     title = "mean cost over that of the cheapest agent of the table: geometric mean and highest"
-    return f"medians over the seeds\n{medians}\n\n{title}\n{over.to_string(**how)}"
+    paid = rows.to_string(index=False, **how)
+    return f"means over the seeds\n{paid}\n\n{title}\n{over.to_string(**how)}"
 
 
 # --- a table --------------------------------------------------------------------------------------

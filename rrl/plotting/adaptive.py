@@ -12,7 +12,7 @@ from rrl.plotting.shared import agent_style, marker, plain_log_ticks, plot_inter
 
 
 def plot_horizons(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Plot each agent's mean cost up to each horizon, with intervals; highlight the adaptive one.
+    """Plot each agent's excess up to each horizon, with intervals; highlight the adaptive one.
 
     Parameters
     ----------
@@ -30,10 +30,10 @@ def plot_horizons(table: pd.DataFrame, ax: Axes) -> Axes:
             how = agent_style("rrl-adaptive", lw=2)
         else:
             how = {"color": shades[i], "marker": marker(i), "lw": 1, "ms": 5}
-        above = [rows[column] - 1 for column in ("centre", "low", "high")]
-        plot_intervals(ax, rows["horizon"] * shift, *above, label=name, **how)
+        excess = [100 * rows[column] for column in ("centre", "low", "high")]
+        plot_intervals(ax, rows["horizon"] * shift, *excess, label=name, **how)
     ax.set(xscale="log", yscale="log", xlabel="episodes")
-    ax.set_ylabel("mean cost / optimum \N{MINUS SIGN} 1")
+    ax.set_ylabel("paid above the best (%)")
     ax.set_xticks(table["horizon"].unique(), [f"{h}" for h in table["horizon"].unique()])
     ax.set_xticks([], minor=True)
     plain_log_ticks(ax.yaxis)

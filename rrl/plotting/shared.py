@@ -39,8 +39,6 @@ AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "heuristic": ("C1", "D", (0, (5, 1, 1, 1, 1, 1))),
     "q-learning": ("C4", "v", (0, (8, 2))),
     "deep-q-network": ("C5", "P", (0, (3, 1, 1, 1))),
-    "q-learning-for-speed": ("C4", "^", (0, (1, 2))),
-    "deep-q-network-for-speed": ("C5", "s", (0, (1, 2))),
     "coordinate-descent": ("0.2", "<", (0, (1, 1))),
     "hill-climbing": ("C9", ">", (0, (8, 2, 1, 2))),
     "random": ("#6a51a3", "*", (0, (1, 4))),

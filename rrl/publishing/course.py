@@ -27,8 +27,6 @@ EDITION = Path("build/student")
 BESIDE = (
     "data/**/*",
     "figures/*.csv",
-    "figures/claims.md",
-    "figures/region-map.png",  # a picture of the page of claims
     "rrl/operating/README.md",
 )
 """What notebooks read, and the pages that they link to."""
@@ -118,8 +116,8 @@ def write_edition(root: Path, out: Path) -> int:
     """Write the student edition of ``root/notebooks``, and what it reads and links to.
 
     `out` can be given to students as it is. Its folders lie side by side as in the checkout, as the
-    notebooks expect. ``figures/`` holds the tables of the experiments and the page of claims. The
-    students draw the figures.
+    notebooks expect. ``figures/`` holds the tables of the experiments. The students draw the
+    figures.
 
     Parameters
     ----------

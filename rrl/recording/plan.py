@@ -230,7 +230,7 @@ PLANS: dict[str, Plan] = {
 
 REPEATED = tuple(PLANS)
 """The plans that ``make reproduce-all`` measures again. Those below take hours. And
-``mobilenet_v2-joint-279`` stays as it is, because ``claims.yaml`` names it and its loads."""
+``mobilenet_v2-joint-279`` stays as it is, because studies name it and its loads."""
 
 # The best settings served 250 requests per second when 300 requests arrived at once (measured three
 # times). The loads are 40, 65 and 90 % of that.

@@ -1,9 +1,8 @@
 """Every agent by name, with the settings that it uses in a race.
 
 A module is imported only when its agent is made. So a missing package stops only the agents that
-need it. The rivals use the settings that cost least in ``data/choosing/rivals.csv``, and the agents
-named ``...-for-speed`` those that found a good configuration soonest. A setting that each of them
-has here has no default in its class.
+need it. The rivals use the settings that cost least in ``data/choosing/rivals.csv``. A setting that
+each of them has here has no default in its class.
 """
 
 from __future__ import annotations
@@ -34,8 +33,6 @@ HOME = {
     "simulated-annealing": "rrl.rivals.baselines:Annealing",
     "q-learning": "rrl.rivals.q_agents:QLearning",
     "deep-q-network": "rrl.rivals.q_agents:DeepQNetwork",
-    "q-learning-for-speed": "rrl.rivals.q_agents:QLearning",
-    "deep-q-network-for-speed": "rrl.rivals.q_agents:DeepQNetwork",
     "zooming": "rrl.rivals.zooming:Zooming",
     "gp-ei": "rrl.rivals.bayesian:GPEI",
     "optuna-tpe": "rrl.rivals.peers:Optuna",
@@ -49,9 +46,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "simulated-annealing": {"temperature": 0.1, "decay": 0.98, "reach": 1},
     "zooming": {"lipschitz": 0.25, "confidence": 0.05},
     "q-learning": {"epsilon": [1.0, 0.02, 5], "learning_rate": 0.3},
-    "q-learning-for-speed": {"epsilon": [1.0, 0.1, 50], "learning_rate": 0.1},
     "deep-q-network": {"epsilon": [0.1, 0.02, 20], "learning_rate": 0.01},
-    "deep-q-network-for-speed": {"epsilon": [1.0, 0.1, 20], "learning_rate": 0.01},
     "gp-ei": {"initial": 5, "length": 1.0},
     "optuna-tpe": {"initial": 10},
 }

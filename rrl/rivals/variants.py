@@ -1,7 +1,7 @@
-"""The agents of the method with one part exchanged.
+"""The agents of the paper's method with one part exchanged.
 
-:mod:`rrl.studies.ablation` compares them. Each differs from `rrl`, `rrl-released`, `rrl-adaptive`
-or `rrl-gp` in one part. Settings of that agent replace single settings.
+Notebook 05 compares them. Each differs from `rrl`, `rrl-released` or `rrl-adaptive` in one part.
+Settings of that agent replace single settings.
 """
 
 from __future__ import annotations
@@ -13,50 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.qtable import QTable
 from rrl.core.region import FixedRadius, RadiusSelection, SelectedRadius, theoretical_radius
 from rrl.core.rrl import RRL, released
 from rrl.core.similarity import Copy
-from rrl.core.space import ConfigSpace, Floats, Ints
-from rrl.extension.learned_similarity import LearnedSimilarity
-from rrl.extension.recommended import recommended
-from rrl.extension.whole_space import WholeSpace, middle
+from rrl.core.space import ConfigSpace, Floats
 
 SEEDS = 2**31
 """Seeds of random radii are drawn below this number."""
 
 
 # --- parts of no other agent ----------------------------------------------------------------------
-
-
-class WithoutMiddle(WholeSpace):
-    """The second episode is a choice, too: the middle of the grid is not measured after a start."""
-
-    def candidates(self, table: QTable) -> Ints:
-        """See :meth:`rrl.core.region.Region.candidates`."""
-        return table.last_region if table.episodes else middle(table.space)
-
-
-class Within(WholeSpace):
-    """All configurations are updated, but only those near a measured one may be tried.
-
-    Parameters
-    ----------
-    steps : int
-        A trial lies at most so many steps from a measured configuration, or it is the nearest.
-    """
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-
-    def candidates(self, table: QTable) -> Ints:
-        """See :meth:`rrl.core.region.Region.candidates`."""
-        cells = super().candidates(table)
-        if not len(table.measured):
-            return cells
-        away = np.min([table.space.steps(index)[cells] for index in table.measured], axis=0)
-        nearest = away[table.visits[cells] == 0].min(initial=away.max())
-        return cells[away <= max(self.steps, nearest)]
 
 
 class ScheduledSelection(RadiusSelection):
@@ -115,11 +81,6 @@ wide = exchanged(RRL, region=lambda *_: FixedRadius(3.0))  # as released
 released_copy = exchanged(released, similarity=lambda *_: Copy())  # without its network
 
 ABLATED: dict[str, Callable[..., RRL]] = {
-    # nothing is expected of distant costs, with a start as without one
-    "rrl-gp-flat-constant": exchanged(recommended, similarity=lambda *_: LearnedSimilarity()),
-    "rrl-gp-no-middle": exchanged(recommended, region=lambda *_: WithoutMiddle()),
-    "rrl-gp-reach-1": exchanged(recommended, region=lambda *_: Within(1)),
-    "rrl-gp-reach-3": exchanged(recommended, region=lambda *_: Within(3)),
     "rrl-radius-0": exchanged(RRL, region=lambda *_: FixedRadius(0.0)),
     "rrl-radius-2": exchanged(RRL, region=lambda *_: FixedRadius(2.0)),
     "rrl-radius-4": exchanged(RRL, region=lambda *_: FixedRadius(4.0)),
@@ -128,4 +89,4 @@ ABLATED: dict[str, Callable[..., RRL]] = {
     "rrl-random-radius": exchanged(RRL, region=_random_radius),
     "rrl-adaptive-flat-prior": _selecting(FlatSelection),
 }
-"""Agents with one other part, for :mod:`rrl.studies.ablation` and the race of radii only."""
+"""Agents with another radius, or another way to choose it, for notebook 05 only."""

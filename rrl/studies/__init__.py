@@ -1,1 +1,1 @@
-"""Studies: races between agents on problems with known answers, sweeps, and the claims."""
+"""Studies: races between agents on problems with known answers, sweeps, and what clients pay."""

@@ -8,7 +8,7 @@ that was changed a minute ago is never taken for a stored one.
 
 An agent's digest covers four runs of up to 160 episodes, with steady and changing loads. The digest
 of a problem covers the latencies of some configurations, and that of a load its arrivals. The judge
-consists of the loop, the objectives and the truth, and of the runs of the map of regions.
+consists of the loop, the objectives and the truth.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from rrl.rivals.agents import HOME, maker
 from rrl.rivals.variants import ABLATED
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.days import Day, run_days
-from rrl.studies.map_cells import JUDGING_KINDS, TUNING_KINDS, agent_settings, map_surface, run_cell
 from rrl.studies.problems import NOISY, WITHOUT_LOAD, half_of, open_scenario
 from rrl.studies.scenario import find_truth
 from rrl.studies.settings import WORKLOADS
@@ -184,16 +183,6 @@ def _objectives() -> Numbers:
         yield from map(parse_objective(name, most_cpus=10), episodes)
 
 
-def _map() -> Numbers:
-    """Yield the surfaces of the map of regions, and two short runs on them."""
-    kinds = *TUNING_KINDS, *JUDGING_KINDS
-    for kind in kinds:
-        yield map_surface(kind, 0.05, 3)[::40]
-    for agent in ("rrl", "q-learning"):
-        setting = agent_settings()[agent][0]
-        yield from run_cell(0.05, 0.07, agent, setting, kinds[0], 3, [1], 120)["measures"][0]
-
-
 def _truths() -> Numbers:
     """Yield the truth of a simulated load, a changing one, and a recorded one."""
     phases = Phases((0, 2, 4), (1 / 60, 1 / 165, 1 / 60), 100)
@@ -221,7 +210,6 @@ def behaviours() -> dict[str, Callable[[], Numbers]]:
         "judge loop": _loop,
         "judge objectives": _objectives,
         "judge truth": _truths,
-        "judge map": _map,
     }
 
 

@@ -1,25 +1,20 @@
-"""Tables of race results: a row per run, and medians and duels with their intervals.
-
-Numbers of episodes until an event are censored at the horizon. If the event never happens in a
-run, the number is one more than the horizon: it is only known to be larger.
-"""
+"""Tables of race results: a row per run, what clients pay, and comparisons with intervals."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import gmean
 
 from rrl.core.space import Floats
+from rrl.studies.measures import STUCK, ratio_of_excesses
 from rrl.studies.problems import WITHOUT_LOAD
-from rrl.studies.race import Race, counts_episodes, score
+from rrl.studies.race import Race, score
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Problem, Setting
 from rrl.support.files import write_atomically
@@ -27,33 +22,6 @@ from rrl.support.intervals import bootstrap_interval, ratio_interval
 
 Results = Mapping[Setting, Race]
 Statistic = Callable[..., Floats]
-
-COMPARED = ("first_within_5", "stays_within_5", "deployed", "mean_cost")
-"""The measures by which agents are compared, see :func:`rrl.studies.race.score`.
-
-Smaller values are better in all of them.
-"""
-
-
-def median_of(measure: str, episodes: int) -> Statistic:
-    """Return the function for the median of a measure: a censored one for numbers of episodes.
-
-    A number above `episodes` is only known to be larger. So a median between such a number and a
-    smaller one is one more than `episodes`, too.
-
-    Examples
-    --------
-    >>> middle_two = np.array([2.0, 11.0])
-    >>> names = "stays_within_5", "mean_cost"
-    >>> [median_of(name, episodes=10)(middle_two).item() for name in names]
-    [11.0, 6.5]
-    """
-    return partial(_censored, most=episodes + 1) if counts_episodes(measure) else np.median
-
-
-def _censored(times: Floats, most: float, axis: int | None = None) -> Floats:
-    times = np.where(np.asarray(times) >= most, np.inf, times)
-    return np.minimum(np.median(times, axis=axis), most)
 
 
 def name_of(problem: Problem) -> str:
@@ -101,6 +69,85 @@ def runs_table(results: Results, scenarios: Mapping[Problem, Scenario]) -> pd.Da
     return table
 
 
+def what_clients_pay(
+    runs: pd.DataFrame, by: Sequence[str], rng: np.random.Generator
+) -> pd.DataFrame:
+    """Return the mean excess, the mean level and the share of stuck runs, one row per group.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        A row per run, with the columns of `by`, and `excess` and `level` of the run.
+    by : sequence of str
+        The columns that tell the groups apart.
+    rng : numpy.random.Generator
+        Runs are drawn again for the interval of the excess.
+
+    Returns
+    -------
+    DataFrame
+        The columns are `by`, `seeds`, `excess` with its limits `excess_low` and `excess_high` (NaN
+        for a single run), `level` and `stuck`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> runs = pd.DataFrame({"agent": "a", "excess": [0.5, 0.7], "level": [0.1, 0.3]})
+    >>> paid = what_clients_pay(runs, ["agent"], np.random.default_rng(0))
+    >>> paid[["agent", "seeds", "excess", "level", "stuck"]]
+      agent  seeds  excess  level  stuck
+    0     a      2     0.6    0.2    0.5
+    """
+    rows = []
+    for key, group in runs.groupby(list(by), sort=False):
+        row: dict[str, Any] = dict(zip(by, key, strict=True)) | {"seeds": len(group)}
+        row |= interval("excess", group["excess"], rng, np.mean)
+        if len(group) == 1:
+            row |= {"excess_low": np.nan, "excess_high": np.nan}
+        row |= {"level": group["level"].mean(), "stuck": (group["level"] > STUCK).mean()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def beside(paid: pd.DataFrame, reference: str, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the excess of each agent over that of a reference, as a mean over the problems.
+
+    Parameters
+    ----------
+    paid : DataFrame
+        One row per problem and agent, with their `excess` and `stuck`, see
+        :func:`what_clients_pay`. The reference has run on all problems.
+    reference : str
+        The agent by whose excess those of the others are divided.
+    rng : numpy.random.Generator
+        Problems are drawn again for the interval.
+
+    Returns
+    -------
+    DataFrame
+        One row per agent, lowest ratio first: the number of `problems`, the `ratio` with its limits
+        `low` and `high` (:func:`rrl.studies.measures.ratio_of_excesses`), and the mean of `stuck`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> columns = ["problem", "agent", "excess", "stuck"]
+    >>> rows = [("p", "a", 0.1, 0.0), ("p", "b", 0.2, 0.5), ("q", "a", 1.0, 0.0), ("q", "b", 2, 1)]
+    >>> table = beside(pd.DataFrame(rows, columns=columns), "a", np.random.default_rng(0))
+    >>> table.loc["b", ["ratio", "stuck"]].round(2).to_dict()
+    {'ratio': 2.0, 'stuck': 0.75}
+    """
+    excess = paid.pivot(index="problem", columns="agent", values="excess")
+    rows = {}
+    for agent in paid["agent"].unique():
+        own = excess[agent].dropna()
+        rows[agent] = (len(own), *ratio_of_excesses(own, excess.loc[own.index, reference], rng))
+    columns = ["problems", "ratio", "low", "high"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    table["stuck"] = paid.groupby("agent")["stuck"].mean()
+    return table.rename_axis("agent").sort_values("ratio")
+
+
 def medians(
     runs: pd.DataFrame, by: Sequence[str], names: Sequence[str], rng: np.random.Generator
 ) -> pd.DataFrame:
@@ -111,44 +158,41 @@ def medians(
     Parameters
     ----------
     runs : DataFrame
-        Numbers of episodes are censored at the column `episodes`.
     by : sequence of str
         The columns that tell the groups apart.
     names : sequence of str
-        The measures, see :func:`rrl.studies.race.score`.
+        The columns of the measures.
     rng : numpy.random.Generator
 
     Returns
     -------
     DataFrame
         The columns are `by`, `seeds`, and for each measure its median and the limits of its
-        interval, such as ``mean_cost``, ``mean_cost_low`` and ``mean_cost_high``.
+        interval, such as ``p99``, ``p99_low`` and ``p99_high``.
     """
     rows = []
     for key, group in runs.groupby(list(by), sort=False):
         row: dict[str, Any] = dict(zip(by, key, strict=True)) | {"seeds": len(group)}
         for name in names:
             values = group[name].infer_objects()  # objects, if other runs lack a value
-            median = median_of(name, group["episodes"].iloc[0])
-            row |= interval(name, values, rng, np.mean if values.dtype == bool else median)
+            row |= interval(name, values, rng, np.mean if values.dtype == bool else np.median)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def duels(
-    runs: pd.DataFrame, ours: str, rng: np.random.Generator, names: Sequence[str] = COMPARED
+    runs: pd.DataFrame, ours: str, rng: np.random.Generator, names: Sequence[str]
 ) -> pd.DataFrame:
     """Compare one agent with each other agent, seed by seed: what it won and lost.
 
     Parameters
     ----------
     runs : DataFrame
-        It has a row per run, with the columns `problem`, `agent`, `seed`, `episodes` and the
-        measures, see :func:`runs_table`.
+        It has a row per run, with the columns `problem`, `agent`, `seed` and the measures.
     ours : str
         This is the agent that is compared with the others.
     rng : numpy.random.Generator
-    names : sequence of str, optional
+    names : sequence of str
         The measures. Smaller values are better.
 
     Returns
@@ -165,7 +209,6 @@ def duels(
     rows = []
     for (problem, rival), both in pairs.groupby(["problem", "agent"], sort=False):
         for measure in names:
-            middle = median_of(measure, both["episodes"].iloc[0])
             theirs, mine = (both[f"{measure}{end}"].to_numpy() for end in ("", "_ours"))
             ratio, low, high = ratio_interval(theirs, mine, rng)
             rows.append(
@@ -174,8 +217,8 @@ def duels(
                     "rival": rival,
                     "measure": measure,
                     "seeds": len(both),
-                    "ours": float(middle(mine)),
-                    "theirs": float(middle(theirs)),
+                    "ours": float(np.median(mine)),
+                    "theirs": float(np.median(theirs)),
                     "ratio": ratio,
                     "low": low,
                     "high": high,
@@ -215,37 +258,6 @@ def tally(rows: pd.DataFrame, by: str = "measure") -> pd.DataFrame:
     counts = rows.groupby([by, "verdict"]).size().unstack(fill_value=0)
     words = ["won", "tied", "lost"]
     return counts.reindex(index=rows[by].unique(), columns=words, fill_value=0)
-
-
-def best_settings(log: pd.DataFrame, aim: str) -> pd.Series:
-    """Return the setting of each agent with the lowest geometric mean over the problems.
-
-    Parameters
-    ----------
-    log : DataFrame
-        A row per agent, `settings` (JSON) and `problem`, such as ``data/choosing/rivals.csv``.
-    aim : str
-        The column to minimise.
-
-    Returns
-    -------
-    Series
-        The `settings` by `agent`. Settings that were not raced on all problems of their agent are
-        left out.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> columns = ["agent", "settings", "problem", "mean_cost"]
-    >>> rows = [("a", "1", "p", 2.0), ("a", "1", "q", 8.0), ("a", "2", "p", 3.0)]
-    >>> best_settings(pd.DataFrame(rows, columns=columns), "mean_cost").to_dict()
-    {'a': '1'}
-    """
-    groups = log.groupby(["agent", "settings"], sort=False)
-    count, typical = groups["problem"].nunique(), groups[aim].agg(gmean)
-    typical = typical[count == count.groupby("agent").transform("max")]
-    chosen = typical.loc[typical.groupby("agent", sort=False).idxmin()]
-    return chosen.reset_index("settings")["settings"]
 
 
 def interval(

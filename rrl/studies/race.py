@@ -1,8 +1,7 @@
 """Races between agents: the same problems, the same arrivals, many seeds, honest measures.
 
 :func:`race` runs an agent on a scenario from many seeds. On a surface, :func:`surface_episodes`
-runs an agent without requests, which is faster. :func:`score` measures how soon the agent
-recommends a good configuration, whether it keeps to good ones, and what the learning costs.
+runs an agent without requests, which is faster. :func:`score` measures what clients pay.
 """
 
 from __future__ import annotations
@@ -11,13 +10,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from rrl.core.space import Floats
+from rrl.studies.measures import excess, level
 from rrl.studies.problems import SurfaceServer
 from rrl.studies.scenario import Scenario
 from rrl.tuning.loop import Agent, MakeAgent, tune
 from rrl.tuning.objective import Objective
+
+MEASURES = {"excess": excess, "level": level}
+"""What each run of a race is measured by."""
 
 LOAD_NOISE = 0.1  # of the load estimates on a surface: 100 Poisson arrivals give this much
 
@@ -104,55 +107,13 @@ def surface_episodes(
         yield index, load
 
 
-def counts_episodes(measure: str) -> bool:
-    """Return whether a measure of :func:`score` is a number of episodes.
-
-    Such a number is censored at the horizon if the event never happens.
-
-    Examples
-    --------
-    >>> [counts_episodes(name) for name in ("first_within_5", "stays_within_5", "mean_cost")]
-    [True, True, False]
-    """
-    return measure.startswith(("first_", "stays_"))
-
-
-def stays_from(within: ArrayLike) -> Floats:
-    """Return the first episode from which on all is within, to the end of each run.
-
-    Parameters
-    ----------
-    within : array_like of bool, shape (..., episodes)
-
-    Returns
-    -------
-    ndarray, shape (...)
-        Episodes count from 1. The number is infinite if the last episode is outside.
-
-    Examples
-    --------
-    >>> stays_from([[True, True, True], [True, False, True], [True, True, False]])
-    array([ 1.,  3., inf])
-    """
-    backwards = np.asarray(within, dtype=bool)[..., ::-1]
-    episodes = backwards.shape[-1]
-    stay = np.where(backwards.all(axis=-1), episodes, backwards.argmin(axis=-1))  # to the end
-    return np.where(stay > 0, episodes - stay + 1.0, np.inf)
-
-
 def score(scenario: Scenario, runs: Race) -> dict[str, Floats]:
-    """Measure each run of a race against the truth.
+    """Measure each run of a race by the true costs of what served.
 
     Returns
     -------
     dict of str to ndarray, shape (seeds,)
-        ``first_within_5`` is the first episode whose recommended configuration is good (see
-        :class:`Scenario`). ``stays_within_5`` is the first episode from which on all recommended
-        configurations are good, to the end of the run. Both are one more than the number of
-        episodes if this never happens. ``deployed`` is the true cost of the last recommendation,
-        divided by the optimum's, and ``simple_regret`` is what of this is above 1. ``mean_cost`` is
-        the true mean cost of all episodes, divided by the optimum's, and ``mean_cost_100`` is that
-        of the first hundred episodes.
+        ``excess`` and ``level``, see :mod:`rrl.studies.measures`, of the whole run.
 
     Examples
     --------
@@ -160,19 +121,9 @@ def score(scenario: Scenario, runs: Race) -> dict[str, Floats]:
     >>> from rrl.studies.problems import surface
     >>> line = surface("line", ConfigSpace([Knob("threads", (1, 2, 4))]), [3.0, 1.0, 2.0])
     >>> runs = Race(np.array([[0, 1, 2, 1]]), np.array([[0, 1, 2, 1]]))
-    >>> measured = score(line, runs)
-    >>> measured["first_within_5"].item(), measured["stays_within_5"].item()
-    (2.0, 4.0)
+    >>> score(line, runs)["excess"].tolist()
+    [0.75]
     """
-    best = scenario.optimum
-    served, deployed = scenario.cost[runs.chosen] / best, scenario.cost[runs.recommended] / best
-    good, never = scenario.good[runs.recommended], runs.recommended.shape[1] + 1
-    regret = deployed[:, -1] - 1
-    return {
-        "first_within_5": np.where(good.any(axis=1), good.argmax(axis=1) + 1.0, never),
-        "stays_within_5": np.minimum(stays_from(good), never),
-        "simple_regret": regret,
-        "deployed": 1 + regret,
-        "mean_cost": served.mean(axis=1),
-        "mean_cost_100": served[:, :100].mean(axis=1),
-    }
+    served, best = scenario.cost[runs.chosen], scenario.optimum
+    episodes = runs.chosen.shape[1]
+    return {name: of(served, best, episodes) for name, of in MEASURES.items()}

@@ -4,23 +4,17 @@
 
 - ``check`` says what is stored, and fails if a result is of other versions than the present ones.
   It names the figures that rest on it, and the command that renews it.
-- ``renew`` computes the results of other versions that notebooks read, and the map of regions, and
-  removes other results of other versions. Notebooks then store new ones (``make results``). Both
-  can be stopped, and the same command goes on: until a result is stored, the old one stays, and
-  ``check`` fails.
+- ``renew`` computes the results of other versions that notebooks read, and removes other results
+  of other versions. Notebooks then store new ones (``make results``). Both can be stopped, and the
+  same command goes on: until a result is stored, the old one stays, and ``check`` fails.
 - ``versions`` gives the behaviours that have changed their next versions (``make versions``).
 - ``verify`` checks, computes a sample of the stored runs again, and compares all numbers, but for
-  rounding. Each commit has another sample. With ``--all`` it computes every run and the map. It
-  goes on from what it has computed with the same code, and reads no piece of another command.
-
-Besides runs and truths, the store has the map of regions (:mod:`rrl.studies.region_map`), a folder
-of tables. It depends on versions of agents, problems and the judge, too, and has a line in the
-index. :func:`read_map` reads one of its tables if the map is of the present versions.
+  rounding. Each commit has another sample. With ``--all`` it computes every run. It goes on from
+  what it has computed with the same code, and reads no piece of another command.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -30,71 +24,20 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.behaviour import accept, changed, code
 from rrl.studies.days import Arrays
-from rrl.studies.map_cells import agent_settings
-from rrl.studies.outcomes import write_csv
 from rrl.studies.problems import WITHOUT_LOAD, half_of
-from rrl.studies.region_map import RECORDED, SIMULATED, make_map
 from rrl.studies.settings import TruthOf
-from rrl.studies.sweep_store import MAP, Key, Spec, Store, key_of, read_arrays, result_key
+from rrl.studies.sweep_store import Key, Spec, Store, read_arrays, result_key
 from rrl.studies.sweeps import SEEDS_PER_PIECE, Sweep, pieces_of
-from rrl.support.errors import DataError, Parser, UnstableError, UsageError, command
+from rrl.support.errors import Parser, UnstableError, UsageError, command
 from rrl.support.files import read_json
 
 SAMPLE = 60  # runs that are computed again
 ROUNDING = 1e-12  # two costs may differ by this fraction; 1e-15 was seen between processors
-MAP_ROUNDING = 1e-5  # the same in the map: the last of a number's digits may be rounded either way
 MANIFEST = Path("figures") / "manifest.json"
-
-
-# --- the map of regions ---------------------------------------------------------------------------
-
-
-def _map_key(data: str | os.PathLike[str]) -> Key:
-    """Return what the map of regions depends on, as the key of a result does."""
-    agents = (f"agent {name}" for name in agent_settings())
-    behaviours = *agents, "judge loop", "judge truth", "judge map"
-    return key_of(behaviours, (*SIMULATED, *RECORDED), str(data))
-
-
-def read_map(table: str, data: str | os.PathLike[str] = "data") -> pd.DataFrame:
-    """Read a table of the map of regions.
-
-    Parameters
-    ----------
-    table : str
-        One of :data:`rrl.studies.region_map.FILES`.
-    data : path, optional
-
-    Raises
-    ------
-    DataError
-        If the map is of other versions, or it or the table is missing. The message says which.
-
-    Examples
-    --------
-    >>> list(read_map("places"))[:4]
-    ['place', 'cells', 'roughness', 'noise']
-    """
-    store = Store(Path(data) / "results")
-    path = store.path(MAP) / f"{table}.csv"
-    if new := store.changes(MAP, _map_key(data)):
-        why = ", ".join(new)
-        raise DataError(f"{path}: not of the present versions ({why}); `make results` renews it")
-    if not path.exists():
-        remedy = "remove its folder, then `make results` makes the map anew"
-        raise DataError(f"{path}: not stored; {remedy}")
-    return pd.read_csv(path)
-
-
-def _write_map(folder: Path, sweep: Sweep) -> None:
-    """Make the tables of the map; pieces that the sweep has are not run again."""
-    for table, rows in make_map(sweep).items():
-        write_csv(rows, folder / f"{table}.csv")
 
 
 # --- which versions the results are of ------------------------------------------------------------
@@ -106,7 +49,7 @@ GONE = ("cannot be made any more",)
 
 def outdated(sweep: Sweep) -> dict[str, Key]:
     """Return the results of other versions by name, with what has changed in their keys."""
-    store, late = sweep.store, {MAP: sweep.store.changes(MAP, _map_key(sweep.data))}
+    store, late = sweep.store, dict[str, Key]()
     for name, spec in store.specs.items():
         late[name] = GONE
         testbed, _ = half_of(spec.testbed)
@@ -147,7 +90,7 @@ def check(sweep: Sweep) -> str:
         stored = sweep.store.specs
         runs = sum(getattr(spec, "seeds", 0) for spec in stored.values())
         return (
-            f"read from data/results: {len(stored)} results ({runs} runs) and the map of regions, "
+            f"read from data/results: {len(stored)} results ({runs} runs), "
             "all of the present versions; computed: what notebooks do not store"
         )
     reasons: dict[Key, list[str]] = defaultdict(list)
@@ -188,12 +131,7 @@ def renew(sweep: Sweep) -> str:
         found[spec] = {n: found[spec][n] for n in read_arrays(path)} if path.exists() else {}
     sweep.save({spec: arrays for spec, arrays in found.items() if arrays})
     store.enter({}, gone=old.keys() - wanted.keys())
-    if MAP in late:
-        print("map of regions", flush=True)
-        _write_map(store.path(MAP), sweep)
-        store.enter({MAP: (MAP.split("/"), _map_key(sweep.data))})
-    said = f"{len(wanted)} results computed, {len(old) - len(wanted)} removed"
-    return said + ", and the map renewed" * (MAP in late)
+    return f"{len(wanted)} results computed, {len(old) - len(wanted)} removed"
 
 
 def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[tuple[str, Spec]]:
@@ -214,7 +152,7 @@ def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[tuple[str, Spe
 
 
 def verify(sweep: Sweep, count: int | None = SAMPLE) -> str:
-    """Compute a sample of the stored results again, or all with the map; return one line.
+    """Compute a sample of the stored results again, or all; return one line.
 
     Raises
     ------
@@ -229,12 +167,8 @@ def verify(sweep: Sweep, count: int | None = SAMPLE) -> str:
     computed = again.compute(spec for _, spec in chosen)
     for name, spec in chosen:
         _compare(sweep.store, name, spec, computed[spec])
-    if count is None:
-        _write_map(build / MAP, again)
-        _compare_map(sweep, build / MAP)
     share = f"{len({name for name, _ in chosen})} of {len(sweep.store.specs)}"
-    also = " and the map of regions" if count is None else ""
-    return f"computed again: {share} stored results{also}, and the same came out"
+    return f"computed again: {share} stored results, and the same came out"
 
 
 def _commit() -> str:
@@ -267,25 +201,12 @@ def _same(stored: Arrays, computed: Arrays, name: str) -> bool:
     return np.allclose(stored[name], computed[name], rtol=ROUNDING, atol=0, equal_nan=True)
 
 
-def _compare_map(sweep: Sweep, computed: Path) -> None:
-    for file in sorted(computed.glob("*.csv")):
-        stored = read_map(file.stem, sweep.data)
-        try:
-            pd.testing.assert_frame_equal(stored, pd.read_csv(file), rtol=MAP_ROUNDING)
-        except AssertionError:
-            raise UnstableError(
-                f"{sweep.store.path(MAP) / file.name}: differs from what the same versions give "
-                "here; use the locked packages (`make env`), or remove its folder and run "
-                "`make results`"
-            ) from None
-
-
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Check, renew or verify the stored results; print what was found."""
     parser = Parser(prog="python -m rrl.studies.results", description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["check", "renew", "versions", "verify"])
-    parser.add_argument("--all", action="store_true", help="verify all results and the map (hours)")
+    parser.add_argument("--all", action="store_true", help="verify all results (hours)")
     options = parser.parse_args(argv)
     sweep = Sweep(())
     if options.what == "versions":

@@ -109,7 +109,7 @@ def geometric_mean_interval(ratios: ArrayLike) -> tuple[float, float, float]:
 def judge_live(
     descriptions: Sequence[Mapping[str, Any]], steps: pd.DataFrame, base: str
 ) -> pd.DataFrame:
-    """Judge each contestant of several runs by the rule of `live` in `data/claims.yaml`.
+    """Say of each contestant of several runs whether it was faster than another, `base`.
 
     Returns
     -------

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,8 +31,6 @@ from rrl.support.files import read_json, replacing, write_atomically
 from rrl.support.provenance import NUMERICAL, digest, locked
 
 INDEX = "index.json"
-MAP = "tables/region-map"
-"""The name of the map of regions: a folder of tables, for its runs are no single races."""
 
 Key = tuple[str, ...]
 """What a result depends on: names with their versions, such as ``"agent random 1"``."""
@@ -86,16 +84,10 @@ def result_key(spec: Spec, data: str) -> Key:
         names.append("judge objectives")
     if not isinstance(spec, TruthOf) and spec.agent != KNOWING:
         names.append(f"agent {spec.agent}")
-    return key_of(names, [spec.testbed], data)
-
-
-def key_of(names: Iterable[str], testbeds: Sequence[str], data: str) -> Key:
-    """Return the key of what depends on behaviours, such as ``"agent rrl"``, and on testbeds."""
-    problems = dict.fromkeys(map(problem_behaviour, testbeds))
-    read = dict.fromkeys(key for testbed in testbeds for key in _data_key(testbed, data))
+    names.append(problem_behaviour(spec.testbed))
     packages = json.dumps(locked(NUMERICAL), sort_keys=True).encode()
     of_packages = f"packages {hashlib.sha256(packages).hexdigest()[:12]}"
-    return (*map(versioned, (*names, *problems)), *read, of_packages)
+    return (*map(versioned, names), *_data_key(spec.testbed, data), of_packages)
 
 
 def _data_key(testbed: str, data: str) -> Key:
@@ -150,17 +142,17 @@ class Store:
             self.index = {
                 n: Entry(_spec(spec), tuple(map(str, key))) for n, (spec, key) in lines.items()
             }
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise DataError(f"{path}: not an index of results ({error}); restore it") from None
 
     @property
     def specs(self) -> dict[str, Spec]:
-        """What was computed, by name, without the map of regions."""
-        return {name: entry.spec for name, entry in self.index.items() if name != MAP}
+        """What was computed, by name."""
+        return {name: entry.spec for name, entry in self.index.items()}
 
     def path(self, name: str) -> Path:
-        """Return the file of a result, or the folder of the map of regions."""
-        return self.folder / (name if name == MAP else f"{name}.npz")
+        """Return the file of a result."""
+        return self.folder / f"{name}.npz"
 
     def changes(self, name: str, key: Key) -> Key:
         """Return what is new in a key since a result was stored; empty if the result is present."""
@@ -227,8 +219,7 @@ def write_arrays(path: Path, arrays: Arrays) -> None:
                 np.lib.format.write_array(entry, np.ascontiguousarray(small), allow_pickle=False)
 
 
-def _spec(line: list[Any]) -> Any:
+def _spec(line: list[Any]) -> Spec:
     """Return the spec that the index has as a list; the kinds differ in their length."""
     kinds: tuple[Any, ...] = (Setting, Day, TruthOf)
-    made = {len(kind._fields): kind for kind in kinds}.get(len(line), lambda *words: words)
-    return made(*literal(line))
+    return {len(kind._fields): kind for kind in kinds}[len(line)](*literal(line))

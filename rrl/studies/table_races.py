@@ -20,15 +20,12 @@ from rrl.recording.table import from_table
 from rrl.rivals.agents import maker
 from rrl.studies.behaviour import code
 from rrl.studies.days import Arrays
-from rrl.studies.outcomes import medians
 from rrl.studies.problems import SurfaceServer, surface
-from rrl.studies.race import race, score
+from rrl.studies.race import MEASURES, race, score
 from rrl.studies.scenario import Scenario
 from rrl.studies.sweeps import Sweep, Task
 from rrl.support.errors import DataError
 
-MEASURED = ("first_within_5", "stays_within_5", "simple_regret", "mean_cost", "mean_cost_100")
-"""The measures of each run, see :func:`rrl.studies.race.score`."""
 FAILED = "failed"
 """What a run has instead of measures if its agent cannot take the table: the reason."""
 
@@ -96,8 +93,8 @@ def race_tables(
     Returns
     -------
     DataFrame
-        One row per run, with the columns `table`, `agent` and `seed`, and those of `MEASURED`. A
-        number of episodes that was not reached is one more than `episodes`.
+        One row per run, with the columns `table`, `agent` and `seed`, and the measures of
+        :func:`rrl.studies.race.score`.
 
     Raises
     ------
@@ -108,8 +105,8 @@ def race_tables(
     --------
     >>> line = table_scenario("line", {"a": [1, 2], "cost": [3.0, 1.0]}, ["a"])
     >>> runs = race_tables([line], ["tf-serving-default"], [0, 1], 5, progress=False)
-    >>> runs["mean_cost"].tolist()
-    [3.0, 3.0]
+    >>> runs["excess"].tolist()
+    [2.0, 2.0]
     """
     tasks = {
         (scenario.name, agent, seed): _task(scenario, agent, seed, episodes)
@@ -125,12 +122,12 @@ def race_tables(
             failed.setdefault(key[:2], found[FAILED].item())  # the other seeds say the same
             (sweep.folder / task.file).unlink(missing_ok=True)  # the next race tries again
         else:
-            rows.append((*key, *(found[name].item() for name in MEASURED)))
+            rows.append((*key, *(found[name].item() for name in MEASURES)))
     for (table, agent), reason in failed.items():
         print(f"rrl: {agent} cannot take the table {table}: {reason}", file=sys.stderr)
     if not rows:
         raise DataError("no agent can take any of the tables; choose others with --agents")
-    return pd.DataFrame(rows, columns=["table", "agent", "seed", *MEASURED])
+    return pd.DataFrame(rows, columns=["table", "agent", "seed", *MEASURES])
 
 
 def _task(scenario: Scenario, agent: str, seed: int, episodes: int) -> Task:
@@ -148,45 +145,37 @@ def _run(scenario: Scenario, agent: str, seed: int, episodes: int) -> Arrays:
         return {FAILED: np.array([" ".join(f"{type(error).__name__}: {error}".split())])}
 
 
-def table_medians(runs: pd.DataFrame, episodes: int) -> pd.DataFrame:
-    """Return the medians of each table and agent, see :func:`rrl.studies.outcomes.medians`.
-
-    Numbers of episodes are censored after `episodes`. A single run has no interval.
-    """
-    by, rng = ["table", "agent"], np.random.default_rng(0)
-    table = medians(runs.assign(episodes=episodes), by, MEASURED, rng)
-    ends = [f"{name}_{end}" for name in MEASURED for end in ("low", "high")]
-    table.loc[table["seeds"] == 1, ends] = np.nan
-    return table
-
-
 def over_lowest(table: pd.DataFrame) -> pd.DataFrame:
-    """Divide the median mean cost of each agent by that of the cheapest agent on the same table.
+    """Divide the mean cost of each agent by that of the cheapest agent on the same table.
+
+    The mean cost over the best is 1 more than the excess.
 
     Parameters
     ----------
     table : DataFrame
-        See :func:`table_medians`.
+        The columns are `table`, `agent`, `excess` and `stuck`, see
+        :func:`rrl.studies.outcomes.what_clients_pay`.
 
     Returns
     -------
     DataFrame
         One row per agent, lowest first: the number of `tables` that it took, the `geometric_mean`
-        over these tables, the `highest` and the table where (`on`) it is.
+        over these tables, the `highest` and the table where (`on`) it is, and the mean of `stuck`.
 
     Examples
     --------
     >>> import pandas as pd
-    >>> rows = {"table": ["a", "a", "b", "b"], "agent": ["x", "y"] * 2}
-    >>> over_lowest(pd.DataFrame(rows | {"mean_cost": [1.0, 4.0, 2.0, 2.0]}))["on"].to_dict()
+    >>> rows = {"table": ["a", "a", "b", "b"], "agent": ["x", "y"] * 2, "stuck": 0.0}
+    >>> over_lowest(pd.DataFrame(rows | {"excess": [0.0, 3.0, 1.0, 1.0]}))["on"].to_dict()
     {'x': 'a', 'y': 'a'}
     """
-    costs = table.pivot(index="table", columns="agent", values="mean_cost")
+    costs = 1 + table.pivot(index="table", columns="agent", values="excess")
     over = costs.div(costs.min(axis=1), axis=0)
     columns = {
         "tables": over.notna().sum(),
         "geometric_mean": np.exp(np.log(over).mean()),
         "highest": over.max(),
         "on": over.idxmax(),
+        "stuck": table.groupby("agent")["stuck"].mean(),
     }
     return pd.DataFrame(columns).sort_values("geometric_mean")
