@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 
 #: From the bottom to the top: a room may import from those before it. The method needs no other.
 ORDER = (
+    "ladder",
     "core",
     "support",
     "workloads",
