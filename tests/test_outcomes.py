@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import gmean
 
 from rrl import ConfigSpace, Knob, Setting, Sweep
-from rrl.recording.truth import late_fraction
+from rrl.recording.truth import rows_of_half
 from rrl.rivals.agents import SETTINGS
 from rrl.studies import outcomes
 from rrl.studies.goals import compared_with_mean, judging_requests, runs_by_goal
@@ -75,50 +75,6 @@ def test_agents_are_compared_on_the_problems_that_both_have(rng):
     assert table["stuck"]["slow"] == 0.5
 
 
-def test_duels_are_won_lost_and_tied(rng):
-    results = races(ours=2, better=4, worse=1, same=3)
-    table = outcomes.duels(table_of(results), "ours", rng, ["excess", "level"])
-    verdicts = table[table["measure"] == "excess"].set_index("rival")["verdict"].to_dict()
-    assert verdicts == {"better": "lost", "worse": "won", "same": "tied"}
-    assert outcomes.tally(table).loc["excess"].tolist() == [1, 1, 1]
-    assert len(table) == 3 * 2
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "joint"),
-    [
-        ("won", "won", "won"),
-        ("lost", "lost", "lost"),
-        ("won", "lost", "tied"),
-        ("tied", "won", "tied"),
-    ],
-)
-def test_a_duel_on_a_recording_needs_both_halves(first, second, joint):
-    """Other rivals, measures and loads have halves of their own."""
-    rows = [
-        *(("p 10/s", "a", "p99", first), ("p/1 10/s", "a", "p99", second)),
-        *(("p 10/s", "a", "mean", "won"), ("p/1 10/s", "a", "mean", "won")),
-        *(("p 10/s", "b", "p99", "lost"), ("p/1 10/s", "b", "p99", "lost")),
-        *(("p 100/s", "a", "p99", "tied"), ("gpu 10/s", "a", "p99", "lost")),
-    ]
-    table = pd.DataFrame(rows, columns=["problem", "rival", "measure", "verdict"])
-    expected = [joint, joint, "won", "won", "lost", "lost", "tied", "lost"]
-    assert outcomes.agreed(table).to_list() == expected
-
-
-def test_duels_are_fought_seed_by_seed(rng):
-    """A rival that does the same in every run is as good, however much the runs differ."""
-    chosen = np.tile(np.array([[2], [1], [0], [3], [5], [1]]), EPISODES)
-    runs = Race(chosen, chosen)
-    results = {Setting(*PROBLEM, agent, 6, EPISODES): runs for agent in ("ours", "theirs")}
-    table = outcomes.duels(table_of(results), "ours", rng, ["excess"])
-    assert (table[["ratio", "low", "high"]] == 1).all(axis=None)
-    turned = Race(chosen[::-1], chosen[::-1])
-    other = {s: turned if s.agent == "theirs" else run for s, run in results.items()}
-    table = outcomes.duels(table_of(other), "ours", rng, ["excess"]).set_index("measure")
-    assert table.loc["excess", "low"] < 1 < table.loc["excess", "high"]
-
-
 def test_runs_that_no_column_tells_apart_are_refused():
     one = Setting("cpu2", ("Bursts", (1.0, 2.0), (9.0, 1.0)), "one", 6, EPISODES)
     other = one._replace(load=("Bursts", (1.0, 3.0), (9.0, 1.0)))
@@ -146,10 +102,13 @@ def test_the_rivals_have_the_settings_that_the_log_names():
 
 def test_recorded_requests_are_those_of_the_half_that_judges():
     problem = open_scenario("mobilenet_v2-threads", 115.0)
-    requests, limits = judging_requests(problem), np.array([0.03, 0.06, 0.2])
-    fractions = late_fraction(problem.server.profile, 115.0, 1, limits)
-    for limit, fraction in zip(limits, fractions, strict=True):
-        assert requests.late(limit) == pytest.approx(fraction)
+    requests, profile = judging_requests(problem), problem.server.profile
+    rows = rows_of_half(profile, 115.0, 1)
+    index = profile.space.indices(rows)
+    for number in (0, len(problem.space) - 1):
+        latency = np.array([profile.latencies(row) for row in rows.index[index == number]])
+        for limit in (0.03, 0.06, 0.2):
+            assert requests.late(limit)[number] == pytest.approx((latency > limit).mean())
 
 
 def test_simulated_requests_are_like_new_episodes():
@@ -192,14 +151,12 @@ def test_what_is_deployed_is_looked_up_in_the_judging_requests(tmp_path):
         assert row["kept tight"] == np.mean(deployed_p99 <= 0.06)
     index = scenario.space.index(serving_default(scenario.space))
     assert table.loc[("default", "none")]["p99"] == pytest.approx(p99[index])
-    duels = compared_with_mean(deployed, rng).set_index("goal")
-    assert duels.index.tolist() == ["p99", "slo:0.06"]
-    assert duels["agent"].unique().tolist() == ["coordinate-descent"]
+    compared = compared_with_mean(deployed, rng).set_index("goal")
+    assert compared.index.tolist() == ["p99", "slo:0.06"]
+    assert compared["agent"].unique().tolist() == ["coordinate-descent"]
     finals = {setting.objective: p99[run.recommended[:, -1]] for setting, run in runs.items()}
-    for goal, row in duels.iterrows():
-        assert row["ratio"] == pytest.approx(np.median(finals[goal] / finals["mean"]))
-        middles = [np.median(finals[name]) * reference_s for name in ("mean", goal)]
-        assert row[["ours", "theirs"]].tolist() == pytest.approx(middles)
+    for goal, row in compared.iterrows():
+        assert row["ratio"] == pytest.approx(gmean(finals[goal]) / gmean(finals["mean"]))
 
 
 def test_a_sweep_knows_the_fewest_cpus(tmp_path):

@@ -23,8 +23,8 @@ from rrl.recording.truth import (
     TOLERANCE,
     judge,
     judge_half,
-    late_fraction,
     replay_best,
+    requests_of_half,
     rows_of_half,
 )
 from rrl.serving.models import MODELS
@@ -307,8 +307,10 @@ def test_without_finals_nobody_is_good_and_everybody_may_be(profile):
     assert np.isfinite(truth.cost).all()
 
 
-def test_late_requests_are_counted_by_a_half(profile):
-    fraction = late_fraction(profile, RATE, 0, np.array([0.0, 0.015, 10.0]))
+def test_the_requests_of_a_half_contain_the_failed_ones_which_count_as_late(profile):
+    requests = requests_of_half(profile, RATE, 0)
+    limits = 0.0, 0.015, 10.0
+    fraction = [np.array([(one > limit).mean() for one in requests]) for limit in limits]
     assert (fraction[0] == 1).all()
     assert (fraction[2] == 0).all()
     slow = np.array([c["inter_op"] == 2 for c in profile.space])

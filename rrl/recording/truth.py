@@ -194,14 +194,6 @@ def judge_half(profile: Profile, rate_per_s: float, half: int) -> HalfTruth:
     return HalfTruth(grid, ratio, low, high, good, possible)
 
 
-def late_fraction(profile: Profile, rate_per_s: float, half: int, limits_s: Floats) -> Floats:
-    """Return the fraction of requests above each limit (s), shape (limits, configurations)."""
-    rows, n = rows_of_half(profile, rate_per_s, half), len(profile.space)
-    index = profile.space.indices(rows)
-    latency = np.array([charged_latency(_episode(profile, row)) for row in rows.index])
-    return np.array([_means(index, (latency > limit).mean(axis=1), n) for limit in limits_s])
-
-
 def requests_of_half(profile: Profile, rate_per_s: float, half: int) -> list[Floats]:
     """Return the latencies (s) of all requests of each configuration; failed ones are charged."""
     rows = rows_of_half(profile, rate_per_s, half)

@@ -187,7 +187,7 @@ def _truths() -> Numbers:
     """Yield the truth of a simulated load, a changing one, and a recorded one."""
     phases = Phases((0, 2, 4), (1 / 60, 1 / 165, 1 / 60), 100)
     for testbed, load in (("cpu2", 115.0), ("cpu2", phases), (JUDGED, 81.5), (f"{JUDGED}/1", 81.5)):
-        yield from find_truth(open_scenario(testbed, load, DATA), replications=6, episodes=6)
+        yield find_truth(open_scenario(testbed, load, DATA), replications=6, episodes=6)
 
 
 def behaviours() -> dict[str, Callable[[], Numbers]]:

@@ -15,15 +15,17 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import gmean
 
 from rrl.core.space import Bools, Floats
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import requests_of_half
 from rrl.simulation.optimum import charged
 from rrl.simulation.simulator import SimulatedServer
-from rrl.studies.outcomes import Results, duels, name_of
+from rrl.studies.outcomes import Results, name_of
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Problem, Setting
+from rrl.support.intervals import bootstrap_interval
 from rrl.tuning.defaults import heuristic_candidates
 from rrl.tuning.presets import CPUS
 from rrl.workloads.workload import cut_into_episodes
@@ -171,22 +173,39 @@ def _values(
 def compared_with_mean(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Compare each agent, tuned for a goal, with itself, tuned for the mean latency.
 
-    The two have the same arrivals, so they are compared seed by seed. The runs are those of
-    :func:`runs_by_goal`.
+    Parameters
+    ----------
+    runs : DataFrame
+        See :func:`runs_by_goal`. A goal has the same name on all problems.
+    rng : numpy.random.Generator
+        Problems are drawn again for the intervals.
 
     Returns
     -------
     DataFrame
-        It has one row per agent, problem and goal. The other columns are those of
-        :func:`rrl.studies.outcomes.duels` for the p99 in seconds, where `ours` is the agent that is
-        tuned for the mean. The `verdict` is "lost" if the goal certainly gives a lower p99.
+        One row per goal and agent: the number of `problems`, and the `ratio` of the deployed p99 to
+        that of the agent that is tuned for the mean, with its limits `low` and `high`. It is the
+        geometric mean over the problems and the runs.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> columns = ["problem", "agent", "goal", "p99_s"]
+    >>> rows = [(p, "a", goal, s) for p in "pq" for goal, s in (("mean", 0.2), ("p99", 0.1))]
+    >>> compared_with_mean(pd.DataFrame(rows, columns=columns), np.random.default_rng(0))
+      goal agent  problems  ratio  low  high
+    0  p99     a         2    0.5  0.5   0.5
     """
     tuned = runs[runs["goal"] != "none"]
-    rivals = tuned.assign(tuned=tuned["agent"], agent=tuned["goal"], p99=tuned["p99_s"])
-    by_agent = rivals.groupby("tuned", sort=False)  # the objectives of an agent are the rivals here
-    found = {agent: duels(own, "mean", rng, ["p99"]) for agent, own in by_agent}
-    table = pd.concat(found, names=["agent"]).reset_index("agent")
-    return table.rename(columns={"rival": "goal"})
+    p99 = tuned.groupby(["problem", "agent", "goal"], sort=False)["p99_s"].agg(gmean)
+    ratios = p99.unstack("goal")
+    ratios = ratios.div(ratios.pop("mean"), axis="index")
+    rows = []
+    for goal in ratios:
+        for agent, own in ratios[goal].dropna().groupby("agent", sort=False):
+            centre = bootstrap_interval(own.to_numpy(), rng, statistic=gmean)
+            rows.append((goal, agent, len(own), *centre))
+    return pd.DataFrame(rows, columns=["goal", "agent", "problems", "ratio", "low", "high"])
 
 
 def front(cost: Sequence[float], latency: Sequence[float]) -> Bools:

@@ -18,7 +18,7 @@ from rrl.studies.race import Race, score
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Problem, Setting
 from rrl.support.files import write_atomically
-from rrl.support.intervals import bootstrap_interval, ratio_interval
+from rrl.support.intervals import bootstrap_interval
 
 Results = Mapping[Setting, Race]
 Statistic = Callable[..., Floats]
@@ -178,86 +178,6 @@ def medians(
             row |= interval(name, values, rng, np.mean if values.dtype == bool else np.median)
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def duels(
-    runs: pd.DataFrame, ours: str, rng: np.random.Generator, names: Sequence[str]
-) -> pd.DataFrame:
-    """Compare one agent with each other agent, seed by seed: what it won and lost.
-
-    Parameters
-    ----------
-    runs : DataFrame
-        It has a row per run, with the columns `problem`, `agent`, `seed` and the measures.
-    ours : str
-        This is the agent that is compared with the others.
-    rng : numpy.random.Generator
-    names : sequence of str
-        The measures. Smaller values are better.
-
-    Returns
-    -------
-    DataFrame
-        It has one row per problem, rival and measure. `ours` and `theirs` are medians. `ratio` is
-        the median of theirs divided by ours per seed, and `low` and `high` are the limits of its
-        interval. `verdict` is "won" if the interval lies above 1, "lost" if it lies below 1, and
-        otherwise "tied".
-    """
-    of_ours = runs["agent"] == ours
-    own = runs.loc[of_ours, ["problem", "seed", *names]]
-    pairs = runs[~of_ours].merge(own, on=["problem", "seed"], suffixes=("", "_ours"))
-    rows = []
-    for (problem, rival), both in pairs.groupby(["problem", "agent"], sort=False):
-        for measure in names:
-            theirs, mine = (both[f"{measure}{end}"].to_numpy() for end in ("", "_ours"))
-            ratio, low, high = ratio_interval(theirs, mine, rng)
-            rows.append(
-                {
-                    "problem": problem,
-                    "rival": rival,
-                    "measure": measure,
-                    "seeds": len(both),
-                    "ours": float(np.median(mine)),
-                    "theirs": float(np.median(theirs)),
-                    "ratio": ratio,
-                    "low": low,
-                    "high": high,
-                    "verdict": "won" if low > 1 else "lost" if high < 1 else "tied",
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def agreed(rows: pd.DataFrame, by: Sequence[str] = ("rival", "measure")) -> pd.Series:
-    """Return the verdict of both halves of a recording for each row, and "tied" if they disagree.
-
-    A problem without a second half (``/1`` in its name) keeps its verdict.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        The columns are `problem`, `verdict` and those of `by`.
-    by : sequence of str
-        The columns that tell the duels on a problem apart.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> columns = ["problem", "rival", "verdict"]
-    >>> rows = [("p 9/s", "a", "won"), ("p/1 9/s", "a", "tied"), ("gpu 9/s", "a", "won")]
-    >>> agreed(pd.DataFrame(rows, columns=columns), ["rival"]).to_list()
-    ['tied', 'tied', 'won']
-    """
-    load = rows["problem"].str.replace("/1", "")
-    halves = rows["verdict"].groupby([load, *(rows[name] for name in by)])
-    return halves.transform(lambda own: own.iloc[0] if own.nunique() == 1 else "tied")
-
-
-def tally(rows: pd.DataFrame, by: str = "measure") -> pd.DataFrame:
-    """Count what was won, tied and lost in the column `verdict`: one row per value of `by`."""
-    counts = rows.groupby([by, "verdict"]).size().unstack(fill_value=0)
-    words = ["won", "tied", "lost"]
-    return counts.reindex(index=rows[by].unique(), columns=words, fill_value=0)
 
 
 def interval(

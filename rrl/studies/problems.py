@@ -28,7 +28,7 @@ from rrl.core.space import ConfigSpace, Floats
 from rrl.recording.profile import Profile, read_profile
 from rrl.recording.replay import NoisyReplay, RecordedServer
 from rrl.simulation.testbeds import TESTBEDS
-from rrl.studies.scenario import Scenario, find_truth, near_best
+from rrl.studies.scenario import Scenario, find_truth
 from rrl.studies.settings import Load, Problem, workload
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Episode, Server, Status, check_arrivals
@@ -103,9 +103,8 @@ def open_scenario(
         replay = NoisyReplay if name in NOISY else RecordedServer
         server, requests = replay(profile, rate_per_s, half), profile.requests
     of_load = f"{rate_per_s:g}/s" if rate_per_s is not None else type(arrivals).__name__.lower()
-    unknown, none = np.full(len(server.space), np.nan), np.zeros(len(server.space), dtype=bool)
-    name = f"{testbed} {of_load}"
-    return Scenario(name, server, arrivals, unknown, unknown, none, requests)
+    unknown = np.full(len(server.space), np.nan)
+    return Scenario(f"{testbed} {of_load}", server, arrivals, unknown, requests)
 
 
 def _finer(coarse: Scenario) -> tuple[ConfigSpace, Floats]:
@@ -213,9 +212,8 @@ def surface(name: str, space: ConfigSpace, cost: ArrayLike, noise: float = 0.07)
     >>> line.optimum
     1.0
     """
-    server, unknown = SurfaceServer(space, cost, noise), np.full(len(space), np.nan)
-    good = near_best(server.cost)
-    return Scenario(name, server, Poisson(ANY_LOAD), server.cost, unknown, good)
+    server = SurfaceServer(space, cost, noise)
+    return Scenario(name, server, Poisson(ANY_LOAD), server.cost)
 
 
 # --- spaces made on purpose -----------------------------------------------------------------------

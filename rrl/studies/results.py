@@ -128,7 +128,8 @@ def renew(sweep: Sweep) -> str:
     found = sweep.compute(wanted.values())
     for name, spec in wanted.items():
         path = store.path(name)
-        found[spec] = {n: found[spec][n] for n in read_arrays(path)} if path.exists() else {}
+        kept = read_arrays(path).keys() & found[spec].keys() if path.exists() else ()
+        found[spec] = {n: found[spec][n] for n in kept}
     sweep.save({spec: arrays for spec, arrays in found.items() if arrays})
     store.enter({}, gone=old.keys() - wanted.keys())
     return f"{len(wanted)} results computed, {len(old) - len(wanted)} removed"

@@ -5,31 +5,24 @@ server is the mean over many episodes. Agents replay one half of a recorded prof
 half is the truth (:mod:`rrl.recording.truth`), by which :mod:`rrl.studies.race` scores the agents.
 
 No agent sees the truth, with one exception. An agent that minimises late requests, or keeps a
-target, is given a limit in seconds, and this limit is a multiple of one true number: the mean or
-p99 of the best configuration. It does not say which configuration that is.
+target, is given a limit in seconds, and this limit is a multiple of one true number: the p99 of the
+best configuration. It does not say which configuration that is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
-from rrl.core.space import Bools, ConfigSpace, Floats
+from rrl.core.space import ConfigSpace, Floats
 from rrl.recording.replay import NoisyReplay, RecordedServer
-from rrl.recording.truth import TOLERANCE, judge_half, late_fraction, replay_best
+from rrl.recording.truth import judge_half, replay_best
 from rrl.simulation.optimum import charged
 from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
 from rrl.workloads.workload import Poisson, Workload, cut_into_episodes
-
-SLO_FACTOR = 2.0
-"""The latency objective of a scenario, in units of the optimum's mean latency."""
-
-SLO_FACTORS = (1.5, 2.0, 3.0, 5.0, 10.0)
-"""The latency objectives of a stored truth, in the same units; `SLO_FACTOR` is the one in use."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +37,6 @@ class Scenario:
     workload : Workload
     cost : ndarray, shape (configurations,)
         This is the true mean cost of an episode, in seconds for a latency.
-    violations : ndarray, shape (configurations,)
-        This is the true fraction of requests that take longer than `SLO_FACTOR` times the optimum's
-        mean latency. It is NaN if the fraction is not known.
-    good : ndarray of bool, shape (configurations,)
-        This marks configurations that are within 5 % of the optimum, by the upper limit of their
-        cost if the truth is recorded.
     requests : int, optional
         Each episode has this many requests. A recorded episode has the recorded number.
     """
@@ -58,8 +45,6 @@ class Scenario:
     server: Server
     workload: Workload
     cost: Floats
-    violations: Floats
-    good: Bools
     requests: int = 100
 
     @property
@@ -82,10 +67,9 @@ class Scenario:
         """Whether the truth is known."""
         return not np.isnan(self.cost).any()
 
-    def knowing(self, truth: Truth) -> Scenario:
-        """Return the same scenario with its truth."""
-        late = truth.late[SLO_FACTORS.index(SLO_FACTOR)]
-        return replace(self, cost=truth.cost, violations=late, good=truth.good)
+    def knowing(self, cost: Floats) -> Scenario:
+        """Return the same scenario with its true costs."""
+        return replace(self, cost=cost)
 
     @property
     def replay_best(self) -> int | None:
@@ -109,31 +93,12 @@ class Scenario:
         return 1.0 if best is None else float(self.cost[best]) / self.optimum
 
 
-class Truth(NamedTuple):
-    """The truth about each configuration: its mean latency (s) and its fraction of late requests.
-
-    `cost` has shape (configurations,). `late` has one row for each of `SLO_FACTORS`, the latency
-    objectives in units of the optimum's mean latency. `good` is that of :class:`Scenario`.
-    `possible` marks those that are within 5 % of the optimum by the lower limit of their cost.
-    """
-
-    cost: Floats
-    late: Floats
-    good: Bools
-    possible: Bools
-
-
-def near_best(cost: Floats) -> Bools:
-    """Return which configurations are within 5 % of the optimum, by costs without an error."""
-    return cost <= (1 + TOLERANCE) * cost.min()
-
-
 def find_truth(
     problem: Scenario,
     *,
     replications: int = 300,
     episodes: int | None = None,
-) -> Truth:
+) -> Floats:
     """Find the true cost of each configuration, in episodes that start with empty queues.
 
     Parameters
@@ -155,20 +120,13 @@ def find_truth(
     requests, rng = problem.requests, np.random.default_rng(0)
     stretch = problem.workload.arrivals(horizon * requests, rng)
     parts = list(cut_into_episodes(stretch, requests))[:: -(-horizon // replications)]
-    start = rng.bit_generator.state  # so both passes draw the same numbers
     cost = np.zeros(len(problem.space))
     for latency in charged(problem.server, parts, rng):
         cost += latency.mean(axis=1) / len(parts)
-    rng.bit_generator.state = start
-    late = np.zeros((len(SLO_FACTORS), len(cost)))
-    for latency in charged(problem.server, parts, rng):
-        for row, factor in zip(late, SLO_FACTORS, strict=True):
-            row += (latency > factor * cost.min()).mean(axis=1) / len(parts)
-    within = near_best(cost)
-    return Truth(cost, late, within, within)
+    return cost
 
 
-def _recorded_truth(problem: Scenario, server: RecordedServer, horizon: int) -> Truth:
+def _recorded_truth(problem: Scenario, server: RecordedServer, horizon: int) -> Floats:
     """Return the truth from the half that is not replayed, averaged over the recorded loads.
 
     The weight of a load is how often it is the nearest one.
@@ -184,13 +142,5 @@ def _recorded_truth(problem: Scenario, server: RecordedServer, horizon: int) -> 
     stretch = problem.workload.arrivals(horizon * requests, np.random.default_rng(0))
     nearest = [server.nearest_rate(part) for part in cut_into_episodes(stretch, requests)]
     loads, counts = np.unique(nearest, return_counts=True)
-    rates, judge = [profile.rates_per_s[i] for i in loads], 1 - server.half
-    truths = [judge_half(profile, rate, judge) for rate in rates]
-    cost = np.average([truth.cost for truth in truths], axis=0, weights=counts)
-    limits = cost.min() * np.array(SLO_FACTORS)
-    fractions = [late_fraction(profile, rate, judge, limits) for rate in rates]
-    late = np.average(fractions, axis=0, weights=counts)
-    if len(truths) == 1:
-        return Truth(truths[0].cost, fractions[0], truths[0].good, truths[0].possible)
-    within = near_best(cost)
-    return Truth(cost, late, within, within)
+    costs = [judge_half(profile, profile.rates_per_s[i], 1 - server.half).cost for i in loads]
+    return np.average(costs, axis=0, weights=counts / counts.sum())

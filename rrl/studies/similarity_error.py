@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.spatial.distance import pdist
 
 from rrl.core.qtable import QTable
 from rrl.core.rrl import deploy
 from rrl.core.similarity import CONTRAST, CONTRAST_WEIGHT, Estimate, Similarity
-from rrl.core.space import ROUNDING, ConfigSpace, Floats, Ints
+from rrl.core.space import Floats, Ints
 from rrl.extension.learned_similarity import log_means
 from rrl.studies.scenario import Scenario
 from rrl.tuning.objective import MeanLatency
@@ -29,7 +28,7 @@ class GlobalMean(Similarity):
 
     Examples
     --------
-    >>> from rrl import Knob
+    >>> from rrl import ConfigSpace, Knob
     >>> table = QTable(ConfigSpace([Knob("inter_op", (1, 2))]))
     >>> for index, cost in ((0, 1.0), (1, 4.0)):
     ...     table.record(index, cost)
@@ -45,31 +44,6 @@ class GlobalMean(Similarity):
         squares = counts @ (logs - mean) ** 2 + CONTRAST_WEIGHT * CONTRAST**2
         sd = np.sqrt(squares / (counts.sum() + CONTRAST_WEIGHT))
         return Estimate(np.full(len(cells), np.exp(mean)), np.full(len(cells), sd))
-
-
-def typical_difference(space: ConfigSpace, cost: Floats, radius: float) -> float:
-    """Return by how much two configurations of one region differ: a median, as a fraction.
-
-    No copy of a cost can be closer than that, however well it was measured.
-
-    Parameters
-    ----------
-    space : ConfigSpace
-    cost : ndarray, shape (configurations,)
-        True costs, above 0.
-    radius : float
-        Of the region.
-
-    Examples
-    --------
-    >>> from rrl import Knob
-    >>> space = ConfigSpace([Knob("threads", (1, 2, 3))])
-    >>> round(typical_difference(space, np.array([1.0, 1.1, 1.21]), radius=1.0), 3)
-    0.1
-    """
-    near = pdist(space.positions) <= radius * (1 + ROUNDING)
-    away = pdist(np.log(cost)[:, None])[near]
-    return float(np.expm1(np.median(away))) if len(away) else 0.0
 
 
 def error_again(scenario: Scenario, rng: np.random.Generator) -> float:

@@ -32,7 +32,7 @@ from rrl.studies.behaviour import processes
 from rrl.studies.days import Arrays, Day, run_days
 from rrl.studies.problems import open_scenario
 from rrl.studies.race import Race, race
-from rrl.studies.scenario import Scenario, Truth, find_truth
+from rrl.studies.scenario import Scenario, find_truth
 from rrl.studies.settings import Problem, Setting, TruthOf
 from rrl.studies.sweep_store import Spec, Store, read_arrays, result_key, result_name, write_arrays
 from rrl.support.errors import check_interrupt
@@ -139,7 +139,7 @@ class Sweep:
                 horizon[setting.problem] = max(length, horizon.get(setting.problem, 0))
         specs = {one: TruthOf(*one, length, self.replications) for one, length in horizon.items()}
         found = self._read_or_compute(specs.values())
-        truths = {one: scenarios[one].knowing(Truth(**found[specs[one]])) for one in specs}
+        truths = {one: scenarios[one].knowing(found[specs[one]]["cost"]) for one in specs}
         return scenarios | truths
 
     def tasks(self, spec: Spec) -> list[Task]:
@@ -266,10 +266,10 @@ def run_setting(setting: Setting, data: str, make: MakeAgent | None = None) -> A
 
 
 def _run_truth(truth: TruthOf, data: str) -> Arrays:
-    """Find the truth of one problem, as :class:`rrl.studies.scenario.Truth` has it."""
+    """Find the true cost of each configuration on one problem: ``cost``."""
     scenario = open_scenario(truth.testbed, truth.load, data)
-    found = find_truth(scenario, replications=truth.replications, episodes=truth.episodes)
-    return found._asdict()
+    cost = find_truth(scenario, replications=truth.replications, episodes=truth.episodes)
+    return {"cost": cost}
 
 
 RUNNERS: dict[type, Callable[..., Arrays]] = {
