@@ -19,14 +19,15 @@ from rrl.rivals.baselines import (
     Annealing,
     Candidates,
     CoordinateDescent,
+    OptimisticTable,
     RandomSearch,
     heuristic,
     hill_climbing,
 )
 from rrl.rivals.bayesian import MOST, Surrogate
-from rrl.rivals.grid import Neighbours, unit_cube
+from rrl.rivals.grid import Neighbours, near, unit_cube
 from rrl.rivals.peers import Optuna
-from rrl.rivals.q_agents import Network
+from rrl.rivals.q_agents import NearQLearning, Network
 from rrl.rivals.search import Searcher
 from rrl.rivals.variants import ABLATED
 from rrl.rivals.zooming import Zooming, distances
@@ -45,7 +46,10 @@ TestCandidates = contract(Candidates)
 TestRandomSearch = contract(partial(RandomSearch, budget=15))
 TestCoordinateDescent = contract(partial(CoordinateDescent, repeats=1, rounds=2))
 TestAnnealing = contract(maker("simulated-annealing"))
+TestOptimisticTable = contract(maker("optimistic-table"), ("single", *HARD))
+TestOneCell = contract(maker("rrl-one-cell"))
 TestQLearning = contract(maker("q-learning"))
+TestNearQLearning = contract(maker("q-learning-near"), ("single", *HARD))
 TestDeepQNetwork = contract(maker("deep-q-network"))
 TestZooming = contract(maker("zooming"), tuple(SPACES))
 TestGPEI = contract(maker("gp-ei"), ("single", *HARD))
@@ -206,6 +210,22 @@ def test_coordinate_descent_solves_a_separable_bowl_in_one_round():
     assert chosen(CoordinateDescent(space, rng(), repeats=3, rounds=1), 9)[::3] == numbers[:3]
 
 
+def test_near_is_a_step_of_a_knob_or_any_value_of_a_category_and_never_nothing():
+    space = SPACES["category"]
+    here = space.index({"malloc": "tc", "batch": 8})
+    steps = [{"malloc": one, "batch": 8} for one in ("je", "glibc")]
+    steps += [{"malloc": "tc", "batch": one} for one in (64, 1)]  # 8 is the first, and 1 the last
+    assert {*near(space, here, 1.0).tolist()} >= {space.index(c) for c in steps[:3]}
+    assert space.index(steps[3]) not in near(space, here, 1.0)
+    sparse = SPACES["sparse"]
+    alone = [i for i in range(len(sparse)) if len(sparse.ball(i, 1.0)) == 1]
+    assert alone
+    for index in alone:
+        away = np.delete(sparse.distances(index), index)
+        assert sparse.distances(index)[near(sparse, index, 1.0)] == pytest.approx(away.min())
+    assert len(near(SPACES["single"], 0, 1.0)) == 0
+
+
 def test_hill_climbing_never_goes_uphill_and_annealing_does():
     space = paper_cpu()
 
@@ -230,6 +250,51 @@ def test_hill_climbing_restarts_when_it_is_stuck():
         for patience in (1000, 10)
     )
     assert len(set(often)) > 2 * len(set(still))
+
+
+def test_an_optimistic_table_has_so_many_configurations_in_play_as_it_says():
+    space = paper_cpu()
+    agent = OptimisticTable(space, rng(), share=2.0, growth=0.5, sure=1.0)
+    numbers = chosen(agent, 150, noise=0.2)
+    known = [len(set(numbers[: t + 1])) for t in range(150)]
+    assert known == [1, *(min(t + 1, int(np.ceil(2 * t**0.5))) for t in range(1, 150))]
+
+
+def test_a_random_action_near_the_incumbent_is_new_while_something_new_is_near():
+    space = paper_cpu(4)
+    agent = NearQLearning(space, rng(), epsilon=(1.0, 1.0, 1), learning_rate=0.3, radius=1.0)
+    known, repeats = {}, 0
+    for index in chosen(agent, 150):
+        if known:
+            around = set(near(space, min(known, key=known.get), 1.0).tolist())
+            assert index in around
+            assert index not in known or around <= known.keys()
+            repeats += index in known
+        known[index] = true_cost(space, space[index])
+    assert repeats > 50
+
+
+def test_one_cell_stops_exploring_once_something_is_better_than_the_first():
+    """The cells that were not measured keep the first cost: this is why the control is weak."""
+    space = paper_cpu()
+    bad = max(space, key=lambda c: true_cost(space, c))
+    one, region = (
+        chosen(maker(name, start=bad)(space, rng(1)), 300) for name in ("rrl-one-cell", "rrl")
+    )
+    assert len(set(one)) < 10 < len(set(region))
+
+
+@pytest.mark.parametrize("name", sorted({*HOME, *ABLATED} - OTHERS))
+def test_every_agent_starts_where_it_is_told(name):
+    space = effective_space(dict.fromkeys(THREADS, (1, 2, 4)), cores=2)
+    start = space[len(space) // 2]
+    agent = maker(name, start=start)(space, rng())
+    one_table = name.startswith("rrl-released")  # for all loads
+    for load in (10.0, 100.0)[: 1 if one_table else 2]:  # then with the best that is known
+        assert agent.ask(load) == start
+        agent.tell(start, 1.0)
+    with pytest.raises(ValueError, match="threads"):
+        maker(name, start={"threads": 1})(space, rng())
 
 
 @pytest.mark.parametrize("name", ["q-learning", "deep-q-network", "zooming", "gp-ei"])
@@ -352,6 +417,8 @@ CONSTANTS = "need both above 0: lipschitz"
         ("q-learning", {"epsilon": (2, 1, 10)}, CHANCES),
         ("deep-q-network", {"epsilon": (0.2, 0.5, 10)}, CHANCES),
         ("deep-q-network", {"epsilon": (0.3, -1, 5)}, CHANCES),
+        ("q-learning-near", {"radius": -1.0}, "radius must be"),
+        ("optimistic-table", {"growth": 1.0}, "need share > 0, 0 <= growth < 1"),
         ("gp-ei", {"initial": 0}, "need initial >= 1 and length > 0"),
         ("gp-ei", {"length": -1}, "need initial >= 1 and length > 0"),
         ("rrl", {"learning_rate": 0}, "learning_rate must be"),

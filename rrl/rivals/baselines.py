@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.rivals.grid import Neighbours
 from rrl.rivals.search import Search, Searcher
@@ -25,7 +26,7 @@ class Candidates(Searcher):
 
     Parameters
     ----------
-    space, rng
+    space, rng, start
     candidates : sequence of int, optional
         These are the indices of the configurations, in the order of the trials. By default they
         are all configurations, in the grid's order.
@@ -49,8 +50,9 @@ class Candidates(Searcher):
         *,
         candidates: Sequence[int] | None = None,
         repeats: int = 1,
+        start: Configuration | None = None,
     ) -> None:
-        super().__init__(space, rng)
+        super().__init__(space, rng, start=start)
         self.candidates = range(len(space)) if candidates is None else list(candidates)
         self.repeats = repeats
 
@@ -63,15 +65,20 @@ class Candidates(Searcher):
         return search.lowest
 
 
-def fixed_default(space: ConfigSpace, rng: np.random.Generator) -> Candidates:
-    """Return the agent that never tunes: :func:`serving_default`."""
-    return Candidates(space, rng, candidates=[space.index(serving_default(space))])
+def fixed_default(
+    space: ConfigSpace, rng: np.random.Generator, *, start: Configuration | None = None
+) -> Candidates:
+    """Return the agent that never tunes: it serves the start, or :func:`serving_default`."""
+    served = serving_default(space) if start is None else start
+    return Candidates(space, rng, candidates=[space.index(served)])
 
 
-def heuristic(space: ConfigSpace, rng: np.random.Generator) -> Candidates:
+def heuristic(
+    space: ConfigSpace, rng: np.random.Generator, *, start: Configuration | None = None
+) -> Candidates:
     """Return the agent that tries :func:`heuristic_candidates`, the guide's, three times each."""
     candidates = [space.index(c) for c in heuristic_candidates(space)]
-    return Candidates(space, rng, candidates=candidates, repeats=3)
+    return Candidates(space, rng, candidates=candidates, repeats=3, start=start)
 
 
 class RandomSearch(Searcher):
@@ -79,7 +86,7 @@ class RandomSearch(Searcher):
 
     Parameters
     ----------
-    space, rng
+    space, rng, start
     budget : int
         After this many episodes, the configuration with the lowest mean cost serves.
 
@@ -88,8 +95,15 @@ class RandomSearch(Searcher):
     Bergstra & Bengio, "Random Search for Hyper-Parameter Optimization", JMLR 13, 2012.
     """
 
-    def __init__(self, space: ConfigSpace, rng: np.random.Generator, *, budget: int) -> None:
-        super().__init__(space, rng)
+    def __init__(
+        self,
+        space: ConfigSpace,
+        rng: np.random.Generator,
+        *,
+        budget: int,
+        start: Configuration | None = None,
+    ) -> None:
+        super().__init__(space, rng, start=start)
         self.budget = budget
 
     def choose(self, search: Search) -> int:
@@ -108,7 +122,7 @@ class CoordinateDescent(Searcher):
 
     Parameters
     ----------
-    space, rng
+    space, rng, start
     repeats : int
         Each value is measured in this many episodes before the best one is chosen.
     rounds : int
@@ -121,9 +135,15 @@ class CoordinateDescent(Searcher):
     """
 
     def __init__(
-        self, space: ConfigSpace, rng: np.random.Generator, *, repeats: int, rounds: int
+        self,
+        space: ConfigSpace,
+        rng: np.random.Generator,
+        *,
+        repeats: int,
+        rounds: int,
+        start: Configuration | None = None,
     ) -> None:
-        super().__init__(space, rng)
+        super().__init__(space, rng, start=start)
         self.repeats, self.rounds, self._neighbours = repeats, rounds, Neighbours(space)
 
     def begin(self, search: Search) -> None:
@@ -145,6 +165,63 @@ class CoordinateDescent(Searcher):
         return search.todo[0]
 
 
+class OptimisticTable(Searcher):
+    """A bandit with an arm per configuration, which takes each for as good as it may well be.
+
+    There are often more configurations than episodes. So the number of those that are in play
+    grows with the episodes: it is ``share * episodes**growth``, rounded up. While fewer were
+    measured, a random new one serves. Else it is the one whose lower limit is lowest: the mean
+    times exp(-`sure` sds of the mean), by the noise that the repeats show.
+
+    Parameters
+    ----------
+    space, rng, start
+    share : float
+        Above 0.
+    growth : float
+        At least 0, and below 1.
+    sure : float
+        The number of sds between a mean and its limit; at least 0.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+
+    References
+    ----------
+    Wang, Audibert & Munos, "Algorithms for Infinitely Many-Armed Bandits", NIPS 2008.
+    """
+
+    def __init__(
+        self,
+        space: ConfigSpace,
+        rng: np.random.Generator,
+        *,
+        share: float,
+        growth: float,
+        sure: float,
+        start: Configuration | None = None,
+    ) -> None:
+        super().__init__(space, rng, start=start)
+        if not (share > 0 and 0 <= growth < 1 and sure >= 0):
+            raise ValueError(
+                f"need share > 0, 0 <= growth < 1 and sure >= 0, got {share}, {growth} and {sure}"
+            )
+        self.share, self.growth, self.sure = share, growth, sure
+
+    def choose(self, search: Search) -> int:
+        """See :meth:`Searcher.choose`."""
+        table, measured = search.table, search.table.measured
+        if not table.episodes:
+            return search.start
+        in_play = self.share * table.episodes**self.growth
+        if len(measured) < min(in_play, len(self.space)):
+            return int(self.rng.choice(np.flatnonzero(table.visits == 0)))
+        sds = table.noise / np.sqrt(table.visits[measured])
+        return int(measured[(table.means[measured] * np.exp(-self.sure * sds)).argmin()])
+
+
 class Annealing(Searcher):
     """Walk from neighbour to neighbour, sometimes uphill: simulated annealing.
 
@@ -155,7 +232,7 @@ class Annealing(Searcher):
 
     Parameters
     ----------
-    space, rng
+    space, rng, start
     temperature : float
         A step that raises the cost by this fraction of the present cost is accepted with
         probability 1/e.
@@ -183,8 +260,9 @@ class Annealing(Searcher):
         reach: int,
         again: float = 0.1,
         patience: float = math.inf,
+        start: Configuration | None = None,
     ) -> None:
-        super().__init__(space, rng)
+        super().__init__(space, rng, start=start)
         self.temperature, self.decay, self.reach = temperature, decay, reach
         self.again, self.patience, self._neighbours = again, patience, Neighbours(space)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace, Floats, Ints
 from rrl.extension.expected_saving import expected_improvement
 from rrl.extension.gaussian_process import GaussianProcess, Hyperparameters, fit_hyperparameters
@@ -80,7 +81,7 @@ class GPEI(Searcher):
 
     Parameters
     ----------
-    space, rng
+    space, rng, start
     initial : int
         The search first measures what serves, and then a Latin hypercube of this many less one.
     length : float
@@ -111,9 +112,15 @@ class GPEI(Searcher):
     """
 
     def __init__(
-        self, space: ConfigSpace, rng: np.random.Generator, *, initial: int, length: float
+        self,
+        space: ConfigSpace,
+        rng: np.random.Generator,
+        *,
+        initial: int,
+        length: float,
+        start: Configuration | None = None,
     ) -> None:
-        super().__init__(space, rng)
+        super().__init__(space, rng, start=start)
         if initial < 1 or not length > 0:
             raise ValueError(f"need initial >= 1 and length > 0, got {initial} and {length}")
         self.initial, self.length = initial, length

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rrl.core.space import ConfigSpace, Floats
+from rrl.core.space import ConfigSpace, Floats, Ints
 
 
 def unit_cube(space: ConfigSpace) -> Floats:
@@ -28,6 +28,27 @@ def unit_cube(space: ConfigSpace) -> Floats:
             longest = 1 if knob.categorical else len(knob.values) - 1
             columns.append(knob.coordinates[indices] / longest)
     return np.concatenate(columns, axis=1)
+
+
+def near(space: ConfigSpace, index: int, radius: float) -> Ints:
+    """Return the configurations near one, without itself: those of a ball, or else the nearest.
+
+    Within a radius of 1 are the next values of each knob with an order, and all values of each
+    category. If combinations are missing, that may be nothing.
+
+    Examples
+    --------
+    >>> from rrl import Knob
+    >>> space = ConfigSpace([Knob("threads", (1, 2, 4)), Knob("policy", ("a", "b", "c"))])
+    >>> [space[index] for index in near(space, 0, 1.0)][0]
+    {'threads': 1, 'policy': 'b'}
+    >>> near(space, 0, 1.0).tolist(), near(space, 0, 0.5).tolist()
+    ([1, 2, 3], [1, 2, 3])
+    """
+    ball = space.ball(index, radius)
+    if len(ball) == 1 and len(space) > 1:
+        ball = space.ball(index, np.partition(space.distances(index), 1)[1])
+    return ball[ball != index]
 
 
 class Neighbours:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.rivals.grid import Neighbours
 from rrl.rivals.search import Search, Searcher
@@ -26,7 +27,7 @@ class Optuna(Searcher):
 
     Parameters
     ----------
-    space, rng
+    space, rng, start
     initial : int
         The search first measures this many random configurations.
 
@@ -36,8 +37,15 @@ class Optuna(Searcher):
     "Optuna", KDD'19.
     """
 
-    def __init__(self, space: ConfigSpace, rng: np.random.Generator, *, initial: int) -> None:
-        super().__init__(space, rng)
+    def __init__(
+        self,
+        space: ConfigSpace,
+        rng: np.random.Generator,
+        *,
+        initial: int,
+        start: Configuration | None = None,
+    ) -> None:
+        super().__init__(space, rng, start=start)
         self.initial, self._neighbours = initial, Neighbours(space)
         optuna = self._optuna
         optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace, Floats
+from rrl.rivals.grid import near
 from rrl.rivals.search import Search, Searcher, log_cost
 
 HIDDEN = (32, 32)  # units of the network's hidden layers
@@ -47,7 +49,7 @@ class QLearning(Searcher):
 
     Parameters
     ----------
-    space, rng
+    space, rng, start
     epsilon : sequence of float
         The probability of a random action: its start, its end and its half-life in episodes, see
         :func:`chance`.
@@ -67,8 +69,9 @@ class QLearning(Searcher):
         *,
         epsilon: Sequence[float],
         learning_rate: float,
+        start: Configuration | None = None,
     ) -> None:
-        super().__init__(space, rng)
+        super().__init__(space, rng, start=start)
         chance(0, *epsilon)  # it checks the numbers
         self.epsilon, self.learning_rate = epsilon, learning_rate
 
@@ -77,15 +80,63 @@ class QLearning(Searcher):
         table, measured = search.table, search.table.measured
         if not len(measured):
             return search.start
+        greedy = int(measured[table.values[measured].argmin()])
         if self.rng.random() < chance(search.table.episodes, *self.epsilon):
-            return int(self.rng.integers(len(self.space)))
-        return int(measured[table.values[measured].argmin()])
+            return self.explore(search, greedy)
+        return greedy
+
+    def explore(self, search: Search, greedy: int) -> int:
+        """Return the index of a random action; `greedy` is the one of lowest value."""
+        return int(self.rng.integers(len(self.space)))
 
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
         values = search.table.values
         old = cost if search.table.visits[index] == 1 else values.item(index)
         values[index] = old + self.learning_rate * (cost - old)
+
+
+class NearQLearning(QLearning):
+    """Q-learning whose random action is near its incumbent: a strong control for the region.
+
+    It searches where a region agent searches, and copies nothing. The random action is a
+    configuration near the one of lowest value (:func:`rrl.rivals.grid.near`): one that was not
+    measured if there is one, else any.
+
+    Parameters
+    ----------
+    space, rng, epsilon, learning_rate, start
+        See :class:`QLearning`.
+    radius : float
+        How far from the incumbent a random action may be, in steps of a knob.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    """
+
+    def __init__(
+        self,
+        space: ConfigSpace,
+        rng: np.random.Generator,
+        *,
+        epsilon: Sequence[float],
+        learning_rate: float,
+        radius: float,
+        start: Configuration | None = None,
+    ) -> None:
+        super().__init__(space, rng, epsilon=epsilon, learning_rate=learning_rate, start=start)
+        if not radius > 0:
+            raise ValueError(f"radius must be above 0, got {radius!r}")
+        self.radius = radius
+
+    def explore(self, search: Search, greedy: int) -> int:
+        """See :meth:`QLearning.explore`."""
+        cells = near(self.space, greedy, self.radius)
+        new = cells[search.table.visits[cells] == 0]
+        cells = new if len(new) else cells
+        return int(self.rng.choice(cells)) if len(cells) else greedy
 
 
 class DeepQNetwork(Searcher):
@@ -97,7 +148,7 @@ class DeepQNetwork(Searcher):
 
     Parameters
     ----------
-    space, rng
+    space, rng, start
     epsilon : sequence of float
         The probability of a random action: its start, its end and its half-life in episodes, see
         :func:`chance`.
@@ -116,8 +167,9 @@ class DeepQNetwork(Searcher):
         *,
         epsilon: Sequence[float],
         learning_rate: float,
+        start: Configuration | None = None,
     ) -> None:
-        super().__init__(space, rng)
+        super().__init__(space, rng, start=start)
         chance(0, *epsilon)  # it checks the numbers
         self.epsilon = epsilon
         sizes = (1 + space.positions.shape[1], *HIDDEN, 1)

@@ -67,17 +67,29 @@ class Searcher:
 
     Loads are grouped as for RRL, see :class:`rrl.core.qtable.Tables`. The search at a new
     load level starts from what the nearest one with measurements deploys. If there is none, it
-    starts from what TensorFlow Serving would run, see :func:`rrl.tuning.defaults.serving_default`.
+    starts from the `start`.
 
     Parameters
     ----------
     space : ConfigSpace
     rng : numpy.random.Generator
+    start : configuration, optional
+        The configuration that serves now. It serves first, and each new load level first serves
+        what its search starts from. If it is not given, it is what TensorFlow Serving would run
+        (:func:`rrl.tuning.defaults.serving_default`), and the search chooses what serves first.
+
+    Raises
+    ------
+    ValueError
+        If the start is not in the space.
     """
 
-    def __init__(self, space: ConfigSpace, rng: np.random.Generator) -> None:
+    def __init__(
+        self, space: ConfigSpace, rng: np.random.Generator, *, start: Configuration | None = None
+    ) -> None:
         self.space, self.rng = space, rng
-        self.start = space.index(serving_default(space))
+        self.start = space.index(serving_default(space) if start is None else start)
+        self._serves_start = start is not None
         self.tables = Tables(space)
         self.searches: list[Search] = []  # one per load level
 
@@ -102,6 +114,8 @@ class Searcher:
             self.searches.append(Search(table, self.start if known is None else known))
             self.begin(self.searches[-1])
         search = self.searches[table.level]
+        if self._serves_start and not table.episodes:
+            return self.space[search.start]
         return self.space[search.todo[0] if search.todo else self.choose(search)]
 
     def tell(self, configuration: Configuration, cost: float) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from rrl.core.exploration import Boltzmann
 from rrl.core.region import FixedRadius, RadiusSelection, SelectedRadius, theoretical_radius
 from rrl.core.rrl import RRL, released
 from rrl.core.similarity import Copy
@@ -75,6 +76,31 @@ def _selecting(selection: Callable[..., RadiusSelection]) -> Callable[..., RRL]:
 
 def _random_radius(space: ConfigSpace, rng: np.random.Generator) -> SelectedRadius:
     return SelectedRadius(space, selection=partial(RandomSelection, seed=int(rng.integers(SEEDS))))
+
+
+def one_cell(
+    space: ConfigSpace,
+    rng: np.random.Generator,
+    *,
+    temperature: tuple[float, float, int],
+    **settings: Any,
+) -> RRL:
+    """Make `rrl` with a region of one cell: a measurement updates its own configuration only.
+
+    This is a weak control. All cells start at the first measurement. So once something is better
+    than that, all that was not measured looks worse, and the agent stops exploring.
+
+    Parameters
+    ----------
+    space, rng
+        See :class:`~rrl.core.rrl.RRL`.
+    temperature : (float, float, int)
+        Of :class:`~rrl.core.exploration.Boltzmann`: the start, the end and the half-life.
+    **settings
+        Of :class:`~rrl.core.rrl.RRL`.
+    """
+    exploration = Boltzmann(*temperature)
+    return RRL(space, rng, region=FixedRadius(0.0), exploration=exploration, **settings)
 
 
 wide = exchanged(RRL, region=lambda *_: FixedRadius(3.0))  # as released

@@ -24,6 +24,7 @@ import math
 
 import numpy as np
 
+from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace, Floats
 from rrl.rivals.grid import unit_cube
 from rrl.rivals.search import Search, Searcher, log_cost
@@ -43,7 +44,7 @@ class Zooming(Searcher):
 
     Parameters
     ----------
-    space, rng
+    space, rng, start
     lipschitz, confidence : float
         See :mod:`rrl.rivals.zooming`.
 
@@ -71,8 +72,9 @@ class Zooming(Searcher):
         *,
         lipschitz: float,
         confidence: float,
+        start: Configuration | None = None,
     ) -> None:
-        super().__init__(space, rng)
+        super().__init__(space, rng, start=start)
         if not (lipschitz > 0 and confidence > 0):
             raise ValueError(f"need both above 0: lipschitz {lipschitz}, confidence {confidence}")
         self.lipschitz, self.width = lipschitz, confidence * math.sqrt(2 * math.log(HORIZON))
