@@ -19,7 +19,8 @@ _EXAMPLES = """examples:
   rrl profile /models/mine --sample one.json --knob inter_op=1,2 --knob intra_op=1,2 --rates 20,60
 
 exit codes: 0 done, 2 usage, 3 bad data, 4 the server failed, 5 measured, but the result is not
-stable or misses the goal, 130 interrupted
+stable or misses the goal, 6 the server hangs, 7 the recommended configuration cannot serve and
+the default stays, 130 interrupted
 """
 
 

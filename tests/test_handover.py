@@ -46,7 +46,7 @@ from rrl.serving.envoy_config import KEPT, TRIAL, Door
 from rrl.serving.handover import HandoverServer
 from rrl.serving.lasting import Lasting, start_apart, wait_until
 from rrl.serving.launcher import LOCAL, SERVER, ModelServer, free_port, port_error
-from rrl.serving.live import ANSWER_S, LiveServer
+from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, predict_request
 from rrl.serving.service import (
     CURRENT,
@@ -222,6 +222,7 @@ def test_a_server_before_which_no_envoy_has_started_gets_one_next(kept):
     ("victim", "number"),
     [
         ("server", signal.SIGSTOP),
+        ("Envoy", signal.SIGSTOP),
         pytest.param("server", signal.SIGKILL, marks=pytest.mark.long),
         ("Envoy", signal.SIGKILL),
     ],
@@ -241,7 +242,9 @@ def test_what_dies_or_hangs_in_mid_episode_is_replaced(victim, number, kept, mon
     episode = kept.measure(GOOD, np.linspace(0, 1, 20), np.random.default_rng(0))
     assert episode.ok.all()  # measured anew, as a whole
     now = outliving(kept)
-    assert (now[0] == envoy, now[1] == server) == (victim == "server", victim == "Envoy")
+    stopped = number == signal.SIGSTOP  # it goes on
+    went_on = (victim == "server" or stopped, victim == "Envoy" or stopped)
+    assert (now[0] == envoy, now[1] == server) == went_on
     check_answer(kept.address)
 
 
@@ -344,7 +347,7 @@ def test_a_trial_is_not_to_blame_for_an_envoy_that_a_supervisor_has_started_agai
         killed.append(kill_envoy(kept))
         episode = fire(*given)
         start_apart(["/bin/sh", str(envoy.process.script)], subprocess.DEVNULL, subprocess.DEVNULL)
-        assert wait_until(envoy._ready, LIMIT_S)
+        assert wait_until(lambda: envoy.answers, LIMIT_S)
         return episode
 
     monkeypatch.setattr(kept._client, "fire", fire_in_between)
@@ -355,14 +358,15 @@ def test_a_trial_is_not_to_blame_for_an_envoy_that_a_supervisor_has_started_agai
 
 def test_a_trial_is_not_to_blame_for_an_envoy_that_ends_while_the_trial_is_asked(kept, monkeypatch):
     """It is asked whether it answers, after a request that failed."""
-    trial, available, killed = kept.configure(OTHER), kept._client.available, []
+    trial, killed = kept.configure(OTHER), []
+    answers = trial.answers
 
     def ask(timeout_s):
-        if timeout_s == ANSWER_S and not killed:
+        if not killed:
             killed.append(kill_envoy(kept))
-        return available(timeout_s)
+        return answers(timeout_s)
 
-    monkeypatch.setattr(kept._client, "available", ask)
+    monkeypatch.setattr(trial, "answers", ask)
     monkeypatch.setattr(kept, "_timeout_s", 1e-6)
     assert not kept.measure(OTHER, [0.0], np.random.default_rng(0), watch=PATIENT).ok.any()
     assert killed
@@ -445,9 +449,9 @@ def test_an_answer_that_a_dropped_trial_has_begun_is_not_cut(kept, interrupted, 
     with unread_answer(kept) as reply, ThreadPoolExecutor(1) as pool:
         if interrupted:
             with interrupted_in(trial, "resume"), pytest.raises(KeyboardInterrupt):
-                kept._drop()
+                kept._drop(kept._trial)
         waiting = waits(monkeypatch, trial, "stop")
-        dropped = pool.submit(kept._stop_trial if interrupted else kept._drop)
+        dropped = pool.submit(kept._stop_trial if interrupted else lambda: kept._drop(kept._trial))
         assert waiting.wait(LIMIT_S)
         assert reply.read().count(b"[2.0, 4.0]") == 300_000
         dropped.result()
@@ -468,7 +472,7 @@ def test_what_waits_at_a_dropped_trial_is_answered_at_once_by_the_kept_server(ke
         answer = pool.submit(predict, client, X)
         assert wait_until(lambda: any(c.route == TRIAL for c in kept.traffic.open()), LIMIT_S)
         with mock.patch.object(kept, "_drain", drain):
-            kept._drop()
+            kept._drop(kept._trial)
         assert answer.result()["y"].tolist() == [[2.0, 4.0]]
     assert not trial.alive
 
@@ -479,7 +483,7 @@ def test_a_dropped_trial_does_not_wait_for_an_answer_of_the_kept_server(kept, mo
     trial, resumed = kept.configure(SMALL), []
     monkeypatch.setattr(trial, "resume", lambda: resumed.append(True))
     with unread_answer(kept) as reply:
-        kept._drop()
+        kept._drop(kept._trial)
         assert not trial.alive
         assert reply.read().count(b"[2.0, 4.0]") == 300_000
     assert not resumed
@@ -499,7 +503,7 @@ def test_a_trial_to_which_calls_still_go_is_stopped_at_once(kept, error):
         raise KeyboardInterrupt
 
     with died(kept._envoy, "route", error), mock.patch.object(trial, "pause") as pause:
-        kept._drop()
+        kept._drop(kept._trial)
     assert not trial.alive
     assert not pause.called
     kept.configure(GOOD)

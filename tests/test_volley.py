@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -100,7 +101,7 @@ def test_a_watch_stops_and_cancels_what_is_open(client, target):
 
 def test_an_episode_that_is_stopped_before_its_first_request_has_that_one_cancelled():
     arrivals = np.array([LIMIT_S, 2 * LIMIT_S])
-    episode = Volley(lambda _: None, arrivals, WATCH, lambda: "worse").fire()
+    episode = Volley(lambda _: None, arrivals, WATCH, lambda quiet_s: "worse").fire()
     assert episode.arrivals.tolist() == [LIMIT_S]
     assert (episode.latency.tolist(), episode.status.tolist()) == ([0.0], [1])
     assert episode.info["aborted"] == "worse"
@@ -150,7 +151,7 @@ def test_only_while_it_sends_a_thread_may_come_before_others(client):
     """What it starts afterwards, such as a server, would come before others, too."""
     usual, seen = os.sched_getscheduler(0), []
 
-    def look():
+    def look(quiet_s):
         seen.append(os.sched_getscheduler(0))
         return ""
 
@@ -174,6 +175,8 @@ KEPT, TRIAL = "kept", "trial"
 
 class Clients:
     """Clients of a trial that do one thing whenever its server is looked at."""
+
+    process = SimpleNamespace(stopped=False)
 
     def __init__(self, *actions):
         self.traffic, self.actions = ClientTraffic(), list(actions)
@@ -269,7 +272,9 @@ def test_what_a_trial_that_died_had_of_others_counts_as_lost(dies, lost):
     envoy = Clients(*[nothing] * (len(actions) + (dies == "trial")), die)
     server = HandoverServer.__new__(HandoverServer)  # without a process
     vars(server).update(traffic=clients.traffic, _envoy=envoy, _of_others=True, _timeout_s=60.0)
-    vars(server).update(_kept_server=None, _route=TRIAL, _drop=lambda: None)
+    vars(server).update(
+        _kept_server=None, _route=TRIAL, _drop=lambda server: None, _asked_s=math.inf
+    )
     with pytest.raises(ServerError, match="it died") as error:
         server._fire(clients, np.zeros(9), None)
     assert error.value.lost == lost

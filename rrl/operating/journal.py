@@ -223,7 +223,8 @@ class TapedServer(WatchingServer):
             if answer["configuration"] != dict(configuration):
                 raise ValueError(f"it is of {answer['configuration']}, not of {configuration}")
             if "error" in answer:
-                raise ServerError(str(answer["error"]), lost=int(answer["lost"]))
+                lost, started = int(answer["lost"]), bool(answer["started"])
+                raise ServerError(str(answer["error"]), lost, started)
             episode = Episode(**answer)
             for name in NUMBERS:
                 if not 0 <= episode.info.get(name, 0) < math.inf:
@@ -234,8 +235,8 @@ class TapedServer(WatchingServer):
         try:
             episode = measure_watched(self._server, configuration, arrivals, rng, watch)
         except ServerError as error:
-            failed = {"configuration": dict(configuration), "error": str(error), "lost": error.lost}
-            self.answers.append(failed)
+            failed = {"error": str(error), "lost": error.lost, "started": error.started}
+            self.answers.append({"configuration": dict(configuration), **failed})
             raise
         names = ("configuration", "arrivals", "latency", "status")
         new = {name: getattr(episode, name) for name in names}

@@ -10,6 +10,7 @@ whatever a server has drawn before.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import tempfile
@@ -334,7 +335,7 @@ class TuningRun:
             "episode": number,
             "load_per_s": step.load,
             "configuration": step.configuration,
-            "cost": step.cost,
+            "cost": None if math.isnan(step.cost) else step.cost,
             "ended": step.part.ended,
             "recommended": step.recommended,
         }

@@ -143,7 +143,7 @@ class _Run:
         number = np.arange(1, len(self.episodes) + 1)
         latency = isinstance(self.objective, MeanLatency | Percentile)
         factor = 1e3 if latency else 1.0
-        cost = factor * np.array([one["cost"] for one in self.episodes])
+        cost = factor * np.array([one["cost"] for one in self.episodes], dtype=float)
         ended = np.array([bool(one["ended"]) for one in self.episodes])
         own = np.array([one["configuration"] == self.default for one in self.episodes])
         for which, marker, colour, words in (
@@ -162,7 +162,7 @@ class _Run:
         axes.step(number, best, where="mid", color=COLOURS["recommended"], label="best known")
         if usual := means.get(_name(self.default)):
             axes.axhline(usual, color=COLOURS["default"], linestyle="--", label="mean of default")
-        if (cost > 0).all():
+        if np.nanmin(cost, initial=1.0) > 0:
             axes.set_yscale("log")
         axes.set(xlabel="episode", ylabel=f"{self.objective}{' (ms)' * latency}")
         axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
@@ -246,7 +246,7 @@ class _Run:
             (record["episode"] + 1, str(record["episode"] + 1)),
             *((configuration[name], str(configuration[name])) for name in knobs),
             *measured,
-            (record["cost"], self.amount(record["cost"])),
+            none if record["cost"] is None else (record["cost"], self.amount(record["cost"])),
             (record["ended"], record["ended"]),
             (words := in_words(record["recommended"]), words),
         ]

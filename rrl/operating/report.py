@@ -13,8 +13,9 @@ import numpy as np
 from rrl.core.knob import Configuration
 from rrl.operating.job import Job
 from rrl.operating.sequential import FEWEST
+from rrl.operating.verdict import FAILED
 from rrl.serving.settings import flags, prefix
-from rrl.support.errors import UnstableError, UsageError
+from rrl.support.errors import DeployError, UnstableError, UsageError
 from rrl.support.files import write_atomically
 from rrl.tuning.guard import LATE, LEAST, USUAL_EPISODES, GuardedStep, Part
 from rrl.tuning.objective import Objective, Percentile, SLOViolations, charged_latency
@@ -149,6 +150,8 @@ def ended_words(part: Part) -> str:
     """
     if part.ended == "crashed":
         return f"crashed ({part.why})"
+    if part.ended == "server":
+        return f"the server failed, not the configuration ({part.why})"
     no_more = ", and the budget allows no more" * (part.why == "budget")
     words = f"stopped after {part.requests} requests: {part.bad} late or failed{no_more}"
     return words if part.ended else ""
@@ -256,7 +259,17 @@ def _harm_lines(job: Job, result: dict[str, Any]) -> list[str]:
 
 
 def check_result(result: dict[str, Any]) -> None:
-    """Raise UnstableError if the SLO is missed, or the recommendation did worse."""
+    """Raise UnstableError if the SLO is missed, or the recommendation did worse.
+
+    Raises
+    ------
+    DeployError
+        If the recommendation could not serve in the comparison.
+    """
+    if result["verdict"] == FAILED:
+        raise DeployError(
+            f"{in_words(result['recommended'])} could not serve in the comparison: keep the default"
+        )
     both = result["slo"]
     if both and (slo := both[both["by"]])["word"] == "missed":
         remedy, ours = "lower the load, add cores, or tune more knobs", both["recommended"]

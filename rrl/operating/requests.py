@@ -17,7 +17,7 @@ from rrl.serving import models
 from rrl.serving.launcher import LOCAL, find_executable, kind_of
 from rrl.serving.sample import WARMUP, Inputs, fit, random_inputs, read_sample
 from rrl.serving.saved_model import FILE, newest_version, saved_inputs
-from rrl.support.errors import DataError
+from rrl.support.errors import DataError, HangError
 
 
 def about(options: ModelOptions) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def about(options: ModelOptions) -> dict[str, Any]:
     sample = options.sample
     return {
         "model": f"version {version}, {digest(folder)}",
-        "server": _server_version(find_executable(options.executable)),
+        "server": _server_version(find_executable(options.executable), options.start_timeout),
         "signature": options.signature,
         "sample": sample and f"{sample.name} ({digest(sample)})",
     }
@@ -130,17 +130,28 @@ def digest(path: Path) -> str:
     return f"sha256 {found.hexdigest()[:12]}"
 
 
-def _server_version(command: Sequence[str]) -> str:
-    """Return the version of the server that a command of `find_executable` starts."""
+def _server_version(command: Sequence[str], timeout_s: float) -> str:
+    """Return the version of the server that a command of `find_executable` starts.
+
+    Raises
+    ------
+    HangError
+        If it does not answer. Then it would not start either, and waiting for that takes as long.
+    """
     if kind_of(command) == LOCAL:
         from importlib.metadata import version
 
         return f"local server on TensorFlow {version('tensorflow')}"
     try:
         done = subprocess.run(
-            [*command, "--version"], capture_output=True, text=True, errors="replace", timeout=60,
-            check=False,
+            [*command, "--version"], capture_output=True, text=True, errors="replace",
+            timeout=timeout_s, check=False,
         )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
         return "unknown"
+    except subprocess.TimeoutExpired:
+        raise HangError(
+            f"{command[0]} hangs: it has not answered --version within {timeout_s:g} s, which is "
+            "the whole limit for its start (--start-timeout)"
+        ) from None
     return next((line.strip() for line in done.stdout.splitlines() if line.strip()), "unknown")

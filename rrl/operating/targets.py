@@ -22,7 +22,7 @@ from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import find_executable
 from rrl.serving.live import LiveServer
 from rrl.serving.sample import Inputs
-from rrl.support.errors import RRLError, ServerError, explain
+from rrl.support.errors import DeployError, RRLError, ServerError, explain
 from rrl.tuning.episode import Server
 from rrl.tuning.presets import in_words
 
@@ -79,7 +79,7 @@ def open_server(options: TuneOptions, run: TuningRun, requests: list[Inputs]) ->
         raise
     if not leave_running(server, run.stays(options.keep_best)):
         check_room(run.journal.path.parent)
-        raise ServerError(
+        raise DeployError(
             f"{door}: the configuration to deploy cannot take over; a line above says why; the "
             "same command tries again"
         )

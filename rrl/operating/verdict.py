@@ -21,6 +21,9 @@ FAR = 20.0  # the log ratio of costs if one of them is 0; the verdict limits lar
 NAMES = ("default", "recommended")
 """The two that are compared."""
 
+FAILED = "it could not serve"
+"""The verdict on a recommendation that crashed in the comparison."""
+
 
 Round = Mapping[str, Measured]
 """A round of the comparison: one measurement of each configuration, by `NAMES`."""
@@ -114,7 +117,8 @@ def summarise(
     -------
     dict
         ``ratio`` and ``verdict`` are those of :func:`judge_costs`. The verdict is "the default" if
-        the recommendation is the default, and "stopped" if it was stopped as too bad, or crashed.
+        the recommendation is the default, "stopped" if it was stopped as too bad, and `FAILED` if
+        it crashed.
         ``cost`` has the median cost of each of the two in whole rounds, or is None without any.
         ``rounds`` is the number of whole rounds, and ``lost`` that of the others. ``deploy`` is the
         configuration to deploy: the recommended one if it is shown to be better, and otherwise the
@@ -141,6 +145,8 @@ def summarise(
     }
     if recommended == dict(job.default):
         result["verdict"] = "the default"
+    elif any(one["recommended"].part.ended == "crashed" for one in rounds):
+        result["verdict"] = FAILED
     elif guard.charge(recommended) is not None and result["verdict"] != "worse":
         result["verdict"] = "stopped"
     better = result["verdict"] == "better"

@@ -140,8 +140,8 @@ class Envoy:
         limit = f"trap '' XFSZ; ulimit -f {MOST_LOG // 512}"
         log = self.folder / "envoy.log"
         self.process.start(command, log, limit)
-        wait_until(lambda: self._ready() or not self.process.alive, _START_S)
-        if not self._ready():
+        wait_until(lambda: self.answers or not self.process.alive, _START_S)
+        if not self.answers:
             self.process.stop()
             lines = log.read_text(errors="replace").split("\n")
             words = ("rror", "not found")  # of Envoy, and of the shell that starts it
@@ -190,7 +190,9 @@ class Envoy:
         write_atomically(self.folder / name, json.dumps(content))
         return version
 
-    def _ready(self) -> bool:
+    @property
+    def answers(self) -> bool:
+        """Whether it answers now."""
         return self._ask("/ready") is not None
 
     def _wait_for(self, stat: str, version: int) -> None:

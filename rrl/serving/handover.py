@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,7 +29,7 @@ from rrl.serving.envoy import Envoy
 from rrl.serving.envoy_config import KEPT, TRIAL, Door
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import ModelServer, free_port
-from rrl.serving.live import RESTARTS, LiveServer
+from rrl.serving.live import RESTARTS, STALL_S, LiveServer
 from rrl.serving.loadgen import Client, LastingError
 from rrl.serving.service import (
     lock_port,
@@ -40,7 +41,7 @@ from rrl.serving.service import (
     stop_service,
     unlock_port,
 )
-from rrl.support.errors import GeneratorError, ServerError
+from rrl.support.errors import GeneratorError, HangError, ServerError
 from rrl.support.machine import OtherWork
 from rrl.tuning.episode import Episode
 from rrl.tuning.watch import Watch
@@ -53,6 +54,10 @@ HANGS = 4.0
 """A trial that takes longer than so many times the limit for late requests hangs."""
 
 LEAST_HANG_S = 1.0
+
+
+class StuckServiceError(HangError, GeneratorError):
+    """The service hangs, and no configuration on trial is to blame."""
 
 
 class HandoverServer(LiveServer):
@@ -119,6 +124,7 @@ class HandoverServer(LiveServer):
         self._route = TRIAL
         self._changed_s = -math.inf  # when the route has changed last
         self._hang_s = self._timeout_s
+        self._asked_s = -math.inf  # when a server was asked for its state last
         self._ends = 0  # of kept servers, for which this episode was repeated
         self._left = False
         self._others = OtherWork(self._processes)
@@ -283,7 +289,7 @@ class HandoverServer(LiveServer):
             Whether the trial begins no other answer, and uses no more of the processor for them.
         """
         with suppress(ServerError, OSError):  # Envoy may have ended, or the disk be full
-            if at_once:
+            if at_once and self._route == TRIAL:
                 self._route_to_kept()
             else:
                 self._end_trial()
@@ -305,12 +311,12 @@ class HandoverServer(LiveServer):
         time.sleep(SETTLE_S)
         wait_until(lambda: all(c.arrival >= changed for c in self.traffic.open()), DRAIN_S)
 
-    def _drop(self) -> None:
+    def _drop(self, server: ModelServer) -> None:
         """Return to the kept server at once, and stop the one that failed or did badly."""
-        if self._route == TRIAL:
+        if server is self._trial:
             self._stop_trial(at_once=True)
-        elif self._kept_server is not None:
-            self._kept_server.stop()
+        else:
+            server.stop()
 
     def _let_finish(self, trial: ModelServer) -> None:
         """Let the trial, which gets no new calls, finish the answers that it has begun.
@@ -370,20 +376,46 @@ class HandoverServer(LiveServer):
         others = OthersRequests(self.traffic, self._route)
         try:
             if self._of_others:
-                check = partial(self._check, server)
+                check = partial(self._check_traffic, server)
                 episode = others.wait(len(arrivals), watch, self._timeout_s, check)
+                self._check_after(server, episode)
             else:
                 episode = self._fire_beside(others, server, arrivals, watch)
         except ServerError as error:
+            error.started = True
             if not isinstance(error, GeneratorError):
                 if self._of_others:
-                    self._drop()
+                    self._drop(server)
                 _, status = others.outcomes(aborted=True)
                 error.lost += int(np.count_nonzero(status))
             raise
-        if "aborted" in episode.info and self._route == TRIAL and self.serves:
-            self._drop()
+        if "aborted" in episode.info and server is self._trial and self.serves:
+            self._drop(server)
         return episode
+
+    def _check_after(self, server: ModelServer, episode: Episode) -> None:
+        """Check a server after an episode; clients do not wait for the answer of a bad trial."""
+        if "aborted" in episode.info and self._route == TRIAL:
+            self._route_to_kept()
+        super()._check_after(server, episode)
+
+    def _check_traffic(self, server: ModelServer) -> None:
+        """Raise ServerError if a server has failed, while only clients send requests to it."""
+        self._check(server)
+        now = time.monotonic()
+        if now > self._asked_s + STALL_S:
+            calls = [call for call in self.traffic.open() if call.route == self._route]
+            if any(call.arrival < now - STALL_S for call in calls):
+                self._check_health(server)
+            self._asked_s = now
+
+    def _check_health(self, server: ModelServer) -> None:
+        """Raise ServerError if a server hangs, or Envoy, which then starts again."""
+        if self._envoy.process.alive and not self._envoy.answers:
+            self._envoy.process.stop()
+            raise StuckServiceError(f"{self.door}: Envoy hangs: it runs, but does not answer")
+        super()._check_health(server)
+        self._check_service()  # it may have ended while the server was asked
 
     def _fire_beside(
         self,
@@ -440,13 +472,23 @@ class HandoverServer(LiveServer):
     def _check_service(self) -> None:
         """Raise GeneratorError if Envoy or the kept server has ended: no trial is to blame.
 
+        What somebody has stopped goes on at once, so no client loses an answer.
+
         If the kept server ends at each repetition of a trial, the memory may be too small for two
         servers. The trial is then measured without it, and the next change starts it again.
         """
         self._envoy.check()
+        kept = self._kept_server
+        for name, process in (
+            ("Envoy", self._envoy.process),
+            ("the server", kept and kept.process),
+        ):
+            if process and process.stopped:
+                process.send(signal.SIGCONT)
+                raise StuckServiceError(f"{self.door}: {name} was stopped by a signal; it goes on")
         try:
-            if self._kept_server is not None:
-                self._kept_server.check()
+            if kept is not None:
+                kept.check()
         except ServerError as error:
             if self._route == TRIAL and self._ends == RESTARTS:
                 return

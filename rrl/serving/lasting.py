@@ -70,6 +70,13 @@ class Process:
             return pid if pid and _may_have_opened(pid, self.file) else None
         return None
 
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody has stopped it, as by SIGSTOP."""
+        with suppress(psutil.Error, ValueError):
+            return bool(psutil.Process(int(self.noted)).status() == psutil.STATUS_STOPPED)
+        return False
+
     def send(self, number: int) -> None:
         """Send a signal to the process, and to the group and the session that it leads."""
         pid = self.pid

@@ -29,7 +29,7 @@ from rrl.serving.loadgen import Client, LastingError
 from rrl.serving.preloaded import ENVIRONMENT, LOCAL_COMMAND, Child
 from rrl.serving.saved_model import newest_version
 from rrl.serving.settings import cpus_of, environment_of, flags, prefix
-from rrl.support.errors import ServerError, UsageError
+from rrl.support.errors import HangError, ServerError, UsageError
 from rrl.support.files import write_atomically
 from rrl.support.folders import owned_folder
 
@@ -76,6 +76,10 @@ def find_executable(executable: str | None = None) -> list[str]:
 def kind_of(command: Sequence[str]) -> str:
     """Return which executable a command of :func:`find_executable` starts: `LOCAL` or `BINARY`."""
     return LOCAL if command[0] == sys.executable else BINARY
+
+
+class StartTimeoutError(HangError, LastingError):
+    """A server that has not become available in time; another start would take as long."""
 
 
 class ModelServer:
@@ -231,10 +235,10 @@ class ModelServer:
                 return answers and self._answers_rest()
 
             if not wait_until(ready, self._timeout_s):
-                raise LastingError(
+                raise StartTimeoutError(
                     f"server of {self.name!r}: the model is not available "
                     f"{'by gRPC and REST ' if self.rest_port else ''}after "
-                    f"{self._timeout_s:g} s; allow more seconds with --start-timeout; "
+                    f"{self._timeout_s:.3g} s; allow more seconds with --start-timeout; "
                     f"{self._kept_log()}"
                 )
 
@@ -266,6 +270,11 @@ class ModelServer:
         if not self.alive:
             said = f"ended with status {self.process.status}; {self._kept_log()}"
             raise ServerError(f"server of {self.name!r} {said}")
+
+    def answers(self, timeout_s: float) -> bool:
+        """Return whether it tells within some seconds that the model is AVAILABLE."""
+        with Client(self.address, self.name) as client:
+            return client.available(timeout_s)
 
     def memory_bytes(self) -> int | None:
         """Return the memory of the process in bytes; None if it is not running.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.serving.lasting import wait_until
-from rrl.serving.launcher import START_TIMEOUT_S, ModelServer, port_error
+from rrl.serving.launcher import START_TIMEOUT_S, ModelServer, StartTimeoutError, port_error
 from rrl.serving.loadgen import SIGNATURE, Client, LastingError
 from rrl.serving.sample import Inputs, fit, random_inputs
 from rrl.serving.saved_model import newest_version, saved_inputs
-from rrl.support.errors import GeneratorError, ServerError, UnstableError
+from rrl.support.errors import GeneratorError, HangError, ServerError, UnstableError
 from rrl.support.machine import OtherWork
 from rrl.tuning.episode import Episode, check_arrivals
 from rrl.tuning.watch import Watch, WatchingServer
@@ -29,7 +30,8 @@ RESTARTS = 3
 """How many times in a row a server that died is started again before an error is raised."""
 
 LARGEST_WARM = 16  # batch sizes above this one are not warmed up one by one
-ANSWER_S = 2.0  # in which a server must tell its state after failed requests
+STALL_S = 5.0  # without any answer for so long, a server is asked for its state
+ANSWER_S = 5.0  # in which it must tell that
 WARM_S = 5.0  # no further batch size after this time: a batch may wait long to fill
 
 
@@ -93,13 +95,8 @@ class LiveServer(WatchingServer):
         self._model_path, self._inputs = model_path, inputs
         self._fixed = dict(fixed or {})
         self._warmup, self._timeout_s = warmup, timeout_s
-        self._make_server = partial(
-            ModelServer,
-            model_path,
-            executable=executable,
-            start_timeout_s=start_timeout_s,
-            logs=logs,
-        )
+        self._make_server = partial(ModelServer, model_path, executable=executable, logs=logs)
+        self._start_timeout_s, self._starts_until = start_timeout_s, math.inf
         self._server: ModelServer | None = None
         self._client: Client | None = None
         self._payloads: list[bytes] = []
@@ -180,11 +177,18 @@ class LiveServer(WatchingServer):
         """Start a server and warm it up; if that fails, stop it.
 
         If another process has taken its port for REST meanwhile, it starts again at another port.
+        The limit of time holds for all attempts until one succeeds.
         """
         began = time.monotonic()
+        if self._starts_until == math.inf:
+            self._starts_until = began + self._start_timeout_s
+        more["start_timeout_s"] = max(self._starts_until - began, 0.001)
         server = self._make_server(wanted, **more)
         try:
             server.start()
+        except StartTimeoutError as error:
+            total = f"all attempts together have {self._start_timeout_s:g} s"
+            raise StartTimeoutError(f"{error}; {total}") from None
         except ServerError:
             if server.rest_port is None or not port_error(server.rest_port):
                 raise
@@ -198,7 +202,7 @@ class LiveServer(WatchingServer):
         except BaseException:
             server.stop()
             raise
-        self.start_s = time.monotonic() - began
+        self.start_s, self._starts_until = time.monotonic() - began, math.inf
         return server
 
     def measure(
@@ -225,7 +229,7 @@ class LiveServer(WatchingServer):
         """
         arrivals = check_arrivals(arrivals)
         self.space.index(configuration)
-        trial = watch is not None and not watch.idle
+        trial, self._starts_until = watch is not None and not watch.idle, math.inf
         for attempt in range(RESTARTS + 1):
             try:
                 server = self.configure(configuration)
@@ -250,28 +254,47 @@ class LiveServer(WatchingServer):
     ) -> Episode:
         """Send an episode's requests; if the server died, drop it and raise ServerError."""
         assert self._client is not None
-        episode = self._client.fire(self._payloads, arrivals, self._timeout_s, watch, also)
+        asked = 0.0
+
+        def look(quiet_s: float) -> str:
+            nonlocal asked
+            if quiet_s > asked + STALL_S:
+                self._check_health(server)
+            asked = max(quiet_s - STALL_S, 0.0)
+            return also() if also else ""
+
+        episode = None
         try:
-            self._check(server)
-            # A trial that was stopped may be stuck.
-            doubt = not episode.ok.all() and "aborted" not in episode.info
-            client = self._client
-            if doubt and not wait_until(lambda: client.available(timeout_s=ANSWER_S), ANSWER_S):
-                self._check(server)  # what ended meanwhile does not answer either
-                raise ServerError(
-                    f"server of {server.name!r} does not answer after failed requests"
-                )
+            episode = self._client.fire(self._payloads, arrivals, self._timeout_s, watch, look)
+            self._check_after(server, episode)
         except ServerError as error:
-            error.lost = len(episode)
+            error.started = True
+            error.lost = len(episode) if episode is not None else error.lost
             if not isinstance(error, GeneratorError):
-                self._drop()
+                self._drop(server)
             raise
         return episode
+
+    def _check_after(self, server: ModelServer, episode: Episode) -> None:
+        """Raise ServerError if a server has failed in an episode, be it stopped by a watch."""
+        self._check(server)
+        if not episode.ok.all():
+            self._check_health(server)
+
+    def _check_health(self, server: ModelServer) -> None:
+        """Raise HangError if a server that runs does not tell its state."""
+        stopped = server.process.stopped
+        if not wait_until(lambda: server.answers(ANSWER_S), ANSWER_S):
+            self._check(server)  # what ended meanwhile does not answer either
+            raise HangError(
+                f"server of {server.name!r} hangs: it runs{', stopped by a signal,' * stopped} "
+                f"but has not told its state within {ANSWER_S:g} s"
+            )
 
     def _check(self, server: ModelServer) -> None:
         """Raise ServerError if a server has ended."""
         server.check()
 
-    def _drop(self) -> None:
+    def _drop(self, server: ModelServer) -> None:
         """Remove a server that failed."""
         self.close()

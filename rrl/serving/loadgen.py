@@ -112,7 +112,7 @@ class Client:
         arrivals: ArrayLike,
         timeout_s: float = 60.0,
         watch: Watch | None = None,
-        also: Callable[[], str] | None = None,
+        also: Callable[[float], str] | None = None,
     ) -> Episode:
         """Send a request at each scheduled arrival and wait for all the answers.
 

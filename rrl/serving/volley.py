@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl.support.errors import ServerError
 from rrl.tuning.episode import Episode, Status
 from rrl.tuning.watch import Watch
 
@@ -110,7 +111,7 @@ class Volley:
         It may stop the episode. Then the open requests are cancelled, and the others are not sent.
     also : callable, optional
         With a watch, it is asked for another reason to stop, or an empty text, every few hundredths
-        of a second.
+        of a second. It is told for how many seconds open requests have waited without any answer.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class Volley:
         call: Callable[[int], Any],
         due: NDArray[np.float64],
         watch: Watch | None,
-        also: Callable[[], str] | None = None,
+        also: Callable[[float], str] | None = None,
     ) -> None:
         self._call, self._due, self._watch, self._also = call, due, watch, also
         n = len(due)
@@ -128,7 +129,7 @@ class Volley:
         self._answers = threading.Semaphore(0)
         self._details = ""  # what the server says of the first request
         self._reason, self._asked = "", -np.inf
-        self._start = time.monotonic() + HEAD_START_S
+        self._start = self._heard = time.monotonic() + HEAD_START_S
 
     def fire(self) -> Episode:
         """Send all requests, and wait for the answers; an exception cancels what is open."""
@@ -136,8 +137,10 @@ class Volley:
             with _on_time():
                 self._send()
                 self._wait()
-        except BaseException:
+        except BaseException as error:
             self._cancel()
+            if isinstance(error, ServerError):
+                error.lost = self._sent
             raise
         if self._reason and not self._sent:  # an episode has at least one request
             none, cancelled = np.zeros(1), np.array([Status.CANCELLED.value])
@@ -166,7 +169,7 @@ class Volley:
         self._status[i] = call.code().value[0]
         if i == 0:
             self._details = call.details() or ""
-        self._done[i] = time.monotonic()
+        self._done[i] = self._heard = time.monotonic()
         del self._open[i]
         self._answers.release()
 
@@ -192,8 +195,15 @@ class Volley:
             self._reason = self._watch.reason(now, self._due[:k], done, failed)
             if self._also is not None and now > self._asked + LOOK_S:
                 self._asked = now
-                self._reason = self._reason or self._also()
+                self._reason = self._reason or self._also(self._quiet_s())
         return self._reason
+
+    def _quiet_s(self) -> float:
+        """Return for how many seconds open requests have waited without any answer."""
+        first = min(list(self._open), default=None)
+        if first is None:
+            return 0.0
+        return max(0.0, time.monotonic() - max(self._heard, float(self._left[first])))
 
     def _wait(self) -> None:
         """Wait until every request has ended; a stop cancels those that are open."""

@@ -2,7 +2,8 @@
 
 The codes are the same for every command. 0: the command succeeded. 2: the usage or a parameter is
 wrong. 3: the data are bad. 4: the server under test failed. 5: the measurement ended, but it is
-not stable, or a claim is not met. 130: the command was interrupted.
+not stable, or a claim is not met. 6: the server runs, but does not answer. 7: the recommended
+configuration cannot serve, so the default stays. 130: the command was interrupted.
 """
 
 from __future__ import annotations
@@ -67,13 +68,27 @@ class ServerError(RRLError, RuntimeError):
     message : str
     lost : int
         Number of requests that were sent and got no answer because of it.
+    started : bool
+        Whether it failed after it had started. Then the configuration may be innocent.
     """
 
     code = 4
 
-    def __init__(self, message: str = "", lost: int = 0) -> None:
+    def __init__(self, message: str = "", lost: int = 0, started: bool = False) -> None:
         super().__init__(message)
-        self.lost = lost
+        self.lost, self.started = lost, started
+
+
+class HangError(ServerError):
+    """The server under test runs, but does not answer (exit code 6)."""
+
+    code = 6
+
+
+class DeployError(ServerError):
+    """The recommended configuration cannot serve, so the default stays (exit code 7)."""
+
+    code = 7
 
 
 class GeneratorError(ServerError):

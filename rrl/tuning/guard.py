@@ -59,8 +59,10 @@ class Part:
     requests, bad : int
         Number of requests that were sent, and number of bad ones among them.
     ended : str
-        Empty if the episode ended as planned. Otherwise "aborted" (stopped by the watch) or
-        "crashed" (the server did not start, died, or answered no request).
+        Empty if the episode ended as planned. Otherwise "aborted" (stopped by the watch), "crashed"
+        (the server did not start, or answered no request), or "server": it died or hung after it
+        had started. The first time, that is no fault of the configuration, which is measured again.
+        If it comes again at once, the configuration has crashed.
     why : str
         The reason of a crash, in one line, or that of the watch: "worse", "budget".
     whole : bool
@@ -209,8 +211,9 @@ class Guard:
         """Measure a configuration under its watch, and add what it did to the parts.
 
         It is shunned from now on if it crashed or was stopped as too bad. The cost of a crash is
-        that of an episode without answers. After an invalid episode it is measured again, unless
-        the bad requests have used up the allowance.
+        that of an episode without answers, and a failure of the server has none (NaN). After an
+        invalid episode, or one in which the server failed, it is measured again, unless the bad
+        requests have used up the allowance.
 
         Raises
         ------
@@ -220,11 +223,12 @@ class Guard:
         self.serves = dict(configuration)
         for _ in range(MAX_INVALID):
             episode, part = self._measure_once(server, configuration, arrivals, rng)
-            cost = objective(episode)
+            cost = math.nan if part.ended == "server" else objective(episode)
             charge = cost if part.ended == "crashed" or part.why == "worse" else None
             part = replace(part, whole=whole and episode.valid, charge=charge)
             self.parts.append(part)
-            if episode.valid or part.ended:
+            again = part.ended == "server" and self.admits(configuration)
+            if (episode.valid or part.ended) and not again:
                 return Measured(part, episode, cost)
         raise GeneratorError(TOO_LATE)
 
@@ -248,7 +252,9 @@ class Guard:
                 raise
             episode = _unanswered(chosen, arrivals)
             requests, bad = requests + error.lost, bad + error.lost
-            ended, why = "crashed", str(error)
+            own = [part.ended for part in self.parts if part.configuration == chosen]
+            innocent = error.started and own[-1:] != ["server"]
+            ended, why = "server" if innocent else "crashed", str(error)
         return episode, Part(dict(chosen), requests, bad, ended, why)
 
     def set_limit(self, p99_s: float) -> None:
@@ -311,7 +317,8 @@ def guarded_step(
 
     If the agent asks for a shunned configuration, it is told the charge, and the default serves. If
     a trial crashes or is stopped, the default serves the rest of the arrivals. The agent is not
-    told the cost of an invalid episode, nor that of a default that is not in its space.
+    told the cost of an invalid episode, nor that of one in which the server failed, nor that of a
+    default that is not in its space.
 
     Parameters
     ----------
@@ -336,11 +343,11 @@ def guarded_step(
         agent.tell(asked, charge)
     chosen = asked if guard.admits(asked) else guard.default
     part, episode, cost = guard.measure(server, chosen, arrivals, rng, objective)
-    if episode.valid and chosen in server.space:
+    if episode.valid and part.ended != "server" and chosen in server.space:
         agent.tell(chosen, cost)
     if chosen == guard.default:
         guard.set_limit(Percentile(99)(episode))
-    rest = arrivals if part.ended == "crashed" else arrivals[len(episode) :]
+    rest = arrivals if part.ended in ("crashed", "server") else arrivals[len(episode) :]
     if part.ended and len(rest) > 1:
         guard.measure(server, guard.default, rest - rest[0], rng, objective, whole=False)
     best = _recommended(guard, agent, load)
