@@ -43,7 +43,7 @@ def test_saving_twice_gives_the_same_bytes(tmp_path):
 def test_agents_that_are_drawn_together_differ_in_a_grey_print_too():
     together = ["rrl-gp", "rrl", "rrl-adaptive", "tf-serving-default", "heuristic"]
     together += ["q-learning", "deep-q-network", "coordinate-descent", "hill-climbing", "random"]
-    together += ["oracle", "fixed"]
+    together += ["fixed"]
     for part in ("color", "marker", "ls"):
         assert len({agent_style(name)[part] for name in together}) == len(together)
     assert len({(color, marker) for color, marker, _ in AGENT_STYLES.values()}) == len(AGENT_STYLES)

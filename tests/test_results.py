@@ -130,7 +130,7 @@ def test_a_result_of_another_behaviour_is_computed_and_said(place, changed_rando
 def read(place):
     """The only result of the agent `random` that a notebook reads, by the manifest of figures."""
     name = next(result_name(s) for s in SETTINGS if s.agent == "random")
-    made = {"speed.png": "09", "speed.csv": "09", "duels.csv": "09", "other.png": "10"}
+    made = {"speed.png": "09", "speed.csv": "09", "pareto.csv": "09", "other.png": "10"}
     files = {f"figures/{file}": {"notebook": notebook} for file, notebook in made.items()}
     notebooks = {"09": {"read": {}, "results": [name]}, "10": {"read": {}}}
     (place / "figures").mkdir()
@@ -145,7 +145,7 @@ def test_nothing_is_drawn_from_results_of_another_behaviour(place, capsys):
         results.check(opened(place))
     said = capsys.readouterr().out
     assert "agent random 0123456789ab: 2 stored results" in said
-    assert "figures and tables that rest on them: duels, speed\n" in said
+    assert "figures and tables that rest on them: pareto, speed\n" in said
     assert "other" not in said
     with pytest.raises(UsageError, match="agent random: no versions yet; `make versions`"):
         results.renew(opened(place))

@@ -51,7 +51,6 @@ AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "gp-ei": ("#6a51a3", "h", (0, (2, 1))),
     "zooming": ("C4", "p", (0, (4, 4))),
     "knowing": ("C5", "*", (0, (4, 4))),
-    "oracle": ("black", "|", (0, (3, 1, 1, 1, 1, 1))),
     "fixed": ("0.35", "x", (0, (6, 1))),
 }
 OTHER_STYLE = ("0.35", "8", "-")  # of an agent that is not among them
