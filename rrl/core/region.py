@@ -1,7 +1,8 @@
 """Regions: which values a measurement updates, and which configurations may be tried next.
 
 :class:`FixedRadius` is the paper's region, and :class:`SelectedRadius` its adaptive one: Bayesian
-optimisation (:class:`RadiusSelection`) selects the radius while serving.
+optimisation (:class:`RadiusSelection`) selects the radius while serving. :class:`Nearest` suits
+spaces whose knobs differ much in their numbers of values.
 """
 
 from __future__ import annotations
@@ -67,6 +68,42 @@ class FixedRadius(Region):
     def around(self, table: QTable, index: int) -> Ints:
         """Return the configurations within the radius, sorted."""
         return table.space.ball(index, self.radius)
+
+
+class Nearest(Region):
+    """The nearest configurations are updated, and any may be tried.
+
+    A radius in steps reaches no neighbour where a knob has thousands of values, and half the space
+    where each knob has two. This region has about the same size on any space, see
+    :meth:`rrl.core.space.ConfigSpace.nearest`.
+
+    Parameters
+    ----------
+    count : int, optional
+        The least number of configurations. On a full grid with as many steps for each knob, 1 plus
+        twice the number of knobs is a radius of 1, apart from the border.
+
+    Raises
+    ------
+    ValueError
+        If the count is below 1.
+
+    Examples
+    --------
+    >>> from rrl import ConfigSpace, Knob
+    >>> table = QTable(ConfigSpace([Knob("a", range(1000)), Knob("b", (0, 1))]))
+    >>> Nearest(5).around(table, 6)
+    array([ 2,  4,  6,  8, 10])
+    """
+
+    def __init__(self, count: int = 7) -> None:
+        if count < 1:
+            raise ValueError(f"a region needs at least 1 configuration, got {count!r}")
+        self.count = count
+
+    def around(self, table: QTable, index: int) -> Ints:
+        """Return the nearest configurations, sorted."""
+        return table.space.nearest(index, self.count)
 
 
 # --- the radius that Bayesian optimisation selects ------------------------------------------------

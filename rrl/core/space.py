@@ -6,7 +6,7 @@ The paper's region is a ball in the Euclidean distance of the knobs' positions
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
@@ -214,11 +214,19 @@ class ConfigSpace:
         table.flags.writeable = False
         return table
 
+    @cached_property
+    def fractions(self) -> Floats:
+        """The positions as fractions of the way from a knob's first value to its last one."""
+        spans = [
+            1 if knob.categorical else max(len(knob.values) - 1, 1)
+            for knob in self.knobs
+            for _ in range(knob.coordinates.shape[1])
+        ]
+        return self.positions / spans
+
     def distances(self, index: int) -> Floats:
         """Euclidean distance from one configuration to each, shape (n,)."""
-        from scipy.spatial.distance import cdist  # here, since it takes long to load
-
-        return cdist(self.positions[[index]], self.positions)[0]
+        return _distances(self.positions, index)
 
     @cached_property
     def diameter(self) -> float:
@@ -240,12 +248,38 @@ class ConfigSpace:
         >>> len(paper_cpu().ball(665, radius=3)), len(paper_cpu().ball(665, radius=0))
         (123, 1)
         """
-        asked = int(index), float(radius)
+        radius = float(radius)
+        inside = lambda: self.distances(index) <= radius * (1 + ROUNDING)  # noqa: E731
+        return self._kept((int(index), radius), inside)
+
+    def nearest(self, index: int, count: int) -> Ints:
+        """Return the indices of the `count` nearest available configurations, sorted.
+
+        The configuration itself counts. All that are as far away as the last of them are returned,
+        too. A distance is that of the :attr:`fractions`. So the next of 1000 values is near, and
+        the other one of two values is far.
+
+        Examples
+        --------
+        >>> from rrl import paper_cpu
+        >>> space = paper_cpu()
+        >>> space.nearest(665, 7).tolist() == space.ball(665, radius=1).tolist()
+        True
+        """
+
+        def inside() -> Bools:
+            away, last = _distances(self.fractions, index), min(count, len(self)) - 1
+            return away <= np.partition(away, last)[last] * (1 + ROUNDING)
+
+        return self._kept((int(index), -count), inside)
+
+    def _kept(self, asked: tuple[int, float], inside: Callable[[], Bools]) -> Ints:
+        """Return the indices `inside` a ball, or what was returned for it before."""
         ball = self._balls.get(asked)  # an agent that has found its region asks for few
         if ball is None:
             if len(self._balls) >= 4096:  # the largest balls have as many bytes as the space
                 self._balls.clear()
-            ball = np.flatnonzero(self.distances(index) <= radius * (1 + ROUNDING))
+            ball = np.flatnonzero(inside())
             ball.flags.writeable = False  # it is shared with the next caller
             self._balls[asked] = ball
         return ball
@@ -269,6 +303,12 @@ class ConfigSpace:
             steps = np.abs(np.array(knob.positions) - knob.positions[indices[index]])
             away += (np.minimum(steps, 1) if knob.categorical else steps)[indices]
         return away
+
+
+def _distances(coordinates: Floats, index: int) -> Floats:
+    from scipy.spatial.distance import cdist  # here, since it takes long to load
+
+    return cdist(coordinates[[index]], coordinates)[0]
 
 
 def _grid(shape: tuple[int, ...]) -> Ints:

@@ -19,6 +19,7 @@ from rrl.tuning.loop import Agent, MakeAgent
 #: The place where each agent is made, as ``module:attribute``.
 HOME = {
     "rrl-gp": "rrl.extension.recommended:recommended",
+    "rrl-prior": "rrl.extension.prior:prior",
     "rrl": "rrl.core.rrl:RRL",
     "rrl-wide": "rrl.rivals.variants:wide",
     "rrl-released": "rrl.core.rrl:released",
