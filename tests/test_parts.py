@@ -20,6 +20,7 @@ from rrl.core.knob import Knob
 from rrl.core.qtable import NOISE, NOISE_WEIGHT, QTable, Tables, update_region
 from rrl.core.region import (
     FixedRadius,
+    Nearest,
     RadiusSelection,
     SelectedRadius,
     theoretical_radius,
@@ -35,6 +36,7 @@ from rrl.extension.gaussian_process import (
     fit_hyperparameters,
 )
 from rrl.extension.learned_similarity import BESIDE_A_START, LearnedSimilarity
+from rrl.extension.prior import Prior
 from rrl.extension.whole_space import PART, WholeSpace
 from rrl.tuning.presets import paper_cpu
 
@@ -50,9 +52,11 @@ SIMILARITIES = {
     "learned": LearnedSimilarity,
     "learned, beside a start": partial(LearnedSimilarity, BESIDE_A_START),
     "network": SmallNetwork,
+    "prior": Prior,
 }
 REGIONS = {
     "fixed": lambda space: FixedRadius(1.5),
+    "nearest": lambda space: Nearest(5),
     "selected": SelectedRadius,
     "whole": lambda space: WholeSpace(),
 }
@@ -154,6 +158,28 @@ def test_a_copy_learns_how_much_neighbours_differ(steep, apart):
     assert slope == pytest.approx(steep, rel=0.35, abs=0.1)
 
 
+@settings(max_examples=30)
+@given(space=spaces(), measurements=told, weak=st.booleans())
+def test_copies_count_as_one_measurement_beside_those_of_the_configuration(
+    space, measurements, weak
+):
+    """Every value from the list of all measurements, as the definition says."""
+    table, similarity, region = QTable(space), Prior(), Nearest(2 if weak else 9)
+    measured, unreached = [], 0.0
+    for number, cost in measurements:
+        index = number % len(space)
+        reached = table.counts > 0
+        unreached = table.values[reached].mean() if reached.any() else cost
+        measure(table, similarity, index, cost, region.around(table, index))
+        measured.append((index, float(cost), set(region.around(table, index).tolist())))
+    for c in range(len(space)):
+        copies = [cost for _, cost, cells in measured if c in cells]
+        own = [cost for index, cost, _ in measured if index == c]
+        expected = (np.mean(copies) + sum(own)) / (1 + len(own)) if copies else unreached
+        scale = max(cost for _, cost, _ in measured)
+        assert table.values[c] == pytest.approx(expected, rel=1e-9, abs=1e-12 * scale)
+
+
 # --- regions --------------------------------------------------------------------------------------
 
 
@@ -217,6 +243,7 @@ def test_an_empty_table_gives_every_configuration_a_chance(make):
     [
         (lambda: FixedRadius(-1.0), "radius must be a number that is at least 0, got -1"),
         (lambda: FixedRadius(np.nan), "radius must be a number that is at least 0, got nan"),
+        (lambda: Nearest(0), "a region needs at least 1 configuration, got 0"),
         (lambda: Boltzmann(start=0.01, end=0.02), "need 0 < end <= start"),
         (lambda: ExpectedSaving(0.0), "horizon must be a positive number of episodes"),
         (lambda: Tables(paper_cpu(1), ratio=1.0), "ratio of load levels must be above 1"),

@@ -16,12 +16,14 @@ from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL, adaptive, released
 from rrl.core.space import ConfigSpace
 from rrl.extension.learned_similarity import LearnedSimilarity
+from rrl.extension.prior import prior
 from rrl.extension.recommended import recommended
 from rrl.extension.whole_space import WholeSpace
 from rrl.tuning.presets import paper_cpu
 
 TestRecommended = contract(recommended, tuple(SPACES))
 TestPaper = contract(RRL, tuple(SPACES))
+TestPrior = contract(prior, tuple(SPACES))
 TestAdaptive = contract(adaptive)
 TestReleased = contract(
     lambda space, rng: released(space, rng, similarity=SmallNetwork()), episodes=13
@@ -61,7 +63,12 @@ def savings(agent, table):
 
 @pytest.mark.parametrize(
     ("make", "read", "rel"),
-    [(RRL, chances, 1e-6), (adaptive, chances, 1e-6), (recommended, savings, 1e-3)],
+    [
+        (RRL, chances, 1e-6),
+        (prior, chances, 1e-6),
+        (adaptive, chances, 1e-6),
+        (recommended, savings, 1e-3),
+    ],
 )
 @settings(max_examples=30)
 @given(
@@ -198,7 +205,8 @@ far_apart = st.sampled_from([0.0, 1e-320, 1e-30, 1e-15, 1.0, 2.0, 9e29, 1e30])
 
 
 @pytest.mark.parametrize(
-    ("make", "read"), [(RRL, chances), (adaptive, chances), (recommended, savings)]
+    ("make", "read"),
+    [(RRL, chances), (prior, chances), (adaptive, chances), (recommended, savings)],
 )
 @given(told=st.lists(st.tuples(st.sampled_from([10.0, 1000.0]), far_apart), min_size=1))
 @example(told=[(10.0, 0.0)] * 9 + [(1000.0, 0.0)] * 9)
@@ -212,3 +220,27 @@ def test_costs_as_far_apart_as_can_be_leave_numbers(make, read, told):
         assert np.isfinite(table.noise)
         assert np.isfinite(read(agent, table)[0]).all()
     assert agent.ask(1000.0) in agent.space
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_a_prior_leaves_a_good_start_for_better_neighbours_only(factor):
+    """What no measurement has reached is expected to cost the mean, at each load on its own."""
+    space = paper_cpu()
+    away = ((space.positions - 5) ** 2).sum(axis=1)
+    agent = prior(space, np.random.default_rng(0), start=space[int(np.argmin(away))])
+    for load in (10.0, 30.0):
+        chosen = []
+        for _ in range(60):
+            chosen.append(agent.ask(load))
+            cost = (1 + away[space.index(chosen[-1])]) * (factor if load > 20 else 1.0)
+            agent.tell(chosen[-1], cost)
+        trials = {tuple(configuration.values()) for configuration in chosen}
+        assert len(trials) < 30
+        assert agent.best(load) == space[int(np.argmin(away))]
+    bold = RRL(space, np.random.default_rng(0), start=space[int(np.argmin(away))])
+    tried = set()
+    for _ in range(60):
+        configuration = bold.ask(10.0)
+        tried.add(tuple(configuration.values()))
+        bold.tell(configuration, 1 + away[space.index(configuration)])
+    assert len(tried) > 50  # whatever was not measured yet looks as good as the start

@@ -111,6 +111,27 @@ def test_batching_off_makes_the_batch_knobs_idle():
 POLICY = Knob("policy", ("none", "lru", "fifo"))
 
 
+@settings(max_examples=30)
+@given(space=spaces(), count=st.integers(1, 12), data=st.data())
+def test_the_nearest_are_those_found_by_brute_force(space, count, data):
+    index = data.draw(st.integers(0, len(space) - 1))
+
+    def away(c):  # each knob adds the square of a fraction of its range
+        squared = 0.0
+        for knob, a, b in zip(space.knobs, *space.value_indices[[index, c]], strict=True):
+            apart = abs(knob.positions[a] - knob.positions[b])
+            squared += (
+                float(a != b) if knob.categorical else apart / (len(knob.values) - 1 or 1)
+            ) ** 2
+        return squared
+
+    order = sorted(range(len(space)), key=away)
+    last = away(order[min(count, len(space)) - 1])
+    assert space.nearest(index, count).tolist() == [
+        c for c in range(len(space)) if away(c) <= last * (1 + 1e-9)
+    ]
+
+
 @settings(max_examples=25)
 @given(spaces())
 def test_steps_are_a_distance_that_each_value_adds_to(space):

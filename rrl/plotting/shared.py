@@ -34,6 +34,7 @@ KNOB_LABELS = {
 AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "rrl-gp": ("C0", "o", "-"),
     "rrl": ("C2", "s", "--"),
+    "rrl-prior": ("C0", "d", (0, (5, 2))),
     "rrl-adaptive": ("C3", "^", "-."),
     "tf-serving-default": ("0.55", "X", ":"),
     "heuristic": ("C1", "D", (0, (5, 1, 1, 1, 1, 1))),
