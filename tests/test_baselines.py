@@ -410,7 +410,7 @@ CONSTANTS = "need both above 0: lipschitz"
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("dqn", {}, "unknown agent 'dqn': use one of rrl-gp, rrl, rrl-wide"),
+        ("dqn", {}, "unknown agent 'dqn': use one of rrl-gp, rrl-prior, rrl"),
         ("zooming", {"lipschitz": 0.0}, CONSTANTS),
         ("zooming", {"confidence": -1.0}, CONSTANTS),
         ("q-learning", {"epsilon": (0.3, 0.3, 0)}, CHANCES),
