@@ -1,12 +1,11 @@
 """Races between agents: the same problems, the same arrivals, many seeds, honest measures.
 
-:func:`race` runs an agent on a scenario from many seeds. On a surface, :func:`surface_episodes`
-runs an agent without requests, which is faster. :func:`score` measures what clients pay.
+:func:`race` runs an agent on a scenario from many seeds. :func:`score` measures what clients pay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +13,15 @@ from numpy.typing import NDArray
 
 from rrl.core.space import Floats
 from rrl.studies.measures import excess, level
-from rrl.studies.problems import SurfaceServer
 from rrl.studies.scenario import Scenario
-from rrl.tuning.loop import Agent, MakeAgent, tune
+from rrl.tuning.loop import MakeAgent, tune
 from rrl.tuning.objective import Objective
 
 MEASURES = {"excess": excess, "level": level}
 """What each run of a race is measured by."""
 
-LOAD_NOISE = 0.1  # of the load estimates on a surface: 100 Poisson arrivals give this much
+LOAD_NOISE = 0.1
+"""The sd of the logarithm of a load estimate: 100 Poisson arrivals give this much."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,26 +84,6 @@ def race(
         recommended[row] = [space.index(c) for c in run.recommended]
         costs[row] = run.costs
     return Race(chosen, recommended, costs)
-
-
-def surface_episodes(
-    scenario: Scenario, agent: Agent, seed: int, episodes: int
-) -> Iterator[tuple[int, float]]:
-    """Let an agent learn on a surface; yield the configuration that served, and the load (1/s).
-
-    Agents with the same seed meet the same noise and the same load estimates.
-    """
-    server = scenario.server
-    assert isinstance(server, SurfaceServer)
-    normal = np.random.default_rng([seed, 1]).standard_normal((2, episodes))
-    noise = np.maximum(1 + server.noise * normal[0], 0.1).tolist()
-    loads = (scenario.workload.rate * np.exp(LOAD_NOISE * normal[1])).tolist()
-    costs, space = scenario.cost.tolist(), scenario.space
-    for factor, load in zip(noise, loads, strict=True):
-        configuration = agent.ask(load)
-        index = space.index(configuration)
-        agent.tell(configuration, costs[index] * factor)
-        yield index, load
 
 
 def score(scenario: Scenario, runs: Race) -> dict[str, Floats]:
