@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 import urllib.request
 from argparse import Namespace
 from contextlib import nullcontext, suppress
@@ -34,7 +37,7 @@ from rrl.operating.targets import command_here, leave_running
 from rrl.operating.verdict import FAILED
 from rrl.serving.envoy_config import Door
 from rrl.serving.lasting import wait_until
-from rrl.serving.launcher import LOCAL, LOCAL_COMMAND, free_port
+from rrl.serving.launcher import LOCAL, LOCAL_COMMAND, ModelServer, free_port
 from rrl.serving.local_server import parse_flags
 from rrl.support.errors import (
     DeployError,
@@ -75,7 +78,53 @@ def test_a_dry_run_says_what_may_be_tried_and_touches_nothing(model, tmp_path, m
     assert "default, which serves first: inter_op 0, batch_threads 0" in out
     assert "at most 14 episodes of 20 requests: 7 s of load at 40 requests/s, each after at" in out
     assert "late (over 80 ms) or failed: trials add at most 10 requests to" in out
+    assert "a change starts a server: at most 15 starts" in out
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("more", [["--dry-run"], []])
+def test_who_has_the_port_is_said_before_the_journal_is_read(more, model, tmp_path, capsys):
+    """A server of the model, a server of another one, or something else."""
+    (tmp_path / JOURNAL).write_text("no journal")
+    words = tuning(model, tmp_path, "--slo", "p99<9s", *more)
+    with ModelServer(model, {}, executable=LOCAL) as server, Front(server.address) as port:
+        assert main([*words, "--port", str(port)]) == 4
+        assert "(a server of 'probe' answers there)" in capsys.readouterr().err
+        other = shutil.copytree(model, tmp_path / "other")
+        assert main([words[0], str(other), *words[2:], "--port", str(port)]) == 4
+        assert "(a model server answers there, and it has no 'other')" in capsys.readouterr().err
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert main([*words, "--port", str(silent.getsockname()[1])]) == 4
+        assert "(no model server answers there)" in capsys.readouterr().err
+
+
+class Front:
+    """A port before the unix socket of a server, as long as a block lasts."""
+
+    def __init__(self, address):
+        self.path = address.removeprefix("unix:")
+
+    def __enter__(self):
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        opened = asyncio.run_coroutine_threadsafe(self.open(), self.loop)
+        return opened.result(LIMIT_S).sockets[0].getsockname()[1]
+
+    def __exit__(self, *_):
+        self.loop.call_soon_threadsafe(self.loop.stop)
+
+    async def open(self):
+        return await asyncio.start_server(self.connected, "127.0.0.1", 0)
+
+    async def connected(self, reader, writer):
+        inner = await asyncio.open_unix_connection(self.path)
+        await asyncio.gather(pump(reader, inner[1]), pump(inner[0], writer))
+
+
+async def pump(reader, writer):
+    while data := await reader.read(2**16):
+        writer.write(data)
+    writer.close()
 
 
 def test_a_trace_may_come_from_a_pipe_which_can_be_read_only_once(model, tmp_path, capsys):
@@ -441,6 +490,7 @@ def test_a_run_continues_only_with_the_same_model_requests_and_canary(
         raise UsageError("that is enough")
 
     monkeypatch.setattr("rrl.operating.tune.open_run", opened)
+    monkeypatch.setattr("rrl.operating.targets.look", lambda options: "")  # it finds no envoy
     given = str(write_warmup(tmp_path, "probe", X))
     monkeypatch.setattr("rrl.serving.launcher.shutil.which", lambda name: None)
     words = ["tune", str(model), "--out", str(tmp_path), "--slo", "p99<80ms", "--traffic"]

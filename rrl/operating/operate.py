@@ -30,6 +30,7 @@ from rrl.operating.log import LOG
 from rrl.operating.page import write_page
 from rrl.operating.report import (
     NO_TRIAL,
+    StartLine,
     amount,
     check_result,
     deployment,
@@ -56,15 +57,15 @@ ROOM_BYTES = 2**20  # less is a full disk: an episode may not fit
 SETTLED = "no trial is worth its price any more: the tuning ends early"
 
 
-def carry_out(run: TuningRun, server: Server, command: Sequence[str] = ()) -> None:
+def carry_out(run: TuningRun, server: Server, start_line: StartLine | None = None) -> None:
     """Learn, compare, decide and report.
 
-    If the server measures now, `command` starts such a server, without the flags of a
-    configuration, and the page of the run is written anew after each episode.
+    If the server measures now, a `start_line` says how to start such a server, and the page of the
+    run is written anew after each episode.
     """
     folder = run.journal.path.parent
     try:
-        run.begin(server, watched=bool(command))
+        run.begin(server, watched=start_line is not None)
         run.learn()
         run.compare()
     except KeyboardInterrupt:
@@ -77,7 +78,7 @@ def carry_out(run: TuningRun, server: Server, command: Sequence[str] = ()) -> No
     result = run.result()
     run.deploy = result["deploy"]
     deploy = {**run.job.fixed, **result["deploy"]}
-    result |= deployment(deploy, folder.absolute() if command else folder, command)
+    result |= deployment(deploy, folder.absolute() if start_line else folder, start_line)
     result["words"] = verdict_lines(run.job, result)
     try:  # first, because a full disk must not hide the result
         print(report(result, folder), flush=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from rrl.operating.knobs import Named, knob
+from rrl.serving.elsewhere import Elsewhere
 from rrl.support.errors import UsageError
 from rrl.support.number_options import COUNT, SEED, above_zero, fraction, whole
 
@@ -211,6 +212,20 @@ class TuneOptions(ModelOptions, RunOptions):
     dry_run: bool = option(
         False, "say what may be tried, how often, how long, and at which risk; start nothing"
     )
+    address: str | None = option(
+        None,
+        "the server is elsewhere, at this address of gRPC; --start and --stop say how",
+        more=True,
+        metavar="HOST:PORT",
+    )
+    start: str | None = option(
+        None,
+        "the command that starts it; {inter_op} stands for the value of that knob, {flags} for all "
+        "flags, {batching} for the file of the batching parameters",
+        more=True,
+        metavar="COMMAND",
+    )
+    stop: str | None = option(None, "the command that stops it", more=True, metavar="COMMAND")
     rest_port: int | None = option(
         None,
         "serve REST here, beside --port",
@@ -254,6 +269,16 @@ class TuneOptions(ModelOptions, RunOptions):
         type=whole(1, 65535),
         metavar="PORT",
     )
+
+    @property
+    def place(self) -> Elsewhere | None:
+        """Where the server is, if it is elsewhere."""
+        given = self.address, self.start, self.stop
+        if given == (None, None, None):
+            return None
+        if None in given:
+            raise UsageError("a server elsewhere needs all of --address, --start and --stop")
+        return Elsewhere(*map(str, given))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from rrl.core.knob import Configuration
 from rrl.operating.job import Job
 from rrl.operating.sequential import FEWEST
 from rrl.operating.verdict import FAILED
-from rrl.serving.settings import flags, prefix
+from rrl.serving.settings import flags
 from rrl.support.errors import DeployError, UnstableError, UsageError
 from rrl.support.files import write_atomically
 from rrl.tuning.guard import LATE, LEAST, USUAL_EPISODES, GuardedStep, Part
@@ -31,6 +31,9 @@ NO_TRIAL = (
     f"only the default will serve, because a trial begins with a budget of {LEAST} or more: give a "
     "larger --budget, or more --episodes or --requests"
 )
+
+StartLine = Callable[[Configuration, Path], str]
+"""What makes the line for a shell that starts a configuration, with a file for its batching."""
 
 # --- numbers --------------------------------------------------------------------------------------
 
@@ -94,9 +97,14 @@ def plan_lines(job: Job) -> list[str]:
         lines.append(f"with every configuration: {in_words(job.fixed)}")
     lines.append(f"may be tried: {tried} configurations of")
     lines += [f"  {knob.name}: {', '.join(map(str, knob.values))}" for knob in job.space.knobs]
+    # What the rule of the evidence says of such a space, its noise and so many episodes comes here.
     lines.append(
         f"how long: {load_words(job)}, each after at most one change of the configuration: "
         f"{job.episodes} to tune, and in {job.rounds} rounds the default and the recommended one"
+    )
+    lines.append(
+        f"a change starts a server: at most {1 + job.episodes + 2 * job.rounds} starts, in which "
+        "nothing is measured"
     )
     late = f"over {in_ms(job.slo.target_s)}" if job.slo else (
         f"over {LATE:g} times the default's p99, by its first {USUAL_EPISODES} episodes"
@@ -160,21 +168,19 @@ def ended_words(part: Part) -> str:
 # --- how to start a server ------------------------------------------------------------------------
 
 
-def deployment(deploy: Configuration, folder: Path, command: Sequence[str]) -> dict[str, Any]:
+def deployment(deploy: Configuration, folder: Path, start_line: StartLine | None) -> dict[str, Any]:
     """Return how a server is started with a configuration, with the batching file in a folder.
 
     The dictionary has ``flags``, ``batching`` (the content of the file `BATCHING`) and, if there is
-    a `command` that starts such a server without flags, ``start``: a line for a shell, also with
-    environment variables. It is empty if `tensorflow_model_server` has not all of the knobs, or
-    cannot have their values.
+    a `start_line`, ``start``: a line for a shell. It is empty if `tensorflow_model_server` has not
+    all of the knobs, or cannot have their values.
     """
     try:
         line, batching = flags(deploy, folder / BATCHING)
     except UsageError:
         return {}
     found = {"flags": line, "batching": batching}
-    start = {"start": shlex.join([*prefix(deploy), *command, *line])} if command else {}
-    return found | start
+    return found | ({"start": start_line(deploy, folder / BATCHING)} if start_line else {})
 
 
 def write(result: Mapping[str, Any], folder: Path) -> None:

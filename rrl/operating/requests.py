@@ -14,19 +14,25 @@ import numpy as np
 from rrl.operating.log import LOG
 from rrl.operating.options import ModelOptions, refuse
 from rrl.serving import models
+from rrl.serving.elsewhere import Elsewhere
 from rrl.serving.launcher import LOCAL, find_executable, kind_of
 from rrl.serving.sample import WARMUP, Inputs, fit, random_inputs, read_sample
 from rrl.serving.saved_model import FILE, newest_version, saved_inputs
 from rrl.support.errors import DataError, HangError
 
 
-def about(options: ModelOptions) -> dict[str, Any]:
-    """Return what must be the same when a run continues: the model, the server, the requests."""
+def about(options: ModelOptions, place: Elsewhere | None = None) -> dict[str, Any]:
+    """Return what must be the same when a run continues: the model, the server, the requests.
+
+    A server elsewhere is known by its address and its commands.
+    """
     version, folder = newest_version(model_path(options.model))
     sample = options.sample
     return {
         "model": f"version {version}, {digest(folder)}",
-        "server": _server_version(find_executable(options.executable), options.start_timeout),
+        "server": str(place)
+        if place
+        else _server_version(find_executable(options.executable), options.start_timeout),
         "signature": options.signature,
         "sample": sample and f"{sample.name} ({digest(sample)})",
     }

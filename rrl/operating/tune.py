@@ -115,7 +115,7 @@ def add_parsers(commands: Any) -> None:
 
 def _tune(options: TuneOptions) -> None:
     from rrl.operating.metrics import metrics_at  # `--help` needs neither
-    from rrl.operating.targets import command_here, open_server
+    from rrl.operating.targets import look, open_server, start_line
 
     load = _check(options)
     requests, largest = read_requests(options, options.seed)
@@ -123,10 +123,13 @@ def _tune(options: TuneOptions) -> None:
     job, folder = read_job("tune", options, space, own_default(space), load, fixed=fixed)
     if options.dry_run:
         print("\n".join(plan_lines(job)))
+    if words := look(options):
+        LOG.warning(words)
+    if options.dry_run:
         return
     job = replace(job, about=_measured(options))  # not before, as it may build the model
     with ExitStack() as stack:
-        if not options.executable and kind_of(find_executable()) == LOCAL:
+        if not (options.executable or options.address) and kind_of(find_executable()) == LOCAL:
             LOG.info(
                 f"no {BINARY} on the PATH: the local server of rrl, on the same runtime, takes its "
                 "place"
@@ -138,7 +141,7 @@ def _tune(options: TuneOptions) -> None:
         LOG.info(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
         server = stack.enter_context(open_server(options, run, requests))
         LOG.info(f"{load_words(job)}, plus the server starts")
-        carry_out(run, server, command_here(options))
+        carry_out(run, server, start_line(options))
 
 
 def _check(options: TuneOptions) -> Workload:
@@ -146,9 +149,14 @@ def _check(options: TuneOptions) -> Workload:
 
     The load is returned, because a trace that comes from a pipe can be read only once.
     """
+    if options.place is not None:
+        names: tuple[str, ...] = ("port", "executable")
+        refuse(options, names, "with --address: the commands start the server")
     if options.port is None:
-        names = ("traffic", "rest_port", "bind", "max_request", "keep_best")
+        names = ("traffic", "rest_port", "bind", "max_request")
         refuse(options, names, "without --port")
+    if options.port is None and options.place is None:
+        refuse(options, ("keep_best",), "without --port or --address")
     if not options.traffic:
         refuse(options, ("canary",), "without --traffic")
     else:
@@ -161,6 +169,8 @@ def _check(options: TuneOptions) -> Workload:
     load = ClientTraffic() if options.traffic else read_load(options)
     space, fixed = read_space(options.knob, 1)
     default = read_default(options.default) or own_default(space)
+    if options.place is not None:
+        options.place.check([*default, *fixed])
     flags({**fixed, **default}, Path("batching.txt"))  # it must be able to start
     prefix({**fixed, **default})
     _, slo = read_goal(options, space, default)
@@ -178,7 +188,7 @@ def _measured(options: TuneOptions) -> dict[str, Any]:
     """Return what must be the same when a run continues, besides the settings of the job."""
     here = describe_machine()  # a run that continues must not mix the latencies of two machines
     return {
-        **about(options),
+        **about(options, options.place),
         "machine": f"{here['processor']}, {here['cpus']} CPUs, {here['system']}",
         "packages": ", ".join(f"{name} {number}" for name, number in here["versions"].items()),
         "canary": options.canary,  # the load of a trial

@@ -276,6 +276,14 @@ class ModelServer:
         with Client(self.address, self.name) as client:
             return client.available(timeout_s)
 
+    def silent(self, waited_s: float) -> ServerError:
+        """Return the error of a server that runs, but does not tell its state."""
+        stopped = ", stopped by a signal," * (self.process.stopped if self.process else 0)
+        return HangError(
+            f"server of {self.name!r} hangs: it runs{stopped} but has not told its state within "
+            f"{waited_s:g} s"
+        )
+
     def memory_bytes(self) -> int | None:
         """Return the memory of the process in bytes; None if it is not running.
 

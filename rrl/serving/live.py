@@ -16,12 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
+from rrl.serving.elsewhere import Elsewhere, ElsewhereServer
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import START_TIMEOUT_S, ModelServer, StartTimeoutError, port_error
 from rrl.serving.loadgen import SIGNATURE, Client, LastingError
 from rrl.serving.sample import Inputs, fit, random_inputs
 from rrl.serving.saved_model import newest_version, saved_inputs
-from rrl.support.errors import GeneratorError, HangError, ServerError, UnstableError
+from rrl.support.errors import GeneratorError, ServerError, UnstableError
 from rrl.support.machine import OtherWork
 from rrl.tuning.episode import Episode, check_arrivals
 from rrl.tuning.watch import Watch, WatchingServer
@@ -59,6 +60,9 @@ class LiveServer(WatchingServer):
         Deadline of a request in seconds.
     signature : str
         The signature of the model that is called.
+    place : Elsewhere, optional
+        Where the server is, if it is not on this machine, and the commands that start and stop it.
+        Then `logs` is needed, and `executable` has no effect.
 
     Attributes
     ----------
@@ -89,13 +93,17 @@ class LiveServer(WatchingServer):
         start_timeout_s: float = START_TIMEOUT_S,
         logs: str | os.PathLike[str] | None = None,
         signature: str = SIGNATURE,
+        place: Elsewhere | None = None,
     ) -> None:
         self.space, self._signature = space, signature
         self._version: int | None = newest_version(Path(model_path))[0]
         self._model_path, self._inputs = model_path, inputs
         self._fixed = dict(fixed or {})
         self._warmup, self._timeout_s = warmup, timeout_s
-        self._make_server = partial(ModelServer, model_path, executable=executable, logs=logs)
+        make: Callable[..., ModelServer] = partial(ModelServer, model_path, executable=executable)
+        if place is not None:
+            make = partial(ElsewhereServer, Path(model_path), place=place)
+        self._make_server = partial(make, logs=logs)
         self._start_timeout_s, self._starts_until = start_timeout_s, math.inf
         self._server: ModelServer | None = None
         self._client: Client | None = None
@@ -112,10 +120,15 @@ class LiveServer(WatchingServer):
 
     def close(self) -> None:
         """Stop the server."""
+        server = self._server
+        self.let_go()
+        if server:
+            server.stop()
+
+    def let_go(self) -> None:
+        """Close the connection; the server goes on without this process, if it can."""
         if self._client:
             self._client.close()
-        if self._server:
-            self._server.stop()
         self._client = self._server = None
 
     def configure(self, configuration: Configuration) -> ModelServer:
@@ -282,14 +295,10 @@ class LiveServer(WatchingServer):
             self._check_health(server)
 
     def _check_health(self, server: ModelServer) -> None:
-        """Raise HangError if a server that runs does not tell its state."""
-        stopped = server.process.stopped
+        """Raise ServerError if a server does not tell its state, HangError if it runs."""
         if not wait_until(lambda: server.answers(ANSWER_S), ANSWER_S):
             self._check(server)  # what ended meanwhile does not answer either
-            raise HangError(
-                f"server of {server.name!r} hangs: it runs{', stopped by a signal,' * stopped} "
-                f"but has not told its state within {ANSWER_S:g} s"
-            )
+            raise server.silent(ANSWER_S)
 
     def _check(self, server: ModelServer) -> None:
         """Raise ServerError if a server has ended."""

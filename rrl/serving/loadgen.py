@@ -94,17 +94,23 @@ class Client:
         return predict_request(inputs, self.model, self.signature).SerializeToString()
 
     def available(self, timeout_s: float) -> bool:
-        """Return whether the server reports within some seconds that the model is AVAILABLE.
+        """Return whether the server reports within some seconds that the model is AVAILABLE."""
+        return self.state(timeout_s) == "AVAILABLE"
 
-        The connection may come up in that time.
+    def state(self, timeout_s: float) -> str:
+        """Return the state of the model, or the gRPC code of an error, such as ``NOT_FOUND``.
+
+        The connection may come up in that time. Without one, or without a free thread, the code is
+        ``DEADLINE_EXCEEDED``.
         """
         import grpc
 
         try:
             reply = self._models.GetModelStatus(self._named, timeout=timeout_s, wait_for_ready=True)
-        except grpc.RpcError:  # such as no connection, no free thread, or no such model yet
-            return False
-        return any(found.state == found.AVAILABLE for found in reply.model_version_status)
+        except grpc.RpcError as error:
+            return str(error.code().name)
+        states = [found.State.Name(found.state) for found in reply.model_version_status]
+        return "AVAILABLE" if "AVAILABLE" in states else next(iter(states), "UNKNOWN")
 
     def fire(
         self,
