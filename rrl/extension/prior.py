@@ -1,10 +1,13 @@
 """The region as a prior: what a configuration itself was measured to cost takes over.
 
 In the paper's method, a measurement is copied to a region, and the value of a configuration is the
-mean of all copies that it got. So the value is blurred for ever: however often a configuration was
+mean of all copies that it got. So the value stays blurred: however often a configuration was
 measured itself, its neighbours count as much. Here the copies are only what is expected beforehand.
-The step from `rrl` to `rrl-prior` is this one idea; :mod:`~rrl.extension.learned_similarity` is
-the next step, in which a similarity is learned.
+
+The agent `rrl-prior` does not know how wrong a copy is. Once all neighbours of the best known
+configuration are expected to cost more, it hardly tries anything else. The next step is a
+similarity that is learned, with the sd of each estimate
+(:mod:`rrl.extension.learned_similarity`).
 """
 
 from __future__ import annotations
