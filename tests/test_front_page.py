@@ -115,7 +115,7 @@ TestContributed = contract(contributed)
 
 OPERATORS = (ROOT / "rrl/operating/README.md").read_text(encoding="utf-8")
 HELP = re.compile(r"^ {2,4}(rrl (?:.*\\\n)*.*)$", re.MULTILINE)
-CODE = re.compile(r"^(?:\$ )?(rrl \w.*)$", re.MULTILINE)
+CODE = re.compile(r"^(?:\$ )?(rrl \w(?:.*\\\n)*.*)$", re.MULTILINE)
 INLINE = re.compile(r"`(rrl (?:replay|race|profile|tune) [^`]+)`")
 
 
