@@ -2,8 +2,9 @@
 
 Clients call a service all the time, by gRPC and by REST, with requests of 1 kB and of 8 MB, while
 `rrl tune --port` runs into one fault after the other. The table has a line per fault and kind of
-client: calls, failed ones, late ones, and the longest. The run ends with 1 if a call failed that no
-death of the kept server explains.
+client: calls, failed ones, late ones, and the longest; and a line per fault: the seconds until the
+run has said it, its exit code, and its words. The run ends with 1 if a call failed that no death of
+the kept server explains.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ from clients import LIMIT_S, by_grpc, by_rest, calling, kept_at
 from probe import build_probe
 from test_service import in_a_trial, line_with, tuning
 
-from rrl.serving.lasting import wait_until
+from rrl.serving.envoy import ENVOY
+from rrl.serving.lasting import Lasting, wait_until
 from rrl.serving.launcher import free_port
 from rrl.serving.loadgen import Client
 from rrl.serving.service import port_folder, stop_service
 
 MS = 1000.0
 SMALL, LARGE = 128, 2**20  # rows of two float32: 1 kB and 8 MB
+LARGE_REST = 2**18  # rows that are 3 MiB of JSON
 LATE_S = 0.5  # by `--slo`; a call that a trial holds for four times as long is sent to the kept one
 EPISODES = 6  # of which at least one is a trial that goes wrong
 
@@ -77,7 +80,7 @@ def all_clients(port: int, rest_port: int, count: int):
         ]
         large = [
             Calls("gRPC 8 MB", by_grpc(other, LARGE)),
-            Calls("REST 8 MB", by_rest(rest_port, LARGE)),
+            Calls("REST 3 MB", by_rest(rest_port, LARGE_REST)),
         ]
         with calling([kind.make for kind in small * count + large]):
             yield small + large
@@ -110,10 +113,39 @@ def kill_kept(process, folder: Path) -> None:
     process.send_signal(signal.SIGINT)
 
 
+def stop_trial(process, folder: Path) -> None:
+    """Stop the server on trial by a signal; the tuner is interrupted when it has said so."""
+    os.kill(trial_of(process, folder), signal.SIGSTOP)
+
+
+def stop_kept(process, folder: Path) -> None:
+    """Stop the kept server by a signal."""
+    os.kill(kept_at(folder)[1].pid, signal.SIGSTOP)
+
+
+def stop_envoy(process, folder: Path) -> None:
+    """Stop Envoy by a signal."""
+    os.kill(Lasting(folder, ENVOY).pid, signal.SIGSTOP)
+
+
+def answers_of_a_trial(mode: str) -> Callable:
+    """Return what lets the answers of a trial hang, be cut, or close their connection."""
+
+    def happens(process, folder: Path) -> None:
+        MODE.write_text(f"{mode} {TRIAL_FLAG}")
+
+    return happens
+
+
 def send(number: signal.Signals) -> Callable:
     """Return what sends a signal to the tuner."""
     return lambda process, folder: process.send_signal(number)
 
+
+MODE = Path(tempfile.gettempdir()) / f"rrl-mode-{os.getpid()}"
+TRIAL_FLAG = "--tensorflow_inter_op_parallelism=2"
+SAID = ("the server failed", "the episode is repeated")
+"""Words by which a run says that a fault has happened."""
 
 FAULTS = {  # options of `rrl tune`, whether it happens in a trial, and what happens then
     "none, first start": (USUAL, False, None),
@@ -130,8 +162,28 @@ FAULTS = {  # options of `rrl tune`, whether it happens in a trial, and what hap
     "Ctrl-C in a trial": (USUAL, True, send(signal.SIGINT)),
     "SIGTERM in a trial": (USUAL, True, send(signal.SIGTERM)),
     "kept server killed": (USUAL, False, kill_kept),
+    "trial stopped (SIGSTOP)": (USUAL, True, stop_trial),
+    "kept server stopped": (USUAL, False, stop_kept),
+    "Envoy stopped": (USUAL, False, stop_envoy),
+    "trial never answers": (USUAL, True, answers_of_a_trial("hang")),
+    "trial answers half": (USUAL, True, answers_of_a_trial("half")),
+    "trial closes each stream": (USUAL, True, answers_of_a_trial("close")),
 }
 """Each but the first begins with the hand-over from the run before, and with clients that call."""
+
+
+WATCHED = [what for _, _, what in list(FAULTS.values())[-6:]]
+
+
+def read_lines(process, lines: list) -> None:
+    """Keep what a run says, and when."""
+    for line in process.stderr:
+        lines.append((time.monotonic(), line.strip()))
+
+
+def any_said(lines: list) -> bool:
+    """Whether one of the lines is about a fault."""
+    return any(words in line for _, line in lines for words in SAID)
 
 
 def main() -> int:
@@ -148,23 +200,40 @@ def main() -> int:
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         stack.callback(stop_service, folder)
-        model = build_probe(place / "probe")
+        model, program = build_probe(place / "probe"), place / "server.sh"
+        proxy = Path(__file__).with_name("hanging.py")
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} {proxy} {MODE} "$@"\n')
+        program.chmod(0o755)
+        stack.callback(MODE.unlink, missing_ok=True)
         kinds = None
         for number, fault in enumerate(options.only):
             words, inside, happens = FAULTS[fault]
             count = str(EPISODES if happens is None else 10_000)
             words = [*words, *always, count]
+            if happens in WATCHED[3:]:
+                words += ["--executable", str(program)]
             with tuning(model, place / str(number), *words, port=port) as process:
                 line_with(process, "clients may use")
                 kinds = kinds or stack.enter_context(all_clients(port, rest_port, options.clients))
                 line_with(process, "episodes of 20 requests")
-                reader = threading.Thread(target=process.stderr.read)
+                lines = []
+                reader = threading.Thread(target=read_lines, args=[process, lines])
                 reader.start()
                 if happens is not None:
                     wait_until(lambda now=inside: in_a_trial(folder) == now, LIMIT_S)
+                    began = time.monotonic()
                     happens(process, folder)
+                if happens in WATCHED:
+                    wait_until(lambda found=lines: any_said(found), LIMIT_S)
+                    took, words = next(one for one in lines if any(w in one[1] for w in SAID))
+                    process.send_signal(signal.SIGINT)
                 wait_until(lambda: process.poll() is not None, LIMIT_S)
                 reader.join()
+                if happens in WATCHED:
+                    print(
+                        f"{fault:28s} said after {took - began:.1f} s, exit {process.returncode}: "
+                    )
+                    print(f"    {words}", flush=True)
             time.sleep(2.0)
             for calls in kinds:
                 failed += len(calls.failed) if happens is not kill_kept else 0

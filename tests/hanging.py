@@ -2,7 +2,7 @@
 
 The server is the local one. What is in the file says what happens to the bytes that it sends:
 "pass", "hang" (nothing more comes), "half" (half of them, and nothing more) or "close" (the
-connection ends). A start writes "pass".
+connection ends). A flag after that says which servers it concerns. A start writes "pass".
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ async def pump(reader, writer, mode, answers):
     """Pass on what one of the two says."""
     with contextlib.suppress(OSError):
         while data := await reader.read(65536):
-            now = mode.read_text() if answers else "pass"
+            now, _, whose = mode.read_text().partition(" ") if answers else ("pass", "", "")
+            now = now if whose in ("", *sys.argv) else "pass"
             if now == "close":
                 break
             writer.write(

@@ -229,6 +229,15 @@ def test_rest_status(rest):
     assert rest("/v1/models/half/versions/2").json() == one
 
 
+def test_a_rest_request_that_would_take_seconds_is_refused(rest, executable):
+    """Python reads numbers slowly, and gRPC would wait meanwhile."""
+    if executable == LOCAL:
+        reply = rest("/v1/models/half:predict", '{"instances": [' + "1.0, " * 2**21 + "1]}")
+        assert (reply.status_code, list(reply.json())) == (400, ["error"])
+        assert "at most 1048576 values; send larger ones by gRPC" in reply.json()["error"]
+    assert rest("/v1/models/half:predict", '{"instances": [1]}').status_code == 200
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "message"),
     [

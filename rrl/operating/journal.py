@@ -25,9 +25,11 @@ from numpy.typing import ArrayLike
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
+from rrl.operating.log import LOG
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.files import alone_in, append, write_atomically
 from rrl.tuning.episode import Episode, Server
+from rrl.tuning.presets import in_words
 from rrl.tuning.watch import Watch, WatchingServer, measure_watched
 
 Record = dict[str, Any]
@@ -235,6 +237,8 @@ class TapedServer(WatchingServer):
         try:
             episode = measure_watched(self._server, configuration, arrivals, rng, watch)
         except ServerError as error:
+            if error.started:
+                LOG.warning(f"the server failed with {in_words(configuration)}: {error}")
             failed = {"error": str(error), "lost": error.lost, "started": error.started}
             self.answers.append({"configuration": dict(configuration), **failed})
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -256,6 +257,7 @@ class LiveServer(WatchingServer):
                 blamed = trial and not isinstance(error, GeneratorError)
                 if blamed or attempt == RESTARTS or isinstance(error, LastingError):
                     raise
+                logging.getLogger("rrl").warning(f"{error}; the episode is repeated")
         raise AssertionError("unreachable")
 
     def _fire(

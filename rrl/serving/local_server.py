@@ -16,7 +16,7 @@ the original are intended:
 - batching parameters that no knob has stop the start-up;
 - a request beyond `--grpc_max_threads` waits for a thread (the original refuses it with
   RESOURCE_EXHAUSTED, "Server Threadpool Exhausted");
-- a REST request has at most 2 GiB, and is not compressed;
+- a REST request has at most 2 GiB and 2**20 values, and is not compressed;
 - numbers in REST answers have the fewest digits that give the same value back;
 - inputs that do not fit the signature are refused in words of our own.
 

@@ -26,6 +26,9 @@ from rrl.serving.servable import LOOPBACK, LoadedModel, problem
 MOST_BODY_BYTES = 2**31 - 1
 """The largest body, as for a gRPC message."""
 
+MOST_VALUES = 2**20
+"""The most values of a request: Python needs seconds for more numbers, and gRPC waits meanwhile."""
+
 BODY_S = 60.0  # seconds until a body has to be there
 
 HTTP = (200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401)
@@ -84,6 +87,10 @@ class _Handler(RequestHandler):
         return json_format.MessageToDict(reply, always_print_fields_with_no_presence=True)
 
     def _predict(self) -> dict[str, Any]:
+        if self._body.count(b",") > MOST_VALUES:
+            raise ValueError(
+                f"a request by REST has at most {MOST_VALUES} values; send larger ones by gRPC"
+            )
         document = json.loads(self._body, object_hook=decoded)
         given = request_inputs(document)
         outputs = self._model.run(str(document.get("signature_name") or SIGNATURE), given)
