@@ -103,6 +103,12 @@ class QTable:
         Indices of the measured configurations, in the order of their first measurement.
     episodes : int
         Number of measurements.
+    scatter : float
+        Sum of the squared deviations of all repeated measurements from their means, as fractions of
+        the means.
+    noise : float
+        Coefficient of variation of one measurement, from the repeats. A similarity that learns the
+        noise replaces it.
     incumbent : int or None
         The configuration to deploy.
     last_region : ndarray of int
@@ -142,20 +148,13 @@ class QTable:
         self.episodes, self.floor = 0, 0.0
         self.incumbent: int | None = None
         self.last_region, self.measured = np.empty((2, 0), dtype=np.int64)
-        self._scatter = 0.0  # sum of the squared deviations, as fractions of the means
+        self.scatter, self.noise = 0.0, NOISE
 
     @property
     def near(self) -> QTable | None:
         """The table of the nearest other load level with measurements; None if there is none."""
         others = [table for table in self.tables if table.episodes and table.level != self.level]
         return _nearest(others, self.log_load)
-
-    @property
-    def noise(self) -> float:
-        """Coefficient of variation of one measurement, from the repeats."""
-        scatter = self._scatter + NOISE_WEIGHT * NOISE**2
-        repeats = self.episodes - len(self.measured)
-        return math.sqrt(scatter / (repeats + NOISE_WEIGHT))
 
     def record(self, index: int, cost: float) -> None:
         """Take in the cost that was measured at `index`; :meth:`update` then moves the values."""
@@ -173,12 +172,15 @@ class QTable:
         self.episodes += 1
         visits = self.visits.item(index)  # plain numbers are faster than NumPy's
         mean, squares = self.means.item(index), self._squares.item(index)
-        self._scatter -= _relative(mean, squares)
+        self.scatter -= _relative(mean, squares)
         difference = cost - mean
         mean += difference / (visits + 1)
         squares += difference * (cost - mean)
         self.visits[index], self.means[index], self._squares[index] = visits + 1, mean, squares
-        self._scatter += _relative(mean, squares)
+        self.scatter += _relative(mean, squares)
+        repeats = self.episodes - len(self.measured)
+        scatter = self.scatter + NOISE_WEIGHT * NOISE**2
+        self.noise = math.sqrt(scatter / (repeats + NOISE_WEIGHT))
 
     def update(
         self, cells: Ints, costs: Floats, sds: Floats, learning_rate: float, average: bool = True

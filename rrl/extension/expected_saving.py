@@ -10,6 +10,7 @@ from rrl.core.qtable import QTable
 from rrl.core.space import Floats, Ints
 
 TIE = 1e-9  # scores that differ by less are equal, apart from rounding
+SHARE = 0.25  # of the episodes so far: the least horizon
 TINY = 1e-100  # counts in place of a value of 0, which has no logarithm
 
 
@@ -17,7 +18,8 @@ class ExpectedSaving:
     """Serve what is expected to save more than it costs.
 
     A trial's expected saving is its expected improvement on the incumbent, per episode, times the
-    horizon. Its price is what the trial is expected to cost above the incumbent. The net saving is
+    horizon. The improvement is that of the expectation after one more measurement, which tells less
+    the larger the noise is. Its price is what the trial is expected to cost above the incumbent. The net saving is
     the saving less the price, and a trial pays if this is above 0. To measure the incumbent again
     has no price, and it saves, too: the incumbent may prove worse than the next best. Of the
     incumbent and the trials that pay, the one with the highest ratio of net saving to the cost of
@@ -27,6 +29,8 @@ class ExpectedSaving:
     ----------
     horizon : float, optional
         Number of episodes that profit from a better configuration. A longer horizon explores more.
+        A configuration that has served for long will serve for longer: as soon as it is larger, the
+        horizon is a quarter of the episodes so far. So exploration fades, and never ends.
 
     Raises
     ------
@@ -36,7 +40,9 @@ class ExpectedSaving:
     References
     ----------
     Jones, Schonlau & Welch, "Efficient Global Optimization of Expensive Black-Box Functions",
-    Journal of Global Optimization 13, 1998, equation 15 (expected improvement).
+    Journal of Global Optimization 13, 1998, equation 15 (expected improvement); Frazier, Powell &
+    Dayanik, "A Knowledge-Gradient Policy for Sequential Information Collection", SIAM Journal on
+    Control and Optimization 47, 2008 (the improvement of the expectation).
 
     Examples
     --------
@@ -74,9 +80,11 @@ class ExpectedSaving:
         log_mean = np.minimum(excess + sd**2 / 2, 30.0)  # of a lognormal cost; e^30 is finite
         price = np.where(here, 0.0, np.expm1(log_mean))
         others = table.measured[table.measured != table.incumbent]
+        noise, horizon = table.noise, max(self.horizon, SHARE * table.episodes)
+        moves = sd * sd / np.hypot(sd, noise)  # the sd by which a measurement moves the expectation
         # The incumbent may prove worse than the next best: here this one is what may be better.
         excess[here] = self._excess(table, others, reference).min(initial=1.0)
-        return self.horizon * expected_improvement(excess, sd) - price, price
+        return horizon * expected_improvement(excess, moves) - price, price
 
     @staticmethod
     def _excess(table: QTable, cells: Ints, reference: float) -> Floats:

@@ -21,9 +21,10 @@ The posterior at new points has the mean ``mean + k(points, x) alpha`` and the v
 mean: how unsure `mean` is does not enter. So after few measurements, sds far from them are a
 little too small.
 
-The module is not replaced by a library for one reason: :func:`fit_hyperparameters` moves on a
+The module is not replaced by a library for two reasons. :func:`fit_hyperparameters` moves on a
 coarse grid, and likelihoods that differ only by rounding are a tie. So every processor finds the
-same hyperparameters.
+same hyperparameters. And :class:`Posterior` takes in one measurement in a time that is proportional
+to the number of points.
 
 References
 ----------
@@ -34,13 +35,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import blas, lapack
 
-from rrl.core.space import Floats
+from rrl.core.space import Floats, Ints
 
 NUGGET = 0.06  # expected sd of the part that no neighbour predicts
 PRIOR_SD = 0.7  # of each hyperparameter's logarithm
@@ -58,15 +59,23 @@ class Hyperparameters(NamedTuple):
         The sd of the part that neighbours predict.
     nugget : float
         The sd of the part that no neighbour predicts.
+    noise : float or None
+        The sd of one measurement's noise; None if it is known and not fitted.
     """
 
     length_scales: Floats
     amplitude: float
     nugget: float = NUGGET
+    noise: float | None = None
+
+    def covariance(self, a: Floats, b: Floats) -> Floats:
+        """Return the covariances k(a, b) that neighbours predict, shape (m, n)."""
+        result: Floats = self.amplitude**2 * correlation(a, b, self.length_scales)
+        return result
 
 
 def correlation(a: Floats, b: Floats, length_scales: Floats) -> Floats:
-    """Return the Matérn correlation (5/2) between points of shape (m, d) and (n, d), read-only.
+    """Return the Matérn correlation (5/2) between points of shape (m, d) and (n, d).
 
     Examples
     --------
@@ -74,25 +83,10 @@ def correlation(a: Floats, b: Floats, length_scales: Floats) -> Floats:
     >>> correlation(x[:1], x, np.array([2.0])).round(2)
     array([[1.  , 0.83, 0.14]])
     """
-    points = (np.asarray(x, float).tobytes() for x in (a, b, length_scales))
-    return _correlation(len(a), len(b), *points)
-
-
-@lru_cache(maxsize=2)  # among the measured points, and with others
-def _correlation(m: int, n: int, a: bytes, b: bytes, length_scales: bytes) -> Floats:
-    """Return what :func:`correlation` does, or what it was for the same numbers a moment ago.
-
-    While only configurations serve that were measured before, the points stay the same, and the
-    noise of their means changes.
-    """
-    scales = np.frombuffer(length_scales)
-    of_a, of_b = (
-        np.frombuffer(x).reshape(size, len(scales)) / scales for x, size in ((a, m), (b, n))
-    )
-    norms = np.add.outer((of_a * of_a).sum(axis=1), (of_b * of_b).sum(axis=1))
-    r = np.sqrt(5 * np.maximum(norms - 2 * of_a @ of_b.T, 0))  # rounding may take a square below 0
+    a, b = a / length_scales, b / length_scales
+    norms = np.add.outer((a * a).sum(axis=1), (b * b).sum(axis=1))
+    r = np.sqrt(5 * np.maximum(norms - 2 * a @ b.T, 0))  # rounding may take a square below 0
     result: Floats = (1 + r + r * r / 3) * np.exp(-r)
-    result.flags.writeable = False  # it is shared with the next caller
     return result
 
 
@@ -119,9 +113,6 @@ class GaussianProcess:
     >>> mean, sd = process.posterior(np.array([[1.0], [2.0]]))
     >>> mean.round(2), sd.round(2)
     (array([0.18, 0.5 ]), array([0.54, 0.72]))
-    >>> mean, sd = process.posterior_at_measured()
-    >>> mean.round(2), sd.round(2)
-    (array([0., 1.]), array([0.01, 0.01]))
     """
 
     def __init__(
@@ -133,50 +124,22 @@ class GaussianProcess:
         mean_prior: tuple[float, float] | None = None,
     ) -> None:
         self.x, self.hyperparameters = x, hyperparameters
-        self._y, self._variance = y, variance
-        covariance = self._kernel(x, x)
+        covariance = hyperparameters.covariance(x, x)
         covariance[np.diag_indices(len(y))] += variance + hyperparameters.nugget**2
         self._factor, _ = lapack.dpotrf(covariance, lower=1)
-        columns = np.column_stack([y, np.ones(len(y))])
-        whitened, _ = lapack.dtrtrs(self._factor, columns, lower=1)
-        weighted, weight = whitened[:, 0] @ whitened[:, 1], whitened[:, 1] @ whitened[:, 1]
-        self._surprise = 0.0  # of the mean, as a part of the log likelihood
-        if mean_prior is None:
-            self.mean = weighted / weight
-        else:
-            centre, sd = mean_prior
-            self.mean = (weighted + centre / sd**2) / (weight + 1 / sd**2)
-            surprise = ((self.mean - centre) / sd) ** 2 + math.log1p(weight * sd**2)
-            self._surprise = float(surprise) / 2
-        self._residual = whitened[:, 0] - self.mean * whitened[:, 1]
-        self._alpha, _ = lapack.dtrtrs(self._factor, self._residual, lower=1, trans=1)
-
-    def _kernel(self, a: Floats, b: Floats) -> Floats:
-        """Return the covariances k(a, b) that neighbours predict, shape (m, n)."""
-        amplitude = self.hyperparameters.amplitude
-        return amplitude**2 * correlation(a, b, self.hyperparameters.length_scales)
+        self.mean, self._residual, self._surprise = _whiten(self._factor, y, mean_prior)
 
     def posterior(self, points: Floats) -> tuple[Floats, Floats]:
         """Return posterior mean and sd where nothing was measured.
 
         `points` has shape (n, d), and both results have shape (n,).
         """
-        cross = self._kernel(points, self.x)
-        mean = self.mean + cross @ self._alpha
+        alpha, _ = lapack.dtrtrs(self._factor, self._residual, lower=1, trans=1)
+        cross = self.hyperparameters.covariance(points, self.x)
+        mean = self.mean + cross @ alpha
         explained = blas.dtrmm(1.0, self._inverse_factor, cross.T, lower=1, overwrite_b=1)
         prior = self.hyperparameters.amplitude**2 + self.hyperparameters.nugget**2
         left = prior - np.einsum("ij,ij->j", explained, explained)
-        return mean, np.sqrt(np.maximum(left, 1e-8))
-
-    def posterior_at_measured(self) -> tuple[Floats, Floats]:
-        """Return posterior mean and sd, nugget included, at the points that were measured.
-
-        Since (K - V) K^-1 = I - V K^-1, the posterior mean is y - V alpha, and the posterior
-        variance is the diagonal of V - V K^-1 V. So no correlation has to be computed again.
-        """
-        precisions = np.einsum("ij,ij->j", self._inverse_factor, self._inverse_factor)  # of K^-1
-        left = self._variance * (1 - self._variance * precisions)
-        mean = self._y - self._variance * self._alpha
         return mean, np.sqrt(np.maximum(left, 1e-8))
 
     @cached_property
@@ -194,8 +157,98 @@ class GaussianProcess:
         return float(-self._residual @ self._residual / 2 - logs) - self._surprise
 
 
+def _whiten(
+    factor: Floats, y: Floats, mean_prior: tuple[float, float] | None
+) -> tuple[float, Floats, float]:
+    """Return the mean, L^-1 (y - mean), and the surprise of the mean in the log likelihood."""
+    columns = np.column_stack([y, np.ones(len(y))])
+    whitened, _ = lapack.dtrtrs(factor, columns, lower=1)
+    weighted, weight = whitened[:, 0] @ whitened[:, 1], whitened[:, 1] @ whitened[:, 1]
+    if mean_prior is None:
+        mean, surprise = weighted / weight, 0.0
+    else:
+        centre, sd = mean_prior
+        mean = (weighted + centre / sd**2) / (weight + 1 / sd**2)
+        surprise = (((mean - centre) / sd) ** 2 + math.log1p(weight * sd**2)) / 2
+    return float(mean), whitened[:, 0] - mean * whitened[:, 1], float(surprise)
+
+
+class Posterior:
+    """The posterior at points that stay the same, while measurements are added one by one.
+
+    The rows of ``L^-1 k(x, points)`` are kept. A further measurement adds a row, so it takes a time
+    proportional to the number of points and to that of the rows. Each point has a nugget of its own,
+    and all measurements of one point share its nugget.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n, d)
+        Coordinates of all configurations that are asked about.
+    hyperparameters : Hyperparameters
+    x : ndarray, shape (m, d)
+        Coordinates of the measured configurations, each once.
+    at : ndarray of int, shape (m,)
+        The number of each among the points; -1 if it is none of them.
+    variance : ndarray, shape (m,)
+        The variance of the noise in each measured log cost.
+
+    Examples
+    --------
+    >>> hyperparameters, points = Hyperparameters(np.array([2.0]), 1.0), np.arange(3.0)[:, None]
+    >>> posterior = Posterior(points, hyperparameters, points[:1], np.array([0]), np.array([0.01]))
+    >>> posterior.add(2, 0.01)
+    >>> mean, sd = posterior.given(np.array([0.0, 1.0]))
+    >>> mean.round(2), sd.round(2)
+    (array([0.02, 0.5 ]), array([0.1, 0.3]))
+    """
+
+    def __init__(
+        self,
+        points: Floats,
+        hyperparameters: Hyperparameters,
+        x: Floats,
+        at: Ints,
+        variance: Floats,
+    ) -> None:
+        self.points, self.hyperparameters, self.rows = points, hyperparameters, len(x)
+        cross, known = hyperparameters.covariance(x, points), np.flatnonzero(at >= 0)
+        cross[known, at[known]] += hyperparameters.nugget**2
+        covariance = hyperparameters.covariance(x, x)
+        covariance[np.diag_indices(len(x))] += variance + hyperparameters.nugget**2
+        factor, _ = lapack.dpotrf(covariance, lower=1, clean=1)
+        self._factor, self._cross = factor, lapack.dtrtrs(factor, cross, lower=1)[0]
+        prior = hyperparameters.amplitude**2 + hyperparameters.nugget**2
+        self._left = prior - np.einsum("ij,ij->j", self._cross, self._cross)
+
+    def add(self, at: int, variance: float) -> None:
+        """Take in one more measurement of a point, whose log cost :meth:`given` gets."""
+        if self.rows == len(self._cross):  # there is no room for another row
+            room = max(16, self.rows)
+            self._cross = np.concatenate([self._cross, np.empty((room, len(self.points)))])
+            self._factor = np.pad(self._factor, (0, room))
+        known, m = self._cross[: self.rows], self.rows
+        column = self.hyperparameters.covariance(self.points[[at]], self.points)[0]
+        column[at] += self.hyperparameters.nugget**2
+        shared = known[:, at].copy()
+        pivot = math.sqrt(max(column[at] + variance - shared @ shared, 1e-12))
+        self._factor[m, :m], self._factor[m, m] = shared, pivot
+        row = (column - shared @ known) / pivot
+        self._cross[m], self._left, self.rows = row, self._left - row * row, m + 1
+
+    def given(
+        self, y: Floats, mean_prior: tuple[float, float] | None = None
+    ) -> tuple[Floats, Floats]:
+        """Return posterior mean and sd of the points, nugget included, both of shape (n,).
+
+        `y` has the log cost of each measurement, in their order.
+        """
+        factor = np.asfortranarray(self._factor[: self.rows, : self.rows])
+        mean, residual, _ = _whiten(factor, y, mean_prior)
+        return mean + residual @ self._cross[: self.rows], np.sqrt(np.maximum(self._left, 1e-8))
+
+
 def fit_hyperparameters(
-    process: Callable[[Hyperparameters], GaussianProcess],
+    log_likelihood: Callable[[Hyperparameters], float],
     start: Hyperparameters,
     prior: Hyperparameters,
 ) -> Hyperparameters:
@@ -208,8 +261,8 @@ def fit_hyperparameters(
 
     Parameters
     ----------
-    process : callable
-        What makes the Gaussian process of the measurements with some hyperparameters.
+    log_likelihood : callable
+        The log likelihood of the measurements with some hyperparameters.
     start : Hyperparameters
         The search begins here.
     prior : Hyperparameters
@@ -217,24 +270,27 @@ def fit_hyperparameters(
 
     Examples
     --------
-    >>> from functools import partial
     >>> x = np.array([[a, b] for a in range(4) for b in range(4)], dtype=float)
-    >>> process = partial(GaussianProcess, x, x[:, 0] ** 2 / 5, np.full(16, 1e-3))
+    >>> def likelihood(hyperparameters):
+    ...     return GaussianProcess(
+    ...         x, x[:, 0] ** 2 / 5, np.full(16, 1e-3), hyperparameters
+    ...     ).log_likelihood
     >>> start = Hyperparameters(np.full(2, 3.0), 1.0)
-    >>> found = fit_hyperparameters(process, start, start)
+    >>> found = fit_hyperparameters(likelihood, start, start)
     >>> bool(found.length_scales[1] > 2 * found.length_scales[0])
     True
     """
 
     def logs_of(one: Hyperparameters) -> Floats:
-        return np.log([*one.length_scales.tolist(), one.amplitude, one.nugget])
+        numbers = [*one.length_scales.tolist(), one.amplitude, one.nugget]
+        return np.log(numbers if one.noise is None else [*numbers, one.noise])
 
     def given(logs: Floats) -> Hyperparameters:
-        *length_scales, amplitude, nugget = np.exp(logs).tolist()
-        return Hyperparameters(np.array(length_scales), amplitude, nugget)
+        d, numbers = len(prior.length_scales), np.exp(logs)
+        return Hyperparameters(numbers[:d], *numbers[d:].tolist())
 
     def merit(logs: Floats) -> float:
-        likelihood = process(given(logs)).log_likelihood
+        likelihood = log_likelihood(given(logs))
         return likelihood - float(((logs - centre) ** 2).sum()) / (2 * PRIOR_SD**2)
 
     centre, best = logs_of(prior), logs_of(start)

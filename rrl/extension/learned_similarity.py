@@ -12,28 +12,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 
-from rrl.core.qtable import QTable
+from rrl.core.qtable import NOISE, QTable
 from rrl.core.similarity import Estimate, Similarity
 from rrl.core.space import ConfigSpace, Floats, Ints
-from rrl.extension.gaussian_process import GaussianProcess, Hyperparameters, fit_hyperparameters
+from rrl.extension.gaussian_process import (
+    GaussianProcess,
+    Hyperparameters,
+    Posterior,
+    fit_hyperparameters,
+)
 
-# Expected log cost over the incumbent's, far from all measurements, and the sd of this expectation.
-# What serves now was chosen by somebody, so few others are better:
-BESIDE_A_START = 2.0, 0.6
-LENGTH = 3.0  # expected length scale, in steps between values
+# Expected log cost over the incumbent's, far from all measurements, and the sd of this expectation:
+# few configurations are better than what serves, and the first measurements tell how many.
+ELSEWHERE = 0.5, 1.2
+LENGTH = 3.0  # expected length scale of a space of three knobs, in steps between values
 LEAST, MOST = 0.3, 1.2  # limits of it, as fractions of the distance between first and last value
 LOAD_LENGTH = 2.0  # expected length scale of the log load: a factor of 7.4
+LEAST_AMPLITUDE = 0.15  # even where all costs were alike so far, others may differ by this
 FIRST_FIT, GROWTH = 8, 1.5  # the hyperparameters are fitted after 8, 13, 20, 31, ... measurements
+SURPRISE = 3.0  # sds by which a wrong prediction leads to a fit at once
 CAP = 2.0  # costs above e^2 times the best are compressed
 MOST_LOG = 200.0  # logarithm of the highest cost that is returned
 
 
 def prior_hyperparameters(space: ConfigSpace) -> Hyperparameters:
     """Return what is assumed about a space before anything is measured.
+
+    In a space of many knobs, two configurations differ in more of them. So that a measurement tells
+    as much about others there, length scales grow with the square root of the number of knobs.
+
+    References
+    ----------
+    Hvarfner, Hellsten & Nardi, "Vanilla Bayesian Optimization Performs Great in High Dimensions",
+    ICML 2024 (the square root).
 
     Examples
     --------
@@ -42,11 +56,12 @@ def prior_hyperparameters(space: ConfigSpace) -> Hyperparameters:
     >>> prior_hyperparameters(space).length_scales
     array([3. , 1.2, 1.2, 2. ])
     """
-    lengths = []
+    lengths, wider = list[float](), math.sqrt(max(len(space.knobs), 3) / 3)
     for knob in space.knobs:
         span = 1 if knob.categorical else max(len(knob.values) - 1, 1)
-        lengths += [min(max(LENGTH, LEAST * span), MOST * span)] * knob.coordinates.shape[1]
-    return Hyperparameters(np.array([*lengths, LOAD_LENGTH]), 1.0)
+        length = wider * min(max(LENGTH, LEAST * span), MOST * span)
+        lengths += [length] * knob.coordinates.shape[1]
+    return Hyperparameters(np.array([*lengths, LOAD_LENGTH]), 1.0, noise=NOISE)
 
 
 def compress(log_cost: Floats) -> Floats:
@@ -83,11 +98,6 @@ def log_costs(costs: Floats) -> Floats:
     return np.log(np.where(costs > 0, costs, lowest / 2 if math.isfinite(lowest) else 1.0))
 
 
-def log_means(table: QTable) -> Floats:
-    """Return the logarithms of the measured configurations' mean costs, in their order."""
-    return log_costs(table.means[table.measured])
-
-
 def fit_is_due(episodes: int, first: int = FIRST_FIT) -> bool:
     """Return whether the hyperparameters are fitted after this number of measurements.
 
@@ -109,6 +119,11 @@ class LearnedSimilarity(Similarity):
     alike. Each estimate is made of all measurements, so it should replace the value of the table:
     it needs a learning rate of 1.
 
+    The noise of an episode is learned with the other hyperparameters, from repeated measurements
+    and from what no smooth function explains. The table gets this noise. Each measurement also tests
+    what the process expected. After a surprise of more than `SURPRISE` sds, the hyperparameters are
+    fitted again at once, unless this was done in the last tenth of the measurements.
+
     Parameters
     ----------
     elsewhere : tuple of float, optional
@@ -120,6 +135,8 @@ class LearnedSimilarity(Similarity):
     ----------
     hyperparameters : Hyperparameters or None
         What was fitted last; None before the first fit.
+    surprises : int
+        Number of measurements that differed by more than `SURPRISE` sds from what was expected.
 
     Examples
     --------
@@ -133,44 +150,124 @@ class LearnedSimilarity(Similarity):
     (array([1.02, 1.24, 1.61, 1.97]), array([0.15, 0.31, 0.31, 0.15]))
     """
 
-    def __init__(self, elsewhere: tuple[float, float] | None = None) -> None:
+    def __init__(self, elsewhere: tuple[float, float] | None = ELSEWHERE) -> None:
         self.elsewhere = elsewhere
         self.hyperparameters: Hyperparameters | None = None
+        self.surprises, self._last_fit = 0, 0
+        self._known: _Known | None = None
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
-        """See :meth:`rrl.core.similarity.Similarity.estimate`."""
-        if fit_is_due(table.episodes):
+        """Return what all measurements mean for the region `cells`; learn from the last one."""
+        surprised = self._is_surprised(table, index, cost)
+        self.surprises += surprised
+        again = surprised and table.episodes > max(1.1 * self._last_fit, 3)
+        if fit_is_due(table.episodes) or again:
             prior = prior_hyperparameters(table.space)
             start = self.hyperparameters or prior
-            self.hyperparameters = fit_hyperparameters(self._process(table), start, prior)
-        return self.predict(table, cells)
+            self.hyperparameters = fit_hyperparameters(
+                _log_likelihood(table, self.elsewhere), start, prior
+            )
+            self._last_fit, self._known = table.episodes, None
+        known = self._known
+        if known is None or not known.add(table, index, cost, cells):
+            self._known = known = _Known(table, cells, self._hyperparameters(table.space))
+        table.noise = known.noise
+        return known.estimate(table, cells, self.elsewhere)
 
     def predict(self, table: QTable, cells: Ints) -> Estimate:
         """Return what is known of `cells` before the next episode. Nothing changes.
 
         The table contains at least one measurement.
         """
-        known = self.hyperparameters or prior_hyperparameters(table.space)
-        process, posterior = self._process(table)(known), np.empty((2, len(table.space)))
-        at_measured = np.stack(process.posterior_at_measured())
-        posterior[:, table.measured] = at_measured[:, : len(table.measured)]
-        others = cells[table.visits[cells] == 0]
-        if len(others):
-            posterior[:, others] = process.posterior(_points(table, others))
-        mean, sd = posterior[:, cells]
-        costs = np.exp(np.minimum(expand(mean) + _reference(table), MOST_LOG))
-        return Estimate(costs, sd)
+        known = _Known(table, cells, self._hyperparameters(table.space))
+        return known.estimate(table, cells, self.elsewhere)
 
-    def _process(self, table: QTable) -> Callable[[Hyperparameters], GaussianProcess]:
-        """Return what makes the process of all measurements with some hyperparameters.
+    def _hyperparameters(self, space: ConfigSpace) -> Hyperparameters:
+        return _limited(self.hyperparameters or prior_hyperparameters(space))
 
-        The log costs of each load level are those over its reference.
-        """
+    def _is_surprised(self, table: QTable, index: int, cost: float) -> bool:
+        """Return whether the last cost is far from what the table still expects."""
+        value, sd = float(table.values[index]), float(table.sds[index])
+        if not (table.episodes > 1 and sd < math.inf and cost > 0 and value > 0):
+            return False
+        logs = compress(np.log([cost, value]) - _reference(table))
+        noise = self._hyperparameters(table.space).noise or 0.0
+        return bool(abs(logs[0] - logs[1]) > SURPRISE * math.hypot(sd, noise))
+
+
+class _Known:
+    """What the measurements of a table and of the nearest other one say about some cells."""
+
+    def __init__(self, table: QTable, cells: Ints, hyperparameters: Hyperparameters) -> None:
+        self.noise = hyperparameters.noise or NOISE
+        self._of, self._episodes, self._cells = _versions(table), table.episodes, cells
         tables = [table] if table.near is None else [table, table.near]
         x = np.concatenate([_points(one, one.measured) for one in tables])
-        y = np.concatenate([compress(log_means(one) - _reference(one)) for one in tables])
-        variance = np.concatenate([one.noise**2 / one.visits[one.measured] for one in tables])
-        return partial(GaussianProcess, x, y, variance, mean_prior=self.elsewhere)
+        visits = np.concatenate([one.visits[one.measured] for one in tables])
+        self._costs = table.means[table.measured].tolist()
+        self._near = np.concatenate([_compressed(one) for one in tables])[len(self._costs) :]
+        at = np.full(len(x), -1)
+        at[: len(self._costs)] = [self._number(index) for index in table.measured.tolist()]
+        points, variance = _points(table, cells), self.noise**2 / visits
+        self._posterior = Posterior(points, hyperparameters, x, at, variance)
+        self._first = len(self._costs)  # rows before those of the other table
+
+    def _number(self, index: int) -> int:
+        """Return the position of a configuration among the cells; -1 if it is not there."""
+        number = int(np.searchsorted(self._cells, index))
+        return number if number < len(self._cells) and self._cells[number] == index else -1
+
+    def add(self, table: QTable, index: int, cost: float, cells: Ints) -> bool:
+        """Take in the last measurement; False if it is not the next one of the same cells."""
+        number = self._number(index)
+        follows = self._of == _versions(table) and self._episodes + 1 == table.episodes
+        same = self._cells is cells or np.array_equal(self._cells, cells)
+        if number < 0 or not (follows and same):
+            return False
+        self._posterior.add(number, self.noise**2)
+        self._costs.append(cost)
+        self._episodes += 1
+        return True
+
+    def estimate(
+        self, table: QTable, cells: Ints, elsewhere: tuple[float, float] | None
+    ) -> Estimate:
+        """Return the estimates of the cells."""
+        reference = _reference(table)
+        own = compress(log_costs(np.array(self._costs)) - reference)
+        y = np.concatenate([own[: self._first], self._near, own[self._first :]])
+        mean, sd = self._posterior.given(y, elsewhere)
+        return Estimate(np.exp(np.minimum(expand(mean) + reference, MOST_LOG)), sd)
+
+
+def _versions(table: QTable) -> tuple[int, ...]:
+    """Tell the tables apart that a posterior rests on, apart from the last measurement."""
+    near = table.near
+    return (table.level,) if near is None else (table.level, near.level, near.episodes)
+
+
+def _log_likelihood(
+    table: QTable, elsewhere: tuple[float, float] | None
+) -> Callable[[Hyperparameters], float]:
+    """Return the log likelihood of all measurements as a function of the hyperparameters."""
+    tables = [table] if table.near is None else [table, table.near]
+    x = np.concatenate([_points(one, one.measured) for one in tables])
+    y = np.concatenate([_compressed(one) for one in tables])
+    visits = np.concatenate([one.visits[one.measured] for one in tables])
+    repeats = sum(one.episodes - len(one.measured) for one in tables)
+    scatter = sum(one.scatter for one in tables)
+
+    def log_likelihood(one: Hyperparameters) -> float:
+        noise = one.noise or NOISE
+        process = GaussianProcess(x, y, noise**2 / visits, _limited(one), elsewhere)
+        of_repeats = repeats * math.log(noise) + scatter / (2 * noise**2)
+        return process.log_likelihood - of_repeats
+
+    return log_likelihood
+
+
+def _limited(one: Hyperparameters) -> Hyperparameters:
+    return one._replace(amplitude=max(one.amplitude, LEAST_AMPLITUDE))
 
 
 def _points(table: QTable, cells: Ints) -> Floats:
@@ -178,8 +275,13 @@ def _points(table: QTable, cells: Ints) -> Floats:
     return np.column_stack([table.space.positions[cells], np.full(len(cells), table.log_load)])
 
 
+def _compressed(table: QTable) -> Floats:
+    """Return the log means of what was measured over the reference, compressed."""
+    return compress(log_costs(table.means[table.measured]) - _reference(table))
+
+
 def _reference(table: QTable) -> float:
     """The log cost that others are compared with: the incumbent's value, or the first mean."""
     if table.incumbent is None or not table.values[table.incumbent] > 0:
-        return float(log_means(table)[0])
+        return float(log_costs(table.means[table.measured])[0])
     return math.log(table.values[table.incumbent])

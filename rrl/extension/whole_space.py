@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from rrl.core.qtable import QTable
@@ -21,7 +23,8 @@ class WholeSpace(Region):
 
     Of a space with more than `LARGE` configurations, a measurement updates a part. This part
     contains what was measured, the configurations within one step of the incumbent, and `PART`
-    evenly spread configurations, which differ from episode to episode. The next trial is in it.
+    evenly spread configurations. It changes with the incumbent, and each time that the number of
+    episodes has grown by a tenth. The next trial is in it.
 
     Examples
     --------
@@ -31,6 +34,9 @@ class WholeSpace(Region):
     >>> region.candidates(table), region.around(table, 4)
     (array([4]), array([0, 1, 2, 3, 4, 5, 6, 7, 8]))
     """
+
+    def __init__(self) -> None:
+        self._part, self._of = np.empty(0, dtype=np.int64), tuple[int | None, ...]()
 
     def candidates(self, table: QTable) -> Ints:
         """See :meth:`rrl.core.region.Region.candidates`: the middle, then what was updated last."""
@@ -44,17 +50,22 @@ class WholeSpace(Region):
         size = len(table.space)
         if size <= LARGE:
             return np.arange(size)
-        spread = (np.arange(PART) + table.episodes * SHIFT % 1) * size / PART
-        known = [spread.astype(np.int64), table.measured]
-        if table.incumbent is not None:
-            known.append(np.flatnonzero(table.space.steps(table.incumbent) <= 1))
-        return np.unique(np.concatenate(known))
+        turn = int(math.log(table.episodes) / math.log(1.1))
+        incumbent, of = table.incumbent, (table.level, table.incumbent, turn)
+        if of != self._of or not np.isin(index, self._part):
+            spread = (np.arange(PART) + turn * SHIFT % 1) * size / PART
+            known = [spread.astype(np.int64), table.measured]
+            if incumbent is not None:
+                known.append(np.flatnonzero(table.space.steps(incumbent) <= 1))
+            self._of, self._part = of, np.unique(np.concatenate(known))
+        return self._part
 
 
 def middle(space: ConfigSpace) -> Ints:
     """Return the configurations nearest to the grid's middle, measured in fractions of its sides.
 
-    A categorical knob has no middle: all of its values are in it.
+    A knob with two values or with a category has no middle. Its first value takes that place, since
+    an option is usually off, or as its maker set it.
 
     Examples
     --------
@@ -65,7 +76,8 @@ def middle(space: ConfigSpace) -> Ints:
     """
     squared = np.zeros(len(space))
     for knob, indices in zip(space.knobs, space.value_indices.T, strict=True):
-        last = len(knob.values) - 1
-        if last and not knob.categorical:
-            squared += ((np.array(knob.positions) / last - 0.5) ** 2)[indices]
+        last = max(len(knob.values) - 1, 1)
+        first = knob.categorical or last == 1
+        middle = np.array(knob.positions) / last - (0.0 if first else 0.5)
+        squared += (middle**2)[indices]
     return np.flatnonzero(squared <= squared.min() + ROUNDING)

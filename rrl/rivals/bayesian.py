@@ -59,7 +59,10 @@ class Surrogate:
         self._process = partial(GaussianProcess, self._cube[indices], standard, variance)
         if fit_is_due(len(self._told), FIRST_FIT):
             start, prior = self.hyperparameters, self._prior
-            self.hyperparameters = fit_hyperparameters(self._process, start, prior)
+            self.hyperparameters = fit_hyperparameters(self._log_likelihood, start, prior)
+
+    def _log_likelihood(self, hyperparameters: Hyperparameters) -> float:
+        return self._process(hyperparameters).log_likelihood
 
     def posterior(self, indices: Ints) -> tuple[Floats, Floats]:
         """Return posterior mean and sd of standardised log costs, without an episode's noise."""
