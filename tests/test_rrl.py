@@ -147,16 +147,16 @@ def test_it_begins_with_what_serves_now_and_then_measures_the_middle(refused):
 
 
 def test_far_from_all_measurements_costs_are_expected_to_be_higher():
-    """After two equal costs, one step is expected to cost the same, and the corner more."""
+    """After two equal costs, one step is expected to cost the same, and the far end more."""
     space = ConfigSpace([Knob("threads", range(40))])
     agent = recommended(space, np.random.default_rng(0), start=space[0])
     for index in (0, 1):
         agent.ask(10.0)
         agent.tell(space[index], 1.0)
     values = agent.tables[0].values
-    assert values[2] < 1.2
+    assert values[2] < 1.1
     assert values[39] == pytest.approx(values[38], rel=0.01)
-    assert values[39] > 1.5
+    assert values[39] > 1.2
 
 
 # --- loads ----------------------------------------------------------------------------------------

@@ -144,10 +144,10 @@ def test_steps_are_a_distance_that_each_value_adds_to(space):
         assert [space.steps(i)[index] for i in range(len(space))] == steps.tolist()
 
 
-def test_values_of_a_categorical_knob_are_equally_far_apart_and_all_in_the_middle():
+def test_values_of_a_categorical_knob_are_equally_far_apart_and_the_first_is_in_the_middle():
     space = ConfigSpace([POLICY, Knob("threads", (1, 2, 4))])
     assert space.distances(0)[::3] == pytest.approx([0, 1, 1])
-    assert [space[i] for i in middle(space)] == [{"policy": p, "threads": 2} for p in POLICY.values]
+    assert [space[i] for i in middle(space)] == [{"policy": POLICY.values[0], "threads": 2}]
 
 
 def test_text_is_ordered_only_if_it_has_positions():

@@ -19,7 +19,7 @@ from rrl.theory import bounds, convergence, exploration_price
 from rrl.theory.bound_checks import biases, covers, exogenous, explored, learning, noisy, sweep
 from rrl.theory.convergence import slope_interval, watch_table
 from rrl.theory.cover import cover_times, exact_cover_tail, exact_mean_cover
-from rrl.theory.exploration_price import expected_price, serve_without_noise, staying_stuck
+from rrl.theory.exploration_price import expected_price, finding_late, serve_without_noise
 from rrl.theory.mdp import (
     MDP,
     blur,
@@ -211,13 +211,15 @@ def test_what_is_tried_is_expected_to_save_its_price(seed, horizon):
     assert pays[rule.choose(table, cells, rng)] or not pays.any()
 
 
-def test_the_recommended_agent_can_stay_stuck():
-    agent, costs = staying_stuck()
-    numbers = serve_without_noise(agent, costs, 200)
-    assert 4 not in numbers
-    assert set(numbers[10:]) == {2}
-    lower = serve_without_noise(*staying_stuck(wall=1.2), 50)
-    assert set(lower[10:]) == {4}  # a lower wall is no obstacle
+def test_the_recommended_agent_may_find_the_optimum_late_but_finds_it():
+    agent, costs = finding_late()
+    numbers = serve_without_noise(agent, costs, 500)
+    late = int(np.flatnonzero(numbers == 8)[0])
+    assert late > 300
+    assert set(numbers[10:late]) == {4}
+    assert set(numbers[-50:]) == {8}
+    soon = serve_without_noise(*finding_late(wall=1.2), 50)
+    assert 8 in soon  # a lower wall is no obstacle
 
 
 # --- Wrong arguments ----------------------------------------------------------------------------

@@ -19,11 +19,11 @@ class ExpectedSaving:
 
     A trial's expected saving is its expected improvement on the incumbent, per episode, times the
     horizon. The improvement is that of the expectation after one more measurement, which tells less
-    the larger the noise is. Its price is what the trial is expected to cost above the incumbent. The net saving is
-    the saving less the price, and a trial pays if this is above 0. To measure the incumbent again
-    has no price, and it saves, too: the incumbent may prove worse than the next best. Of the
-    incumbent and the trials that pay, the one with the highest ratio of net saving to the cost of
-    its episode serves. So the incumbent serves if none pays.
+    the larger the noise is. The price of a trial is what it is expected to cost above the
+    incumbent. The net saving is the saving less the price, and a trial pays if this is above 0. To
+    measure the incumbent again has no price, and it saves, too: the incumbent may prove worse than
+    the next best. Of the incumbent and the trials that pay, the one with the highest ratio of net
+    saving to the cost of its episode serves. So the incumbent serves if none pays.
 
     Parameters
     ----------

@@ -177,8 +177,8 @@ class Posterior:
     """The posterior at points that stay the same, while measurements are added one by one.
 
     The rows of ``L^-1 k(x, points)`` are kept. A further measurement adds a row, so it takes a time
-    proportional to the number of points and to that of the rows. Each point has a nugget of its own,
-    and all measurements of one point share its nugget.
+    proportional to the number of points and to that of the rows. Each point has a nugget of its
+    own, which all of its measurements share.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ class Posterior:
     >>> posterior.add(2, 0.01)
     >>> mean, sd = posterior.given(np.array([0.0, 1.0]))
     >>> mean.round(2), sd.round(2)
-    (array([0.02, 0.5 ]), array([0.1, 0.3]))
+    (array([0.01, 0.5 , 0.99]), array([0.1 , 0.33, 0.1 ]))
     """
 
     def __init__(

@@ -31,7 +31,8 @@ ELSEWHERE = 0.5, 1.2
 LENGTH = 3.0  # expected length scale of a space of three knobs, in steps between values
 LEAST, MOST = 0.3, 1.2  # limits of it, as fractions of the distance between first and last value
 LOAD_LENGTH = 2.0  # expected length scale of the log load: a factor of 7.4
-LEAST_AMPLITUDE = 0.15  # even where all costs were alike so far, others may differ by this
+# Even where all costs were alike so far, others may differ by this sd; and no cost is exact.
+LEAST_AMPLITUDE, LEAST_NOISE = 0.15, 0.005
 FIRST_FIT, GROWTH = 8, 1.5  # the hyperparameters are fitted after 8, 13, 20, 31, ... measurements
 SURPRISE = 3.0  # sds by which a wrong prediction leads to a fit at once
 CAP = 2.0  # costs above e^2 times the best are compressed
@@ -120,9 +121,10 @@ class LearnedSimilarity(Similarity):
     it needs a learning rate of 1.
 
     The noise of an episode is learned with the other hyperparameters, from repeated measurements
-    and from what no smooth function explains. The table gets this noise. Each measurement also tests
-    what the process expected. After a surprise of more than `SURPRISE` sds, the hyperparameters are
-    fitted again at once, unless this was done in the last tenth of the measurements.
+    and from what no smooth function explains. The table gets this noise. Each measurement also
+    tests what the process expected. After a surprise of more than `SURPRISE` sds, the
+    hyperparameters are fitted again at once, unless that happened in the last tenth of the
+    measurements.
 
     Parameters
     ----------
@@ -183,7 +185,7 @@ class LearnedSimilarity(Similarity):
         return known.estimate(table, cells, self.elsewhere)
 
     def _hyperparameters(self, space: ConfigSpace) -> Hyperparameters:
-        return _limited(self.hyperparameters or prior_hyperparameters(space))
+        return self.hyperparameters or prior_hyperparameters(space)
 
     def _is_surprised(self, table: QTable, index: int, cost: float) -> bool:
         """Return whether the last cost is far from what the table still expects."""
@@ -191,7 +193,7 @@ class LearnedSimilarity(Similarity):
         if not (table.episodes > 1 and sd < math.inf and cost > 0 and value > 0):
             return False
         logs = compress(np.log([cost, value]) - _reference(table))
-        noise = self._hyperparameters(table.space).noise or 0.0
+        _, noise = _limited(self._hyperparameters(table.space))
         return bool(abs(logs[0] - logs[1]) > SURPRISE * math.hypot(sd, noise))
 
 
@@ -199,7 +201,7 @@ class _Known:
     """What the measurements of a table and of the nearest other one say about some cells."""
 
     def __init__(self, table: QTable, cells: Ints, hyperparameters: Hyperparameters) -> None:
-        self.noise = hyperparameters.noise or NOISE
+        hyperparameters, self.noise = _limited(hyperparameters)
         self._of, self._episodes, self._cells = _versions(table), table.episodes, cells
         tables = [table] if table.near is None else [table, table.near]
         x = np.concatenate([_points(one, one.measured) for one in tables])
@@ -258,16 +260,18 @@ def _log_likelihood(
     scatter = sum(one.scatter for one in tables)
 
     def log_likelihood(one: Hyperparameters) -> float:
-        noise = one.noise or NOISE
-        process = GaussianProcess(x, y, noise**2 / visits, _limited(one), elsewhere)
+        limited, noise = _limited(one)
+        process = GaussianProcess(x, y, noise**2 / visits, limited, elsewhere)
         of_repeats = repeats * math.log(noise) + scatter / (2 * noise**2)
         return process.log_likelihood - of_repeats
 
     return log_likelihood
 
 
-def _limited(one: Hyperparameters) -> Hyperparameters:
-    return one._replace(amplitude=max(one.amplitude, LEAST_AMPLITUDE))
+def _limited(one: Hyperparameters) -> tuple[Hyperparameters, float]:
+    """Return hyperparameters that are not below their limits, and the noise."""
+    noise = max(one.noise or NOISE, LEAST_NOISE)
+    return one._replace(amplitude=max(one.amplitude, LEAST_AMPLITUDE), noise=noise), noise
 
 
 def _points(table: QTable, cells: Ints) -> Floats:

@@ -14,7 +14,7 @@ from rrl.core.qtable import QTable
 from rrl.core.rrl import deploy
 from rrl.core.similarity import CONTRAST, CONTRAST_WEIGHT, Estimate, Similarity
 from rrl.core.space import Floats, Ints
-from rrl.extension.learned_similarity import log_means
+from rrl.extension.learned_similarity import log_costs
 from rrl.studies.scenario import Scenario
 from rrl.tuning.objective import MeanLatency
 from rrl.workloads.workload import cut_into_episodes
@@ -39,7 +39,7 @@ class GlobalMean(Similarity):
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """See :meth:`rrl.core.similarity.Similarity.estimate`."""
-        logs, counts = log_means(table), table.visits[table.measured]
+        logs, counts = log_costs(table.means[table.measured]), table.visits[table.measured]
         mean = float(np.average(logs, weights=counts))
         squares = counts @ (logs - mean) ** 2 + CONTRAST_WEIGHT * CONTRAST**2
         sd = np.sqrt(squares / (counts.sum() + CONTRAST_WEIGHT))
