@@ -36,7 +36,7 @@ from rrl.extension.gaussian_process import (
     correlation,
     fit_hyperparameters,
 )
-from rrl.extension.learned_similarity import SURPRISE, LearnedSimilarity
+from rrl.extension.learned_similarity import LearnedSimilarity
 from rrl.extension.prior import Prior
 from rrl.extension.whole_space import PART, WholeSpace
 from rrl.tuning.presets import paper_cpu
@@ -427,18 +427,16 @@ def test_the_noise_is_learned_from_what_is_repeated_and_from_what_is_not(noise):
     assert np.hypot(*found[0]) == pytest.approx(noise, rel=0.5)
 
 
-def test_a_surprise_leads_to_a_fit_at_once():
-    """Costs were alike, so the process is sure; then a cliff."""
+@pytest.mark.parametrize(("cliff", "low", "high"), [(0.0, 0.0, 1.2), (3.0, 2.0, np.inf)])
+def test_the_process_says_how_wrong_it_was(cliff, low, high):
+    """The costs are smooth; then every second one is e^3 times as high."""
     space = ConfigSpace([Knob("a", range(40))])
-    table, similarity = QTable(space), LearnedSimilarity()
-    for index in range(0, 20, 2):
-        measure(table, similarity, index, 1.0, np.arange(40))
-    before = similarity.hyperparameters
-    assert similarity.surprises == 0
-    measure(table, similarity, 20, 0.1, np.arange(40))
-    assert similarity.surprises == 1
-    assert similarity.hyperparameters.amplitude > before.amplitude
-    assert abs(np.log(table.values[21])) < abs(np.log(0.1)) + SURPRISE * table.sds[21]
+    table, similarity, rng = QTable(space), LearnedSimilarity(), np.random.default_rng(0)
+    assert np.isnan(similarity.calibration)
+    for index in range(30):
+        cost = np.exp(0.1 * np.sin(index / 4) + cliff * (index >= 20) * (index % 2))
+        measure(table, similarity, index, cost * rng.lognormal(0, 0.05), np.arange(40))
+    assert low < similarity.calibration < high
 
 
 def test_measurements_one_by_one_give_the_posterior_of_all():

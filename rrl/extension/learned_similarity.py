@@ -31,10 +31,8 @@ ELSEWHERE = 0.5, 1.2
 LENGTH = 3.0  # expected length scale of a space of three knobs, in steps between values
 LEAST, MOST = 0.3, 1.2  # limits of it, as fractions of the distance between first and last value
 LOAD_LENGTH = 2.0  # expected length scale of the log load: a factor of 7.4
-# Even where all costs were alike so far, others may differ by this sd; and no cost is exact.
-LEAST_AMPLITUDE, LEAST_NOISE = 0.15, 0.005
+LEAST_NOISE = 0.005  # no cost is exact
 FIRST_FIT, GROWTH = 8, 1.5  # the hyperparameters are fitted after 8, 13, 20, 31, ... measurements
-SURPRISE = 3.0  # sds by which a wrong prediction leads to a fit at once
 CAP = 2.0  # costs above e^2 times the best are compressed
 MOST_LOG = 200.0  # logarithm of the highest cost that is returned
 
@@ -121,10 +119,7 @@ class LearnedSimilarity(Similarity):
     it needs a learning rate of 1.
 
     The noise of an episode is learned with the other hyperparameters, from repeated measurements
-    and from what no smooth function explains. The table gets this noise. Each measurement also
-    tests what the process expected. After a surprise of more than `SURPRISE` sds, the
-    hyperparameters are fitted again at once, unless that happened in the last tenth of the
-    measurements.
+    and from what no smooth function explains. The table gets this noise.
 
     Parameters
     ----------
@@ -137,8 +132,6 @@ class LearnedSimilarity(Similarity):
     ----------
     hyperparameters : Hyperparameters or None
         What was fitted last; None before the first fit.
-    surprises : int
-        Number of measurements that differed by more than `SURPRISE` sds from what was expected.
 
     Examples
     --------
@@ -155,21 +148,20 @@ class LearnedSimilarity(Similarity):
     def __init__(self, elsewhere: tuple[float, float] | None = ELSEWHERE) -> None:
         self.elsewhere = elsewhere
         self.hyperparameters: Hyperparameters | None = None
-        self.surprises, self._last_fit = 0, 0
+        self._squared_errors, self._tested = 0.0, 0
         self._known: _Known | None = None
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """Return what all measurements mean for the region `cells`; learn from the last one."""
-        surprised = self._is_surprised(table, index, cost)
-        self.surprises += surprised
-        again = surprised and table.episodes > max(1.1 * self._last_fit, 3)
-        if fit_is_due(table.episodes) or again:
+        self._test(table, index, cost)
+        if fit_is_due(table.episodes):
             prior = prior_hyperparameters(table.space)
-            start = self.hyperparameters or prior
-            self.hyperparameters = fit_hyperparameters(
-                _log_likelihood(table, self.elsewhere), start, prior
+            start, likelihood = (
+                self.hyperparameters or prior,
+                _log_likelihood(table, self.elsewhere),
             )
-            self._last_fit, self._known = table.episodes, None
+            self.hyperparameters = fit_hyperparameters(likelihood, start, prior)
+            self._known = None
         known = self._known
         if known is None or not known.add(table, index, cost, cells):
             self._known = known = _Known(table, cells, self._hyperparameters(table.space))
@@ -187,14 +179,23 @@ class LearnedSimilarity(Similarity):
     def _hyperparameters(self, space: ConfigSpace) -> Hyperparameters:
         return self.hyperparameters or prior_hyperparameters(space)
 
-    def _is_surprised(self, table: QTable, index: int, cost: float) -> bool:
-        """Return whether the last cost is far from what the table still expects."""
+    @property
+    def calibration(self) -> float:
+        """The root mean square of the errors of what was expected of new configurations, in sds.
+
+        It is about 1 if the process is right about how sure it is, and NaN before the first test.
+        """
+        return math.sqrt(self._squared_errors / self._tested) if self._tested else math.nan
+
+    def _test(self, table: QTable, index: int, cost: float) -> None:
+        """Compare a first measurement with what the table still expects."""
         value, sd = float(table.values[index]), float(table.sds[index])
-        if not (table.episodes > 1 and sd < math.inf and cost > 0 and value > 0):
-            return False
+        if table.visits[index] > 1 or not (sd < math.inf and cost > 0 and value > 0):
+            return
         logs = compress(np.log([cost, value]) - _reference(table))
         _, noise = _limited(self._hyperparameters(table.space))
-        return bool(abs(logs[0] - logs[1]) > SURPRISE * math.hypot(sd, noise))
+        self._squared_errors += (logs[0] - logs[1]) ** 2 / (sd**2 + noise**2)
+        self._tested += 1
 
 
 class _Known:
@@ -269,9 +270,9 @@ def _log_likelihood(
 
 
 def _limited(one: Hyperparameters) -> tuple[Hyperparameters, float]:
-    """Return hyperparameters that are not below their limits, and the noise."""
+    """Return hyperparameters whose noise is not below its limit, and this noise."""
     noise = max(one.noise or NOISE, LEAST_NOISE)
-    return one._replace(amplitude=max(one.amplitude, LEAST_AMPLITUDE), noise=noise), noise
+    return one._replace(noise=noise), noise
 
 
 def _points(table: QTable, cells: Ints) -> Floats:
