@@ -32,8 +32,8 @@ class RegionAgent:
     positions: np.ndarray  # a row per configuration: the place of each knob's value in its order
     rng: np.random.Generator
     radius: float = 1.0  # of a region, in steps of a knob
-    learning_rate: float = 0.3  # the part of the way to the cost that a value moves
-    temperatures: tuple[float, float, int] = (0.02, 0.005, 50)  # first, last, episodes to halve it
+    learning_rate: float = 0.03  # the part of the way to the cost that a value moves
+    temperatures: tuple[float, float, int] = (0.02, 0.002, 50)  # first, last, episodes to halve it
 
     def __post_init__(self) -> None:
         self.values, self.updates = np.zeros((2, len(self.positions)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +9,6 @@ from scipy.stats import gmean
 
 from rrl import ConfigSpace, Knob, Setting, Sweep
 from rrl.recording.truth import rows_of_half
-from rrl.rivals.agents import SETTINGS
 from rrl.studies import outcomes
 from rrl.studies.goals import compared_with_mean, judging_requests, runs_by_goal
 from rrl.studies.outcomes import medians
@@ -82,19 +79,6 @@ def test_runs_that_no_column_tells_apart_are_refused():
     scenarios = {setting.problem: SCENARIO for setting in results}
     with pytest.raises(ValueError, match="two runs of one on cpu2 Bursts from seed 0: make a tab"):
         outcomes.runs_table(results, scenarios)
-
-
-def test_the_rivals_have_the_settings_that_the_log_names():
-    """The lowest geometric mean of the mean cost over all problems of an agent was chosen."""
-    log = pd.read_csv("data/choosing/rivals.csv")
-    assert log["problem"].nunique() == 29
-    groups = log.groupby(["agent", "settings"])
-    count = groups["problem"].nunique()
-    typical = groups["mean_cost"].agg(gmean)[count == count.groupby("agent").transform("max")]
-    kept = {"rrl", "rrl-adaptive"}  # which were not chosen in this study
-    for agent, settings in typical.groupby("agent").idxmin().items():
-        if agent not in kept:
-            assert SETTINGS[agent] == json.loads(settings[1]), agent
 
 
 # --- what agents deploy if they are tuned for other goals than the mean ---------------------------

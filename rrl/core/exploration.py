@@ -53,7 +53,7 @@ class Boltzmann:
     """
 
     start: float = 0.02
-    end: float = 0.005
+    end: float = 0.002
     half_life: int = 50
 
     def __post_init__(self) -> None:

@@ -102,7 +102,7 @@ class RRL:
         region: Region | None = None,
         exploration: Exploration | None = None,
         start: Configuration | None = None,
-        learning_rate: float = 0.3,
+        learning_rate: float = 0.03,
         average: bool = True,
         ratio: float = 1.35,
     ) -> None:

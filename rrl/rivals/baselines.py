@@ -1,4 +1,4 @@
-"""Plain rivals of RRL: fixed settings, exhaustive and random search, descent, annealing.
+"""Plain rivals of RRL: fixed settings, exhaustive, random and local search, an optimistic table.
 
 Each agent is a :class:`rrl.rivals.search.Searcher`: it runs one search per load level. The settings
 are tuned: ``data/README.md`` says how.
@@ -6,15 +6,13 @@ are tuned: ``data/README.md`` says how.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 
 from rrl.core.knob import Configuration
-from rrl.core.space import ConfigSpace
-from rrl.rivals.grid import Neighbours
+from rrl.core.space import ConfigSpace, Ints
+from rrl.rivals.grid import Neighbours, near
 from rrl.rivals.search import Search, Searcher
 from rrl.tuning.defaults import heuristic_candidates, serving_default
 
@@ -165,6 +163,75 @@ class CoordinateDescent(Searcher):
         return search.todo[0]
 
 
+class HillClimbing(Searcher):
+    """Hill climbing that measures again before it believes: a strong control for the region.
+
+    With some probability, it tries a configuration near the one where it stands that was not
+    measured. Else it serves the one whose lower limit is lowest, among those that were measured
+    near, so what looks good is measured again. It moves to the one whose upper limit is lowest. A
+    limit is the mean times exp(`sure` sds of the mean), by the noise that the repeats show.
+
+    Parameters
+    ----------
+    space, rng, start
+    radius : float
+        How far a move goes, in steps of a knob, see :func:`rrl.rivals.grid.near`.
+    tries : float
+        The probability of a trial while something near was not measured.
+    sure : float
+        The number of sds between a mean and its limits; at least 0.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+
+    References
+    ----------
+    Hill climbing: Russell & Norvig, *Artificial Intelligence: A Modern Approach*, section 4.1;
+    the limits: Maron & Moore, "Hoeffding Races", NIPS'93.
+    """
+
+    def __init__(
+        self,
+        space: ConfigSpace,
+        rng: np.random.Generator,
+        *,
+        radius: float,
+        tries: float,
+        sure: float,
+        start: Configuration | None = None,
+    ) -> None:
+        super().__init__(space, rng, start=start)
+        if not (radius > 0 and 0 <= tries <= 1 and sure >= 0):
+            raise ValueError(
+                f"need radius > 0, 0 <= tries <= 1 and sure >= 0, got {radius}, {tries} and {sure}"
+            )
+        self.radius, self.tries, self.sure = radius, tries, sure
+
+    def begin(self, search: Search) -> None:
+        """See :meth:`Searcher.begin`."""
+        search.memory = {"at": search.start}
+
+    def choose(self, search: Search) -> int:
+        """See :meth:`Searcher.choose`."""
+        at, visits = search.memory["at"], search.table.visits
+        if not visits[at]:
+            return int(at)
+        around = near(self.space, at, self.radius)
+        new = around[visits[around] == 0]
+        if len(new) and self.rng.random() < self.tries:
+            return int(self.rng.choice(new))
+        return _lowest_limit(search, np.append(around, at), -self.sure)
+
+    def learn(self, search: Search, index: int, cost: float) -> None:
+        """See :meth:`Searcher.learn`."""
+        at = search.memory["at"]
+        if search.table.visits[at]:
+            around = np.append(near(self.space, at, self.radius), at)
+            search.memory["at"] = _lowest_limit(search, around, self.sure)
+
+
 class OptimisticTable(Searcher):
     """A bandit with an arm per configuration, which takes each for as good as it may well be.
 
@@ -218,87 +285,12 @@ class OptimisticTable(Searcher):
         in_play = self.share * table.episodes**self.growth
         if len(measured) < min(in_play, len(self.space)):
             return int(self.rng.choice(np.flatnonzero(table.visits == 0)))
-        sds = table.noise / np.sqrt(table.visits[measured])
-        return int(measured[(table.means[measured] * np.exp(-self.sure * sds)).argmin()])
+        return _lowest_limit(search, measured, -self.sure)
 
 
-class Annealing(Searcher):
-    """Walk from neighbour to neighbour, sometimes uphill: simulated annealing.
-
-    At temperature 0 the walk accepts only improvements; this is hill climbing. A neighbour differs
-    in one knob. The walk moves along a category in the order of its values, too. It compares the
-    means of repeated measurements. From time to time it measures the present configuration again.
-    Otherwise one lucky episode could hold it for ever.
-
-    Parameters
-    ----------
-    space, rng, start
-    temperature : float
-        A step that raises the cost by this fraction of the present cost is accepted with
-        probability 1/e.
-    decay : float
-        Each measurement multiplies the temperature by this factor.
-    reach : int
-        A move goes at most this number of steps along a knob.
-    again : float, optional
-        This is the probability that the present configuration is measured again.
-    patience : float, optional
-        After this many rejected steps in a row, the walk restarts at a random configuration.
-
-    References
-    ----------
-    Kirkpatrick, Gelatt & Vecchi, "Optimization by Simulated Annealing", Science 220, 1983.
-    """
-
-    def __init__(
-        self,
-        space: ConfigSpace,
-        rng: np.random.Generator,
-        *,
-        temperature: float,
-        decay: float,
-        reach: int,
-        again: float = 0.1,
-        patience: float = math.inf,
-        start: Configuration | None = None,
-    ) -> None:
-        super().__init__(space, rng, start=start)
-        self.temperature, self.decay, self.reach = temperature, decay, reach
-        self.again, self.patience, self._neighbours = again, patience, Neighbours(space)
-
-    def begin(self, search: Search) -> None:
-        """See :meth:`Searcher.begin`."""
-        search.memory = {"at": search.start, "failures": 0}
-
-    def choose(self, search: Search) -> int:
-        """See :meth:`Searcher.choose`."""
-        at = search.memory["at"]
-        if not search.table.visits[at] or self.rng.random() < self.again:
-            return at
-        for _ in range(100):  # a space may have no neighbour to go to
-            knob = int(self.rng.integers(len(self.space.knobs)))
-            by = int(self.rng.integers(1, self.reach + 1)) * int(self.rng.choice((-1, 1)))
-            if (there := self._neighbours.step(at, knob, by)) is not None:
-                return there
-        return at
-
-    def learn(self, search: Search, index: int, cost: float) -> None:
-        """See :meth:`Searcher.learn`."""
-        memory, at = search.memory, search.memory["at"]
-        if index == at:
-            return
-        here, there = search.mean(at), search.mean(index)
-        heat = self.temperature * self.decay**search.table.episodes
-        uphill = (there - here) / max(here, 1e-12) if math.isfinite(here) else -1.0
-        if uphill < 0 or (heat > 1e-12 and self.rng.random() < math.exp(-uphill / heat)):
-            search.memory = {"at": index, "failures": 0}
-        elif memory["failures"] + 1 >= self.patience:
-            anywhere = int(self.rng.integers(len(self.space)))
-            search.memory = {"at": anywhere, "failures": 0}
-        else:
-            memory["failures"] += 1
-
-
-hill_climbing = partial(Annealing, temperature=0.0, decay=1.0)
-"""Stochastic hill climbing, which restarts if it gets a `patience`; see Russell & Norvig,
-*Artificial Intelligence: A Modern Approach*, section 4.1."""
+def _lowest_limit(search: Search, cells: Ints, sds: float) -> int:
+    """Return the measured configuration of `cells` with the lowest limit of its mean."""
+    table = search.table
+    cells = cells[table.visits[cells] > 0]
+    limits = table.means[cells] * np.exp(sds * table.noise / np.sqrt(table.visits[cells]))
+    return int(cells[limits.argmin()])

@@ -52,7 +52,7 @@ def near(space: ConfigSpace, index: int, radius: float) -> Ints:
 
 
 class Neighbours:
-    """Steps along the knobs: neighbours on a grid whose values are ordered by position.
+    """A grid whose values are ordered by position: its lines, and what is nearest to a place.
 
     Attributes
     ----------
@@ -63,8 +63,8 @@ class Neighbours:
     --------
     >>> from rrl import paper_cpu
     >>> space, around = paper_cpu(2), Neighbours(paper_cpu(2))
-    >>> space[around.step(0, knob=0, by=-1)], around.step(0, knob=0, by=1)
-    ({'inter_op': 2, 'intra_op': 0, 'batch_threads': 0}, None)
+    >>> [space[index]["inter_op"] for index in around.line(0, knob=0)]  # 0: one per core
+    [1, 2, 0]
     """
 
     def __init__(self, space: ConfigSpace) -> None:
@@ -81,19 +81,8 @@ class Neighbours:
         away = self.space.positions - np.concatenate(wanted)
         return int(np.linalg.norm(away, axis=1).argmin())
 
-    def step(self, index: int, knob: int, by: int) -> int | None:
-        """Return the configuration `by` steps along a knob; None beyond the end or missing."""
-        rank = self.ranks[index, knob] + by
-        return self._with(index, knob, rank) if 0 <= rank < self.space.shape[knob] else None
-
     def line(self, index: int, knob: int) -> list[int]:
         """Return the configurations that differ from one in a single knob, itself included."""
-        found = (self._with(index, knob, rank) for rank in range(self.space.shape[knob]))
-        return [other for other in found if other is not None]
-
-    def _with(self, index: int, knob: int, rank: int) -> int | None:
-        """Return the configuration with another rank of a knob; None if it is missing."""
-        changed = self.space.knobs[knob]
-        value = changed.values[changed.positions.index(rank)]
-        configuration = {**self.space[index], changed.name: value}
-        return self.space.index(configuration) if configuration in self.space else None
+        others = np.delete(self.ranks, knob, axis=1)
+        cells = np.flatnonzero((others == others[index]).all(axis=1))
+        return [int(cell) for cell in cells[np.argsort(self.ranks[cells, knob])]]

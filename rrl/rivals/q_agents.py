@@ -42,10 +42,10 @@ def chance(episode: int, start: float, end: float, half_life: float) -> float:
 class QLearning(Searcher):
     """Tabular Q-learning: a state is a load level, and an action is a configuration.
 
-    The update is ``Q[c] = (1 - a) Q[c] + a cost`` with the learning rate a. Each measurement
-    updates one cell, and there is no next state. This is RRL with a region of one cell. A cell
-    starts with its first measurement. The first configuration of a load level is given, see
-    :class:`Searcher`. Any other cell is measured for the first time only by a random action.
+    The update is ``Q[c] = (1 - a) Q[c] + a cost``. As in RRL, a is 1 / n for the n-th measurement
+    of a cell until the learning rate is larger, so a value is a mean at first. Each measurement
+    updates one cell, and there is no next state. The first configuration of a load level is given,
+    see :class:`Searcher`. Any other cell is measured for the first time only by a random action.
 
     Parameters
     ----------
@@ -93,7 +93,8 @@ class QLearning(Searcher):
         """See :meth:`Searcher.learn`."""
         values = search.table.values
         old = cost if search.table.visits[index] == 1 else values.item(index)
-        values[index] = old + self.learning_rate * (cost - old)
+        rate = max(self.learning_rate, 1 / search.table.visits[index])
+        values[index] = old + rate * (cost - old)
 
 
 class NearQLearning(QLearning):
