@@ -11,6 +11,9 @@ from typing import Any
 
 __version__ = "0.1.0"
 
+RECOMMENDED = "rrl-gp"
+"""The name of the agent that we recommend, in `AGENTS`; :func:`recommended` makes it."""
+
 #: Where each public name lives, the only names that are handed on. To publish another one, add a
 #: line; it must not be the name of a room or of a module beside this one, which would hide it.
 _HOME = {

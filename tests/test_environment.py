@@ -230,3 +230,5 @@ def test_every_public_name_can_be_imported():
 
     for name in rrl.__all__:
         assert getattr(rrl, name).__doc__ or not callable(getattr(rrl, name))
+    agent = rrl.AGENTS[rrl.RECOMMENDED](rrl.paper_cpu(1), np.random.default_rng(0))
+    assert type(agent) is type(rrl.recommended(rrl.paper_cpu(1), np.random.default_rng(0)))

@@ -12,6 +12,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from rrl import (
+    RECOMMENDED,
     ConfigSpace,
     Knob,
     MeanLatency,
@@ -52,7 +53,7 @@ def job(**changes):
     return Job(**(settings | changes))
 
 
-def test_rrl_begins_with_what_serves_or_near_it():
+def test_every_agent_begins_with_what_serves_or_near_it():
     """Automatic threads that are not on the grid are a thread a core."""
     serves = {"inter_op": 4, "intra_op": 1, "batch_threads": 6}
     one, other = (ConfigSpace([Knob("inter_op", v)], cores=3) for v in ((1, 2, 3), (0, 1, 2)))
@@ -62,7 +63,8 @@ def test_rrl_begins_with_what_serves_or_near_it():
         (one, {"inter_op": 0}, {"inter_op": 3}),
         (other, {"inter_op": 0}, {"inter_op": 0}),
     ):
-        assert make_agent(job(agent="rrl-gp", space=space, default=default)).ask(115.0) == first
+        for agent in (RECOMMENDED, "rrl", "q-learning"):
+            assert make_agent(job(agent=agent, space=space, default=default)).ask(115.0) == first
 
 
 def operate(job, server, folder):

@@ -12,6 +12,7 @@ from zlib import crc32
 
 import numpy as np
 
+from rrl import RECOMMENDED
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.operating.knobs import read_default
@@ -68,7 +69,7 @@ class Job:
     workload: Workload
     objective: Objective
     slo: SLO | None = None
-    agent: str = "rrl-gp"
+    agent: str = RECOMMENDED
     episodes: int = 60
     requests: int = 100
     rounds: int = 15

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from rrl import RECOMMENDED
 from rrl.core.knob import Configuration
 from rrl.operating.job import Job
 from rrl.operating.journal import Journal, Record, TapedServer, open_journal
@@ -121,9 +122,8 @@ def open_run(job: Job, folder: str | os.PathLike[str], command: str = "") -> Ite
 
 
 def make_agent(job: Job) -> Agent:
-    """Make a job's agent by its name; `rrl-gp` begins at or near the default."""
-    settings = {"start": nearest(job.space, job.default)} if job.agent == "rrl-gp" else {}
-    return maker(job.agent, **settings)(job.space, job.rng(0))
+    """Make a job's agent by its name, which begins at or near the default."""
+    return maker(job.agent, start=nearest(job.space, job.default))(job.space, job.rng(0))
 
 
 def settled(job: Job, steps: Sequence[GuardedStep]) -> bool:
@@ -131,7 +131,7 @@ def settled(job: Job, steps: Sequence[GuardedStep]) -> bool:
 
     An episode in which the guard ended or refused a trial does not count.
     """
-    steady = job.agent == "rrl-gp" and isinstance(job.workload, Poisson)
+    steady = job.agent == RECOMMENDED and isinstance(job.workload, Poisson)
     if not (steady and 0 < job.patience <= len(steps)):
         return False
     last = steps[-job.patience :]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from rrl import RECOMMENDED
 from rrl.operating.knobs import Named, knob
 from rrl.serving.elsewhere import Elsewhere
 from rrl.support.errors import UsageError
@@ -159,7 +160,9 @@ class RunOptions:
         more=True,
     )  # fmt: skip
     agent: str = option(
-        "rrl-gp", "the agent: rrl-gp (default), rrl, rrl-adaptive (see rrl.AGENTS)", more=True
+        RECOMMENDED,
+        f"the agent: {RECOMMENDED} (default), rrl, rrl-adaptive (see rrl.AGENTS)",
+        more=True,
     )
     episodes: int = option(60, "episodes of tuning (default 60)", more=True, type=COUNT)
     requests: int = option(100, "requests per episode (default 100)", more=True, type=MANY)

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from rrl import RECOMMENDED
 from rrl.support.errors import UsageError
 
 PAGE = Path("README.md")
 BEGIN, END = "<!-- results: written by rrl.publishing.results -->", "<!-- end of results -->"
 TABLE = "experiments-loads.csv"
-OURS, PAPER, RIVAL, DEFAULT = "rrl-gp", "rrl", "q-learning", "tf-serving-default"
+OURS, PAPER, RIVAL, DEFAULT = RECOMMENDED, "rrl", "q-learning", "tf-serving-default"
 SIMPLE = ("coordinate-descent", "hill-climbing", "random")
 
 
