@@ -19,8 +19,8 @@ OTHER: dict[str, dict[str, object]] = {
         "seeds": 2,
         "raced": 2,
         "horizons": [20, 40],
-        "radii": {"rrl-radius-0": 0, "rrl": 1},
-        "surfaces": ["pool", "wide-fine"],
+        "drawn": ["drawn-valley-1.5-7", "drawn-ridge-15-7"],
+        "looked_at": ["drawn-ridge-15-7"],
     },
     "07_experiments": {
         "seeds": 2,

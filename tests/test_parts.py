@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from rrl.core.region import (
     Nearest,
     RadiusSelection,
     SelectedRadius,
+    copying_errors,
     theoretical_radius,
 )
 from rrl.core.rrl import adaptive, deploy, expected_cost
@@ -82,7 +84,7 @@ def filled(space, measurements):
     for number, cost in measurements:
         index = number % len(space)
         measure(table, similarity, index, cost, region.around(table, index))
-        region.learn(table, cost)
+        region.learn(table, index, cost)
     return table
 
 
@@ -200,7 +202,7 @@ def test_regions_are_sorted_sets_that_hold_what_was_measured(make, space, measur
         assert index in around
         table.update(around, *Copy().estimate(table, index, cost, around), 1.0)
         table.incumbent = deploy(table)
-        region.learn(table, cost)
+        region.learn(table, index, cost)
         if len(table.measured) > 2:
             assert table.incumbent in region.candidates(table)
 
@@ -304,37 +306,73 @@ def test_a_network_tells_the_loads_of_one_table_apart():
 # --- the radius that is selected ------------------------------------------------------------------
 
 
-def play(selection, excess, blocks, rng, noise=0.05):
-    """Let `selection` choose while a radius costs `excess(radius, episode)`; return its choices."""
-    chosen = []
-    for _ in range(blocks):
-        mean = excess(selection.radius, selection.episode)
-        chosen.append(selection.tell(rng.normal(mean, noise, selection.due)))
-    return np.array(chosen)
+def observed(step, noise, episodes=300, seed=0):
+    """Return the radius after some episodes on a line, whose neighbours differ by a step."""
+    selection, rng = RadiusSelection(3, start=2.0), np.random.default_rng(seed)
+    for episode in range(1, episodes + 1):
+        copies = np.maximum(episode / 20 * (1 + selection.radii) ** 3, 1)
+        known = noise / np.sqrt(copies) * rng.standard_normal(len(copies))
+        selection.tell(noise * rng.standard_normal() + known - step * selection.radii)
+    return selection.radius
 
 
-def test_without_news_it_follows_theory():
-    selection = RadiusSelection(3, start=3.0, widest=7.0)
-    play(selection, lambda radius, episode: 0.2, 30, np.random.default_rng(0))
-    ratios = [radius / theoretical_radius(3.0, episode, 3) for episode, radius in selection.history]
-    assert np.median(ratios) == pytest.approx(1.0, rel=0.15)
+def test_without_observations_the_radius_is_that_of_theory():
+    selection = RadiusSelection(3, start=3.0)
+    for _ in range(200):
+        selection.tell(None)
+    for (begin, radius), (end, _) in pairwise(selection.history[1:]):
+        assert radius == pytest.approx(theoretical_radius(3.0, (begin + end) / 2, 3))
 
 
-def test_a_drifting_best_radius_is_followed():
-    """Three for 200 episodes, then a half: the old observations must not hold it back."""
+def test_the_radius_falls_sooner_where_neighbours_differ_more():
+    rough, smooth = (np.mean([observed(step, 0.1, seed=k) for k in range(4)]) for step in (0.3, 0))
+    assert rough == 0 < smooth
 
-    def excess(radius, episode):
-        best = 3.0 if episode < 200 else 0.5
-        return (np.log1p(radius) - np.log1p(best)) ** 2
 
-    late = []
-    for seed in range(2):
-        selection = RadiusSelection(3, start=3.0, widest=7.0)
-        play(selection, excess, 40, np.random.default_rng(seed))
-        late.append(np.mean([radius for episode, radius in selection.history if episode > 1000]))
-        assert len(selection.blocks) == selection.window
-        assert selection.blocks[-1][1] > selection.history[-2][0], "the newest ones are remembered"
-    assert 0.2 < np.median(late) < 0.9
+def test_more_noise_keeps_the_region_wider():
+    radii = [np.mean([observed(0.1, noise, seed=k) for k in range(4)]) for noise in (0.05, 0.8)]
+    assert radii[0] < radii[1]
+
+
+def test_errors_of_a_scale_or_a_digit_more_select_the_same_radius():
+    errors = np.abs(np.random.default_rng(0).normal(0, 0.3, (100, 5)))
+    both = []
+    for factor in (1.0, 1 + 1e-12):
+        selection = RadiusSelection(2, start=2.0)
+        for row in errors * factor:
+            selection.tell(row)
+        both.append(selection.history)
+    assert both[0] == both[1]
+
+
+@given(st.integers(0, 99), st.integers(5, 60))
+@settings(max_examples=20)
+def test_copying_errors_are_those_of_means_of_all_earlier_costs(seed, episodes):
+    rng, space = np.random.default_rng(seed), ConfigSpace([Knob(n, range(4)) for n in "ab"])
+    table, radii = QTable(space), np.array([0.0, 1.0, 1.5, 9.0])
+    told: list[tuple[int, float]] = []
+    for _ in range(episodes):
+        index, cost = int(rng.integers(len(space))), float(rng.lognormal())
+        table.record(index, cost)
+        errors = copying_errors(table, index, cost, radii)
+        near = [
+            [earlier for i, earlier in told if space.distances(index)[i] <= radius + 1e-9]
+            for radius in radii
+        ]
+        told.append((index, cost))
+        if not near[0]:
+            assert errors is None
+            continue
+        means = np.array([np.mean(costs) for costs in near])
+        expected = np.log((cost + table.floor) / (means + table.floor))
+        np.testing.assert_allclose(errors, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_costs_of_zero_tell_nothing_about_the_radius():
+    table = QTable(ConfigSpace([Knob("threads", (1, 2, 4))]))
+    for _ in range(2):
+        table.record(0, 0.0)
+    assert copying_errors(table, 0, 0.0, np.array([0.0, 1.0])) is None
 
 
 def test_each_load_level_has_its_own_radius():

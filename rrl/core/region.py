@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rrl.core.qtable import QTable
-from rrl.core.space import ConfigSpace, Floats, Ints
+from rrl.core.space import ROUNDING, ConfigSpace, Floats, Ints
 
 
 class Region:
@@ -34,7 +34,7 @@ class Region:
         """Return the configurations that may be tried next, sorted; by default, these are all."""
         return np.arange(len(table.space))
 
-    def learn(self, table: QTable, cost: float) -> None:
+    def learn(self, table: QTable, index: int, cost: float) -> None:
         """Take in the cost of an episode, after the table was updated."""
 
 
@@ -127,17 +127,20 @@ def theoretical_radius(start: float, episode: ArrayLike, dimensions: int) -> Flo
 
 
 class RadiusSelection:
-    """Bayesian optimisation of a radius whose best value drifts.
+    """Bayesian optimisation of the radius, by how well copies predict the next costs.
 
-    Which radius is best changes as the table fills, see :class:`FixedRadius`. The abstract of the
-    paper names the answer: Bayesian optimisation of the region's size. The full text was not at
-    hand, so all the rest is our choice:
+    A narrow region is better as soon as enough costs were measured near the best configurations.
+    When that is depends on the noise of an episode, and on how much neighbours differ. The abstract
+    of the paper names the answer: Bayesian optimisation of the region's size. The full text was not
+    at hand, so all the rest is our choice:
 
-    * What is observed: the mean, over a block of episodes, of ``log(cost / best known cost)``.
-    * The model: a Gaussian process over ``log(1 + radius)`` and ``log(age + ONSET)``, so that an
-      observation counts less as the run grows older; a window of the latest blocks is kept.
-    * Its prior mean is lowest at the :func:`theoretical_radius`; the data correct it.
-    * The next block gets the radius whose lower confidence bound is smallest.
+    * What is observed: when a configuration is measured again, the mean of all earlier costs within
+      a radius predicts its cost. Each measurement tells the error of *every* radius, whichever is
+      in use. Older errors count less.
+    * The model: a Gaussian process of the logarithm of the mean squared error, by the place of a
+      radius in the list. Its prior mean is lowest at the :func:`theoretical_radius`.
+    * The next block of episodes gets the radius whose expected error is lowest. No radius is used
+      only to learn about it, because the errors of all are known.
 
     Blocks grow with the run, so the number of fits grows with its logarithm.
 
@@ -147,11 +150,11 @@ class RadiusSelection:
         Number of knobs.
     start : float
         Radius of the first block.
-    widest : float
-        No radius is larger.
 
     Attributes
     ----------
+    radii : ndarray, shape (radii,)
+        The radii whose errors are observed: 0, and four from half the first one to 1.4 times it.
     radius : float
         Of the present block.
     history : list of tuple of (int, float)
@@ -159,84 +162,77 @@ class RadiusSelection:
 
     References
     ----------
-    Qin et al., IEEE Internet of Things Journal 7(7), 2020 (abstract: adaptive RRL); Srinivas et
-    al., "Gaussian Process Optimization in the Bandit Setting", ICML 2010 (lower confidence bound).
+    Qin et al., IEEE Internet of Things Journal 7(7), 2020 (abstract: adaptive RRL).
 
     Examples
     --------
-    >>> selection = RadiusSelection(dimensions=3, start=2.0, widest=6.0)
-    >>> selection.due, selection.radius
-    (10, 2.0)
-    >>> selection.tell(np.full(10, 0.5)) < 2.0  # nothing unusual: it begins to fall
-    True
+    >>> selection = RadiusSelection(dimensions=3, start=2.0)
+    >>> selection.radii.round(2)
+    array([0.  , 1.  , 1.41, 2.  , 2.83])
+    >>> for _ in range(30):  # the costs of neighbours predict badly
+    ...     selection.tell(np.array([0.1, 0.2, 0.3, 0.4, 0.8]))
+    >>> selection.radius
+    0.0
     """
 
     block, growth = 10, 0.1  # episodes of the first blocks; later ones are this part of the run
-    window = 30  # blocks that the model remembers
-    amplitude = 0.1  # by how much, in log cost, a radius may differ from what the prior says
-    slope = 0.3  # of the prior: cost of a radius that is off, per squared difference of log(1 + r)
+    memory = 0.5  # errors are remembered for about this part of the run
+    least = 0.01  # of an error: exact costs, too, differ in their last digits
+    slope = 1.0  # of the prior: log error per squared place that a radius is off in the list
+    variance = 3.0  # of the logarithm of a mean of n squared errors, times n
 
-    def __init__(self, dimensions: int, start: float, widest: float) -> None:
-        self.dimensions, self.start, self.widest = dimensions, start, widest
+    def __init__(self, dimensions: int, start: float) -> None:
+        self.dimensions, self.start = dimensions, start
+        self.radii = start * np.array([0.0, 0.5, 0.5**0.5, 1.0, 2**0.5])
         self.radius, self.episode = float(start), 0
-        self.blocks: list[tuple[float, float, float, float]] = []  # radius, age, mean, its variance
         self.history: list[tuple[int, float]] = [(0, self.radius)]
-        self._candidates = np.expm1(np.linspace(0, math.log1p(widest), 41))
+        self._end = self.block  # of the present block
+        self._squares, self._weight = np.zeros(len(self.radii)), 0.0  # a sum, and its weight
 
-    @property
-    def due(self) -> int:
-        """The number of episodes of the present block."""
-        return max(self.block, int(self.growth * self.episode))
-
-    def tell(self, excess: Floats) -> float:
-        """Take in a block and return the radius of the next one.
+    def tell(self, errors: Floats | None) -> None:
+        """Take in an episode. The end of a block selects a new radius.
 
         Parameters
         ----------
-        excess : ndarray, shape (episodes,)
-            Logarithm of each episode's cost over the best known cost; at least two.
+        errors : ndarray, shape (radii,), or None
+            The logarithm of the episode's cost over what each of the :attr:`radii` has predicted.
+            There is none if the configuration had not been measured before.
         """
-        n = len(excess)
-        variance = float(np.var(excess, ddof=1)) / n + 0.01**2  # the least error
-        mean = round(float(np.mean(excess)), 6)  # so that rounding in the costs changes nothing
-        self.blocks.append((self.radius, self.episode + n / 2, mean, round(variance, 9)))
-        del self.blocks[: -self.window]
-        self.episode += n
-        now = self.episode + self.due / 2
-        self.radius = self.select(now)
-        self.history.append((self.episode, self.radius))
-        return self.radius
+        if errors is not None:
+            kept = 1 - 1 / (self.memory * (self.episode + ONSET))
+            self._squares = kept * self._squares + errors**2
+            self._weight = kept * self._weight + 1
+        self.episode += 1
+        if self.episode == self._end:
+            self._end += max(self.block, int(self.growth * self.episode))
+            self.radius = self.select((self.episode + self._end) / 2)
+            self.history.append((self.episode, self.radius))
 
-    def select(self, now: float) -> float:
-        """Return the radius of the next block, whose middle is at an age of `now` episodes."""
-        return float(self._candidates[np.argmin(self._bound(now))])
+    def select(self, age: float) -> float:
+        """Return the radius of a block whose middle is at an age of so many episodes."""
+        factor = float(theoretical_radius(1.0, age, self.dimensions))
+        if self._weight < 1:  # nothing was observed
+            return self.start * factor
+        return float(self.radii[np.argmin(self._expected(factor))])
 
-    def prior(self, radius: Floats, age: Floats | float) -> Floats:
-        """Return the excess that is expected of each radius: 0 where theory recommends it."""
-        ideal = theoretical_radius(self.start, age, self.dimensions)
-        return self.slope * (np.log1p(radius) - np.log1p(ideal)) ** 2
-
-    def _bound(self, now: float) -> Floats:
-        """Lower confidence bound of each candidate's excess at an age of `now` episodes."""
+    def _expected(self, factor: float) -> Floats:
+        """Return the expected log error of each radius; theory recommends `factor` times start."""
         from skopt.learning import GaussianProcessRegressor
-        from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern
+        from skopt.learning.gaussian_process.kernels import Matern
 
-        def matern(width: float) -> Any:  # length scales in log(1 + radius) and log(age + ONSET)
-            amplitude = ConstantKernel(self.amplitude**2, "fixed")
-            return amplitude * Matern([width, 1.0], length_scale_bounds="fixed", nu=2.5)
-
-        def inputs(radius: Floats, age: Floats) -> Floats:
-            return np.column_stack([np.log1p(radius), np.log(age + ONSET)])
-
-        radius, age, mean, variance = np.array(self.blocks).T
-        fading = variance * (now + ONSET) / (age + ONSET)  # old blocks tell less
-        kernel = matern(0.5) + matern(1e6)  # of the radius, and of time alone
-        model = GaussianProcessRegressor(kernel, alpha=fading, optimizer=None)
-        points = inputs(self._candidates, np.full(len(self._candidates), now))
+        places = np.arange(len(self.radii))
+        ideal = 3 + 2 * math.log2(factor)  # from one place to the next, a radius grows by 2^.5
+        prior = self.slope * (places - ideal) ** 2
+        errors = np.log(self._squares / self._weight + self.least**2)
+        errors = (errors - errors.mean()).round(6)  # so rounding in the costs changes nothing
+        model = GaussianProcessRegressor(
+            Matern(1.0, length_scale_bounds="fixed", nu=2.5),
+            alpha=self.variance / self._weight,
+            optimizer=None,
+        )
         with _threads().limit(limits=1):  # so small a problem is ten times slower on several
-            model.fit(inputs(radius, age), mean - mean.mean() - self.prior(radius, age))
-            centre, sd = model.predict(points, return_std=True)
-        return centre + self.prior(self._candidates, now) - sd
+            model.fit(places[:, None], errors - prior + prior.mean())
+            return prior + model.predict(places[:, None])
 
 
 @cache  # to look for the libraries takes half as long as to select a radius
@@ -254,11 +250,9 @@ class SelectedRadius(Region):
     Parameters
     ----------
     space : ConfigSpace
-        The largest radius that may be selected is twice the first one, plus 1, but not more than
-        the diameter of the space, unless the first one is.
     radius : float, optional
-        The first radius. By default it is a twelfth of the diameter, between 1.25 and 6, and at
-        most the diameter.
+        The first radius. By default it is an eighth of the diameter, between 1 and 6, and at most
+        the diameter.
     selection : callable, optional
         What selects a radius: :class:`RadiusSelection`, or a class with the same parameters.
 
@@ -290,26 +284,60 @@ class SelectedRadius(Region):
         self,
         space: ConfigSpace,
         radius: float | None = None,
-        selection: Callable[[int, float, float], RadiusSelection] = RadiusSelection,
+        selection: Callable[[int, float], RadiusSelection] = RadiusSelection,
     ) -> None:
         if radius is None:
-            radius = min(max(1.25, space.diameter / 12), 6.0, space.diameter)
+            radius = min(max(1.0, space.diameter / 8), 6.0, space.diameter)
         if not 0 <= radius < math.inf:
             raise ValueError(f"the first radius must be a finite number from 0, got {radius!r}")
-        widest = max(radius, min(2 * radius + 1, space.diameter))
-        made = partial(selection, len(space.knobs), radius, widest)
+        made = partial(selection, len(space.knobs), radius)
         self.selections: defaultdict[int, RadiusSelection] = defaultdict(made)
-        self._costs: defaultdict[int, list[float]] = defaultdict(list)  # of the present block
 
     def around(self, table: QTable, index: int) -> Ints:
         """Return the configurations within the radius of the present block, sorted."""
         return table.space.ball(index, self.selections[table.level].radius)
 
-    def learn(self, table: QTable, cost: float) -> None:
+    def learn(self, table: QTable, index: int, cost: float) -> None:
         """Take in the cost of an episode. The end of a block selects a new radius."""
-        selection, costs = self.selections[table.level], self._costs[table.level]
-        costs.append(cost)
-        if len(costs) >= selection.due:
-            best, over = table.means[table.incumbent] + table.floor, np.array(costs) + table.floor
-            selection.tell(np.log(over / best) if best > 0 else np.zeros(len(costs)))
-            costs.clear()
+        selection = self.selections[table.level]
+        selection.tell(copying_errors(table, index, cost, selection.radii))
+
+
+def copying_errors(table: QTable, index: int, cost: float, radii: Floats) -> Floats | None:
+    """Return the errors with which earlier costs within each radius predict the last cost.
+
+    A prediction is the mean of the earlier costs of all configurations within the radius. An error
+    is the logarithm of the cost over the prediction.
+
+    Parameters
+    ----------
+    table : QTable
+        It has taken in the `cost` at `index` already.
+    index : int
+    cost : float
+    radii : ndarray, shape (radii,)
+
+    Returns
+    -------
+    ndarray, shape (radii,), or None
+        None if nothing was measured at `index` before, or all costs are 0.
+
+    Examples
+    --------
+    >>> from rrl import Knob
+    >>> table = QTable(ConfigSpace([Knob("threads", (1, 2, 4))]))
+    >>> for index, cost in ((0, 1.0), (1, 3.0), (0, 1.0)):
+    ...     table.record(index, cost)
+    >>> np.exp(copying_errors(table, 0, 1.0, np.array([0.0, 1.0]))).round(2)  # 1 / 1, and 1 / 2
+    array([1. , 0.5])
+    """
+    if table.visits[index] < 2 or table.floor == 0:
+        return None
+    measured = table.measured
+    away = np.linalg.norm(table.space.positions[measured] - table.space.positions[index], axis=1)
+    visits = table.visits[measured] - (measured == index)
+    within = away <= radii[:, None] * (1 + ROUNDING)
+    sums = table.visits[measured] * table.means[measured]
+    sums[measured == index] -= cost
+    means = (within @ np.maximum(sums, 0.0)) / (within @ visits)
+    return np.log((cost + table.floor) / (means + table.floor))

@@ -145,7 +145,7 @@ class RRL:
         estimate = self.similarity.estimate(table, index, cost, cells)
         table.update(cells, *estimate, self.learning_rate, self.average)
         table.incumbent = deploy(table)
-        self.region.learn(table, cost)
+        self.region.learn(table, index, cost)
 
     def best(self, load: float) -> Configuration:
         """Return the configuration to deploy under `load`. The agent does not change."""

@@ -6,9 +6,7 @@ Settings of that agent replace single settings.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,11 +15,7 @@ from rrl.core.exploration import Boltzmann
 from rrl.core.region import FixedRadius, RadiusSelection, SelectedRadius, theoretical_radius
 from rrl.core.rrl import RRL, released
 from rrl.core.similarity import Copy
-from rrl.core.space import ConfigSpace, Floats
-
-SEEDS = 2**31
-"""Seeds of random radii are drawn below this number."""
-
+from rrl.core.space import ConfigSpace
 
 # --- parts of no other agent ----------------------------------------------------------------------
 
@@ -29,30 +23,9 @@ SEEDS = 2**31
 class ScheduledSelection(RadiusSelection):
     """The radius that theory recommends, whatever is observed."""
 
-    def select(self, now: float) -> float:
-        """See :meth:`rrl.core.region.RadiusSelection.select`."""
-        return min(float(theoretical_radius(self.start, now, self.dimensions)), self.widest)
-
-
-class RandomSelection(RadiusSelection):
-    """A radius that is drawn for each block but the first, evenly in log(1 + radius)."""
-
-    def __init__(self, dimensions: int, start: float, widest: float, seed: int) -> None:
-        super().__init__(dimensions, start, widest)
-        self.seed = seed
-
-    def select(self, now: float) -> float:
-        """See :meth:`rrl.core.region.RadiusSelection.select`."""
-        uniform = np.random.default_rng([self.seed, self.episode]).random()
-        return math.expm1(uniform * math.log1p(self.widest))
-
-
-class FlatSelection(RadiusSelection):
-    """A radius of which nothing is expected, so that all is learned."""
-
-    def prior(self, radius: Floats, age: Floats | float) -> Floats:
-        """See :meth:`rrl.core.region.RadiusSelection.prior`."""
-        return np.zeros(len(radius))
+    def select(self, age: float) -> float:
+        """Return the theoretical radius at an age of so many episodes."""
+        return float(theoretical_radius(self.start, age, self.dimensions))
 
 
 # --- the agents -----------------------------------------------------------------------------------
@@ -70,12 +43,15 @@ def exchanged(
     return made
 
 
-def _selecting(selection: Callable[..., RadiusSelection]) -> Callable[..., RRL]:
-    return exchanged(RRL, region=lambda space, _: SelectedRadius(space, selection=selection))
+def _fixed(radius: float) -> Callable[..., RRL]:
+    return exchanged(RRL, region=lambda *_: FixedRadius(radius))
 
 
-def _random_radius(space: ConfigSpace, rng: np.random.Generator) -> SelectedRadius:
-    return SelectedRadius(space, selection=partial(RandomSelection, seed=int(rng.integers(SEEDS))))
+def _scheduled(start: float | None = None) -> Callable[..., RRL]:
+    def region(space: ConfigSpace, _: np.random.Generator) -> SelectedRadius:
+        return SelectedRadius(space, start, ScheduledSelection)
+
+    return exchanged(RRL, region=region)
 
 
 def one_cell(
@@ -103,16 +79,17 @@ def one_cell(
     return RRL(space, rng, region=FixedRadius(0.0), exploration=exploration, **settings)
 
 
-wide = exchanged(RRL, region=lambda *_: FixedRadius(3.0))  # as released
+wide = _fixed(3.0)  # as released
 released_copy = exchanged(released, similarity=lambda *_: Copy())  # without its network
 
 ABLATED: dict[str, Callable[..., RRL]] = {
-    "rrl-radius-0": exchanged(RRL, region=lambda *_: FixedRadius(0.0)),
-    "rrl-radius-2": exchanged(RRL, region=lambda *_: FixedRadius(2.0)),
-    "rrl-radius-4": exchanged(RRL, region=lambda *_: FixedRadius(4.0)),
-    # nothing is learned about the radius, or it is drawn anew for each block, or all is learned
-    "rrl-schedule": _selecting(ScheduledSelection),
-    "rrl-random-radius": exchanged(RRL, region=_random_radius),
-    "rrl-adaptive-flat-prior": _selecting(FlatSelection),
+    "rrl-radius-0": _fixed(0.0),
+    "rrl-radius-1.5": _fixed(1.5),
+    "rrl-radius-2": _fixed(2.0),
+    # nothing is learned about the radius: theory says how it falls from the first one
+    "rrl-schedule-1.5": _scheduled(1.5),
+    "rrl-schedule": _scheduled(),
+    "rrl-schedule-3": _scheduled(3.0),
+    "rrl-schedule-4": _scheduled(4.0),
 }
 """Agents with another radius, or another way to choose it, for notebook 05 only."""

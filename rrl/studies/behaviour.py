@@ -33,7 +33,7 @@ from rrl.rivals.agents import HOME, maker
 from rrl.rivals.variants import ABLATED
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.days import Day, run_days
-from rrl.studies.problems import NOISY, WITHOUT_LOAD, half_of, open_scenario
+from rrl.studies.problems import DRAWN, NOISY, WITHOUT_LOAD, half_of, open_scenario
 from rrl.studies.scenario import find_truth
 from rrl.studies.settings import WORKLOADS
 from rrl.support.errors import DataError, UsageError
@@ -198,7 +198,8 @@ def behaviours() -> dict[str, Callable[[], Numbers]]:
     replays = product((f"{JUDGED}/0", f"{JUDGED}/1"), (81.5, changing))
     problems: dict[str, list[tuple[str, Any]]] = {
         **{name: [(name, rate) for rate in rates[name].tolist()] for name in TESTBEDS},
-        **{name: [(name, None)] for name in WITHOUT_LOAD},
+        **{name: [(name, None)] for name in WITHOUT_LOAD if name not in DRAWN},
+        "drawn": [(name, None) for name in DRAWN],
         "replay": list(replays),
     }
     return {
@@ -214,7 +215,9 @@ def behaviours() -> dict[str, Callable[[], Numbers]]:
 
 
 def problem_behaviour(testbed: str) -> str:
-    """Return the name under which a testbed has its version: recordings share that of their replay.
+    """Return the name under which a testbed has its version.
+
+    Recordings share that of their replay, and the drawn problems share one.
 
     Examples
     --------
@@ -222,6 +225,8 @@ def problem_behaviour(testbed: str) -> str:
     ('problem gpu', 'problem replay')
     """
     name, _ = half_of(testbed)
+    if name in DRAWN:
+        return "problem drawn"
     if name in (*TESTBEDS, *WITHOUT_LOAD):
         return f"problem {testbed}"
     return "problem noisy replay" if name in NOISY else "problem replay"

@@ -11,6 +11,10 @@ name                space
 ``made-binary``     8 binary knobs; a random half of the 256 combinations is invalid
 ``made-sparse``     6 ordered knobs of 5 values; a random tenth of the 15,625 exists
 ==================  ================================================================
+
+The *drawn* problems are made surfaces on the paper's grid (:mod:`rrl.studies.surfaces`), of the
+kinds that judge: ``drawn-ridge-15-7`` is a ridge whose neighbours differ by 15 %, and an episode
+has 7 % noise.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from rrl.recording.replay import NoisyReplay, RecordedServer
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.scenario import Scenario, find_truth
 from rrl.studies.settings import Load, Problem, workload
+from rrl.studies.surfaces import JUDGING_KINDS, cube, made_surface
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Episode, Server, Status, check_arrivals
 from rrl.tuning.presets import paper_cpu
@@ -87,6 +92,9 @@ def open_scenario(
             return surface(testbed, paper_cpu(), surfaces[testbed].ravel())
     if testbed == FINE:
         return surface(testbed, *_finer(open_scenario(SURFACES[0], data=data)))
+    if testbed in DRAWN:
+        kind, rough, noise = DRAWN[testbed]
+        return surface(testbed, cube()[0], made_surface(kind, rough, FROM), noise)
     if testbed in MADE:
         space, cost = _MAKERS[testbed](np.random.default_rng(0))
         return surface(testbed, space, cost / cost.min(), NOISE)
@@ -264,5 +272,16 @@ _MAKERS: dict[str, Callable[[np.random.Generator], tuple[ConfigSpace, Floats]]] 
 }
 MADE = tuple(_MAKERS)
 
-WITHOUT_LOAD = (*SURFACES, FINE, *MADE)
+ROUGHNESSES, NOISES = (0.015, 0.05, 0.15, 0.5), (0.07, 0.3)
+DRAWN = {
+    f"drawn-{kind}-{100 * rough:g}-{100 * noise:g}": (kind, rough, noise)
+    for i, kind in enumerate(JUDGING_KINDS)
+    for k, rough in enumerate(ROUGHNESSES)
+    for noise in NOISES[(i + k) % 2 :: 2]
+}
+"""The kind, the roughness and the noise of each drawn problem; the noises take turns."""
+FROM = 4600
+"""The seed that the drawn problems are drawn from; no other study draws it."""
+
+WITHOUT_LOAD = (*SURFACES, FINE, *MADE, *DRAWN)
 """The problems that are tables of mean costs: no load changes them, and their truth is known."""
