@@ -26,8 +26,8 @@ from rrl.extension.gaussian_process import (
 )
 
 # Expected log cost over the incumbent's, far from all measurements, and the sd of this expectation:
-# few configurations are better than what serves, and the first measurements tell how many.
-ELSEWHERE = 0.5, 1.2
+# few configurations are better than what serves, and fewer if somebody chose it.
+ELSEWHERE, BESIDE_A_START = (0.5, 1.2), (2.0, 1.2)
 LENGTH = 3.0  # expected length scale of a space of three knobs, in steps between values
 LEAST, MOST = 0.3, 1.2  # limits of it, as fractions of the distance between first and last value
 LOAD_LENGTH = 2.0  # expected length scale of the log load: a factor of 7.4

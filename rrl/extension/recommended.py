@@ -12,7 +12,7 @@ from rrl.core.qtable import QTable
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
 from rrl.extension.expected_saving import ExpectedSaving
-from rrl.extension.learned_similarity import LearnedSimilarity
+from rrl.extension.learned_similarity import BESIDE_A_START, ELSEWHERE, LearnedSimilarity
 from rrl.extension.whole_space import WholeSpace
 from rrl.tuning.defaults import SERVER_DEFAULTS, serving_default
 from rrl.tuning.presets import CPUS
@@ -67,9 +67,10 @@ def recommended(
     space, rng
         See :class:`rrl.core.rrl.RRL`.
     start : configuration, optional
-        The configuration that serves now. It serves first. If it is not given and all knobs are
-        knobs of TensorFlow Serving, it is the default of TensorFlow Serving. For other knobs, the
-        agent begins in the middle of the grid.
+        The configuration that serves now. It serves first. Somebody chose it, so costs far from
+        all measurements are expected to be higher than without a start. If it is not given and all
+        knobs are knobs of TensorFlow Serving, it is the default of TensorFlow Serving. For other
+        knobs, the agent begins in the middle of the grid.
     **settings
         Of :class:`rrl.core.rrl.RRL`; they replace single settings.
 
@@ -89,7 +90,7 @@ def recommended(
     if start is None and set(space.names) <= {*SERVER_DEFAULTS, CPUS}:
         start = serving_default(space)
     defaults: dict[str, Any] = {
-        "similarity": LearnedSimilarity(),
+        "similarity": LearnedSimilarity(ELSEWHERE if start is None else BESIDE_A_START),
         "region": WholeSpace(),
         "exploration": ExpectedSaving(),
         "learning_rate": 1.0,  # each estimate is made of all measurements
