@@ -17,10 +17,8 @@ OTHER: dict[str, dict[str, object]] = {
     "02_profiling": {"others": []},
     "05_adaptive_rrl": {
         "seeds": 2,
-        "raced": 2,
         "horizons": [20, 40],
-        "drawn": ["drawn-valley-1.5-7", "drawn-ridge-15-7"],
-        "looked_at": ["drawn-ridge-15-7"],
+        "drawn": ["drawn-valley-1.5-7", "drawn-valley-15-7"],
     },
     "07_experiments": {
         "seeds": 2,
