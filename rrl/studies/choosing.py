@@ -275,7 +275,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(
         prog="python -m rrl.studies.choosing",
         description=f"{__doc__.splitlines()[0]} Resumable; a part of the agents keeps the rest of "
-        "the tables. All agents together take about two hours on two cores.",
+        "the tables. All agents together take about an hour of one core.",
     )
     every = settings()
     parser.add_argument("--agents", default=",".join(every), help="names, separated by commas")
