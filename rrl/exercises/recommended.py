@@ -14,7 +14,8 @@ from rrl.core.space import ConfigSpace
 from rrl.exercises.judging import Function, Values, ask, compare, kind_of, require
 from rrl.extension.expected_saving import expected_improvement
 
-#: Which of two equal expectations with different sds improves more and costs more.
+#: Which of two equal expectations with different sds improves more and costs more; the same if the
+#: noise doubles.
 check_improvement_and_price = Values(
     larger_improvement=(
         "second",
@@ -29,6 +30,16 @@ check_improvement_and_price = Values(
         ("same", "the price contains s, too: exp(g + s**2 / 2) - 1"),
         ("first", "s**2 / 2 is positive: what is uncertain may also cost far more"),
     ),
+    noisier_improvement=(
+        "smaller",
+        ("same", "a noisier measurement tells less: s' contains the noise"),
+        ("larger", "noise does not tell that a cost is low: s' falls as the noise grows"),
+    ),
+    noisier_price=(
+        "same",
+        ("smaller", "clients pay for the cost, however well it is measured: s stays in the price"),
+        ("larger", "the mean of the noise is 0, and s already says how unsure the cost is"),
+    ),
 )
 
 
@@ -36,26 +47,43 @@ def _price(gap: float, sd: float) -> float:
     return float(np.expm1(gap + sd**2 / 2))
 
 
+def _improvement(gap: float, sd: float, noise: float) -> float:
+    return float(expected_improvement(np.array(gap), np.array(sd**2 / np.hypot(sd, noise))))
+
+
 #: The number of episodes from which on a trial pays: price over improvement.
 check_shortest_horizon = Function(
-    lambda g, s: _price(g, s) / expected_improvement(g, s),
-    [(0.1, 0.2), (0.8, 0.2), (0.3, 0.4)],
+    lambda g, s, noise: _price(g, s) / _improvement(g, s, noise),
+    [(0.1, 0.2, 0.1), (0.8, 0.2, 0.05), (0.3, 0.4, 0.3)],
     (
-        lambda g, s: np.expm1(g) / expected_improvement(g, s),
+        lambda g, s, noise: _price(g, s) / _improvement(g, s, 0.0),
+        "a measurement with noise tells less: the improvement needs s', not s",
+    ),
+    (
+        lambda g, s, noise: (
+            np.expm1(g + s**4 / (s**2 + noise**2) / 2) / _improvement(g, s, noise)
+        ),
+        "clients pay for the cost itself: the price contains the full s, not s'",
+    ),
+    (
+        lambda g, s, noise: np.expm1(g) / _improvement(g, s, noise),
         "the price contains the uncertainty, too: s**2 / 2 in the exponent",
     ),
     (
-        lambda g, s: np.expm1(g + s**2) / expected_improvement(g, s),
+        lambda g, s, noise: np.expm1(g + s**2) / _improvement(g, s, noise),
         "the exponent of the price is g + s**2 / 2: half of the variance",
     ),
     (
-        lambda g, s: np.exp(g + s**2 / 2) / expected_improvement(g, s),
+        lambda g, s, noise: np.exp(g + s**2 / 2) / _improvement(g, s, noise),
         "the price is what comes on top of the incumbent's cost: subtract 1",
     ),
-    (_price, "that is the price alone: divide by the improvement"),
     (
-        lambda g, s: _price(g, s) / expected_improvement(s, g),
-        "the arguments of expected_improvement are g and s, in this order",
+        lambda g, s, noise: _price(g, s),
+        "that is the price alone: divide by the improvement",
+    ),
+    (
+        lambda g, s, noise: _price(g, s) / expected_improvement(s**2 / np.hypot(s, noise), g),
+        "the arguments of expected_improvement are the mean and the sd, in this order",
     ),
 )
 
