@@ -11,9 +11,6 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-RECOMMENDED = "rrl-gp"
-"""The name of the agent that we recommend, in `AGENTS`; :func:`recommended` makes it."""
-
 #: Where each public name lives, the only names that are handed on. To publish another one, add a
 #: line; it must not be the name of a room or of a module beside this one, which would hide it.
 _HOME = {
@@ -33,6 +30,7 @@ _HOME = {
     "adaptive": "rrl.core.rrl",
     "released": "rrl.core.rrl",
     "AGENTS": "rrl.rivals.agents",
+    "RECOMMENDED": "rrl.rivals.agents",
     "QTable": "rrl.core.qtable",
     "Copy": "rrl.core.similarity",
     "Prior": "rrl.extension.prior",

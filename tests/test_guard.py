@@ -267,8 +267,8 @@ def test_a_run_that_is_killed_again_and_again_is_replayed_to_the_last_byte(
 ):
     """The first time, in its first measurement or after a few."""
     once, often = tmp_path / "once", tmp_path / "often"
-    alone = operate(guarded_job(workload=workload()), server(0), once)
-    job, kills, run = guarded_job(workload=workload()), 0, None
+    alone = operate(guarded_job(workload=workload(), seed=2), server(0), once)
+    job, kills, run = guarded_job(workload=workload(), seed=2), 0, None
     whole = (once / JOURNAL).read_bytes()
     while run is None:
         try:
@@ -290,8 +290,8 @@ def test_a_run_that_is_killed_again_and_again_is_replayed_to_the_last_byte(
 
 
 def test_more_episodes_and_rounds_may_be_asked_for_later(tmp_path):
-    operate(guarded_job(), Hostile(0), tmp_path)
-    more = guarded_job(episodes=40, rounds=5, budget=300)
+    operate(guarded_job(agent="rrl", seed=1), Hostile(0), tmp_path)
+    more = guarded_job(agent="rrl", seed=1, episodes=40, rounds=5, budget=300)
     records = operate(more, Hostile(0), tmp_path).journal.records
     assert [r["episode"] for r in records if "episode" in r] == [*range(40)]
     assert [r["round"] for r in records if "round" in r] == [0, 1, 2, 0, 1, 2, 3, 4]
@@ -302,7 +302,7 @@ def test_more_episodes_and_rounds_may_be_asked_for_later(tmp_path):
 
 
 def test_without_a_budget_the_default_is_compared_with_itself(tmp_path):
-    job = guarded_job()
+    job = guarded_job(agent="rrl", seed=1)
     with open_run(job, tmp_path) as run:
         run.begin(Hostile(0))
         run.learn()

@@ -60,9 +60,7 @@ check_shortest_horizon = Function(
         "a measurement with noise tells less: the improvement needs s', not s",
     ),
     (
-        lambda g, s, noise: (
-            np.expm1(g + s**4 / (s**2 + noise**2) / 2) / _improvement(g, s, noise)
-        ),
+        lambda g, s, noise: np.expm1(g + s**4 / (s**2 + noise**2) / 2) / _improvement(g, s, noise),
         "clients pay for the cost itself: the price contains the full s, not s'",
     ),
     (

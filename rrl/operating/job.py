@@ -12,12 +12,11 @@ from zlib import crc32
 
 import numpy as np
 
-from rrl import RECOMMENDED
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.operating.knobs import read_default
 from rrl.operating.options import RunOptions
-from rrl.rivals.agents import home
+from rrl.rivals.agents import RECOMMENDED, home
 from rrl.support.errors import UsageError
 from rrl.support.provenance import Version, known
 from rrl.tuning.objective import MeanLatency, Objective

@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from rrl import RECOMMENDED
 from rrl.core.knob import Configuration
 from rrl.operating.job import Job
 from rrl.operating.journal import Journal, Record, TapedServer, open_journal
@@ -44,7 +43,7 @@ from rrl.operating.report import (
     write,
 )
 from rrl.operating.verdict import NAMES, Round, costs_of, judge_costs, summarise
-from rrl.rivals.agents import maker
+from rrl.rivals.agents import RECOMMENDED, maker
 from rrl.support.errors import DataError, ServerError, UsageError, check_interrupt, explain
 from rrl.support.machine import busy_line
 from rrl.tuning.defaults import nearest

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from rrl import RECOMMENDED
 from rrl.operating.knobs import Named, knob
+from rrl.rivals.agents import RECOMMENDED
 from rrl.serving.elsewhere import Elsewhere
 from rrl.support.errors import UsageError
 from rrl.support.number_options import COUNT, SEED, above_zero, fraction, whole

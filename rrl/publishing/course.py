@@ -28,6 +28,7 @@ BESIDE = (
     "data/**/*",
     "figures/*.csv",
     "rrl/operating/README.md",
+    "rrl/operating/report.png",
 )
 """What notebooks read, and the pages that they link to."""
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rrl import RECOMMENDED
+from rrl.rivals.agents import RECOMMENDED
 from rrl.support.errors import UsageError
 
 PAGE = Path("README.md")

@@ -24,6 +24,7 @@ READ = (
     "data/*.*",
     "data/results/*.md",
     "rrl/operating/*.md",
+    "rrl/operating/*.png",
     "notebooks/*.md",
 )
 

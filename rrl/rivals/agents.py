@@ -16,9 +16,12 @@ import numpy as np
 from rrl.core.space import ConfigSpace
 from rrl.tuning.loop import Agent, MakeAgent
 
+RECOMMENDED = "rrl-gp"
+"""The name of the agent that we recommend; :func:`rrl.recommended` makes it."""
+
 #: The place where each agent is made, as ``module:attribute``.
 HOME = {
-    "rrl-gp": "rrl.extension.recommended:recommended",
+    RECOMMENDED: "rrl.extension.recommended:recommended",
     "rrl-prior": "rrl.extension.prior:prior",
     "rrl": "rrl.core.rrl:RRL",
     "rrl-wide": "rrl.rivals.variants:wide",
